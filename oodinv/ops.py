@@ -17,9 +17,10 @@ ACTIVATION_GAIN = math.sqrt(2.0)
 
 @lru_cache(maxsize=64)
 def _binomial_kernel(channels: int, gain: float, device: torch.device, dtype: torch.dtype) -> Tensor:
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=torch.float64) / 8.0
-    kernel = torch.outer(taps, taps) * gain
-    return kernel.to(device, dtype).expand(channels, 1, 4, 4).contiguous()
+    with torch.inference_mode(False):  # the cache outlives the mode of its first caller
+        taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=torch.float64) / 8.0
+        kernel = torch.outer(taps, taps) * gain
+        return kernel.to(device, dtype).expand(channels, 1, 4, 4).contiguous()
 
 
 def _filter_kernel(x: Tensor, gain: float) -> Tensor:
@@ -77,7 +78,8 @@ def modulated_conv2d(
 
     x (B, I, H, W), weight (O, I, k, k) with odd k, style (B, I) → (B, O, H, W), or (B, O, 2H, 2W) with `up`.
     The style scales the input and the demodulation scales the output, which equals scaling the weights but
-    shares one convolution among the batch. Weights are multiplied by 1/√(I·k²) here (equalised learning rate).
+    shares one convolution among the batch. Weights are multiplied by 1/√(I·k²) here (equalised learning
+    rate).
     Source: StyleGAN2, equations 1–3.
     """
     gain = 1.0 / math.sqrt(weight[0].numel())
@@ -108,9 +110,10 @@ def identity_grid(size: int, device: torch.device) -> Tensor:
     It spans linspace(−1, 1), the convention of align_corners=True, while `warp` samples with
     align_corners=False; the mismatch is part of the published method (METHOD §3).
     """
-    axis = torch.linspace(-1, 1, size, device=device)
-    y, x = torch.meshgrid(axis, axis, indexing="ij")
-    return torch.stack([x, y], dim=-1)[None]
+    with torch.inference_mode(False):  # the cache outlives the mode of its first caller
+        axis = torch.linspace(-1, 1, size, device=device)
+        y, x = torch.meshgrid(axis, axis, indexing="ij")
+        return torch.stack([x, y], dim=-1)[None]
 
 
 def warp(x: Tensor, flow: Tensor) -> Tensor:
@@ -119,7 +122,9 @@ def warp(x: Tensor, flow: Tensor) -> Tensor:
     x (B, C, S, S), flow (B, 2, S, S): dx, dy in grid units, where 2 is the width of the picture.
     """
     grid = identity_grid(x.shape[-1], x.device) + flow.float().permute(0, 2, 3, 1)
-    return F.grid_sample(x.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False).to(x.dtype)
+    return F.grid_sample(x.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False).to(
+        x.dtype
+    )
 
 
 def fuse_masks(coarse: Tensor, fine: Tensor) -> Tensor:
@@ -152,5 +157,5 @@ def final_mask(masks: dict[int, Tensor], size: int) -> Tensor:
 
 
 def composite(image: Tensor, generated: Tensor, mask: Tensor) -> Tensor:
-    """y = M·x + (1 − M)·g. image, generated (B, 3, H, W) in [−1, 1], mask (B, 1, H, W), 1 = from the image."""
+    """y = M·x + (1 − M)·g. image, generated (B, 3, H, W) in [−1, 1], mask (B, 1, H, W), 1 = image."""
     return mask * image + (1 - mask) * generated

@@ -6,6 +6,7 @@ Source: "Analyzing and Improving the Image Quality of StyleGAN" (Karras et al., 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -57,9 +58,7 @@ class MappingNetwork(nn.Module):
     def __init__(self, z_dim: int, w_dim: int, layers: int) -> None:
         super().__init__()
         widths = [z_dim] + [w_dim] * layers
-        self.layers = nn.ModuleList(
-            EqualLinear(i, o, lr=MAPPING_LR_MULTIPLIER) for i, o in zip(widths, widths[1:], strict=False)
-        )
+        self.layers = nn.ModuleList(EqualLinear(i, o, lr=MAPPING_LR_MULTIPLIER) for i, o in pairwise(widths))
 
     def forward(self, z: Tensor) -> Tensor:
         """(B, z_dim) → (B, w_dim)."""
@@ -77,7 +76,9 @@ class StyledConv(nn.Module):
 
     noise: Tensor
 
-    def __init__(self, inputs: int, outputs: int, size: int, w_dim: int, clamp: float | None, up: bool) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, size: int, w_dim: int, clamp: float | None, up: bool
+    ) -> None:
         super().__init__()
         self.affine = EqualLinear(w_dim, inputs, bias=1.0)
         self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
@@ -163,11 +164,13 @@ class Generator(nn.Module):
         conv_clamp: float | None = None,
     ) -> None:
         super().__init__()
-        self.size, self.w_dim, self.z_dim = size, w_dim, z_dim
+        self.size, self.w_dim, self.z_dim, self.conv_clamp = size, w_dim, z_dim, conv_clamp
         self.sizes = sizes_up_to(size)
         self.channels = dict(channels) if channels is not None else channel_plan(size)
         if sorted(self.channels) != self.sizes:
-            raise ValueError(f"the channel plan has sizes {sorted(self.channels)}, the generator {self.sizes}")
+            raise ValueError(
+                f"the channel plan has sizes {sorted(self.channels)}, the generator {self.sizes}"
+            )
         self.num_ws = 2 * len(self.sizes)
         self.mapping = MappingNetwork(z_dim, w_dim, mapping_layers)
         self.register_buffer("w_avg", torch.zeros(w_dim))
@@ -187,8 +190,9 @@ class Generator(nn.Module):
         return block
 
     def start(self, batch: int, dtype: torch.dtype) -> Tensor:
-        """The learned constant, (B, C, 4, 4)."""
-        return self.const.to(dtype).expand(batch, -1, -1, -1)
+        """The learned constant, (B, C, 4, 4), channels last as the convolutions like it."""
+        x = self.const.to(dtype).expand(batch, -1, -1, -1)
+        return x.contiguous(memory_format=torch.channels_last)
 
 
 def block_latents(w_plus: Tensor, index: int) -> BlockLatents:

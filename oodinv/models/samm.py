@@ -1,0 +1,202 @@
+"""SAMM: optical flow and invertibility mask at several sizes, while the generator runs.
+
+Source: "Out-of-domain GAN inversion via invertibility decomposition" (Yang et al., ICCV 2023), METHOD §3.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from oodinv.models.stylegan2 import Generator, Noise, block_latents, finish_block
+from oodinv.ops import blur, fuse_masks, instance_norm, warp
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """What SAMM found at one size S.
+
+    flow (B, 2, S, S): dx, dy in grid units (2 is the picture's width), |flow| ≤ flow_range.
+    mask (B, 1, S, S) in [0, 1]: at this size, 1 where the warped features are used.
+    """
+
+    flow: Tensor
+    mask: Tensor
+
+
+class AlignmentUnit(nn.Module):
+    """Residual unit: norm, convolution, PReLU, convolution, norm beside a shortcut."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.norm_in = nn.InstanceNorm2d(inputs, affine=True)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        self.prelu = nn.PReLU(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.norm_out = nn.InstanceNorm2d(outputs, affine=True)
+        self.shortcut_conv: nn.Conv2d | None = None
+        self.shortcut_norm: nn.InstanceNorm2d | None = None
+        if inputs != outputs:
+            self.shortcut_conv = nn.Conv2d(inputs, outputs, 1, bias=False)
+            self.shortcut_norm = nn.InstanceNorm2d(outputs, affine=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, S, S) → (B, outputs, S, S)."""
+        shortcut = x
+        if self.shortcut_conv is not None and self.shortcut_norm is not None:
+            shortcut = self.shortcut_norm(self.shortcut_conv(x))
+        y = self.conv2(self.prelu(self.conv1(self.norm_in(x))))
+        return shortcut + self.norm_out(y)  # type: ignore[no-any-return]
+
+
+class AlignmentBody(nn.Module):
+    """Two residual units, 2C → 2C → 3: what predicts dx, dy and the mask at one size."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.units = nn.ModuleList(
+            [AlignmentUnit(2 * channels, 2 * channels), AlignmentUnit(2 * channels, 3)]
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 2C, S, S) → (B, 3, S, S), unbounded."""
+        for unit in self.units:
+            x = unit(x)
+        return x
+
+
+class Samm(nn.Module):
+    """Parameters of SAMM: at each size a projection of encoder features and a body that predicts.
+
+    `channels` maps each size to the generator's channel count, `tap_channels` to the encoder's.
+    """
+
+    def __init__(
+        self, channels: Mapping[int, int], tap_channels: Mapping[int, int], *, cycles: int, flow_range: float
+    ) -> None:
+        super().__init__()
+        if sorted(channels) != sorted(tap_channels):
+            raise ValueError(f"channels has sizes {sorted(channels)}, tap_channels {sorted(tap_channels)}")
+        self.channels, self.tap_channels = dict(channels), dict(tap_channels)
+        self.sizes = sorted(channels)
+        self.cycles, self.flow_range = cycles, flow_range
+        self.project = nn.ModuleDict({str(s): nn.Conv2d(tap_channels[s], channels[s], 1) for s in self.sizes})
+        self.bodies = nn.ModuleDict({str(s): AlignmentBody(channels[s]) for s in self.sizes})
+
+    def align(
+        self, generated: Tensor, tap: Tensor, size: int, coarser: Alignment | None
+    ) -> tuple[Tensor, Alignment]:
+        """As `align_features`, with this module's parameters for `size` and an unprojected encoder tap."""
+        features = self.project[str(size)](tap)
+        mask = None if coarser is None else coarser.mask
+        return align_features(
+            self.bodies[str(size)], generated, features, mask, cycles=self.cycles, flow_range=self.flow_range
+        )
+
+
+def apply_alignment(generated: Tensor, alignment: Alignment) -> Tensor:
+    """m · warp(g, flow) + (1 − m) · g. generated (B, C, S, S) → (B, C, S, S)."""
+    mask = alignment.mask.to(generated.dtype)
+    return mask * warp(generated, alignment.flow) + (1 - mask) * generated
+
+
+def predict(
+    body: Callable[[Tensor], Tensor], aligned: Tensor, normed_features: Tensor, flow_range: float
+) -> Alignment:
+    """One prediction from generator features aligned so far and normed encoder features (B, C, S, S)."""
+    difference = instance_norm(aligned) - normed_features
+    h = body(torch.cat([difference, normed_features], dim=1)).float()
+    smooth = blur(torch.cat([flow_range * torch.tanh(h[:, :2]), torch.sigmoid(h[:, 2:])], dim=1), 2, 1)
+    return Alignment(flow=smooth[:, :2], mask=smooth[:, 2:])
+
+
+def refine(known: Alignment, found: Alignment, flow_range: float) -> Alignment:
+    """A later cycle's prediction on top of the earlier ones."""
+    flow = (known.flow + found.flow).clamp(-flow_range, flow_range)
+    return Alignment(flow, fuse_masks(known.mask, found.mask))
+
+
+def align_features(
+    body: Callable[[Tensor], Tensor],
+    generated: Tensor,
+    features: Tensor,
+    coarser_mask: Tensor | None,
+    *,
+    cycles: int,
+    flow_range: float,
+) -> tuple[Tensor, Alignment]:
+    """Aligns generator features to encoder features at one size (METHOD §3).
+
+    generated, features (B, C, S, S); coarser_mask (B, 1, S/2, S/2) or None at the coarsest size. Each cycle
+    predicts from the features aligned so far but warps the original ones, so that nothing is resampled twice.
+    Returns the aligned features (B, C, S, S) and the alignment.
+    """
+    normed_features = instance_norm(features)
+    aligned, alignment = generated, None
+    for cycle in range(cycles):
+        found = predict(body, aligned, normed_features, flow_range)
+        alignment = found if alignment is None else refine(alignment, found, flow_range)
+        if cycle == cycles - 1 and coarser_mask is not None:
+            upsampled = F.interpolate(
+                coarser_mask.float(), size=generated.shape[-2:], mode="bicubic", align_corners=True
+            )
+            alignment = Alignment(alignment.flow, fuse_masks(upsampled, alignment.mask))
+        aligned = apply_alignment(generated, alignment)
+    assert alignment is not None
+    return aligned, alignment
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Alignments to be predicted by SAMM from encoder features {size: (B, C_tap, size, size)}."""
+
+    samm: Samm
+    features: Mapping[int, Tensor]
+
+
+@dataclass(frozen=True)
+class Reused:
+    """Alignments found earlier, for instance those of the unedited inversion."""
+
+    alignments: Mapping[int, Alignment]
+
+
+AlignmentSource = Predicted | Reused
+
+
+def align_at(
+    source: AlignmentSource, generated: Tensor, size: int, coarser: Alignment | None
+) -> tuple[Tensor, Alignment] | None:
+    """Aligned features (B, C, size, size) and their alignment, or None where nothing acts at this size."""
+    match source:
+        case Predicted(samm, features) if size in samm.channels:
+            return samm.align(generated, features[size], size, coarser)
+        case Reused(alignments) if size in alignments:
+            return apply_alignment(generated, alignments[size]), alignments[size]
+    return None
+
+
+def synthesize_aligned(
+    generator: Generator, w_plus: Tensor, source: AlignmentSource, noise: Noise = "fixed"
+) -> tuple[Tensor, dict[int, Alignment]]:
+    """Runs the generator with its features aligned in the upsampling half of each block.
+
+    w_plus (B, num_ws, w_dim) → image (B, 3, H, W) in about [−1, 1] and the alignment at each size.
+    """
+    x = generator.start(w_plus.shape[0], w_plus.dtype)
+    rgb: Tensor | None = None
+    alignments: dict[int, Alignment] = {}
+    coarser: Alignment | None = None
+    for index, size in enumerate(generator.sizes):
+        block, latents = generator.block(size), block_latents(w_plus, index)
+        if block.up is not None and latents.up is not None:
+            x = block.up.convolve(x, latents.up)
+            if (found := align_at(source, x, size, coarser)) is not None:
+                x, coarser = found
+                alignments[size] = coarser
+            x = block.up.finish(x, noise)
+        x, rgb = finish_block(block, x, rgb, latents, noise)
+    assert rgb is not None
+    return rgb, alignments

@@ -1,0 +1,67 @@
+"""Checkpoints: everything a run needs to go on as if it had not stopped."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from oodinv.errors import WeightsError
+from oodinv.image import atomic_write
+
+
+class Stateful(Protocol):
+    """A module or optimiser."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Progress of a run; `parts` are the states of modules and optimisers by name."""
+
+    step: int
+    parts: dict[str, dict[str, Any]]
+
+
+def save(path: Path, step: int, parts: dict[str, Stateful]) -> None:
+    """Writes a checkpoint beside the last one and then replaces it, so that a crash costs neither."""
+    state = {"step": step, "parts": {name: part.state_dict() for name, part in parts.items()}}
+    atomic_write(path, lambda file: torch.save(state, file))
+
+
+def load(path: Path) -> Checkpoint:
+    """Reads a checkpoint.
+
+    Raises:
+        WeightsError: the file is missing or holds no checkpoint.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return Checkpoint(int(state["step"]), dict(state["parts"]))
+    except FileNotFoundError as error:
+        raise WeightsError(f"there is no checkpoint {path} to resume from; start without --resume") from error
+    except Exception as error:  # torch raises many kinds for a damaged archive
+        raise WeightsError(
+            f"{path} is not a checkpoint of oodinv ({error}); remove it and start again"
+        ) from error
+
+
+def restore(checkpoint: Checkpoint, parts: dict[str, Stateful], path: Path) -> None:
+    """Puts a checkpoint's states back.
+
+    Raises:
+        WeightsError: the checkpoint belongs to another recipe.
+    """
+    if set(checkpoint.parts) != set(parts):
+        raise WeightsError(
+            f"{path} holds {sorted(checkpoint.parts)} but this recipe trains {sorted(parts)}; "
+            "it belongs to another recipe: resume with that one, or choose another --output"
+        )
+    for name, part in parts.items():
+        try:
+            part.load_state_dict(checkpoint.parts[name])
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise WeightsError(f"{path}: {name} doesn't fit this recipe: {error}") from error

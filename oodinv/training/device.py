@@ -1,0 +1,60 @@
+"""Where and how training computes: device, precision, memory layout."""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+M = TypeVar("M", bound=nn.Module)
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is the first CUDA device if there is one, else the CPU.
+
+    Raises:
+        ValueError: the name is no device, or it isn't there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"--device {name}: this PyTorch sees no CUDA device; use --device cpu")
+    return device
+
+
+def cpu_has_fast_bfloat16() -> bool:
+    """Whether the CPU multiplies bfloat16 in hardware (AMX or AVX-512 BF16); elsewhere it is slower."""
+    flags = torch.backends.cpu.get_cpu_capability()
+    capabilities = getattr(torch._C, "_cpu", None)
+    checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return flags.startswith("AVX512") and any(getattr(capabilities, c, lambda: False)() for c in checks)
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Device and precision of a run."""
+
+    device: torch.device
+    bfloat16: bool
+
+    def place(self, module: M) -> M:
+        """Moves a module to the device, in channels_last."""
+        return module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    def move(self, images: Tensor) -> Tensor:
+        """Moves a batch (B, C, H, W) to the device, in channels_last."""
+        return images.to(self.device, memory_format=torch.channels_last, non_blocking=True)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """bfloat16 autocast, or nothing in float32."""
+        return torch.autocast(self.device.type, torch.bfloat16) if self.bfloat16 else nullcontext()
+
+
+def compute_for(device: torch.device, precision: Precision) -> Compute:
+    """`auto`: bfloat16 where the hardware multiplies it, float32 elsewhere."""
+    fast = device.type == "cuda" or cpu_has_fast_bfloat16()
+    return Compute(device, fast if precision == "auto" else precision == "bfloat16")

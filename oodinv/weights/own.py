@@ -1,0 +1,118 @@
+"""The project's own weight files: safetensors whose metadata says what module they hold.
+
+Metadata: `format` = "oodinv", `kind`, and `config` as JSON, the arguments of the module's constructor.
+Values are stored in float16 to keep files small, and read back as float32.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from oodinv.errors import WeightsError
+from oodinv.image import atomic_write
+from oodinv.models.pyramid import PyramidEncoder
+from oodinv.models.samm import Samm
+from oodinv.models.stylegan2 import Generator
+
+FORMAT = "oodinv"
+
+Kind = Literal["stylegan2", "pyramid", "samm"]
+
+
+def _sizes(table: Mapping[str, int]) -> dict[int, int]:
+    return {int(size): channels for size, channels in table.items()}
+
+
+def generator_config(generator: Generator) -> dict[str, Any]:
+    """Constructor arguments of a generator."""
+    return {
+        "size": generator.size,
+        "channels": generator.channels,
+        "w_dim": generator.w_dim,
+        "z_dim": generator.z_dim,
+        "mapping_layers": len(generator.mapping.layers),
+        "conv_clamp": generator.conv_clamp,
+    }
+
+
+def pyramid_config(encoder: PyramidEncoder) -> dict[str, Any]:
+    """Constructor arguments of a pyramid encoder."""
+    return {
+        "size": encoder.size,
+        "channels": encoder.tap_channels,
+        "num_ws": encoder.num_ws,
+        "w_dim": encoder.w_dim,
+        "hidden": encoder.hidden.out_features,
+    }
+
+
+def samm_config(samm: Samm) -> dict[str, Any]:
+    """Constructor arguments of SAMM."""
+    return {
+        "channels": samm.channels,
+        "tap_channels": samm.tap_channels,
+        "cycles": samm.cycles,
+        "flow_range": samm.flow_range,
+    }
+
+
+def describe(module: nn.Module) -> tuple[Kind, dict[str, Any]]:
+    """Kind and constructor arguments of a module that has a format of its own.
+
+    Raises:
+        TypeError: it has none.
+    """
+    match module:
+        case Generator():
+            return "stylegan2", generator_config(module)
+        case PyramidEncoder():
+            return "pyramid", pyramid_config(module)
+        case Samm():
+            return "samm", samm_config(module)
+    raise TypeError(f"{type(module).__name__} has no weight format of its own")
+
+
+def construct(kind: str, config: Mapping[str, Any], source: Path) -> nn.Module:
+    """An empty module from what `describe` said.
+
+    Raises:
+        WeightsError: unknown kind, or arguments that the constructor refuses.
+    """
+    arguments = {k: _sizes(v) if k in {"channels", "tap_channels"} else v for k, v in config.items()}
+    try:
+        match kind:
+            case "stylegan2":
+                return Generator(arguments.pop("size"), arguments.pop("channels"), **arguments)
+            case "pyramid":
+                return PyramidEncoder(arguments.pop("size"), arguments.pop("channels"), **arguments)
+            case "samm":
+                return Samm(arguments.pop("channels"), arguments.pop("tap_channels"), **arguments)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise WeightsError(f"{source} describes a {kind} that can't be built ({error}); it is damaged") from error
+    raise WeightsError(f"{source} holds a {kind!r}, which this version of oodinv doesn't know; update oodinv")
+
+
+def save(path: Path, module: nn.Module) -> None:
+    """Writes a module with its description; floating-point values in float16.
+
+    Raises:
+        ImageError: the file can't be written.
+    """
+    kind, config = describe(module)
+    state: dict[str, Tensor] = {
+        name: (value.half() if value.is_floating_point() else value).detach().cpu().contiguous()
+        for name, value in module.state_dict().items()
+    }
+    metadata = {"format": FORMAT, "kind": kind, "config": json.dumps(config)}
+    data = safetensors.torch.save(state, metadata)
+    atomic_write(path, lambda file: file.write(data))
+
+
+def as_float32(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Floating-point values as float32, the others as they are."""
+    return {k: v.to(torch.float32) if v.is_floating_point() else v for k, v in state.items()}
