@@ -1,0 +1,236 @@
+"""A pickle machine that can only make data.
+
+`pickle` imports whatever a file names and calls it. This machine knows the instructions of a pickle
+(`pickletools` decodes them), but names stay names: a file may ask for the entries of a closed table, each
+answered by a function written here or by the caller, and anything else is refused by name. Nothing is
+imported, and no object of the file's choosing is ever made. Memory stays within a small multiple of the
+file's size, whatever sizes the file claims.
+
+Source: the instruction set as documented in CPython's `pickletools`.
+"""
+
+import pickletools
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import IO, Any, Protocol, cast
+
+from oodinv.errors import WeightsError
+
+MAX_INSTRUCTIONS = 5_000_000
+"""Far above the count in any weight file (NVIDIA's 1024 px pickles need about 30,000)."""
+
+
+class PickleStream(Protocol):
+    """What the machine reads from, such as a `BytesIO` or an `mmap`: the part of `IO[bytes]` it needs."""
+
+    def read(self, size: int, /) -> bytes: ...
+    def readline(self) -> bytes: ...
+    def tell(self) -> int: ...
+
+
+class RefusedError(WeightsError):
+    """A pickle that asks for a name outside the table; `name` is that name, as the pickle spells it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"asks for {name}")
+        self.name = name
+
+
+class MalformedError(WeightsError):
+    """Bytes that are no complete pickle, or one that uses instructions no weight file needs."""
+
+
+@dataclass
+class Made:
+    """What became of one call: the name, its arguments, and the state the pickle gave it afterwards.
+
+    Mutable, because a pickle first makes an object and fills it later.
+    """
+
+    name: str
+    args: tuple[Any, ...]
+    state: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+@dataclass(frozen=True)
+class Name:
+    """A name that a pickle asked for and that the table has; it is never looked up anywhere."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Persistent:
+    """A reference to something beside the pickle, such as one storage of a PyTorch archive."""
+
+    key: Any
+
+
+Table = Mapping[str, Callable[..., Any]]
+"""Allowed names, each with the function that answers for it; it gets the pickle's arguments."""
+
+
+def recorder(name: str) -> Callable[..., Made]:
+    """Answers for `name` by keeping what it was called with."""
+
+    def record(*args: Any) -> Made:
+        return Made(name, args)
+
+    return record
+
+
+_MARK = object()
+_DOTTED = re.compile(r"\w+(\.\w+)+")
+
+
+@dataclass
+class _Machine:
+    table: Table
+    stack: list[Any] = field(default_factory=list)
+    memo: dict[int, Any] = field(default_factory=dict)
+
+    def allowed(self, module: Any, name: Any) -> Name:
+        name = f"{_expect(module, str)}.{_expect(name, str)}"
+        if not _DOTTED.fullmatch(name):
+            raise MalformedError("asks for something that is no name")
+        if name not in self.table:
+            raise RefusedError(name)
+        return Name(name)
+
+    def above_mark(self) -> list[Any]:
+        """Take everything above the topmost mark, and the mark, off the stack."""
+        items = []
+        while (item := self.stack.pop()) is not _MARK:
+            items.append(item)
+        return items[::-1]
+
+    def call(self, callee: Any, args: Any) -> Any:
+        if not isinstance(callee, Name) or not isinstance(args, tuple):
+            raise MalformedError("calls something that is not a name")
+        return self.table[callee.name](*args)
+
+    def step(self, opcode: str, arg: Any) -> None:
+        """Carry out one instruction."""
+        stack = self.stack
+        if opcode in _PUSHES_ARGUMENT:
+            stack.append(arg)
+            return
+        if opcode in _PUSHES:
+            stack.append(_PUSHES[opcode]())
+            return
+        match opcode:
+            case "PROTO" | "FRAME":
+                pass
+            case "MARK":
+                stack.append(_MARK)
+            case "POP":
+                stack.pop()
+            case "POP_MARK":
+                self.above_mark()
+            case "DUP":
+                stack.append(stack[-1])
+            case "TUPLE" | "LIST" | "DICT" | "FROZENSET":
+                stack.append(_GATHERED[opcode](self.above_mark()))
+            case "TUPLE1" | "TUPLE2" | "TUPLE3":
+                count = int(opcode[-1])
+                stack[-count:] = [tuple(stack[-count:])]
+            case _:
+                self.step_with_references(opcode, arg)
+
+    def step_with_references(self, opcode: str, arg: Any) -> None:
+        """Instructions that fill a container, use the memo, name something or call it."""
+        stack = self.stack
+        match opcode:
+            case "APPEND" | "APPENDS":
+                items = self.above_mark() if opcode == "APPENDS" else [stack.pop()]
+                _expect(stack[-1], list).extend(items)
+            case "SETITEM" | "SETITEMS":
+                items = self.above_mark() if opcode == "SETITEMS" else [stack.pop(-2), stack.pop()]
+                _expect(stack[-1], dict).update(_pairs(items))
+            case "ADDITEMS":
+                items = self.above_mark()
+                _expect(stack[-1], set).update(items)
+            case "MEMOIZE":
+                self.memo[len(self.memo)] = stack[-1]
+            case "PUT" | "BINPUT" | "LONG_BINPUT":
+                self.memo[arg] = stack[-1]
+            case "GET" | "BINGET" | "LONG_BINGET":
+                stack.append(self.memo[arg])
+            case "GLOBAL" | "INST":
+                name = self.allowed(*arg.rsplit(" ", 1))  # pickletools joins module and name by a space
+                stack.append(name if opcode == "GLOBAL" else self.call(name, tuple(self.above_mark())))
+            case "STACK_GLOBAL":
+                name, module = stack.pop(), stack.pop()
+                stack.append(self.allowed(module, name))
+            case "REDUCE" | "NEWOBJ":
+                args, callee = stack.pop(), stack.pop()
+                stack.append(self.call(callee, args))
+            case "BUILD":
+                state, target = stack.pop(), stack[-1]
+                if isinstance(target, Made):
+                    target.__setstate__(state)
+            case "PERSID":
+                stack.append(Persistent(arg))
+            case "BINPERSID":
+                stack.append(Persistent(stack.pop()))
+            case _:
+                raise MalformedError(f"uses {opcode}, which no weight file needs")
+
+
+_PUSHES_ARGUMENT = frozenset({
+    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT",
+    "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
+    "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8",
+})  # fmt: skip
+_PUSHES: Mapping[str, Callable[[], Any]] = {
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    "EMPTY_LIST": list,
+    "EMPTY_TUPLE": tuple,
+    "EMPTY_DICT": dict,
+    "EMPTY_SET": set,
+}
+
+
+def _pairs(items: list[Any]) -> dict[Any, Any]:
+    """Dict of alternating keys and values."""
+    return dict(zip(items[::2], items[1::2], strict=True))
+
+
+_GATHERED: Mapping[str, Callable[[list[Any]], Any]] = {
+    "TUPLE": tuple,
+    "LIST": list,
+    "DICT": _pairs,
+    "FROZENSET": frozenset,
+}
+
+
+def _expect(value: Any, kind: type) -> Any:
+    if not isinstance(value, kind):
+        raise MalformedError(f"needs a {kind.__name__} where a {type(value).__name__} is")
+    return value
+
+
+def load(stream: PickleStream, table: Table) -> Any:
+    """The data of the one pickle that starts at the stream's position; the stream ends up behind it.
+
+    `table` has the dotted names the pickle may ask for. Raises `RefusedError` for any other name and
+    `MalformedError` for bytes that are no complete pickle.
+    """
+    machine = _Machine(table)
+    try:
+        for count, (opcode, arg, _) in enumerate(pickletools.genops(cast(IO[bytes], stream))):
+            if opcode.name == "STOP":
+                return machine.stack.pop()
+            if count >= MAX_INSTRUCTIONS:
+                raise MalformedError(f"has more than {MAX_INSTRUCTIONS:,} instructions")
+            machine.step(opcode.name, arg)
+    # What pickletools raises on bytes that are no pickle, and what wrong operands raise in one that is.
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+        raise MalformedError(f"is damaged or no pickle ({error})") from error
+    raise MalformedError("ends too early")

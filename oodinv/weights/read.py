@@ -1,0 +1,253 @@
+"""Reads weight files of every container in use, and never runs anything that a file carries.
+
+The container is told by a file's bytes, not by its name. Whatever the container, the result is one flat dict
+of tensors and one of settings.
+"""
+
+import argparse
+import hashlib
+import mmap
+import re
+import struct
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from oodinv.errors import MissingWeights, UnknownLayout, WeightsError
+from oodinv.weights import inert, rebuild
+
+Container = Literal["torch", "nvidia-pickle", "numpy-pickle", "safetensors", "onnx"]
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """What a weight file holds.
+
+    `tensors` is flat: the keys of nested dicts are joined with ".", as in `g_ema.conv1.conv.weight`; the
+    modules of an NVIDIA pickle are walked the same way, as in `G_ema.synthesis.b4.const`. `settings` has
+    everything else under its joined key: a value, or a whole dict or list that holds no tensor (`opts`,
+    `G_ema.init_kwargs`, the metadata of a .safetensors file). The tensors of an ONNX file are not read.
+    """
+
+    path: Path
+    container: Container
+    tensors: dict[str, torch.Tensor]
+    settings: dict[str, object]
+
+
+def sha256_file(path: Path) -> str:
+    """The file's sha256 in 64 hex digits, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read(path: Path) -> WeightsFile:
+    """Tensors and settings of a weight file, on the CPU.
+
+    Raises `MissingWeights` when there is no such file, `UnknownLayout` when it is no weight file (a web page,
+    a Git LFS pointer, text), and `WeightsError` when it is damaged or asks for code to be run; it is not run.
+    """
+    container = container_of(path)
+    tensors: dict[str, torch.Tensor] = {}
+    settings: dict[str, object] = {}
+    try:
+        values = rebuild.Rebuilder().plain(_READERS[container](path))
+        if not isinstance(values, dict):
+            raise UnknownLayout(f"holds a bare {type(values).__name__}, where a dict of tensors was expected")
+        _flatten(values, "", tensors, settings)
+    except inert.RefusedError as refused:
+        raise WeightsError(f"{path}: {_refusal(refused.name)}") from None
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except WeightsError as error:
+        raise type(error)(f"{path}: {error}") from error
+    return WeightsFile(path, container, tensors, settings)
+
+
+def _flatten(
+    values: Mapping[str, Any], prefix: str, tensors: dict[str, torch.Tensor], settings: dict[str, object]
+) -> None:
+    """Sort nested plain values into `tensors` and `settings`, by joined key."""
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if name in tensors or name in settings:
+            raise WeightsError(f"has two values for {name}")
+        if isinstance(value, torch.Tensor):
+            tensors[name] = value
+        elif not _has_tensor(value):
+            settings[name] = value
+        else:
+            _flatten(_by_key(value), f"{name}.", tensors, settings)
+
+
+def _by_key(value: dict[str, Any] | list[Any]) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {str(index): item for index, item in enumerate(value)}
+
+
+def _has_tensor(value: Any) -> bool:
+    match value:
+        case dict():
+            return any(map(_has_tensor, value.values()))
+        case list():
+            return any(map(_has_tensor, value))
+    return isinstance(value, torch.Tensor)
+
+
+# What the file is
+
+
+def container_of(path: Path) -> Container:
+    """The container, by the file's bytes. Raises as `read` does."""
+    if not path.exists():
+        raise MissingWeights(
+            f"{path.absolute()}: there is no such file. Correct the path, or put the file there; "
+            "`oodinv weights list` says where each file comes from"
+        )
+    if not path.is_file():
+        raise WeightsError(f"{path}: a weight file was expected, and this is a folder or a device")
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+    if not head:
+        raise WeightsError(f"{path}: is empty; download it again")
+    for pattern, reason in _NOT_WEIGHTS:
+        if pattern.match(head):
+            raise UnknownLayout(f"{path}: is {reason}")
+    return _container_of(path, head)
+
+
+_NOT_WEIGHTS = (
+    (re.compile(rb"version https://git-lfs"), "a Git LFS pointer, not the file itself; run `git lfs pull`"),
+    (re.compile(rb"(?i)\s*<(!doctype|html|head|\?xml)"), "a web page; download the file itself"),
+    (re.compile(rb"\x1f\x8b"), "compressed with gzip; decompress it first"),
+    (re.compile(rb"\x89HDF"), "an HDF5 file; a PyTorch conversion was expected"),
+    (re.compile(rb"\x89PNG|\xff\xd8\xff"), "a picture; a weight file was expected"),
+)
+
+_ZIP = b"PK\x03\x04"
+_ONNX = re.compile(rb"\x08[\x01-\x1f][\x12\x1a\x22\x28\x32\x3a\x42]")  # the version, then any other field
+
+
+def _container_of(path: Path, head: bytes) -> Container:
+    if head.startswith(_ZIP) or rebuild.LEGACY_TORCH.match(head):
+        return "torch"
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size:
+        return "safetensors"
+    if _ONNX.match(head):
+        return "onnx"
+    # Pickles of protocols 0 and 1 have no signature: whatever is left is read as a pickle, which is safe.
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return "numpy-pickle" if content.find(b"torch_utils.persistence") < 0 else "nvidia-pickle"
+
+
+# The readers. Each returns a file's values as the container holds them; errors name the file further up.
+
+
+def _read_safetensors(path: Path) -> Any:
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no mapping)
+            return {**tensors, **(file.metadata() or {})}
+    except (SafetensorError, ValueError) as error:
+        raise WeightsError(f"is a damaged .safetensors file ({error}); download it again") from error
+
+
+def _read_pickle(path: Path) -> Any:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        try:
+            return inert.load(content, rebuild.NAMES)
+        except inert.MalformedError as error:
+            if content[:1] == b"\x80":
+                raise WeightsError(f"is a damaged pickle: it {error}; download it again") from error
+            raise UnknownLayout(
+                f"starts with {content[:8]!r} and is no weight file; expected .pt, .pth or .ckpt (PyTorch), "
+                ".pkl (NVIDIA), .safetensors or .onnx"
+            ) from error
+
+
+def _read_onnx(path: Path) -> Any:
+    return {"bytes": path.stat().st_size}
+
+
+def _read_torch(path: Path) -> Any:
+    zipped = zipfile.is_zipfile(path)
+    if zipped:
+        _check_archive(path)
+    try:
+        with torch.serialization.safe_globals(_harmless()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch's advice to developers; nothing a user can act on
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except rebuild.TORCH_DAMAGE as error:
+        _name_refused(path, zipped)
+        raise rebuild.refused_by_torch(error) from error
+
+
+def _harmless() -> list[Any]:
+    """What `torch.load` may meet besides tensors: settings, and NumPy's numbers as inert records."""
+    return [argparse.Namespace, inert.Made, *((record, name) for name, record in rebuild.NUMPY.items())]
+
+
+def _name_refused(path: Path, zipped: bool) -> None:
+    """Raise `RefusedError` if a file that PyTorch would not read asks for a name it may not ask for.
+
+    PyTorch names what it refuses only for pickle protocol 2, and drops `builtins`; this names it always.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        try:
+            if zipped:
+                with zipfile.ZipFile(file) as archive:
+                    (entry,) = (name for name in archive.namelist() if Path(name).name == "data.pkl")
+                    inert.load(BytesIO(archive.read(entry)), rebuild.TORCH_NAMES)
+            else:
+                for _ in range(4):  # number, version, system, and then the values
+                    inert.load(content, rebuild.TORCH_NAMES)
+        except (inert.MalformedError, zipfile.BadZipFile, ValueError, RuntimeError):
+            return  # it is damaged, as the caller says
+
+
+def _check_archive(path: Path) -> None:
+    """Raise `WeightsError` for a zip archive that torch.save didn't make or that unfolds beyond its size."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error) as error:
+        raise WeightsError(f"is a damaged PyTorch file ({error}); download it again") from error
+    names = {Path(entry.filename).name for entry in entries}
+    if "constants.pkl" in names:
+        raise UnknownLayout("is a TorchScript program; a file of tensors was expected")
+    if "data.pkl" not in names:
+        raise UnknownLayout("is a zip archive that torch.save did not make; unpack it first")
+    if sum(entry.file_size for entry in entries) > path.stat().st_size:  # torch.save stores, never compresses
+        raise WeightsError("claims more content than the file has; it was altered")
+
+
+_READERS: Mapping[Container, Callable[[Path], Any]] = {
+    "torch": _read_torch,
+    "nvidia-pickle": _read_pickle,
+    "numpy-pickle": _read_pickle,
+    "safetensors": _read_safetensors,
+    "onnx": _read_onnx,
+}
+
+_REFUSAL_HINTS = (
+    (r"(posix|nt)\.system", "that is os.system, which runs a command"),
+    (r"dnnlib\.tflib\..*", "a TensorFlow StyleGAN pickle; use NVIDIA's conversion for stylegan2-ada-pytorch"),
+    (r"torch\.(nn|jit)\..*|__main__\..*", "a whole program object; save its state_dict instead"),
+)
+
+
+def _refusal(name: str) -> str:
+    hint = next((f" ({hint})" for pattern, hint in _REFUSAL_HINTS if re.fullmatch(pattern, name)), "")
+    return (
+        f"refused: it asks for {name}{hint}. Nothing in it was run. A weight file needs only tensors and "
+        "settings; get it from its authors, or save its tensors as .safetensors"
+    )

@@ -1,0 +1,243 @@
+"""From what a pickle describes to tensors, numbers, strings, lists and dicts.
+
+The names here are those that weight files ask for (NVIDIA's networks, PyTorch's tensors, NumPy's arrays).
+Each is answered by arithmetic on bytes, after a check that the bytes are as many as the description says.
+"""
+
+import argparse
+import io
+import math
+import pickle
+import re
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+
+from oodinv.errors import WeightsError
+from oodinv.weights.inert import Made, MalformedError, Name, RefusedError, Table, recorder
+
+MAX_DEPTH = 64
+MAX_VALUES = 1_000_000
+"""Bounds on nesting and on the number of values, so that a few bytes can't unfold without end."""
+
+LEGACY_TORCH = re.compile(
+    rb"\x80[\x02-\x05](\x95.{8})?\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\.", re.DOTALL
+)
+"""Start of what torch.save wrote before PyTorch 1.6: the number 0x1950a86a20f9469cfc6c, pickled."""
+
+_STORAGES = "Float Double Half BFloat16 Byte Char Short Int Long Bool"
+_DTYPES = "float16 float32 float64 bfloat16 uint8 int8 int16 int32 int64 bool"
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    """How pickles of protocol 2 spell bytes."""
+    if encoding != "latin1":
+        raise MalformedError(f"encodes bytes as {encoding}")
+    return text.encode("latin1")
+
+
+def _records(*names: str) -> dict[str, Callable[..., Any]]:
+    return {name: recorder(name) for name in names}
+
+
+NUMPY: Table = _records(
+    "numpy.dtype",
+    "numpy.ndarray",
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
+    *(f"numpy.{core}.numeric._frombuffer" for core in ("core", "_core")),
+)
+"""NumPy's names, before (`core`) and since (`_core`) version 2."""
+
+NAMES: Table = {
+    **NUMPY,
+    **_records("torch_utils.persistence._reconstruct_persistent_obj", "torch.storage._load_from_bytes"),
+    **_records("torch.device", "torch.Size", "argparse.Namespace"),
+    **_records(*(f"torch._utils._rebuild_{what}" for what in ("tensor", "tensor_v2", "parameter"))),
+    **_records("torch._utils._rebuild_parameter_with_state"),
+    **_records(*(f"torch.{name}" for name in _DTYPES.split())),
+    "_codecs.encode": _encode,
+    "collections.OrderedDict": dict,
+    "dnnlib.util.EasyDict": dict,
+    "dnnlib.EasyDict": dict,
+    "builtins.set": set,
+    "__builtin__.set": set,
+}
+"""Every name that a plain pickle may ask for."""
+
+TORCH_NAMES: Table = {**NAMES, **_records(*(f"torch.{kind}Storage" for kind in _STORAGES.split()))}
+"""The same with what only the pickles inside PyTorch's own files ask for."""
+
+
+class Rebuilder:
+    """Turns one file's values into plain ones, within bounds for the file as a whole."""
+
+    def __init__(self) -> None:
+        self._left = MAX_VALUES
+        self._built: dict[int, Any] = {}  # by identity: what is shared in the file is built once
+
+    def plain(self, value: Any, depth: int = 0) -> Any:
+        """`value` as dict, list, tensor, number, string, bytes or None; dict keys become strings.
+
+        Raises `WeightsError` for anything that is none of these, and for values beyond the bounds.
+        """
+        self._left -= 1
+        if depth > MAX_DEPTH or self._left < 0:
+            raise WeightsError("nests its values too deeply, or has too many of them, for a weight file")
+        match value:
+            case None | bool() | int() | float() | complex() | str() | bytes():
+                return value
+            case torch.Tensor():
+                return _sound(value)
+            case Mapping():
+                return {_key(key): self.plain(item, depth + 1) for key, item in value.items()}
+            case list() | tuple() | set() | frozenset():
+                return [self.plain(item, depth + 1) for item in value]
+            case argparse.Namespace():
+                return self.plain(vars(value), depth + 1)
+            case Name():
+                return value.name
+            case torch.dtype() | torch.device():
+                return str(value)
+            case Made():
+                if id(value) not in self._built:
+                    self._built[id(value)] = self._build(value, depth + 1)
+                return self._built[id(value)]
+        raise WeightsError(f"holds a {type(value).__name__}, which is neither a tensor nor a setting")
+
+    def _build(self, made: Made, depth: int) -> Any:
+        match made.name.rpartition(".")[2], made.args, made.state:
+            case "_reconstruct_persistent_obj", _, _:
+                return self._network(made, depth)
+            case "_rebuild_tensor" | "_rebuild_tensor_v2", (Made() as storage, offset, size, stride, *_), _:
+                return _strided(self._storage(storage), offset, size, stride)
+            case "_rebuild_parameter" | "_rebuild_parameter_with_state", (data, *_), _:
+                return self.plain(data, depth)
+            case "_reconstruct", _, (_, tuple() as shape, Made() as dtype, fortran, bytes() as raw):
+                return torch.from_numpy(_array(raw, dtype, shape, "F" if fortran else "C"))
+            case "_frombuffer", (raw, Made() as dtype, tuple() as shape, "C" | "F" as order), _:
+                return torch.from_numpy(_array(raw, dtype, shape, order))
+            case "scalar", (Made() as dtype, bytes() as raw), _:
+                return _array(raw, dtype, (), "C").item()
+            case "dtype", _, _:
+                return _dtype(made).str
+            case "device" | "Size", args, _:
+                return self.plain(args, depth)
+            case "Namespace", _, state:
+                return self.plain(state, depth)
+        raise WeightsError(f"holds a {made.name} that is incomplete or out of place")
+
+    def _storage(self, made: Made) -> torch.TypedStorage:
+        """One storage of an NVIDIA pickle: a whole torch.save file of the old kind inside the pickle."""
+        if id(made) not in self._built:
+            match made.name, made.args:
+                case "torch.storage._load_from_bytes", (bytes() as payload,):
+                    self._built[id(made)] = _load_storage(payload)
+                case _:
+                    raise WeightsError(f"holds a tensor whose numbers are a {made.name}")
+        return cast(torch.TypedStorage, self._built[id(made)])
+
+    def _members(self, module: Any, depth: int) -> dict[str, Any]:
+        """Parameters, buffers and submodules of an NVIDIA object, by name.
+
+        The object also carries the source of its class, which unpickling would run; it is not looked at.
+        """
+        self._left -= 1
+        match module:
+            case Made(
+                args=({"state": {"_parameters": dict() as own, "_buffers": dict() as buffers} as state},)
+            ):
+                submodules = state.get("_modules")
+            case _:
+                raise WeightsError("holds something else where an NVIDIA network was expected")
+        if not isinstance(submodules, dict) or depth > MAX_DEPTH or self._left < 0:
+            raise WeightsError("holds an NVIDIA network that is incomplete or too deep")
+        members = {_key(name): self.plain(item, depth) for name, item in (own | buffers).items()}
+        members |= {_key(name): self._members(item, depth + 1) for name, item in submodules.items()}
+        return {name: item for name, item in members.items() if item is not None}
+
+    def _network(self, made: Made, depth: int) -> dict[str, Any]:
+        """A whole network of an NVIDIA pickle: its members, and the name and arguments it was made with."""
+        members = self._members(made, depth)
+        (meta,) = made.args
+        settings = {"class_name": meta.get("class_name")}
+        settings |= {name: meta["state"].get(f"_{name}") for name in ("init_args", "init_kwargs")}
+        return members | {name: self.plain(item, depth) for name, item in settings.items()}
+
+
+def _load_storage(payload: bytes) -> torch.TypedStorage:
+    if not LEGACY_TORCH.match(payload):
+        raise WeightsError("holds a tensor whose numbers are in no form that torch.save writes")
+    try:
+        storage = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    except TORCH_DAMAGE as error:
+        raise refused_by_torch(error) from error
+    if not isinstance(storage, torch.TypedStorage):
+        raise WeightsError(f"holds a tensor whose numbers are a {type(storage).__name__}")
+    return storage
+
+
+TORCH_DAMAGE = (
+    RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError, OverflowError,
+    MemoryError, struct.error, pickle.UnpicklingError,
+)  # fmt: skip
+"""What `torch.load` raises on a file that is cut short or altered; it has no error of its own for that."""
+
+
+def refused_by_torch(error: BaseException) -> WeightsError:
+    """The error for what `torch.load` raised: a refusal where it names something, damage otherwise."""
+    named = re.search(r"GLOBAL ([\w.]+)", str(error))
+    if named:
+        return RefusedError(named[1])
+    if re.search(r"Unsupported operand", str(error)):
+        return WeightsError(
+            "was pickled by a protocol that PyTorch can't read safely; save it with the default one"
+        )
+    reason = str(error).strip().partition("\n")[0][:200] or type(error).__name__
+    return WeightsError(f"is a damaged PyTorch file ({reason}); download it again")
+
+
+def _key(key: Any) -> str:
+    if isinstance(key, str | int | float | None):
+        return str(key)
+    raise WeightsError(f"has a {type(key).__name__} as a key, where a string was expected")
+
+
+def _sound(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor without autograd. Raises `WeightsError` if it claims more numbers than the file has."""
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
+        raise WeightsError("holds a sparse, quantised or empty-shell tensor; plain ones were expected")
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise WeightsError(f"holds a tensor of shape {tuple(tensor.shape)} with fewer numbers than that")
+    return tensor.detach()
+
+
+def _strided(storage: torch.TypedStorage, offset: Any, size: Any, stride: Any) -> torch.Tensor:
+    flat = torch.empty(0, dtype=storage.dtype).set_(storage)
+    try:
+        return _sound(flat.as_strided(size, stride, offset))
+    except (RuntimeError, TypeError) as error:
+        raise WeightsError(f"holds a tensor of size {size} beyond its {len(flat)} numbers") from error
+
+
+_NUMBERS = re.compile(r"[<>|=]?([biuf][1248]|b1)|bool")
+
+
+def _dtype(made: Made) -> np.dtype[Any]:
+    """NumPy dtype of plain numbers, from its pickled description: a code, and a state with the byte order."""
+    match made.name, made.args, made.state:
+        case "numpy.dtype", (str() as code, *_), (_, "<" | ">" | "|" | "=" as order, *_):
+            if _NUMBERS.fullmatch(code):
+                return np.dtype(code).newbyteorder(order)
+    raise WeightsError("holds a NumPy array of something other than numbers")
+
+
+def _array(raw: Any, dtype: Made, shape: tuple[Any, ...], order: Literal["C", "F"]) -> np.ndarray[Any, Any]:
+    """Writable array in native byte order. Raises `WeightsError` unless it has as many bytes as it needs."""
+    kind = _dtype(dtype)
+    sides = all(isinstance(side, int) and side >= 0 for side in shape)
+    if not sides or not isinstance(raw, bytes | bytearray) or math.prod(shape) * kind.itemsize != len(raw):
+        raise WeightsError(f"holds an array of shape {shape} with more or fewer bytes than that needs")
+    return np.frombuffer(raw, kind).astype(kind.newbyteorder("=")).reshape(shape, order=order)
