@@ -1,0 +1,325 @@
+"""Photos in and out: decoding to 8-bit RGB, tensors in [−1, 1], and writes that are whole or absent.
+
+Pixels stay in the photo's own colour space. A network trained on untagged pictures sees what such a picture
+would hold, and the profile goes back into the file, so nothing is rounded twice. Only spaces that are no RGB
+at all (CMYK, Lab) are converted, to sRGB.
+"""
+
+import struct
+import warnings
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+from torch import Tensor
+
+from oodinv.errors import ImageError
+
+Pixels = NDArray[np.uint8]
+
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")
+MAX_PIXELS = 178_956_970  # Pillow's own hard limit, read from the header before anything is decoded
+PNG_LEVEL = 1  # of zlib's 1 to 9: 6 takes four times as long and saves a tenth of a photo
+JPEG_QUALITY = 95
+
+_ORIENTATION = 0x0112
+_TIFF_DESCRIPTIVE = frozenset({270, 271, 272, 282, 283, 296, 305, 306, 315, 33432, 34665, 34853})
+_DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error, zlib.error)
+
+# Pillow warns on large photos and odd metadata. Both are dealt with here, and a per-call filter is not thread-safe.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A decoded photo and what its file needs to be written again.
+
+    pixels uint8 (H, W, 3), upright. alpha uint8 (H, W) or None; pixels under it keep the colours that the file
+    has there, since blending them over a background could not be undone on writing. exif: a block with
+    orientation 1. icc: the profile of pixels. format: Pillow's name. grey: the file had one colour channel.
+    """
+
+    pixels: Pixels
+    alpha: Pixels | None = None
+    exif: bytes | None = None
+    icc: bytes | None = None
+    format: str = "PNG"
+    grey: bool = False
+
+    @property
+    def suffix(self) -> str:
+        """Suffix to write this photo under: lossy stays lossy (.jpg), everything else becomes .png."""
+        return ".jpg" if self.format in ("JPEG", "MPO") and self.alpha is None else ".png"
+
+
+def read(path: Path) -> Photo:
+    """Decodes the first picture of a file to upright 8-bit RGB.
+
+    16-bit values are scaled, palettes expanded, CMYK and Lab converted to sRGB.
+
+    Raises:
+        ImageError: the file is missing, unreadable, no picture, damaged, or larger than MAX_PIXELS.
+    """
+    try:
+        if not path.is_file():
+            raise ImageError(f"{path}: {_absence(path)}")
+        file = path.open("rb")
+    except OSError as error:
+        raise ImageError(f"{path}: can't be opened ({error.strerror}); check its permissions") from error
+    with file:
+        return _decode(file, path)
+
+
+def decode(content: bytes, path: Path) -> Photo:
+    """As `read`, from a file's bytes; `path` names it in errors.
+
+    Raises:
+        ImageError: no picture, damaged, or larger than MAX_PIXELS.
+    """
+    return _decode(BytesIO(content), path)
+
+
+def _absence(path: Path) -> str:
+    if path.is_dir():
+        return "expected a picture, found a folder; name the pictures in it, or give the folder as the input"
+    if path.exists():
+        return "expected a picture, found something that is not a regular file"
+    return "no such file; check the spelling, or whether it was moved while the run went on"
+
+
+def _decode(file: BinaryIO, path: Path) -> Photo:
+    try:
+        with Image.open(file, formats=FORMATS) as picture:
+            _check_size(picture, path)
+            picture.load()
+            return _photo(picture)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _too_large(path) from error
+    except Image.UnidentifiedImageError as error:
+        found = "an empty file" if file.seek(0, 2) == 0 else "something else, whatever its suffix says"
+        expected = ", ".join(FORMATS)
+        raise ImageError(f"{path}: expected a picture ({expected}), found {found}; export it again") from error
+    except _DAMAGED as error:
+        raise ImageError(f"{path}: the picture is damaged or incomplete ({error}); export it again") from error
+
+
+def _check_size(picture: Image.Image, path: Path) -> None:
+    if picture.width * picture.height > MAX_PIXELS:
+        raise _too_large(path)
+
+
+def _too_large(path: Path) -> ImageError:
+    return ImageError(
+        f"{path}: its header announces more than {MAX_PIXELS // 1_000_000} megapixels, which is refused "
+        "as a decompression bomb; shrink it first if it is a real photo"
+    )
+
+
+def _photo(picture: Image.Image) -> Photo:
+    icc = picture.info.get("icc_profile")
+    grey = picture.mode in ("1", "L", "LA", "La", "I", "F") or picture.mode.startswith("I;16")
+    if picture.mode in ("CMYK", "LAB"):
+        rgb, alpha, icc = _to_srgb(picture, icc), None, None
+    else:
+        rgb, alpha = _to_rgb(picture)
+    turn = int(picture.getexif().get(_ORIENTATION, 1))
+    return Photo(
+        pixels=upright(rgb, turn),
+        alpha=None if alpha is None else upright(alpha, turn),
+        exif=_exif(picture),
+        icc=icc or None,
+        format=picture.format or "PNG",
+        grey=grey,
+    )
+
+
+def _to_rgb(picture: Image.Image) -> tuple[Pixels, Pixels | None]:
+    if picture.mode == "I" or picture.mode.startswith("I;16"):
+        return _repeat(_scale(np.asarray(picture).astype(np.float64), 65535.0)), None
+    if picture.mode == "F":
+        return _repeat(_scale(np.asarray(picture).astype(np.float64), 1.0)), None
+    if picture.has_transparency_data:
+        rgba = np.array(picture.convert("RGBA"))
+        return np.ascontiguousarray(rgba[..., :3]), np.ascontiguousarray(rgba[..., 3])
+    return np.array(picture.convert("RGB")), None
+
+
+def _scale(values: NDArray[np.float64], white: float) -> Pixels:
+    """Values in [0, white] → uint8 in [0, 255], rounded; ValueError for others, whose range nobody stated."""
+    if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= white):
+        raise ValueError(f"grey values outside 0 to {white:g}")
+    return np.rint(values * (255.0 / white)).astype(np.uint8)
+
+
+def _repeat(grey: Pixels) -> Pixels:
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def _to_srgb(picture: Image.Image, icc: bytes | None) -> Pixels:
+    """CMYK or Lab → sRGB through the embedded profile, or by Pillow's plain formula where CMYK has none."""
+    if picture.mode == "LAB":
+        source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+    elif icc is None or icc[16:20] != b"CMYK":
+        return np.array(picture.convert("RGB"))
+    else:
+        source = ImageCms.ImageCmsProfile(BytesIO(icc))
+    try:
+        srgb = ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(picture, source, srgb, outputMode="RGB")
+    except ImageCms.PyCMSError as error:
+        raise ValueError(f"its colour profile can't be used: {error}") from error
+    if converted is None:
+        raise ValueError("its colour profile can't be used")
+    return np.array(converted)
+
+
+def upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Undoes EXIF orientation 1 to 8 on (H, W) or (H, W, C); other values count as 1.
+
+    Source: Exif 2.32, tag 0x0112: the value says where row 0 and column 0 are seen.
+    """
+    if not 2 <= orientation <= 8:
+        return pixels
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _exif(picture: Image.Image) -> bytes | None:
+    """EXIF block with orientation 1. TIFF keeps it among its own tags, of which the descriptive ones are taken."""
+    block = picture.info.get("exif")
+    if isinstance(block, bytes):
+        return _reset_orientation(block)
+    tags = picture.getexif()
+    kept = Image.Exif()
+    kept.update({tag: value for tag, value in tags.items() if tag in _TIFF_DESCRIPTIVE})
+    return kept.tobytes() if kept else None
+
+
+def _reset_orientation(block: bytes) -> bytes:
+    """The same block with orientation 1 written in place, so that maker notes and offsets survive untouched."""
+    start = 6 if block.startswith(b"Exif\0\0") else 0
+    endian = {b"II": "<", b"MM": ">"}.get(block[start : start + 2])
+    if endian is None or len(block) < start + 8:
+        return block
+    patched = bytearray(block)
+    entry = start + struct.unpack_from(f"{endian}I", block, start + 4)[0]
+    if entry + 2 > len(block):
+        return block
+    (count,) = struct.unpack_from(f"{endian}H", block, entry)
+    for offset in range(entry + 2, min(entry + 2 + 12 * count, len(block) - 11), 12):
+        if struct.unpack_from(f"{endian}H", block, offset)[0] == _ORIENTATION:
+            struct.pack_into(f"{endian}H", patched, offset + 8, 1)
+    return bytes(patched)
+
+
+def resize(pixels: Pixels, size: int) -> Pixels:
+    """uint8 (H, W, 3) → (size, size, 3), anti-aliased (Lanczos); a picture of that size is returned as it is."""
+    if pixels.shape[:2] == (size, size):
+        return pixels
+    return np.array(Image.fromarray(pixels).resize((size, size), Image.Resampling.LANCZOS))
+
+
+def to_tensor(pixels: Pixels) -> Tensor:
+    """uint8 (H, W, 3) or (B, H, W, 3) → float32 (B, 3, H, W) in [−1, 1]: v / 127.5 − 1."""
+    batch = pixels if pixels.ndim == 4 else pixels[None]
+    return torch.from_numpy(np.array(batch)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def to_uint8(images: Tensor) -> Pixels:
+    """float (B, C, H, W) in [−1, 1], clipped → uint8 (B, H, W, C): rint((x + 1) · 127.5); undoes `to_tensor`."""
+    scaled = ((images.detach().float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return np.ascontiguousarray(scaled.permute(0, 2, 3, 1).cpu().numpy())
+
+
+def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Lets `write` fill a temporary file beside path and renames it, so that path is whole or absent.
+
+    Missing folders are made. The temporary name follows from path alone: a run that was killed while writing
+    leaves one behind, and its successor writes over it. So one path must not be written by two threads at once.
+
+    Raises:
+        ImageError: the operating system refuses (no space, no permission, a file where a folder should be).
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                write(file)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ImageError(f"{path}: can't be written ({reason}); check the free space and permissions") from error
+
+
+def write_png(path: Path, pixels: Pixels) -> None:
+    """Writes uint8 (H, W), (H, W, 3) or (H, W, 4) as PNG; the same pixels give the same bytes.
+
+    Raises:
+        ImageError: see `atomic_write`.
+    """
+    picture = Image.fromarray(pixels)
+    atomic_write(path, lambda file: picture.save(file, "PNG", compress_level=PNG_LEVEL))
+
+
+def write_npz(path: Path, **arrays: NDArray[Any]) -> None:
+    """Writes named arrays as an uncompressed .npz; the same arrays give the same bytes.
+
+    Raises:
+        ImageError: see `atomic_write`.
+    """
+    atomic_write(path, lambda file: np.savez(file, **arrays))
+
+
+def write_photo(path: Path, photo: Photo) -> None:
+    """Writes a photo with its EXIF block, profile and transparency, as the suffix says (.png, .jpg, .jpeg).
+
+    A grey photo whose channels are still equal is written with one channel. JPEG: quality 95, no chroma subsampling.
+
+    Raises:
+        ImageError: another suffix, transparency in a JPEG, or see `atomic_write`.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in (".png", ".jpg", ".jpeg"):
+        raise ImageError(f"{path}: photos are written as .png or .jpg; choose one of these suffixes")
+    if suffix != ".png" and photo.alpha is not None:
+        raise ImageError(f"{path}: JPEG holds no transparency; write this photo as .png")
+    picture = _picture(photo)
+    extra: dict[str, bytes] = {}
+    if photo.exif is not None:
+        extra["exif"] = photo.exif
+    if photo.icc is not None and _profile_fits(photo.icc, picture.mode):
+        extra["icc_profile"] = photo.icc
+    if suffix == ".png":
+        atomic_write(path, lambda file: picture.save(file, "PNG", compress_level=PNG_LEVEL, **extra))
+    else:
+        atomic_write(path, lambda file: picture.save(file, "JPEG", quality=JPEG_QUALITY, subsampling=0, **extra))
+
+
+def _picture(photo: Photo) -> Image.Image:
+    pixels = photo.pixels
+    colourless = photo.grey and bool((pixels[..., :1] == pixels).all())
+    channels = pixels[..., :1] if colourless else pixels
+    if photo.alpha is not None:
+        channels = np.concatenate([channels, photo.alpha[..., None]], axis=2)
+    return Image.fromarray(channels[..., 0] if channels.shape[2] == 1 else channels)
+
+
+def _profile_fits(icc: bytes, mode: str) -> bool:
+    """Whether a profile describes this mode; a grey profile on RGB pixels makes a file that viewers reject."""
+    return icc[16:20] == (b"GRAY" if mode in ("L", "LA") else b"RGB ")
