@@ -1,0 +1,62 @@
+"""The e4e encoder: IR-SE-50 with a feature pyramid and one style head a row of w_plus.
+
+Source: "Designing an Encoder for StyleGAN Image Manipulation" (Tov et al., SIGGRAPH 2021).
+"""
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from oodinv.models.backbones import INPUT_SIZE, IR_SE_50, TAP_CHANNELS, Backbone
+from oodinv.models.encoder import Encoding
+from oodinv.models.style_heads import predict_rows, style_heads
+from oodinv.models.stylegan2 import Generator
+from oodinv.ops import resize
+
+COARSE_ROWS, MIDDLE_ROWS = 3, 7
+"""Rows before the third look at the 16² map, those before the seventh at 32², the others at 64²."""
+
+
+def map_size(row: int) -> int:
+    """Size of the feature map that the head of a row of w_plus looks at."""
+    if row < COARSE_ROWS:
+        return 16
+    return 32 if row < MIDDLE_ROWS else 64
+
+
+def add_upsampled(coarse: Tensor, fine: Tensor) -> Tensor:
+    """One step down the pyramid: coarse (B, C, s, s) enlarged to fine's size (B, C, 2s, 2s), plus fine."""
+    return F.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=True) + fine
+
+
+class E4e(nn.Module):
+    """image → w_plus. `w_avg` (num_ws, w_dim) is the average latent that the heads' output is added to."""
+
+    w_avg: Tensor
+
+    def __init__(self, *, num_ws: int, w_dim: int = 512) -> None:
+        super().__init__()
+        self.tap_channels = dict(TAP_CHANNELS)
+        self.backbone = Backbone(3, IR_SE_50)
+        self.lateral_32 = nn.Conv2d(256, w_dim, 1)
+        self.lateral_64 = nn.Conv2d(128, w_dim, 1)
+        self.heads = style_heads(map(map_size, range(num_ws)), w_dim)
+        self.register_buffer("w_avg", torch.zeros(num_ws, w_dim))
+
+    def pyramid(self, maps: dict[int, Tensor]) -> dict[int, Tensor]:
+        """Backbone maps → {16, 32, 64: (B, w_dim, s, s)}."""
+        p16 = maps[16]
+        p32 = add_upsampled(p16, self.lateral_32(maps[32]))
+        p64 = add_upsampled(p32, self.lateral_64(maps[64]))
+        return {16: p16, 32: p32, 64: p64}
+
+    def forward(self, image: Tensor) -> Encoding:
+        """image (B, 3, H, W) in [−1, 1] → w_plus (B, num_ws, w_dim) and the backbone's maps."""
+        maps = self.backbone(resize(image, INPUT_SIZE))
+        pyramid = self.pyramid(maps)
+        rows = predict_rows(self.heads, [pyramid[map_size(row)] for row in range(len(self.heads))])
+        return Encoding(self.w_avg + rows, {size: maps[size] for size in self.tap_channels})
+
+    def encode(self, image: Tensor, generator: Generator) -> Encoding:  # noqa: ARG002
+        """As `forward`; the generator is there for the protocol."""
+        return self(image)  # type: ignore[no-any-return]
