@@ -27,7 +27,7 @@ from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_ope
 
 from oodinv.errors import ChecksumMismatch, MissingWeights, WeightsError
 from oodinv.weights.catalog import HttpsFile, PackageFile, Row, UserFile, named
-from oodinv.weights.read import sha256_file
+from oodinv.weights.checksum import sha256_file
 
 TIMEOUT = 30.0
 """Seconds without a byte before an https download is given up."""

@@ -5,7 +5,6 @@ of tensors and one of settings.
 """
 
 import argparse
-import hashlib
 import mmap
 import re
 import struct
@@ -21,7 +20,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from oodinv.errors import MissingWeights, UnknownLayout, WeightsError
-from oodinv.weights import inert, rebuild
+from oodinv.weights import inert, onnx, rebuild
+from oodinv.weights.checksum import sha256_file as sha256_file
 
 Container = Literal["torch", "nvidia-pickle", "numpy-pickle", "safetensors", "onnx"]
 
@@ -33,19 +33,14 @@ class WeightsFile:
     `tensors` is flat: the keys of nested dicts are joined with ".", as in `g_ema.conv1.conv.weight`; the
     modules of an NVIDIA pickle are walked the same way, as in `G_ema.synthesis.b4.const`. `settings` has
     everything else under its joined key: a value, or a whole dict or list that holds no tensor (`opts`,
-    `G_ema.init_kwargs`, the metadata of a .safetensors file). The tensors of an ONNX file are not read.
+    `G_ema.init_kwargs`, the metadata of a .safetensors file). Of an ONNX file, which OpenCV runs, only the
+    shapes are read: it has no `tensors`, and `settings["shapes"]`.
     """
 
     path: Path
     container: Container
     tensors: dict[str, torch.Tensor]
     settings: dict[str, object]
-
-
-def sha256_file(path: Path) -> str:
-    """The file's sha256 in 64 hex digits, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read(path: Path) -> WeightsFile:
@@ -175,7 +170,10 @@ def _read_pickle(path: Path) -> Any:
 
 
 def _read_onnx(path: Path) -> Any:
-    return {"bytes": path.stat().st_size}
+    try:
+        return {"shapes": onnx.shapes(memoryview(path.read_bytes()))}
+    except ValueError as error:
+        raise WeightsError(f"is a damaged .onnx file ({error}); download it again") from error
 
 
 def _read_torch(path: Path) -> Any:
