@@ -185,8 +185,8 @@ def _read_torch(path: Path) -> Any:
             warnings.simplefilter("ignore")  # PyTorch's advice to developers; nothing a user can act on
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except rebuild.TORCH_DAMAGE as error:
-        _name_refused(path, zipped)
-        raise rebuild.refused_by_torch(error) from error
+        name = _refused_name(path, zipped)
+        raise (inert.RefusedError(name) if name else rebuild.refused_by_torch(error)) from error
 
 
 def _harmless() -> list[Any]:
@@ -194,22 +194,29 @@ def _harmless() -> list[Any]:
     return [argparse.Namespace, inert.Made, *((record, name) for name, record in rebuild.NUMPY.items())]
 
 
-def _name_refused(path: Path, zipped: bool) -> None:
-    """Raise `RefusedError` if a file that PyTorch would not read asks for a name it may not ask for.
+def _refused_name(path: Path, zipped: bool) -> str | None:
+    """The first name a PyTorch file asks for and may not, if any; for a file that PyTorch would not read.
 
-    PyTorch names what it refuses only for pickle protocol 2, and drops `builtins`; this names it always.
+    PyTorch's own message has it for pickle protocol 2 only, and there without `builtins`.
     """
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        try:
-            if zipped:
-                with zipfile.ZipFile(file) as archive:
-                    (entry,) = (name for name in archive.namelist() if Path(name).name == "data.pkl")
-                    inert.load(BytesIO(archive.read(entry)), rebuild.TORCH_NAMES)
-            else:
-                for _ in range(4):  # number, version, system, and then the values
-                    inert.load(content, rebuild.TORCH_NAMES)
-        except (inert.MalformedError, zipfile.BadZipFile, ValueError, RuntimeError):
-            return  # it is damaged, as the caller says
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            for stream in [_archived_pickle(path)] if zipped else [content] * _LEGACY_PICKLES:
+                inert.load(stream, rebuild.TORCH_NAMES)
+    except inert.RefusedError as refused:
+        return refused.name
+    except (inert.MalformedError, zipfile.BadZipFile, ValueError):
+        return None  # damaged, as the caller is about to say
+    return None
+
+
+_LEGACY_PICKLES = 4  # in a row: a number to know the format by, its version, the system's types, the values
+
+
+def _archived_pickle(path: Path) -> BytesIO:
+    with zipfile.ZipFile(path) as archive:
+        name = next(name for name in archive.namelist() if Path(name).name == "data.pkl")
+        return BytesIO(archive.read(name))
 
 
 def _check_archive(path: Path) -> None:
