@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, UnidentifiedImageError
 from torch import Tensor
 
 from oodinv.errors import ImageError
@@ -33,7 +33,7 @@ _ORIENTATION = 0x0112
 _TIFF_DESCRIPTIVE = frozenset({270, 271, 272, 282, 283, 296, 305, 306, 315, 33432, 34665, 34853})
 _DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error, zlib.error)
 
-# Pillow warns on large photos and odd metadata. Both are dealt with here, and a per-call filter is not thread-safe.
+# Pillow warns of large photos and odd metadata, both dealt with here; a filter per call is not thread-safe.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
@@ -41,8 +41,8 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 class Photo:
     """A decoded photo and what its file needs to be written again.
 
-    pixels uint8 (H, W, 3), upright. alpha uint8 (H, W) or None; pixels under it keep the colours that the file
-    has there, since blending them over a background could not be undone on writing. exif: a block with
+    pixels uint8 (H, W, 3), upright. alpha uint8 (H, W) or None; pixels under it keep the colours that the
+    file has there, since blending them over a background could not be undone on writing. exif: a block with
     orientation 1. icc: the profile of pixels. format: Pillow's name. grey: the file had one colour channel.
     """
 
@@ -102,12 +102,16 @@ def _decode(file: BinaryIO, path: Path) -> Photo:
             return _photo(picture)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large(path) from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         found = "an empty file" if file.seek(0, 2) == 0 else "something else, whatever its suffix says"
         expected = ", ".join(FORMATS)
-        raise ImageError(f"{path}: expected a picture ({expected}), found {found}; export it again") from error
+        raise ImageError(
+            f"{path}: expected a picture ({expected}), found {found}; export it again"
+        ) from error
     except _DAMAGED as error:
-        raise ImageError(f"{path}: the picture is damaged or incomplete ({error}); export it again") from error
+        raise ImageError(
+            f"{path}: the picture is damaged or incomplete ({error}); export it again"
+        ) from error
 
 
 def _check_size(picture: Image.Image, path: Path) -> None:
@@ -197,7 +201,7 @@ def upright(pixels: Pixels, orientation: int) -> Pixels:
 
 
 def _exif(picture: Image.Image) -> bytes | None:
-    """EXIF block with orientation 1. TIFF keeps it among its own tags, of which the descriptive ones are taken."""
+    """EXIF block with orientation 1. Of TIFF, which has it among its own tags, the descriptive ones."""
     block = picture.info.get("exif")
     if isinstance(block, bytes):
         return _reset_orientation(block)
@@ -208,7 +212,7 @@ def _exif(picture: Image.Image) -> bytes | None:
 
 
 def _reset_orientation(block: bytes) -> bytes:
-    """The same block with orientation 1 written in place, so that maker notes and offsets survive untouched."""
+    """The same block with orientation 1 written in place: maker notes and offsets survive untouched."""
     start = 6 if block.startswith(b"Exif\0\0") else 0
     endian = {b"II": "<", b"MM": ">"}.get(block[start : start + 2])
     if endian is None or len(block) < start + 8:
@@ -225,7 +229,7 @@ def _reset_orientation(block: bytes) -> bytes:
 
 
 def resize(pixels: Pixels, size: int) -> Pixels:
-    """uint8 (H, W, 3) → (size, size, 3), anti-aliased (Lanczos); a picture of that size is returned as it is."""
+    """uint8 (H, W, 3) → (size, size, 3), anti-aliased (Lanczos); one of that size is returned as it is."""
     if pixels.shape[:2] == (size, size):
         return pixels
     return np.array(Image.fromarray(pixels).resize((size, size), Image.Resampling.LANCZOS))
@@ -238,7 +242,7 @@ def to_tensor(pixels: Pixels) -> Tensor:
 
 
 def to_uint8(images: Tensor) -> Pixels:
-    """float (B, C, H, W) in [−1, 1], clipped → uint8 (B, H, W, C): rint((x + 1) · 127.5); undoes `to_tensor`."""
+    """float (B, C, H, W) in [−1, 1], clipped → uint8 (B, H, W, C): rint((x + 1) · 127.5)."""
     scaled = ((images.detach().float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return np.ascontiguousarray(scaled.permute(0, 2, 3, 1).cpu().numpy())
 
@@ -247,7 +251,7 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Lets `write` fill a temporary file beside path and renames it, so that path is whole or absent.
 
     Missing folders are made. The temporary name follows from path alone: a run that was killed while writing
-    leaves one behind, and its successor writes over it. So one path must not be written by two threads at once.
+    leaves one behind, and its successor writes over it. So two threads must not write one path at once.
 
     Raises:
         ImageError: the operating system refuses (no space, no permission, a file where a folder should be).
@@ -264,7 +268,9 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
             raise
     except OSError as error:
         reason = error.strerror or str(error)
-        raise ImageError(f"{path}: can't be written ({reason}); check the free space and permissions") from error
+        raise ImageError(
+            f"{path}: can't be written ({reason}); check the free space and permissions"
+        ) from error
 
 
 def write_png(path: Path, pixels: Pixels) -> None:
@@ -283,13 +289,13 @@ def write_npz(path: Path, **arrays: NDArray[Any]) -> None:
     Raises:
         ImageError: see `atomic_write`.
     """
-    atomic_write(path, lambda file: np.savez(file, **arrays))
+    atomic_write(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
 
 
 def write_photo(path: Path, photo: Photo) -> None:
     """Writes a photo with its EXIF block, profile and transparency, as the suffix says (.png, .jpg, .jpeg).
 
-    A grey photo whose channels are still equal is written with one channel. JPEG: quality 95, no chroma subsampling.
+    A grey photo whose channels are still equal is written with one channel. JPEG: no chroma subsampling.
 
     Raises:
         ImageError: another suffix, transparency in a JPEG, or see `atomic_write`.
@@ -308,7 +314,9 @@ def write_photo(path: Path, photo: Photo) -> None:
     if suffix == ".png":
         atomic_write(path, lambda file: picture.save(file, "PNG", compress_level=PNG_LEVEL, **extra))
     else:
-        atomic_write(path, lambda file: picture.save(file, "JPEG", quality=JPEG_QUALITY, subsampling=0, **extra))
+        atomic_write(
+            path, lambda file: picture.save(file, "JPEG", quality=JPEG_QUALITY, subsampling=0, **extra)
+        )
 
 
 def _picture(photo: Photo) -> Image.Image:
@@ -321,5 +329,5 @@ def _picture(photo: Photo) -> Image.Image:
 
 
 def _profile_fits(icc: bytes, mode: str) -> bool:
-    """Whether a profile describes this mode; a grey profile on RGB pixels makes a file that viewers reject."""
+    """Whether a profile describes this mode; viewers reject files with a grey profile on RGB pixels."""
     return icc[16:20] == (b"GRAY" if mode in ("L", "LA") else b"RGB ")

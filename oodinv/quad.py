@@ -1,0 +1,164 @@
+"""The FFHQ square around a face, and cutting it out of a photo.
+
+Coordinates are continuous: the photo's top left corner is (0, 0), and pixel (row 0, column 0) covers
+[0, 1] × [0, 1] with its centre at (0.5, 0.5). A quad (4, 2) lists the corners of a crop in the order top
+left, bottom left, bottom right, top right; it is always a square, possibly turned.
+"""
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from oodinv.image import Pixels
+
+Points = NDArray[np.float64]
+
+
+def ffhq_quad(points: Points, crop_scale: float = 1.0) -> Points:
+    """Oriented square around a face: five points (5, 2) → corners (4, 2).
+
+    points: centre of the left eye, of the right eye, tip of the nose (not used), left and right corner of the
+    mouth; left and right are the picture's. crop_scale below 1 shrinks the square about its centre.
+    Source: the FFHQ data set's `recreate_aligned_images`.
+    """
+    eye_left, eye_right, _, mouth_left, mouth_right = points
+    eyes = (eye_left + eye_right) / 2
+    eye_to_eye = eye_right - eye_left
+    eye_to_mouth = (mouth_left + mouth_right) / 2 - eyes
+    direction = eye_to_eye - _quarter_turn(eye_to_mouth)
+    length = max(np.hypot(*eye_to_eye) * 2.0, np.hypot(*eye_to_mouth) * 1.8)
+    x = direction * (length * crop_scale / max(np.hypot(*direction), 1e-9))
+    return square(eyes + eye_to_mouth * 0.1, x)
+
+
+def _quarter_turn(v: Points) -> Points:
+    """(x, y) → (−y, x): to the picture's eye, a quarter turn clockwise."""
+    return np.array([-v[1], v[0]])
+
+
+def square(centre: Points, x: Points) -> Points:
+    """Corners (4, 2) of the square with this centre (2,) and half its horizontal side x (2,)."""
+    y = _quarter_turn(x)
+    return np.stack([centre - x - y, centre - x + y, centre + x + y, centre + x - y])
+
+
+def scale_quad(quad: Points, factor: float) -> Points:
+    """The quad enlarged about its centre."""
+    centre = quad.mean(axis=0)
+    scaled: Points = centre + (quad - centre) * factor
+    return scaled
+
+
+def quad_side(quad: Points) -> float:
+    """Length of the top side in photo pixels."""
+    return math.hypot(*(quad[3] - quad[0]))
+
+
+def crop_to_photo(quad: Points, size: int) -> Points:
+    """Affine matrix (2, 3) from the coordinates of a size × size crop to those of the photo."""
+    return np.column_stack([(quad[3] - quad[0]) / size, (quad[1] - quad[0]) / size, quad[0]])
+
+
+def transform(matrix: Points, points: Points) -> Points:
+    """Applies an affine matrix (2, 3) to points (N, 2)."""
+    moved: Points = points @ matrix[:, :2].T + matrix[:, 2]
+    return moved
+
+
+def crop(pixels: Pixels, quad: Points, size: int) -> Pixels:
+    """The quad's content, upright, anti-aliased: photo uint8 (H, W, 3) → uint8 (size, size, 3).
+
+    Where the quad leaves the photo, the photo is reflected, and fades to a blur and then to its median
+    colour, as in FFHQ; unlike there, no pixel of the photo itself is blurred.
+
+    Raises:
+        ValueError: the quad and the photo don't overlap.
+    """
+    ratio = quad_side(quad) / size
+    shrink = max(1, int(ratio / 2))
+    region, quad = _region(pixels, quad, shrink)
+    region, quad = _pad(region, quad)
+    oversampling = math.ceil(ratio / shrink - 1e-6)
+    if oversampling <= 1:
+        return _resample(region, quad, size, 1, 0)
+    margin = 3  # support of the Lanczos kernel in crop pixels
+    fine = _resample(region, quad, size, oversampling, margin)
+    inner = (margin * oversampling, margin * oversampling) + (oversampling * (margin + size),) * 2
+    return np.array(Image.fromarray(fine).resize((size, size), Image.Resampling.LANCZOS, box=inner))
+
+
+def _region(pixels: Pixels, quad: Points, shrink: int) -> tuple[Pixels, Points]:
+    """Part of the photo under the quad, with room for interpolation, averaged over shrink × shrink blocks."""
+    height, width = pixels.shape[:2]
+    room = 4 * max(shrink, math.ceil(quad_side(quad) / 256))
+    left, top = np.maximum(np.floor(quad.min(axis=0)).astype(int) - room, 0)
+    right, bottom = np.minimum(np.ceil(quad.max(axis=0)).astype(int) + room, (width, height))
+    if left >= right or top >= bottom:
+        raise ValueError(f"the quad {quad.tolist()} lies outside the {width} x {height} photo")
+    part = pixels[top:bottom, left:right]
+    quad = (quad - (left, top)) / shrink
+    if shrink == 1:
+        return part, quad
+    surplus = (-part.shape[0] % shrink, -part.shape[1] % shrink)
+    whole = cv2.copyMakeBorder(part, 0, surplus[0], 0, surplus[1], cv2.BORDER_REPLICATE)
+    blocks = (whole.shape[1] // shrink, whole.shape[0] // shrink)
+    return np.asarray(cv2.resize(whole, blocks, interpolation=cv2.INTER_AREA), dtype=np.uint8), quad
+
+
+def _pad(region: Pixels, quad: Points) -> tuple[Pixels, Points]:
+    """Extends the region to cover the quad: reflection, fading to a blur and to the median colour."""
+    room = 4
+    size = np.array(region.shape[1::-1])
+    before = np.maximum(np.ceil(room - quad.min(axis=0)).astype(int), 0)
+    after = np.maximum(np.ceil(quad.max(axis=0) + room - size).astype(int), 0)
+    if max(before.max(), after.max()) <= room:
+        return region, quad
+    (left, top), (right, bottom) = before, after
+    padded = np.pad(region, ((top, bottom), (left, right), (0, 0)), mode="reflect").astype(np.float32)
+    side = quad_side(quad)
+    reach = np.maximum(np.stack([before, after]), 0.3 * side)  # the fade is at least this long, as in FFHQ
+    fade_x = _outside(padded.shape[1], left, right, reach[:, 0])
+    fade_y = _outside(padded.shape[0], top, bottom, reach[:, 1])
+    fade = np.maximum(fade_y[:, None], fade_x)[..., None]
+    padded += (_blur(padded, 0.02 * side) - padded) * np.minimum(3 * fade, 1)
+    padded += (np.median(region, axis=(0, 1)).astype(np.float32) - padded) * np.minimum(fade, 1)
+    return np.rint(padded).clip(0, 255).astype(np.uint8), quad + before
+
+
+def _outside(length: int, before: int, after: int, reach: Points) -> NDArray[np.float32]:
+    """Distance of each pixel from the unpadded stretch of an axis, in units of the reach on its side."""
+    position = np.arange(length) + 0.5
+    low = (before - position) / reach[0]
+    high = (position - (length - after)) / reach[1]
+    return np.asarray(np.maximum(np.maximum(low, high), 0), dtype=np.float32)
+
+
+def _blur(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+    """Gaussian blur; a wide one is computed on a shrunken copy, which it could not tell from the original."""
+    height, width = image.shape[:2]
+    factor = max(1, int(sigma / 2))
+    small_size = (max(1, width // factor), max(1, height // factor))
+    small = cv2.resize(image, small_size, interpolation=cv2.INTER_AREA)
+    small = cv2.GaussianBlur(small, (0, 0), max(sigma / factor, 0.5))
+    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
+
+
+def _resample(region: Pixels, quad: Points, size: int, oversampling: int, margin: int) -> Pixels:
+    """Bicubic samples on a grid oversampling times as fine as the crop's, with margin crop pixels around."""
+    matrix = crop_to_photo(quad, size * oversampling)
+    # OpenCV counts pixel centres from 0: move by half a pixel before and after.
+    start = matrix[:, :2] @ np.full(2, 0.5 - margin * oversampling) + matrix[:, 2] - 0.5
+    length = (size + 2 * margin) * oversampling
+    return np.asarray(
+        cv2.warpAffine(
+            region,
+            np.column_stack([matrix[:, :2], start]),
+            (length, length),
+            flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
+        ),
+        dtype=np.uint8,
+    )
