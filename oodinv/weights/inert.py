@@ -17,7 +17,7 @@ from typing import IO, Any, Protocol, cast
 
 from oodinv.errors import WeightsError
 
-MAX_INSTRUCTIONS = 5_000_000
+MAX_INSTRUCTIONS = 2_000_000
 """Far above the count in any weight file (NVIDIA's 1024 px pickles need about 30,000)."""
 
 

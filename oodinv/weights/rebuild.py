@@ -20,7 +20,7 @@ from oodinv.errors import WeightsError
 from oodinv.weights.inert import Made, MalformedError, Name, RefusedError, Table, recorder
 
 MAX_DEPTH = 64
-MAX_VALUES = 1_000_000
+MAX_VALUES = 200_000
 """Bounds on nesting and on the number of values, so that a few bytes can't unfold without end."""
 
 LEGACY_TORCH = re.compile(
@@ -37,6 +37,11 @@ def _encode(text: str, encoding: str) -> bytes:
     if encoding != "latin1":
         raise MalformedError(f"encodes bytes as {encoding}")
     return text.encode("latin1")
+
+
+def _no_bytes() -> bytes:
+    """How they spell bytes when there are none."""
+    return b""
 
 
 def _records(*names: str) -> dict[str, Callable[..., Any]]:
@@ -62,6 +67,8 @@ NAMES: Table = {
     "collections.OrderedDict": dict,
     "dnnlib.util.EasyDict": dict,
     "dnnlib.EasyDict": dict,
+    "builtins.bytes": _no_bytes,
+    "__builtin__.bytes": _no_bytes,
     "builtins.set": set,
     "__builtin__.set": set,
 }
@@ -237,7 +244,7 @@ def _dtype(made: Made) -> np.dtype[Any]:
 def _array(raw: Any, dtype: Made, shape: tuple[Any, ...], order: Literal["C", "F"]) -> np.ndarray[Any, Any]:
     """Writable array in native byte order. Raises `WeightsError` unless it has as many bytes as it needs."""
     kind = _dtype(dtype)
-    sides = all(isinstance(side, int) and side >= 0 for side in shape)
+    sides = all(type(side) is int and side >= 0 for side in shape)
     if not sides or not isinstance(raw, bytes | bytearray) or math.prod(shape) * kind.itemsize != len(raw):
         raise WeightsError(f"holds an array of shape {shape} with more or fewer bytes than that needs")
     return np.frombuffer(raw, kind).astype(kind.newbyteorder("=")).reshape(shape, order=order)
