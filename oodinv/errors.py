@@ -39,3 +39,7 @@ class NoFaceError(ImageError):
 
 class ManifestError(OodinvError):
     """An output folder whose manifest does not belong to this run."""
+
+
+class OutputError(OodinvError):
+    """An output folder that can't be written: full, read-only, or gone."""

@@ -130,4 +130,6 @@ def append(folder: Path, entry: Entry) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise ManifestError(f"can't write {path}: {error.strerror}; free the disk or choose another output folder") from error
+        raise ManifestError(
+            f"can't write {path}: {error.strerror}; free the disk or choose another output folder"
+        ) from error

@@ -71,9 +71,7 @@ def demodulation(weight: Tensor, style: Tensor, eps: float = 1e-8) -> Tensor:
     return torch.rsqrt(style.float().square() @ energy.t() + eps)
 
 
-def modulated_conv2d(
-    x: Tensor, weight: Tensor, style: Tensor, *, demodulate: bool = True, up: bool = False
-) -> Tensor:
+def modulated_conv2d(x: Tensor, weight: Tensor, style: Tensor, *, demodulate: bool = True, up: bool = False) -> Tensor:
     """Convolution whose input channels are scaled by a style, optionally doubling the size.
 
     x (B, I, H, W), weight (O, I, k, k) with odd k, style (B, I) → (B, O, H, W), or (B, O, 2H, 2W) with `up`.
@@ -122,9 +120,7 @@ def warp(x: Tensor, flow: Tensor) -> Tensor:
     x (B, C, S, S), flow (B, 2, S, S): dx, dy in grid units, where 2 is the width of the picture.
     """
     grid = identity_grid(x.shape[-1], x.device) + flow.float().permute(0, 2, 3, 1)
-    return F.grid_sample(x.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False).to(
-        x.dtype
-    )
+    return F.grid_sample(x.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False).to(x.dtype)
 
 
 def fuse_masks(coarse: Tensor, fine: Tensor) -> Tensor:

@@ -196,9 +196,7 @@ class SammRecipe(Strict):
     def _every_size(self) -> Self:
         for key, table in (("start_steps", self.start_steps), ("area", self.area)):
             if sorted(table) != self.sizes:
-                raise ValueError(
-                    f"{key} must have one entry for each of sizes {self.sizes}, it has {sorted(table)}"
-                )
+                raise ValueError(f"{key} must have one entry for each of sizes {self.sizes}, it has {sorted(table)}")
         return self
 
 
@@ -226,9 +224,7 @@ def parse_yaml(text: str, form: Any, source: str) -> Any:
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise RecipeError(f"{source} is not valid YAML: {error}") from error
     if not isinstance(data, dict):
-        raise RecipeError(
-            f"{source} holds no mapping of keys to values; see the recipes that come with oodinv"
-        )
+        raise RecipeError(f"{source} holds no mapping of keys to values; see the recipes that come with oodinv")
     try:
         return pydantic.TypeAdapter(form).validate_python(data)
     except pydantic.ValidationError as error:
@@ -268,14 +264,29 @@ def find_card(model: str) -> Path:
         return path
     path = data_folder("pretrained") / f"{model}.yaml"
     if Path(model).name != model or not path.is_file():
-        raise RecipeError(
-            f"no model is named {model!r}; there are {_card_names()}, or pass a card as FILE.yaml"
-        )
+        raise RecipeError(f"no model is named {model!r}; there are {_card_names()}, or pass a card as FILE.yaml")
     return path
 
 
 def _card_names() -> str:
     return ", ".join(sorted(p.stem for p in data_folder("pretrained").glob("*.yaml"))) or "none"
+
+
+def find_train_recipe(recipe: str, data: Path | None) -> JointRecipe | SammRecipe:
+    """A training recipe by the name of a shipped one or as FILE.yaml, its data folder replaced if given.
+
+    Raises:
+        RecipeError: there is no such recipe, or it doesn't validate.
+    """
+    shipped = data_folder("recipes") / "train"
+    path = Path(recipe) if recipe.endswith((".yaml", ".yml")) else shipped / f"{recipe}.yaml"
+    if not path.is_file():
+        names = ", ".join(sorted(p.stem for p in shipped.glob("*.yaml")))
+        raise RecipeError(f"there is no training recipe {path}; pass a FILE.yaml, or one of {names}")
+    settings: JointRecipe | SammRecipe = read_yaml(path, TrainRecipe)
+    if data is None:
+        return settings
+    return settings.model_copy(update={"data": settings.data.model_copy(update={"folder": str(data)})})
 
 
 def read_card(path: Path) -> ModelCard:

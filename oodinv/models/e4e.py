@@ -36,6 +36,7 @@ class E4e(nn.Module):
 
     def __init__(self, *, num_ws: int, w_dim: int = 512) -> None:
         super().__init__()
+        self.num_ws, self.w_dim = num_ws, w_dim
         self.tap_channels = dict(TAP_CHANNELS)
         self.backbone = Backbone(3, IR_SE_50)
         self.lateral_32 = nn.Conv2d(256, w_dim, 1)

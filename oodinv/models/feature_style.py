@@ -23,6 +23,7 @@ class FeatureStyle(nn.Module):
 
     def __init__(self, *, num_ws: int, w_dim: int = 512) -> None:
         super().__init__()
+        self.num_ws, self.w_dim = num_ws, w_dim
         self.tap_channels = dict(TAP_CHANNELS)
         self.backbone = Backbone(3, IRESNET_50)
         inputs = POOLED**2 * sum(channels for channels, _ in STAGES)

@@ -69,8 +69,7 @@ class Lpips(nn.Module):
         self.plan = BACKBONES[backbone]
         inputs = [3, *(c.channels for c in self.plan[:-1])]
         self.convs = nn.ModuleList(
-            nn.Conv2d(i, c.channels, c.kernel, c.stride, c.padding)
-            for i, c in zip(inputs, self.plan, strict=True)
+            nn.Conv2d(i, c.channels, c.kernel, c.stride, c.padding) for i, c in zip(inputs, self.plan, strict=True)
         )
         self.heads = nn.ParameterList(nn.Parameter(torch.ones(c.channels)) for c in self.plan if c.tap)
         self.register_buffer("shift", torch.tensor(SHIFT)[:, None, None], persistent=False)

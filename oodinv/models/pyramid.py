@@ -49,9 +49,7 @@ class PyramidEncoder(nn.Module):
 
     w_avg: Tensor
 
-    def __init__(
-        self, size: int, channels: Mapping[int, int], *, num_ws: int, w_dim: int, hidden: int
-    ) -> None:
+    def __init__(self, size: int, channels: Mapping[int, int], *, num_ws: int, w_dim: int, hidden: int) -> None:
         super().__init__()
         sizes = sorted(channels, reverse=True)
         if sizes != [size >> n for n in range(len(sizes))] or sizes[-1] != HEAD_GRID:
@@ -59,9 +57,7 @@ class PyramidEncoder(nn.Module):
         self.size, self.num_ws, self.w_dim = size, num_ws, w_dim
         self.tap_channels = dict(channels)
         self.stem = nn.Sequential(convolve(3, channels[size]), convolve(channels[size], channels[size]))
-        self.stages = nn.ModuleDict(
-            {str(s // 2): DownStage(channels[s], channels[s // 2]) for s in sizes[:-1]}
-        )
+        self.stages = nn.ModuleDict({str(s // 2): DownStage(channels[s], channels[s // 2]) for s in sizes[:-1]})
         self.squeeze = nn.Conv2d(sum(channels[s] for s in HEAD_SIZES), HEAD_CHANNELS, 1)
         self.hidden = nn.Linear(HEAD_CHANNELS * HEAD_GRID**2, hidden)
         self.head = nn.Linear(hidden, num_ws * w_dim)

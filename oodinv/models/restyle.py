@@ -23,6 +23,7 @@ class Restyle(nn.Module):
 
     def __init__(self, *, num_ws: int, w_dim: int = 512, passes: int = 5) -> None:
         super().__init__()
+        self.num_ws, self.w_dim = num_ws, w_dim
         self.passes = passes
         self.tap_channels = dict(TAP_CHANNELS)
         self.backbone = Backbone(6, IR_SE_50)

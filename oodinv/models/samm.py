@@ -56,9 +56,7 @@ class AlignmentBody(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.units = nn.ModuleList(
-            [AlignmentUnit(2 * channels, 2 * channels), AlignmentUnit(2 * channels, 3)]
-        )
+        self.units = nn.ModuleList([AlignmentUnit(2 * channels, 2 * channels), AlignmentUnit(2 * channels, 3)])
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 2C, S, S) → (B, 3, S, S), unbounded."""
@@ -85,9 +83,7 @@ class Samm(nn.Module):
         self.project = nn.ModuleDict({str(s): nn.Conv2d(tap_channels[s], channels[s], 1) for s in self.sizes})
         self.bodies = nn.ModuleDict({str(s): AlignmentBody(channels[s]) for s in self.sizes})
 
-    def align(
-        self, generated: Tensor, tap: Tensor, size: int, coarser: Alignment | None
-    ) -> tuple[Tensor, Alignment]:
+    def align(self, generated: Tensor, tap: Tensor, size: int, coarser: Alignment | None) -> tuple[Tensor, Alignment]:
         """As `align_features`, with this module's parameters for `size` and an unprojected encoder tap."""
         features = self.project[str(size)](tap)
         mask = None if coarser is None else coarser.mask
@@ -102,9 +98,7 @@ def apply_alignment(generated: Tensor, alignment: Alignment) -> Tensor:
     return mask * warp(generated, alignment.flow) + (1 - mask) * generated
 
 
-def predict(
-    body: Callable[[Tensor], Tensor], aligned: Tensor, normed_features: Tensor, flow_range: float
-) -> Alignment:
+def predict(body: Callable[[Tensor], Tensor], aligned: Tensor, normed_features: Tensor, flow_range: float) -> Alignment:
     """One prediction from generator features aligned so far and normed encoder features (B, C, S, S)."""
     difference = instance_norm(aligned) - normed_features
     h = body(torch.cat([difference, normed_features], dim=1)).float()
@@ -150,10 +144,14 @@ def align_features(
 
 @dataclass(frozen=True)
 class Predicted:
-    """Alignments to be predicted by SAMM from encoder features {size: (B, C_tap, size, size)}."""
+    """Alignments to be predicted by SAMM from encoder features {size: (B, C_tap, size, size)}.
+
+    `sizes`: where SAMM acts, a subset of those it has parameters for; None for all of them.
+    """
 
     samm: Samm
     features: Mapping[int, Tensor]
+    sizes: frozenset[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -171,7 +169,7 @@ def align_at(
 ) -> tuple[Tensor, Alignment] | None:
     """Aligned features (B, C, size, size) and their alignment, or None where nothing acts at this size."""
     match source:
-        case Predicted(samm, features) if size in samm.channels:
+        case Predicted(samm, features, sizes) if size in (samm.channels if sizes is None else sizes):
             return samm.align(generated, features[size], size, coarser)
         case Reused(alignments) if size in alignments:
             return apply_alignment(generated, alignments[size]), alignments[size]

@@ -76,9 +76,7 @@ class StyledConv(nn.Module):
 
     noise: Tensor
 
-    def __init__(
-        self, inputs: int, outputs: int, size: int, w_dim: int, clamp: float | None, up: bool
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, size: int, w_dim: int, clamp: float | None, up: bool) -> None:
         super().__init__()
         self.affine = EqualLinear(w_dim, inputs, bias=1.0)
         self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
@@ -127,9 +125,7 @@ class ToRGB(nn.Module):
 class Block(nn.Module):
     """Everything the generator does at one size: upsampling convolution, convolution, contribution to RGB."""
 
-    def __init__(
-        self, inputs: int, outputs: int, size: int, w_dim: int, clamp: float | None, *, first: bool
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, size: int, w_dim: int, clamp: float | None, *, first: bool) -> None:
         super().__init__()
         self.up = None if first else StyledConv(inputs, outputs, size, w_dim, clamp, up=True)
         self.conv = StyledConv(outputs, outputs, size, w_dim, clamp, up=False)
@@ -168,9 +164,7 @@ class Generator(nn.Module):
         self.sizes = sizes_up_to(size)
         self.channels = dict(channels) if channels is not None else channel_plan(size)
         if sorted(self.channels) != self.sizes:
-            raise ValueError(
-                f"the channel plan has sizes {sorted(self.channels)}, the generator {self.sizes}"
-            )
+            raise ValueError(f"the channel plan has sizes {sorted(self.channels)}, the generator {self.sizes}")
         self.num_ws = 2 * len(self.sizes)
         self.mapping = MappingNetwork(z_dim, w_dim, mapping_layers)
         self.register_buffer("w_avg", torch.zeros(w_dim))

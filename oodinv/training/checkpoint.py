@@ -44,9 +44,7 @@ def load(path: Path) -> Checkpoint:
     except FileNotFoundError as error:
         raise WeightsError(f"there is no checkpoint {path} to resume from; start without --resume") from error
     except Exception as error:  # torch raises many kinds for a damaged archive
-        raise WeightsError(
-            f"{path} is not a checkpoint of oodinv ({error}); remove it and start again"
-        ) from error
+        raise WeightsError(f"{path} is not a checkpoint of oodinv ({error}); remove it and start again") from error
 
 
 def restore(checkpoint: Checkpoint, parts: dict[str, Stateful], path: Path) -> None:

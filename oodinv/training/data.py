@@ -132,9 +132,7 @@ def load_faces(data: FaceFolder, detector: Detector | None, cache: Path) -> Face
     for face, kept_back in decode_all(paths, data, detector):
         (held_out if kept_back else train).append(face)
     if not train or not held_out:
-        raise RecipeError(
-            f"{data.folder} gives {len(train)} training and {len(held_out)} held-out faces; add images"
-        )
+        raise RecipeError(f"{data.folder} gives {len(train)} training and {len(held_out)} held-out faces; add images")
     faces = Faces(np.stack(train), np.stack(held_out))
     cache.mkdir(parents=True, exist_ok=True)
     image.write_npz(cached, train=faces.train, held_out=faces.held_out)

@@ -12,20 +12,6 @@ M = TypeVar("M", bound=nn.Module)
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
-def choose_device(name: str) -> torch.device:
-    """`auto` is the first CUDA device if there is one, else the CPU.
-
-    Raises:
-        ValueError: the name is no device, or it isn't there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"--device {name}: this PyTorch sees no CUDA device; use --device cpu")
-    return device
-
-
 def cpu_has_fast_bfloat16() -> bool:
     """Whether the CPU multiplies bfloat16 in hardware (AMX or AVX-512 BF16); elsewhere it is slower."""
     flags = torch.backends.cpu.get_cpu_capability()

@@ -24,7 +24,10 @@ def write_card(path: Path, card: ModelCard) -> Path:
 def write_joint(folder: Path, recipe: JointRecipe, encoder: PyramidEncoder, generator: Generator) -> Path:
     """Writes an encoder, a generator and a card without SAMM into `folder`; returns the card's path."""
     folder.mkdir(parents=True, exist_ok=True)
-    encoder_file, generator_file = f"{recipe.name}-encoder.safetensors", f"{recipe.name}-generator.safetensors"
+    encoder_file, generator_file = (
+        f"{recipe.name}-encoder.safetensors",
+        f"{recipe.name}-generator.safetensors",
+    )
     own.save(folder / encoder_file, encoder)
     own.save(folder / generator_file, generator)
     card = ModelCard(
@@ -50,9 +53,7 @@ def write_samm(folder: Path, recipe: SammRecipe, base: ModelCard, base_path: Pat
         crop=base.crop,
         generator=base.generator.model_copy(update={"weights": _from(base_path, base.generator.weights)}),
         encoder=base.encoder.model_copy(update={"weights": _from(base_path, base.encoder.weights)}),
-        samm=SammCard(
-            weights=samm_file, sizes=recipe.sizes, cycles=recipe.cycles, flow_range=recipe.flow_range
-        ),
+        samm=SammCard(weights=samm_file, sizes=recipe.sizes, cycles=recipe.cycles, flow_range=recipe.flow_range),
         licence=base.licence,
         description=base.description,
     )

@@ -24,9 +24,7 @@ class Critic:
     def __init__(self, settings: Adversarial, size: int, compute: Compute) -> None:
         self.settings = settings
         self.network = compute.place(Discriminator(size, settings.channels))
-        self.optimizer = Adam(
-            self.network.parameters(), lr=settings.learning_rate, betas=(0.0, 0.99), eps=1e-8
-        )
+        self.optimizer = Adam(self.network.parameters(), lr=settings.learning_rate, betas=(0.0, 0.99), eps=1e-8)
 
     def parts(self) -> dict[str, Stateful]:
         """Module and optimiser by name."""
@@ -59,9 +57,7 @@ class JointTask:
         torch.manual_seed(recipe.schedule.seed)
         self.recipe, self.compute = recipe, compute
         size = recipe.data.size
-        generator = Generator(
-            size, recipe.generator_channels, w_dim=recipe.w_dim, z_dim=recipe.w_dim, mapping_layers=0
-        )
+        generator = Generator(size, recipe.generator_channels, w_dim=recipe.w_dim, z_dim=recipe.w_dim, mapping_layers=0)
         self.generator = compute.place(generator)
         self.encoder = compute.place(
             PyramidEncoder(
@@ -123,9 +119,7 @@ class JointTask:
         psnr, lpips, rows = [], [], []
         for batch in batches:
             images = self.compute.move(batch)
-            generated = synthesize(self.average_generator, self.average_encoder(images).w_plus, "zero").clamp(
-                -1, 1
-            )
+            generated = synthesize(self.average_generator, self.average_encoder(images).w_plus, "zero").clamp(-1, 1)
             psnr.append(losses.psnr_each(generated, images))
             lpips.append(losses.lpips_each(self.lpips, generated, images))
             if not rows:

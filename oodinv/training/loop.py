@@ -110,9 +110,7 @@ def _evaluate(task: Task, batches: list[Tensor], output: Path, step: int) -> Eva
     return Evaluated(step, evaluation.scores, grid)
 
 
-def run(
-    task: Task, faces: Faces, schedule: Schedule, flip: bool, output: Path, resume: bool
-) -> Iterator[Event]:
+def run(task: Task, faces: Faces, schedule: Schedule, flip: bool, output: Path, resume: bool) -> Iterator[Event]:
     """Trains until `schedule.steps`, yielding events. Killed and resumed, it gives the same losses.
 
     Raises:

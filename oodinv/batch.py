@@ -1,0 +1,310 @@
+"""Runs over many photos: reading, computing and writing overlap; killed and repeated, a run ends the same.
+
+Photos are taken in chunks of consecutive inputs, and a chunk is always computed as a whole: what an image's
+neighbours in a batch are never depends on where an earlier run was stopped, so results are the same to the
+last bit. The library yields events; commands draw them.
+"""
+
+import hashlib
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+from oodinv import manifest
+from oodinv.errors import ImageError, ManifestError, OodinvError, OutputError
+from oodinv.inputs import Job
+from oodinv.manifest import Entry, Header
+
+P = TypeVar("P")
+C = TypeVar("C")
+
+CHUNKS_AHEAD = 2
+"""Chunks read, and chunks written, while one is computed: bounds memory whatever the folder's size."""
+READERS = 2
+WRITERS = 2
+
+
+class Stages(Protocol[P, C]):
+    """What a command does to a photo: P is a photo read, C its results. `read` and `write` run in threads."""
+
+    def read(self, job: Job, content: bytes) -> P:
+        """Decodes and prepares a photo.
+
+        Raises:
+            OodinvError: this photo can't be used.
+        """
+        ...
+
+    def compute(self, photos: list[P]) -> list[C]:
+        """Results of a chunk, in order."""
+        ...
+
+    def write(self, results: C, folder: Path) -> list[str]:
+        """Writes results and returns their paths relative to the folder.
+
+        Raises:
+            OodinvError: they can't be written.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Started:
+    """The run begins: `total` inputs, of which `done` were finished by an earlier run."""
+
+    total: int
+    done: int
+
+
+@dataclass(frozen=True)
+class Finished:
+    """One input has come to its end, good or bad."""
+
+    entry: Entry
+
+
+Event = Started | Finished
+
+
+@dataclass(frozen=True)
+class _Read(Generic[P]):
+    job: Job
+    sha256: str
+    photo: P
+    seconds: float
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's content.
+
+    Raises:
+        ImageError: it is missing, no regular file, or unreadable.
+    """
+    try:
+        if not path.is_file():
+            raise ImageError(f"{path}: there is no such file, or it is not a regular one; check the input")
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path}: can't be read ({error.strerror}); check its permissions") from error
+
+
+def _read(stages: Stages[P, C], job: Job) -> _Read[P] | Entry:
+    start = time.perf_counter()
+    sha256 = None
+    try:
+        content = read_bytes(job.path)
+        sha256 = hashlib.sha256(content).hexdigest()
+        photo = stages.read(job, content)
+    except OodinvError as error:
+        return _failure(job, sha256, str(error), start)
+    except Exception as error:  # no photo, however odd, may stop the others; the type's name helps to mend it
+        return _failure(job, sha256, f"{job.path}: unexpected {type(error).__name__}: {error}", start)
+    return _Read(job, sha256, photo, time.perf_counter() - start)
+
+
+def _failure(job: Job, sha256: str | None, message: str, start: float) -> Entry:
+    seconds = round(time.perf_counter() - start, 3)
+    return Entry(str(job.path), job.name, sha256, "failed", error=message, seconds=seconds)
+
+
+def _write(stages: Stages[P, C], read: _Read[P], results: C, folder: Path, computing: float) -> Entry:
+    start = time.perf_counter()
+    try:
+        outputs = stages.write(results, folder)
+    except OutputError:
+        raise  # the folder's fault: going on would fail every photo
+    except OodinvError as error:
+        return _failure(read.job, read.sha256, str(error), start)
+    seconds = round(read.seconds + computing + time.perf_counter() - start, 3)
+    return Entry(str(read.job.path), read.job.name, read.sha256, "done", outputs, seconds=seconds)
+
+
+@dataclass(frozen=True)
+class _Past:
+    """What an earlier run left in the folder."""
+
+    entries: dict[str, Entry]
+    written: float
+
+    def is_done(self, job: Job, folder: Path) -> bool:
+        """Whether the job's results are there and its photo is the one they were made of."""
+        entry = self.entries.get(job.name)
+        if entry is None or entry.status != "done":
+            return False
+        if not all((folder / output).is_file() for output in entry.outputs):
+            return False
+        try:
+            unchanged = entry.input == str(job.path) and job.path.stat().st_mtime < self.written
+        except OSError:
+            return False
+        return unchanged or entry.sha256 == hashlib.sha256(read_bytes(job.path)).hexdigest()
+
+    def belongs_to_another(self, job: Job) -> bool:
+        """Whether the name is taken by the results of another photo."""
+        entry = self.entries.get(job.name)
+        return entry is not None and entry.status == "done" and entry.input != str(job.path)
+
+    def has_failed(self, job: Job) -> bool:
+        """Whether an earlier run failed on this job."""
+        entry = self.entries.get(job.name)
+        return entry is not None and entry.status == "failed"
+
+
+def _remove_outputs(folder: Path, entries: dict[str, Entry]) -> None:
+    for entry in entries.values():
+        for output in entry.outputs:
+            (folder / output).unlink(missing_ok=True)
+
+
+def _open(folder: Path, header: Header, restart: bool) -> _Past:
+    """Takes up the folder's manifest, or starts one.
+
+    Raises:
+        ManifestError: the folder holds results of other settings, and `restart` isn't asked for.
+    """
+    found = None
+    try:
+        found = manifest.read(folder)
+    except ManifestError:
+        if not restart:
+            raise
+    if found is not None and restart:
+        _remove_outputs(folder, found[1])
+        found = None
+    if found is None:
+        manifest.write(folder, header, [])
+        return _Past({}, 0.0)
+    old, entries = found
+    if (change := manifest.difference(old, header)) is not None:
+        raise ManifestError(
+            f"{folder} holds results made otherwise: {change}. Use the same settings to go on, --restart to "
+            "replace the results, or another output folder"
+        )
+    written = (folder / manifest.FILE_NAME).stat().st_mtime
+    manifest.write(folder, header, entries.values())  # drops a torn last line
+    return _Past(entries, written)
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Consecutive jobs; `pending` are those without results, `first` those to read before deciding."""
+
+    jobs: list[Job]
+    pending: frozenset[str]
+    first: list[Job]
+
+
+def _chunks(jobs: list[Job], size: int, past: _Past, folder: Path) -> Iterator[_Chunk]:
+    for start in range(0, len(jobs), size):
+        chunk = jobs[start : start + size]
+        pending = [job for job in chunk if not past.is_done(job, folder)]
+        if not pending:
+            continue
+        retry = all(past.has_failed(job) for job in pending)
+        yield _Chunk(chunk, frozenset(job.name for job in pending), pending if retry else chunk)
+
+
+@dataclass(frozen=True)
+class _Reading(Generic[P]):
+    chunk: _Chunk
+    futures: dict[str, "Future[_Read[P] | Entry]"]
+
+
+def _read_ahead(
+    stages: Stages[P, C], chunks: Iterator[_Chunk], pool: ThreadPoolExecutor
+) -> Iterator[tuple[_Chunk, dict[str, _Read[P] | Entry]]]:
+    """Chunks with what was read of each job, in order, a bounded number of chunks ahead."""
+
+    def submit(chunk: _Chunk) -> _Reading[P]:
+        return _Reading(chunk, {job.name: pool.submit(_read, stages, job) for job in chunk.first})
+
+    queue: deque[_Reading[P]] = deque()
+    for chunk in chunks:
+        queue.append(submit(chunk))
+        if len(queue) > CHUNKS_AHEAD:
+            yield _gather(stages, queue.popleft(), pool)
+    while queue:
+        yield _gather(stages, queue.popleft(), pool)
+
+
+def _gather(
+    stages: Stages[P, C], reading: _Reading[P], pool: ThreadPoolExecutor
+) -> tuple[_Chunk, dict[str, _Read[P] | Entry]]:
+    chunk = reading.chunk
+    found = {name: future.result() for name, future in reading.futures.items()}
+    rest = [job for job in chunk.jobs if job.name not in found]
+    if rest and any(isinstance(item, _Read) for item in found.values()):
+        found |= {item[0].name: item[1] for item in zip(rest, pool.map(lambda j: _read(stages, j), rest), strict=True)}
+    return chunk, found
+
+
+def _compute(stages: Stages[P, C], chunk: _Chunk, found: dict[str, _Read[P] | Entry]) -> tuple[dict[str, C], float]:
+    """Results by name of a whole chunk, and seconds a photo."""
+    read = [item for job in chunk.jobs if isinstance(item := found.get(job.name), _Read)]
+    if not read:
+        return {}, 0.0
+    start = time.perf_counter()
+    results = stages.compute([item.photo for item in read])
+    seconds = (time.perf_counter() - start) / len(read)
+    return {item.job.name: c for item, c in zip(read, results, strict=True)}, seconds
+
+
+def _entries(stages: Stages[P, C], jobs: list[Job], folder: Path, size: int, past: _Past) -> Iterator[Entry]:
+    """Entries of pending jobs in order, each after its outputs are on disk."""
+    with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(WRITERS) as writers:
+        writing: deque[Future[Entry] | Entry] = deque()
+        try:
+            for chunk, found in _read_ahead(stages, _chunks(jobs, size, past, folder), readers):
+                results, seconds = _compute(stages, chunk, found)
+                for job in (j for j in chunk.jobs if j.name in chunk.pending):
+                    item = found[job.name]
+                    if isinstance(item, Entry):
+                        writing.append(item)
+                    elif past.belongs_to_another(job):
+                        writing.append(_taken(job, item.sha256, past))
+                    else:
+                        writing.append(writers.submit(_write, stages, item, results[job.name], folder, seconds))
+                while len(writing) > CHUNKS_AHEAD * size:
+                    yield _settle(writing.popleft())
+            while writing:
+                yield _settle(writing.popleft())
+        finally:
+            readers.shutdown(cancel_futures=True)
+            writers.shutdown(cancel_futures=True)
+
+
+def _taken(job: Job, sha256: str, past: _Past) -> Entry:
+    other = past.entries[job.name].input
+    message = f"{job.path}: the output folder already holds results of {other} under the name {job.name}; use another"
+    return Entry(str(job.path), job.name, sha256, "failed", error=message)
+
+
+def _settle(item: "Future[Entry] | Entry") -> Entry:
+    return item if isinstance(item, Entry) else item.result()
+
+
+def run(
+    stages: Stages[P, C], jobs: list[Job], folder: Path, header: Header, *, chunk: int, restart: bool = False
+) -> Iterator[Event]:
+    """Works through jobs, yielding events; an earlier run's results are kept and not made again.
+
+    Raises:
+        ManifestError: the folder holds results of other settings.
+        OutputError: the output folder can't be written.
+    """
+    past = _open(folder, header, restart)
+    done = sum(past.is_done(job, folder) for job in jobs)
+    yield Started(len(jobs), done)
+    entries = dict(past.entries)
+    for entry in _entries(stages, jobs, folder, chunk, past):
+        known = entries.get(entry.name)
+        if known is None or known.status == "failed" or entry.status == "done" or known.input == entry.input:
+            entries[entry.name] = entry
+            manifest.append(folder, entry)
+        yield Finished(entry)
+    ordered = [entries.pop(job.name) for job in jobs if job.name in entries]
+    manifest.write(folder, header, [*entries.values(), *ordered])

@@ -1,0 +1,13 @@
+"""What every command shares on the terminal: messages go to stderr, results to stdout."""
+
+from rich.console import Console
+from rich.markup import escape
+
+from oodinv.errors import OodinvError
+
+stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def report_error(error: OodinvError) -> None:
+    """Prints an error as a person should read it."""
+    stderr.print(f"[bold red]error:[/] {escape(str(error))}")

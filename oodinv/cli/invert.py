@@ -1,0 +1,73 @@
+"""`oodinv invert`: photos to latents, flows, masks, composites, and back into the photos."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from oodinv.cli import options
+
+EVERYTHING = "latents,flows,masks,generated,composites,pasted"
+
+
+class NoiseChoice(StrEnum):
+    """Noise input of the generator."""
+
+    fixed = "fixed"
+    zero = "zero"
+    random = "random"
+
+
+def invert(
+    inputs: options.Inputs,
+    output: options.Output,
+    model: Annotated[str, typer.Option(help="Name of a model, or a card as FILE.yaml.")] = "mini",
+    aligned: Annotated[
+        bool, typer.Option("--aligned", help="Inputs are crops already: nothing is detected or pasted.")
+    ] = False,
+    noise: Annotated[NoiseChoice, typer.Option(help="Noise input of the generator.")] = NoiseChoice.fixed,
+    save: Annotated[str, typer.Option(help="What to write besides the crops, separated by commas.")] = EVERYTHING,
+    detector: options.Detector = options.DetectorChoice.yunet,
+    device: options.Device = "auto",
+    dtype: options.Dtype = options.DtypeChoice.float32,
+    batch_size: options.BatchSize = 8,
+    restart: options.Restart = False,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Invert photos: align, encode, generate with alignment, mask, composite, paste back.
+
+    Writes OUT/aligned, latents, flows, masks, generated, composites and pasted, and OUT/manifest.jsonl. A photo
+    that fails doesn't stop the others. A repeated command goes on where the last one stopped.
+
+    [bold]Examples[/]
+
+        oodinv invert photos/ -o out/
+
+        oodinv invert crops/ -o out/ --aligned --model ffhq-e4e --save latents,composites
+    """
+    from oodinv.batch import run
+    from oodinv.cli.prepare import choose_device, make_detector, parse_save
+    from oodinv.cli.progress import Summary, conclude, follow
+    from oodinv.inputs import collect
+    from oodinv.recipe import find_card, read_card
+    from oodinv.stages import InvertStages, invert_header
+    from oodinv.weights.build import load_model
+
+    wanted = parse_save(save)
+    jobs = collect(inputs, output)
+    path = find_card(model)
+    chosen = choose_device(device)
+    stages = InvertStages(
+        model=load_model(read_card(path), path).to(chosen),
+        device=chosen,
+        dtype=dtype.value,
+        detector=None if aligned else make_detector(detector, chosen),
+        noise=noise.value,
+        batch_size=batch_size,
+        save=wanted,
+    )
+    header = invert_header(stages, detector.value)
+    events = run(stages, jobs, output, header, chunk=batch_size, restart=restart)
+    summary = follow(events, Summary(output, stages.model.notes), "inverting", quiet)
+    conclude(summary, as_json=json, quiet=quiet)

@@ -1,0 +1,55 @@
+"""The `oodinv` command: one explicit line for each sub-command.
+
+Nothing here, nor at the top of a command's module, imports torch: `--help` has to answer at once.
+"""
+
+import sys
+
+import typer
+
+import oodinv
+from oodinv.cli import align, invert, train, weights
+from oodinv.cli.console import report_error
+from oodinv.errors import OodinvError
+
+app = typer.Typer(
+    name="oodinv",
+    help="Editable GAN inversion of face photos that keeps what the generator cannot draw.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"oodinv {oodinv.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
+    ),
+) -> None:
+    """Editable GAN inversion of face photos that keeps what the generator cannot draw."""
+
+
+app.command("align")(align.align)
+app.command("invert")(invert.invert)
+app.add_typer(train.app, name="train")
+app.add_typer(weights.app, name="weights")
+
+
+def main() -> None:
+    """Runs the command line. Exit status: 0 done, 1 an error or a failed image, 2 usage, 130 interrupted."""
+    try:
+        app()
+    except OodinvError as error:
+        report_error(error)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; the same command goes on where this run stopped\n")
+        sys.exit(130)

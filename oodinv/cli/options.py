@@ -1,0 +1,37 @@
+"""Options that several commands share, each defined once."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class DtypeChoice(StrEnum):
+    """Number format of convolutions and matrix products."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+class DetectorChoice(StrEnum):
+    """Face detectors."""
+
+    yunet = "yunet"
+    face_alignment = "face-alignment"
+
+
+Inputs = Annotated[
+    list[Path], typer.Argument(help="Photos, or folders that are searched recursively.", show_default=False)
+]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", help="Folder for the results.", show_default=False, file_okay=False)
+]
+Detector = Annotated[DetectorChoice, typer.Option(help="yunet: fast, five points. face-alignment: 68 points.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Dtype = Annotated[DtypeChoice, typer.Option(help="Number format of convolutions.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Faces computed together, and photos read together.")]
+Restart = Annotated[bool, typer.Option("--restart", help="Replace the results that the output folder holds.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary, errors only.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one machine-readable summary on stdout.")]

@@ -1,0 +1,116 @@
+"""Draws a run over many photos and sums it up."""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import typer
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from oodinv.batch import Event, Finished, Started
+from oodinv.cli.console import stderr
+from oodinv.manifest import Entry
+
+
+@dataclass
+class Summary:
+    """What came of a run. `kept` inputs had been finished by an earlier one."""
+
+    output: Path
+    notes: tuple[str, ...] = ()
+    total: int = 0
+    kept: int = 0
+    done: int = 0
+    failures: list[Entry] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def speed(self) -> float:
+        """Inputs finished by this run a second."""
+        return (self.done + len(self.failures)) / self.seconds if self.seconds else 0.0
+
+    def to_json(self) -> str:
+        """One line for scripts."""
+        record = {
+            "output": str(self.output),
+            "total": self.total,
+            "kept": self.kept,
+            "done": self.done,
+            "failed": [{"input": e.input, "error": e.error} for e in self.failures],
+            "seconds": round(self.seconds, 3),
+            "images_per_second": round(self.speed, 3),
+            "notes": list(self.notes),
+        }
+        return json.dumps(record)
+
+
+def follow(events: Iterator[Event], summary: Summary, title: str, quiet: bool) -> Summary:
+    """Draws progress until the events end, and fills in the summary."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+    )
+    start = time.perf_counter()
+    with Progress(*columns, console=stderr, disable=quiet) as progress:
+        bar = progress.add_task(title, total=None, speed="")
+        for event in events:
+            summary.seconds = time.perf_counter() - start
+            match event:
+                case Started(total, kept):
+                    summary.total, summary.kept = total, kept
+                    progress.update(bar, total=total, completed=kept)
+                case Finished(entry) if entry.status == "done":
+                    summary.done += 1
+                    progress.update(bar, advance=1, speed=f"{summary.speed:.2f} images/s")
+                case Finished(entry):
+                    summary.failures.append(entry)
+                    progress.update(bar, advance=1, speed=f"{summary.speed:.2f} images/s")
+    summary.seconds = time.perf_counter() - start
+    return summary
+
+
+def conclude(summary: Summary, *, as_json: bool, quiet: bool) -> None:
+    """Prints the summary and the failures.
+
+    Raises:
+        typer.Exit: with status 1 if an image failed.
+    """
+    if as_json:
+        typer.echo(summary.to_json())
+    if not quiet:
+        _print(summary)
+    elif summary.failures:
+        _print_failures(summary)
+    if summary.failures:
+        raise typer.Exit(1)
+
+
+def _print(summary: Summary) -> None:
+    kept = f", {summary.kept} kept from an earlier run" if summary.kept else ""
+    stderr.print(
+        f"[bold]{summary.done} done[/]{kept}, {len(summary.failures)} failed, of {summary.total} "
+        f"in {summary.seconds:.1f} s ({summary.speed:.2f} images/s)"
+    )
+    for note in summary.notes:
+        stderr.print(f"[yellow]note:[/] {escape(note)}")
+    _print_failures(summary)
+    stderr.print(f"results: {escape(str(summary.output))}")
+
+
+def _print_failures(summary: Summary) -> None:
+    for entry in summary.failures:
+        stderr.print(f"[red]failed:[/] {escape(entry.error or entry.input)}")

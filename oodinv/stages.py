@@ -1,0 +1,269 @@
+"""What `align` and `invert` do to each photo: the stages that `batch.run` drives."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import oodinv
+from oodinv import image
+from oodinv.align import AlignedFace, Detector, DetectorName, align
+from oodinv.blend import paste
+from oodinv.errors import NoFaceError
+from oodinv.image import Photo, Pixels
+from oodinv.inputs import Job
+from oodinv.inverter import DTYPES, Dtype, Inversion, invert
+from oodinv.manifest import Header
+from oodinv.models.stylegan2 import Noise
+from oodinv.weights.build import Model
+from oodinv.weights.checksum import sha256_file
+
+Output = Literal["latents", "flows", "masks", "generated", "composites", "pasted"]
+OUTPUTS: tuple[Output, ...] = get_args(Output)
+
+NoiseName = Literal["fixed", "zero", "random"]
+WhichFaces = Literal["all", "largest"]
+
+KEPT_PIXELS = 4_000_000
+"""Photos above this are decoded again for pasting rather than kept while their chunk is computed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """One face of a photo: its name below the output folders, its crop, and where that was cut out.
+
+    crop uint8 (size, size, 3). `aligned` is None where the input was a crop already.
+    """
+
+    name: str
+    crop: Pixels
+    aligned: AlignedFace | None
+
+
+@dataclass(frozen=True, eq=False)
+class Portrait:
+    """A photo that was read: its subjects from left to right, and what pasting back will need."""
+
+    job: Job
+    subjects: list[Subject]
+    content: bytes
+    photo: Photo | None
+
+    def decoded(self) -> Photo:
+        """The photo, from memory or decoded again."""
+        return self.photo if self.photo is not None else image.decode(self.content, self.job.path)
+
+
+def _cut_out(
+    job: Job, pixels: Pixels, detector: Detector, size: int, crop_scale: float, which: WhichFaces
+) -> list[Subject]:
+    """The faces of a photo from left to right; several get the numbers 0, 1, … after the photo's name."""
+    try:
+        faces = align(pixels, detector, size, crop_scale, which)
+    except NoFaceError as error:
+        raise NoFaceError(f"{job.path}: {error}") from error
+    if len(faces) == 1:
+        return [Subject(job.name, faces[0].crop, faces[0])]
+    return [Subject(f"{job.name}.{n}", face.crop, face) for n, face in enumerate(faces)]
+
+
+def _write_aligned(subject: Subject, folder: Path) -> Iterator[str]:
+    yield (output := f"aligned/{subject.name}.png")
+    image.write_png(folder / output, subject.crop)
+    if subject.aligned is not None:
+        yield (output := f"aligned/{subject.name}.json")
+        text = subject.aligned.to_json()
+        image.atomic_write(folder / output, lambda file: file.write(text.encode()))
+
+
+@dataclass(frozen=True)
+class AlignStages:
+    """Finds faces and writes their crops."""
+
+    detector: Detector
+    size: int
+    crop_scale: float
+    faces: WhichFaces
+
+    def read(self, job: Job, content: bytes) -> list[Subject]:
+        """Decodes a photo and cuts out its faces.
+
+        Raises:
+            ImageError: no readable picture. NoFaceError: no face in it.
+        """
+        pixels = image.decode(content, job.path).pixels
+        return _cut_out(job, pixels, self.detector, self.size, self.crop_scale, self.faces)
+
+    def compute(self, photos: list[list[Subject]]) -> list[list[Subject]]:
+        """Nothing more to do."""
+        return photos
+
+    def write(self, results: list[Subject], folder: Path) -> list[str]:
+        """Writes crops and their geometry."""
+        return [output for subject in results for output in _write_aligned(subject, folder)]
+
+
+def align_header(stages: AlignStages, detector: DetectorName) -> Header:
+    """Header of the manifest of an `align` run."""
+    settings = {
+        "size": stages.size,
+        "crop_scale": stages.crop_scale,
+        "faces": stages.faces,
+        "detector": detector,
+    }
+    return Header(oodinv.__version__, "align", {}, {}, settings)
+
+
+@dataclass(frozen=True, eq=False)
+class Artefacts:
+    """One face's results as they are stored; `flows` holds flow_S, mask_S and mask by name."""
+
+    subject: Subject
+    w_plus: NDArray[np.float32]
+    flows: dict[str, NDArray[np.floating]]
+    mask: Pixels
+    generated: Pixels
+    composite: Pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Inverted:
+    """A photo's results: one set of artefacts a face."""
+
+    portrait: Portrait
+    artefacts: list[Artefacts]
+
+
+def artefacts(subjects: list[Subject], inversion: Inversion) -> list[Artefacts]:
+    """Splits a batch's inversion into one set of artefacts for each of its subjects."""
+    generated = image.to_uint8(inversion.generated)
+    composite = image.to_uint8(inversion.composite)
+    mask = inversion.mask[:, 0].float().cpu().numpy()
+    w_plus = inversion.w_plus.float().cpu().numpy()
+    fields = {
+        key: value.float().cpu().numpy()
+        for size, alignment in inversion.alignments.items()
+        for key, value in ((f"flow_{size}", alignment.flow), (f"mask_{size}", alignment.mask))
+    }
+    return [
+        Artefacts(
+            subject=subject,
+            w_plus=w_plus[i],
+            flows={**{key: value[i] for key, value in fields.items()}, "mask": mask[i].astype(np.float16)},
+            mask=np.rint(mask[i] * 255).astype(np.uint8),
+            generated=generated[i],
+            composite=composite[i],
+        )
+        for i, subject in enumerate(subjects)
+    ]
+
+
+@dataclass(frozen=True)
+class InvertStages:
+    """Aligns, inverts and composites photos, and pastes the result back.
+
+    `detector` is None where inputs are crops already. `save` says which artefacts are written beside the crops.
+    """
+
+    model: Model
+    device: torch.device
+    dtype: Dtype
+    detector: Detector | None
+    noise: NoiseName
+    batch_size: int
+    save: frozenset[Output]
+
+    def read(self, job: Job, content: bytes) -> Portrait:
+        """Decodes a photo and cuts out its faces, or takes it as a crop.
+
+        Raises:
+            ImageError: no readable picture. NoFaceError: no face in it.
+        """
+        photo = image.decode(content, job.path)
+        card = self.model.card
+        if self.detector is None:
+            crop = image.resize(photo.pixels, card.size)
+            return Portrait(job, [Subject(job.name, crop, None)], b"", None)
+        subjects = _cut_out(job, photo.pixels, self.detector, card.size, card.crop.scale, "all")
+        small = photo.pixels.size // 3 <= KEPT_PIXELS
+        pasting = "pasted" in self.save
+        return Portrait(job, subjects, content if pasting else b"", photo if pasting and small else None)
+
+    def compute(self, photos: list[Portrait]) -> list[Inverted]:
+        """Inverts the faces of several photos in batches of `batch_size`."""
+        subjects = [subject for photo in photos for subject in photo.subjects]
+        done: list[Artefacts] = []
+        for start in range(0, len(subjects), self.batch_size):
+            done += self._invert(subjects[start : start + self.batch_size])
+        results = iter(done)
+        return [Inverted(photo, [next(results) for _ in photo.subjects]) for photo in photos]
+
+    def _invert(self, subjects: list[Subject]) -> list[Artefacts]:
+        crops = image.to_tensor(np.stack([subject.crop for subject in subjects])).to(self.device)
+        inversion = invert(self.model, crops, noise=self._noise(subjects), dtype=DTYPES[self.dtype])
+        return artefacts(subjects, inversion)
+
+    def _noise(self, subjects: list[Subject]) -> Noise:
+        """For `random`, a generator seeded by the batch's first crop, so that a repeated run draws the same."""
+        if self.noise != "random":
+            return self.noise
+        seed = int.from_bytes(np.random.default_rng(subjects[0].crop.ravel()[:64]).bytes(8), "little") >> 1
+        return torch.Generator().manual_seed(seed)
+
+    def write(self, results: Inverted, folder: Path) -> list[str]:
+        """Writes what `save` asks for.
+
+        Raises:
+            ImageError, OutputError: a file can't be written.
+        """
+        outputs = [o for a in results.artefacts for o in self._write_face(a, folder)]
+        if "pasted" in self.save and self.detector is not None:
+            outputs.append(_write_pasted(results, folder))
+        return outputs
+
+    def _write_face(self, a: Artefacts, folder: Path) -> Iterator[str]:
+        name = a.subject.name
+        yield from _write_aligned(a.subject, folder)
+        if "latents" in self.save:
+            yield (output := f"latents/{name}.npz")
+            image.write_npz(folder / output, w_plus=a.w_plus)
+        if "flows" in self.save:
+            yield (output := f"flows/{name}.npz")
+            image.write_npz(folder / output, **a.flows)
+        for wanted, sub_folder, pixels in (
+            ("masks", "masks", a.mask),
+            ("generated", "generated", a.generated),
+            ("composites", "composites", a.composite),
+        ):
+            if wanted in self.save:
+                yield (output := f"{sub_folder}/{name}.png")
+                image.write_png(folder / output, pixels)
+
+
+def invert_header(stages: InvertStages, detector: DetectorName) -> Header:
+    """Header of the manifest of an `invert` run: the card, its files' sha256, and what changes results."""
+    settings = {
+        "aligned": stages.detector is None,
+        "detector": None if stages.detector is None else detector,
+        "noise": stages.noise,
+        "dtype": stages.dtype,
+        "save": [name for name in OUTPUTS if name in stages.save],
+    }
+    weights = {role: sha256_file(file) for role, file in stages.model.files.items()}
+    card = stages.model.card.model_dump(mode="json", exclude_none=True)
+    return Header(oodinv.__version__, "invert", card, weights, settings)
+
+
+def _write_pasted(results: Inverted, folder: Path) -> str:
+    photo = results.portrait.decoded()
+    pixels = photo.pixels
+    for a in results.artefacts:
+        if a.subject.aligned is not None:
+            pixels = paste(pixels, a.subject.aligned.quad, a.subject.crop, a.composite)
+    output = f"pasted/{results.portrait.job.name}{photo.suffix}"
+    image.write_photo(folder / output, replace(photo, pixels=pixels))
+    return output
