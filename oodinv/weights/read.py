@@ -177,7 +177,8 @@ def _read_onnx(path: Path) -> Any:
 
 
 def _read_torch(path: Path) -> Any:
-    zipped = zipfile.is_zipfile(path)
+    with path.open("rb") as file:
+        zipped = file.read(len(_ZIP)) == _ZIP
     if zipped:
         _check_archive(path)
     try:
@@ -205,12 +206,16 @@ def _refused_name(path: Path, zipped: bool) -> str | None:
                 inert.load(stream, rebuild.TORCH_NAMES)
     except inert.RefusedError as refused:
         return refused.name
-    except (inert.MalformedError, zipfile.BadZipFile, ValueError):
+    except (inert.MalformedError, *_ARCHIVE_DAMAGE):
         return None  # damaged, as the caller is about to say
     return None
 
 
 _LEGACY_PICKLES = 4  # in a row: a number to know the format by, its version, the system's types, the values
+
+
+_ARCHIVE_DAMAGE = (zipfile.BadZipFile, EOFError, ValueError, RuntimeError, struct.error)
+"""What zipfile raises on an archive that is cut short or altered."""
 
 
 def _archived_pickle(path: Path) -> BytesIO:
@@ -224,15 +229,16 @@ def _check_archive(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error) as error:
+    except _ARCHIVE_DAMAGE as error:
         raise WeightsError(f"is a damaged PyTorch file ({error}); download it again") from error
     names = {Path(entry.filename).name for entry in entries}
     if "constants.pkl" in names:
         raise UnknownLayout("is a TorchScript program; a file of tensors was expected")
     if "data.pkl" not in names:
         raise UnknownLayout("is a zip archive that torch.save did not make; unpack it first")
-    if sum(entry.file_size for entry in entries) > path.stat().st_size:  # torch.save stores, never compresses
-        raise WeightsError("claims more content than the file has; it was altered")
+    stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)  # as torch.save does
+    if not stored or sum(entry.file_size for entry in entries) > path.stat().st_size:
+        raise WeightsError("is compressed or claims more than it has, which torch.save's files never do")
 
 
 _READERS: Mapping[Container, Callable[[Path], Any]] = {
