@@ -1,0 +1,59 @@
+"""The average latent as a file of its own."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from oodinv.errors import UnknownLayout, WeightsError
+from oodinv.weights.read import container_of, read
+from oodinv.weights.rebuild import TORCH_DAMAGE, refused_by_torch
+
+NUMPY_MAGIC = b"\x93NUMPY"
+
+
+def read_average(path: Path) -> Tensor:
+    """Average latent (512,), (1, 512) or (num_ws, 512) from a .npy, .pt or .safetensors file, as float32.
+
+    Raises:
+        MissingWeights: there is no such file.
+        WeightsError: it is damaged, or holds something else or more than one tensor.
+    """
+    try:
+        with path.open("rb") as file:
+            numpy = file.read(len(NUMPY_MAGIC)) == NUMPY_MAGIC
+    except OSError:
+        numpy = False  # `read` says what is wrong with it
+    value = _from_numpy(path) if numpy else _from_torch(path)
+    if value.ndim not in (1, 2) or not value.is_floating_point():
+        raise UnknownLayout(
+            f"{path}: holds a {value.dtype} tensor of shape {tuple(value.shape)}; an average latent has "
+            "shape (512,), (1, 512) or (num_ws, 512)"
+        )
+    return value.float()
+
+
+def _from_numpy(path: Path) -> Tensor:
+    try:
+        return torch.from_numpy(np.load(path, allow_pickle=False))
+    except (ValueError, TypeError, EOFError) as error:
+        raise WeightsError(f"{path}: is a damaged .npy file ({error}); make it again") from error
+
+
+def _from_torch(path: Path) -> Tensor:
+    if container_of(path) == "torch" and (bare := _bare_tensor(path)) is not None:
+        return bare
+    tensors = list(read(path).tensors.values())
+    if len(tensors) != 1:
+        raise UnknownLayout(f"{path}: holds {len(tensors)} tensors; an average latent is one")
+    return tensors[0]
+
+
+def _bare_tensor(path: Path) -> Tensor | None:
+    """The tensor that a file holds outside of any dict."""
+    try:
+        value = torch.load(path, map_location="cpu", weights_only=True)
+    except TORCH_DAMAGE as error:
+        raise WeightsError(f"{path}: {refused_by_torch(error)}") from error
+    return value.detach() if isinstance(value, Tensor) else None

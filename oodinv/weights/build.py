@@ -1,0 +1,192 @@
+"""From a model card to a model: finds the files, reads them, builds the networks, checks that they fit."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from oodinv.errors import MissingWeights, WeightsError
+from oodinv.models.perceptual import Backbone as PerceptualBackbone
+from oodinv.models.perceptual import Lpips
+from oodinv.models.samm import Samm
+from oodinv.models.stylegan2 import Generator
+from oodinv.recipe import ModelCard
+from oodinv.weights import catalog
+from oodinv.weights.average import read_average
+from oodinv.weights.layouts import Translation, translate
+from oodinv.weights.modules import AnyEncoder, build_encoder, build_generator, build_lpips, build_samm
+from oodinv.weights.pull import pull
+from oodinv.weights.read import read
+
+Role = Literal["generator", "encoder", "average", "samm"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A card's networks, in evaluation mode and without gradients.
+
+    path is the card's; files has the weight file of each role; notes say what is missing but not needed.
+    """
+
+    card: ModelCard
+    path: Path
+    generator: Generator
+    encoder: AnyEncoder
+    samm: Samm | None
+    files: dict[Role, Path]
+    notes: tuple[str, ...]
+
+    def to(self, device: torch.device) -> "Model":
+        """The same model on a device; its modules move, they are not copied."""
+        return replace(
+            self,
+            generator=self.generator.to(device),
+            encoder=self.encoder.to(device),
+            samm=None if self.samm is None else self.samm.to(device),
+        )
+
+
+def load_model(card: ModelCard, path: Path) -> Model:
+    """The networks of a card that was read from `path`, on the CPU in float32.
+
+    Raises:
+        MissingWeights: a file other than SAMM's is not there; says which, and where it comes from.
+        WeightsError: a file is damaged, unknown, of another kind or of other sizes than the card says.
+    """
+    files, notes = find_files(card, path)
+    opened = {file: translate(read(file)) for role, file in files.items() if role != "average"}
+    sources: dict[Role, Translation] = {
+        role: opened[file] for role, file in files.items() if role != "average"
+    }
+    generator = build_generator(sources["generator"])
+    encoder = build_encoder(card.encoder, sources["encoder"])
+    average = choose_average(files, sources, generator)
+    if average is not None:
+        encoder.w_avg = _as_rows(average, encoder, path)
+    samm = None
+    if card.samm is not None and "samm" in sources:
+        samm = build_samm(card.samm, sources["samm"])
+    model = Model(card, path, generator, encoder, samm, files, notes)
+    _check_fit(model)
+    return model
+
+
+def load_lpips(backbone: PerceptualBackbone) -> Lpips:
+    """LPIPS from the catalog's file, which is fetched if need be; frozen.
+
+    Raises:
+        WeightsError: it can't be fetched, or is damaged.
+    """
+    return build_lpips(backbone, translate(read(pull(f"lpips-{backbone}"))))
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Files
+
+
+def find_files(card: ModelCard, path: Path) -> tuple[dict[Role, Path], tuple[str, ...]]:
+    """The file of each role that a card names, and notes on what is not there but not needed.
+
+    Raises:
+        MissingWeights: a file that is needed is not there.
+    """
+    files: dict[Role, Path] = {
+        "generator": locate(card.generator.weights, path),
+        "encoder": locate(card.encoder.weights, path),
+    }
+    if card.encoder.average is not None:
+        files["average"] = locate(card.encoder.average, path)
+    if card.samm is None:
+        return files, (f"{card.name} has no SAMM: inversion is plain, masks are zero",)
+    try:
+        files["samm"] = locate(card.samm.weights, path)
+    except MissingWeights as missing:
+        return files, (f"inversion is plain, masks are zero, for want of SAMM: {missing}",)
+    return files, ()
+
+
+def locate(weights: str, card: Path) -> Path:
+    """The file that a card calls `weights`: a path relative to the card, or a name in the catalog.
+
+    A file of the catalog may lie in the cache as well as beside the card.
+
+    Raises:
+        MissingWeights: it is in neither place and can't be fetched; says where it comes from.
+    """
+    beside = card.parent / weights
+    if beside.is_file():
+        return beside
+    row = next((row for row in catalog.ROWS if weights in (row.name, row.file)), None)
+    if row is None:
+        raise MissingWeights(
+            f"{card} names {weights}, but {beside} is not there; put it there or correct the card"
+        )
+    try:
+        return pull(row.name)
+    except MissingWeights as missing:
+        raise MissingWeights(f"{card} names {weights}, but {beside} is not there. {missing}") from missing
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Average latent
+
+
+def choose_average(
+    files: dict[Role, Path], sources: dict[Role, Translation], generator: Generator
+) -> Tensor | None:
+    """The average latent that an encoder's output is added to; None if the encoder's own is to stay.
+
+    The card's file for it comes first, then those of the encoder, the generator and SAMM, and last the mean
+    that the generator's mapping network gives.
+    """
+    if "average" in files:
+        return read_average(files["average"])
+    if "w_avg" in sources["encoder"].part("encoder"):
+        return None
+    in_files = (sources[role].average for role in ("encoder", "generator", "samm") if role in sources)
+    return next((average for average in in_files if average is not None), generator.w_avg)
+
+
+def _as_rows(average: Tensor, encoder: AnyEncoder, card: Path) -> Tensor:
+    """(w_dim,), (1, w_dim) or (num_ws, w_dim) → (num_ws, w_dim)."""
+    expected = (encoder.num_ws, encoder.w_dim)
+    if average.shape[-1] != encoder.w_dim or average.numel() not in (
+        encoder.w_dim,
+        encoder.num_ws * encoder.w_dim,
+    ):
+        raise WeightsError(
+            f"{card}: the average latent has shape {tuple(average.shape)}, which does not fit the encoder's "
+            f"{expected}; name the right file as encoder.average"
+        )
+    return average.reshape(-1, encoder.w_dim).expand(expected).clone()
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Do the parts fit?
+
+
+def _check_fit(model: Model) -> None:
+    """Raises `WeightsError` for parts that were not made for each other."""
+    generator, encoder = model.generator, model.encoder
+    _check_equal(model, "generator", "the image size", generator.size, "the card", model.card.size)
+    latents = (generator.num_ws, generator.w_dim)
+    _check_equal(model, "encoder", "w_plus", (encoder.num_ws, encoder.w_dim), "the generator", latents)
+    if model.samm is None:
+        return
+    for size in model.samm.sizes:
+        what = f"the number of channels at {size}"
+        made, taps = generator.channels.get(size), encoder.tap_channels.get(size)
+        _check_equal(model, "samm", what, model.samm.channels[size], "the generator", made)
+        _check_equal(
+            model, "samm", f"{what} before projection", model.samm.tap_channels[size], "the encoder", taps
+        )
+
+
+def _check_equal(model: Model, role: Role, what: str, has: object, other: str, needed: object) -> None:
+    if has != needed:
+        raise WeightsError(
+            f"{model.files[role]}: {what} is {has}, but {needed} in {other}; {model.path} joins files that "
+            "do not belong together"
+        )
