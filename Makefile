@@ -1,0 +1,32 @@
+# make demo   installs oodinv into .venv and inverts the sample photos
+# make test   the same environment with ruff, mypy, import-linter and pytest
+
+PYTHON ?= python3
+BIN := .venv/bin
+OUT ?= demo-out
+
+.PHONY: demo test clean
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+.venv/.installed-dev: .venv/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt pytest hypothesis ruff mypy import-linter types-PyYAML
+	touch $@
+
+demo: .venv/.installed
+	$(BIN)/oodinv invert samples -o $(OUT)
+	@echo
+	@echo "Look at $(OUT)/composites and $(OUT)/pasted; $(OUT)/masks is white where the photo was kept."
+
+test: .venv/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest
+
+clean:
+	rm -rf .venv $(OUT)
