@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="List, fetch, check and convert weight files.", no_args_is_help=True)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one machine-readable summary on stdout.")]
+Part = Literal["generator", "samm"]
 Summary = dict[str, object]
 Item = TypeVar("Item", str, Path)
 
@@ -85,7 +86,7 @@ def verify_weights(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Weight files of any kind.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Say what files are (layout, sizes, parameters, sha256) or why one is refused. Nothing in them is run."""
+    """Say what a file is (layout, sizes, parameters, sha256), or why it is refused. Nothing in it is run."""
     from oodinv.weights.verify import verify
 
     _each(files, lambda file: _report_summary(verify(file)), _report_text, as_json)
@@ -116,11 +117,30 @@ def _report_text(summary: Summary) -> str:
     facts = {
         "layout": f"{summary['layout']} ({summary['container']})",
         "sizes": ", ".join(f"{k} {v}" for k, v in sizes.items()) if isinstance(sizes, dict) else "",
-        "numbers": f"{summary['parameters']:,}",
+        "parameters": f"{summary['parameters']:,}",
         "sha256": summary["sha256"],
         "catalog": summary["catalog"],
     }
-    return "\n".join([f"{summary['file']}:", *(f"    {k:<9}{v}" for k, v in facts.items() if v)])
+    return "\n".join([f"{summary['file']}:", *(f"    {k:<12}{v}" for k, v in facts.items() if v)])
+
+
+@app.command("import", epilog="Example: oodinv weights import ffhq.pkl -o ffhq.safetensors")
+def import_weights(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A weight file of another project.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="The .safetensors to write.")],
+    part: Annotated[Part | None, typer.Option("--part", help="Which network to take, where the file has both.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Convert a generator or SAMM to .safetensors, which loads faster and can hold no code.
+
+    The values stay as they are. Encoders are not converted: a model card names their files directly.
+    """
+    from oodinv.weights.convert import convert
+
+    def work(file: Path) -> Summary:
+        return {"file": str(file), "output": str(output), "part": convert(file, output, part)}
+
+    _each([file], work, lambda summary: f"{summary['output']}  {summary['part']}", as_json)
 
 
 def _each(

@@ -1,16 +1,19 @@
-"""Says what a weight file is, without building anything from it."""
+"""Says what a weight file is, and whether it is complete."""
 
-import json
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from oodinv.errors import WeightsError
+import torch
+
+from oodinv.errors import UnknownLayout
+from oodinv.recipe import E4eCard, EncoderCard, FeatureStyleCard, PyramidCard, RestyleCard, SammCard
 from oodinv.weights import catalog
 from oodinv.weights.checksum import sha256_file
-from oodinv.weights.layouts import recognise
+from oodinv.weights.layouts import Translation, translate
+from oodinv.weights.modules import build_encoder, build_generator, build_samm, generator_config
 from oodinv.weights.read import Container, WeightsFile, read
 
 
@@ -18,10 +21,11 @@ from oodinv.weights.read import Container, WeightsFile, read
 class Report:
     """What a weight file is.
 
-    `layout` is the name of a layout, or of the catalog's row for a file that `oodinv` uses as it is. `sizes`
-    has what the tensors' shapes tell: image `size` in pixels, `num_ws` and `w_dim` of the latent codes.
-    `parameters` counts the numbers in all tensors, those of buffers too. `row` is the catalog's row with the
-    same sha256; without one, `namesake` is the row whose file has the same name.
+    layout: name of a layout, or "onnx".
+    sizes: image `size` in pixels, `w_dim` and `num_ws` of the latent codes, as far as the file has them.
+    parameters: how many numbers its tensors hold, buffers and what training left in it included.
+    row: the catalog's row with the same sha256.
+    namesake: without such a row, the one whose file has the same name.
     """
 
     path: Path
@@ -35,67 +39,76 @@ class Report:
 
 
 def verify(path: Path) -> Report:
-    """Report on the file. Raises as `read` does, and `UnknownLayout` if its contents fit no known layout."""
+    """Report on a file, after a check that its networks have every tensor they need, in the right shape.
+
+    Raises:
+        MissingWeights: there is no such file.
+        UnknownLayout: its contents fit no known layout, or not completely.
+        WeightsError: it is damaged, or asks for code to be run.
+    """
     file = read(path)
+    layout, sizes = ("onnx", {}) if file.container == "onnx" else _identify(translate(file))
     sha256 = sha256_file(path)
     row = catalog.by_sha256(sha256)
-    shapes = _shapes(file)
     return Report(
         path=path,
         container=file.container,
-        layout=_layout(file, row),
-        sizes=_sizes(file, shapes),
-        parameters=sum(map(math.prod, shapes.values())),
+        layout=layout,
+        sizes=sizes,
+        parameters=sum(map(math.prod, _shapes(file))),
         sha256=sha256,
         row=row,
         namesake=None if row else catalog.by_file(path.name),
     )
 
 
-def _layout(file: WeightsFile, row: catalog.Row | None) -> str:
-    if row is not None:
-        return row.name
-    if file.container == "onnx":
-        return "onnx"
-    return recognise(file)
+def _shapes(file: WeightsFile) -> list[tuple[int, ...]]:
+    match file.settings:
+        case {"shapes": dict() as shapes} if file.container == "onnx":
+            return [tuple(shape) for shape in shapes.values()]
+    return [tuple(tensor.shape) for tensor in file.tensors.values()]
 
 
-def _shapes(file: WeightsFile) -> dict[str, tuple[int, ...]]:
-    match file:
-        case WeightsFile(container="onnx", settings={"shapes": dict() as shapes}):
-            return {name: tuple(shape) for name, shape in shapes.items()}
-    return {name: tuple(tensor.shape) for name, tensor in file.tensors.items()}
+_ENCODERS: Mapping[str, Callable[[str], EncoderCard]] = {
+    "e4e": lambda name: E4eCard(kind="e4e", weights=name),
+    "restyle-e4e": lambda name: RestyleCard(kind="restyle", weights=name),
+    "feature-style": lambda name: FeatureStyleCard(kind="feature_style", weights=name),
+    "oodinv": lambda name: PyramidCard(kind="pyramid", weights=name),
+}
 
 
-_LATENT_AVERAGE = re.compile(r"(.*\.)?(latent_avg|w_avg|avg_latent)")
-_TO_RGB = re.compile(r".*\bto_rgbs\.(\d+)\.conv\.weight")  # rosinality: 8 pixels, 16, 32, ...
-_BLOCK = re.compile(r"G_ema\.synthesis\.b(\d+)\..*")  # NVIDIA: the size itself
+def _identify(source: Translation) -> tuple[str, dict[str, int]]:
+    """Layout and sizes, read off the file's networks; these are built without values, so at no cost."""
+    source, name = _without_values(source), source.file.path.name
+    sizes: dict[str, int] = {}
+    if "generator" in source.parts:
+        generator = build_generator(source)
+        sizes |= {"size": generator.size, "w_dim": generator.w_dim, "num_ws": generator.num_ws}
+    if "encoder" in source.parts and source.layout in _ENCODERS:
+        encoder = build_encoder(_ENCODERS[source.layout](name), source)
+        sizes |= {"w_dim": encoder.w_dim, "num_ws": encoder.num_ws}
+    if "samm" in source.parts:
+        build_samm(SammCard(weights=name, sizes=samm_sizes(source)), source)
+    return source.layout, sizes
 
 
-def _sizes(file: WeightsFile, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
-    """Image size and shape of the latent codes, as far as names and shapes tell."""
-    found: dict[str, int] = {}
-    rgb = [int(match[1]) for name in shapes if (match := _TO_RGB.fullmatch(name))]
-    blocks = [int(match[1]) for name in shapes if (match := _BLOCK.fullmatch(name))]
-    if rgb or blocks:
-        found["size"] = max([8 * 2**index for index in rgb] + blocks)
-    for name, shape in shapes.items():
-        if _LATENT_AVERAGE.fullmatch(name) and shape:
-            found["w_dim"] = shape[-1]
-            if len(shape) > 1 and shape[-2] > 1:
-                found["num_ws"] = shape[-2]
-    return found | _own_sizes(file)
+def samm_sizes(source: Translation) -> list[int]:
+    """The sizes at which a file has SAMM, rising.
+
+    Raises:
+        UnknownLayout: it has none, or one that is no power of two.
+    """
+    named = (re.fullmatch(r"project\.(\d+)\.bias", key) for key in source.part("samm"))
+    sizes = sorted(int(match[1]) for match in named if match)
+    if not sizes or any(size.bit_count() != 1 for size in sizes):
+        raise UnknownLayout(f"{source.file.path}: has SAMM for sizes {sizes}; powers of two were expected")
+    return sizes
 
 
-def _own_sizes(file: WeightsFile) -> dict[str, int]:
-    """The whole numbers in the description that the project's own files carry."""
-    config = file.settings.get("config")
-    if file.settings.get("format") != "oodinv" or not isinstance(config, str):
-        return {}
-    try:
-        values = json.loads(config)
-    except ValueError as error:
-        raise WeightsError(f"{file.path}: has a damaged description ({error}); download it again") from error
-    if not isinstance(values, dict):
-        raise WeightsError(f"{file.path}: has a description that is no dict; download it again")
-    return {name: value for name, value in values.items() if type(value) is int}
+def _without_values(source: Translation) -> Translation:
+    """The same shapes without the numbers: networks built of them cost no time and no memory."""
+    parts = {p: {k: v.to("meta") for k, v in state.items()} for p, state in source.parts.items()}
+    average = source.average
+    if average is None and "generator" in parts:  # it would be computed, from numbers
+        average = torch.empty(generator_config(parts["generator"], source)["w_dim"])
+    return replace(source, parts=parts, average=average)

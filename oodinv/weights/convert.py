@@ -1,0 +1,61 @@
+"""Foreign weight files rewritten in the project's own format: one network a file, full precision."""
+
+import json
+from pathlib import Path
+from typing import Literal, get_args
+
+import safetensors.torch
+
+from oodinv.errors import UnknownLayout, WeightsError
+from oodinv.image import atomic_write
+from oodinv.models.samm import Samm
+from oodinv.models.stylegan2 import Generator
+from oodinv.recipe import SammCard
+from oodinv.weights import own
+from oodinv.weights.layouts import Translation, translate
+from oodinv.weights.modules import build_generator, build_samm
+from oodinv.weights.read import read
+from oodinv.weights.verify import samm_sizes
+
+Convertible = Literal["generator", "samm"]
+"""The parts that a file of the own format may hold; foreign encoders are used as they are."""
+
+
+def convert(source: Path, target: Path, part: Convertible | None = None) -> Convertible:
+    """Write one network of `source` to `target` as .safetensors with its description, values unchanged.
+
+    part: which network, where the file has both; returns the one that was written.
+
+    Raises:
+        WeightsError: as `read`; the file doesn't hold that part, or holds both and `part` is None.
+        ImageError: `target` can't be written.
+    """
+    translation = translate(read(source))
+    part = _choose(translation, part)
+    module = _build(translation, part)
+    kind, config = own.describe(module)
+    state = {name: value.contiguous() for name, value in module.state_dict().items()}
+    metadata = {"format": own.FORMAT, "kind": kind, "config": json.dumps(config)}
+    data = safetensors.torch.save(state, metadata)
+    atomic_write(target, lambda file: file.write(data))
+    return part
+
+
+def _choose(source: Translation, part: Convertible | None) -> Convertible:
+    there: list[Convertible] = [name for name in get_args(Convertible) if name in source.parts]
+    if part is None and len(there) > 1:
+        raise WeightsError(f"{source.file.path}: holds {' and '.join(there)}; say which one to write")
+    if part in there or (part is None and there):
+        return part or there[0]
+    raise UnknownLayout(
+        f"{source.file.path}: is a {source.layout} file with {' and '.join(source.parts)} in it, and no "
+        f"{part or 'generator or samm'} to convert; name it in a model card as it is"
+    )
+
+
+def _build(source: Translation, part: Convertible) -> Generator | Samm:
+    match part:
+        case "generator":
+            return build_generator(source)
+        case "samm":
+            return build_samm(SammCard(weights=source.file.path.name, sizes=samm_sizes(source)), source)
