@@ -25,8 +25,11 @@ def map_size(row: int) -> int:
 
 
 def add_upsampled(coarse: Tensor, fine: Tensor) -> Tensor:
-    """One step down the pyramid: coarse (B, C, s, s) enlarged to fine's size (B, C, 2s, 2s), plus fine."""
-    return F.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=True) + fine
+    """One step down the pyramid: coarse (B, C, s, s) enlarged to fine's size (B, C, 2s, 2s), plus fine.
+
+    Bicubic, as in the published out-of-domain model, where SAMM was trained on it.
+    """
+    return F.interpolate(coarse, size=fine.shape[-2:], mode="bicubic", align_corners=True) + fine
 
 
 class E4e(nn.Module):
