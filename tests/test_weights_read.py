@@ -84,9 +84,7 @@ def test_the_trap_works(tmp_path: Path) -> None:
         (b"ctorch._utils\n_rebuild_tensor_v2.__globals__\n.", "torch._utils._rebuild_tensor_v2.__globals__"),
     ],
 )
-def test_every_way_to_name_something_is_refused_by_that_name(
-    content: bytes, name: str, tmp_path: Path
-) -> None:
+def test_every_way_to_name_something_is_refused_by_that_name(content: bytes, name: str, tmp_path: Path) -> None:
     path = tmp_path / "evil.pkl"
     path.write_bytes(content)
     with pytest.raises(WeightsError) as caught:
@@ -163,9 +161,7 @@ def test_pytorch_files_round_trip(write: Callable[[object, Path, int], None], tm
         "state_dict.encoder.weight", "state_dict.steps", "latent_avg", "parameter", "pyramid.0",
         "pyramid.1.bias", "view", "array",
     }  # fmt: skip
-    torch.testing.assert_close(
-        file.tensors["state_dict.encoder.weight"], expected["state_dict"]["encoder.weight"]
-    )
+    torch.testing.assert_close(file.tensors["state_dict.encoder.weight"], expected["state_dict"]["encoder.weight"])
     torch.testing.assert_close(file.tensors["latent_avg"], expected["latent_avg"])
     torch.testing.assert_close(file.tensors["pyramid.1.bias"], expected["pyramid"][1]["bias"])
     torch.testing.assert_close(file.tensors["view"], expected["view"])

@@ -223,7 +223,11 @@ ROWS: tuple[Row, ...] = (
 
 
 def named(name: str) -> Row:
-    """The row of that name. Raises `MissingWeights` that lists the names there are."""
+    """The row of that name.
+
+    Raises:
+        MissingWeights: there is none; the message lists the names.
+    """
     for row in ROWS:
         if row.name == name:
             return row

@@ -219,8 +219,11 @@ def _expect(value: Any, kind: type) -> Any:
 def load(stream: PickleStream, table: Table) -> Any:
     """The data of the one pickle that starts at the stream's position; the stream ends up behind it.
 
-    `table` has the dotted names the pickle may ask for. Raises `RefusedError` for any other name and
-    `MalformedError` for bytes that are no complete pickle.
+    table: the dotted names that the pickle may ask for.
+
+    Raises:
+        RefusedError: it asks for another name.
+        MalformedError: the bytes are no complete pickle.
     """
     machine = _Machine(table)
     try:

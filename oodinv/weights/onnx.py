@@ -15,7 +15,8 @@ _FIXED = {1: 8, 5: 4}  # bytes of the two fixed-size kinds of field; 0 is a vari
 def shapes(model: memoryview) -> dict[str, tuple[int, ...]]:
     """Shape of each initializer of the model's graph, by name.
 
-    Raises `ValueError` for bytes that are no whole ONNX model.
+    Raises:
+        ValueError: the bytes are no whole ONNX model.
     """
     graphs = [value for number, value in _fields(model) if number == _GRAPH]
     if len(graphs) != 1:

@@ -47,7 +47,8 @@ def cache_dir() -> Path:
 def find(name: str) -> Path | None:
     """The cached file of a catalog name, checked; None if it is not there. Fetches nothing.
 
-    Raises `MissingWeights` for a name that the catalog doesn't have.
+    Raises:
+        MissingWeights: the catalog has no such name.
     """
     return _cached(named(name), cache_dir())
 
@@ -55,14 +56,20 @@ def find(name: str) -> Path | None:
 def pull(name: str) -> Path:
     """The file of a catalog name, from the cache or else from its origin.
 
-    Raises `MissingWeights` for an unknown name, for a file that only a person may fetch, and when the origin
-    can't be reached; `ChecksumMismatch` when what came is not what is on record.
+    Raises:
+        MissingWeights: the name is unknown, only a person may fetch the file, or its origin can't be reached.
+        ChecksumMismatch: what came is not what is on record; it was removed.
+        WeightsError: the cache can't be written, or the origin sent something damaged.
     """
     return pull_row(named(name), cache_dir())
 
 
 def pull_row(row: Row, cache: Path) -> Path:
-    """The row's file in the folder `cache`, fetched if it is not there already. Raises as `pull` does."""
+    """The row's file in the folder `cache`, fetched if it is not there already.
+
+    Raises:
+        WeightsError: as `pull`.
+    """
     cached = _cached(row, cache)
     if cached is not None:
         return cached
@@ -106,8 +113,7 @@ def _disk_errors(row: Row, cache: Path) -> Iterator[None]:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         advice = "free some space" if full else "check its permissions"
         raise WeightsError(
-            f"{row.name}: {cache} can't be written ({error.strerror}); {advice}, or name another folder in "
-            "OODINV_CACHE"
+            f"{row.name}: {cache} can't be written ({error.strerror}); {advice}, or name another folder in OODINV_CACHE"
         ) from error
 
 
@@ -121,9 +127,7 @@ def _save(row: Row, source: IO[bytes], sha256: str, size: int, part: Path) -> No
             left -= len(chunk)
     if digest.hexdigest() != sha256:
         part.unlink()
-        came = (
-            f"{size + 1 - left:,} bytes with sha256 {digest.hexdigest()}" if left else "more bytes than that"
-        )
+        came = f"{size + 1 - left:,} bytes with sha256 {digest.hexdigest()}" if left else "more bytes than that"
         raise ChecksumMismatch(
             f"{row.name}: expected {size:,} bytes with sha256 {sha256}, and {came} came; "
             "the file was removed. Try again, and if it stays so, the origin has changed: report it"

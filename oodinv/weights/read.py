@@ -46,8 +46,10 @@ class WeightsFile:
 def read(path: Path) -> WeightsFile:
     """Tensors and settings of a weight file, on the CPU.
 
-    Raises `MissingWeights` when there is no such file, `UnknownLayout` when it is no weight file (a web page,
-    a Git LFS pointer, text), and `WeightsError` when it is damaged or asks for code to be run; it is not run.
+    Raises:
+        MissingWeights: there is no such file.
+        UnknownLayout: it is no weight file, but a web page, a Git LFS pointer, text, ...
+        WeightsError: it is damaged, or asks for code to be run; it is not run.
     """
     container = container_of(path)
     tensors: dict[str, torch.Tensor] = {}
@@ -99,7 +101,11 @@ def _has_tensor(value: Any) -> bool:
 
 
 def container_of(path: Path) -> Container:
-    """The container, by the file's bytes. Raises as `read` does."""
+    """The container, by the file's bytes.
+
+    Raises:
+        WeightsError: as `read`.
+    """
     if not path.exists():
         raise MissingWeights(
             f"{path.absolute()}: there is no such file. Correct the path, or put the file there; "

@@ -23,9 +23,7 @@ MAX_DEPTH = 64
 MAX_VALUES = 200_000
 """Bounds on nesting and on the number of values, so that a few bytes can't unfold without end."""
 
-LEGACY_TORCH = re.compile(
-    rb"\x80[\x02-\x05](\x95.{8})?\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\.", re.DOTALL
-)
+LEGACY_TORCH = re.compile(rb"\x80[\x02-\x05](\x95.{8})?\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\.", re.DOTALL)
 """Start of what torch.save wrote before PyTorch 1.6: the number 0x1950a86a20f9469cfc6c, pickled."""
 
 _STORAGES = "Float Double Half BFloat16 Byte Char Short Int Long Bool"
@@ -88,7 +86,8 @@ class Rebuilder:
     def plain(self, value: Any, depth: int = 0) -> Any:
         """`value` as dict, list, tensor, number, string, bytes or None; dict keys become strings.
 
-        Raises `WeightsError` for anything that is none of these, and for values beyond the bounds.
+        Raises:
+            WeightsError: it is none of these, or beyond the bounds.
         """
         self._left -= 1
         if depth > MAX_DEPTH or self._left < 0:
@@ -153,9 +152,7 @@ class Rebuilder:
         """
         self._left -= 1
         match module:
-            case Made(
-                args=({"state": {"_parameters": dict() as own, "_buffers": dict() as buffers} as state},)
-            ):
+            case Made(args=({"state": {"_parameters": dict() as own, "_buffers": dict() as buffers} as state},)):
                 submodules = state.get("_modules")
             case _:
                 raise WeightsError("holds something else where an NVIDIA network was expected")
@@ -199,9 +196,7 @@ def refused_by_torch(error: BaseException) -> WeightsError:
     if named:
         return RefusedError(named[1])
     if re.search(r"Unsupported operand", str(error)):
-        return WeightsError(
-            "was pickled by a protocol that PyTorch can't read safely; save it with the default one"
-        )
+        return WeightsError("was pickled by a protocol that PyTorch can't read safely; save it with the default one")
     reason = str(error).strip().partition("\n")[0][:200] or type(error).__name__
     return WeightsError(f"is a damaged PyTorch file ({reason}); download it again")
 
