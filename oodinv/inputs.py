@@ -9,8 +9,8 @@ from pathlib import Path
 from oodinv.errors import ImageError
 
 SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".jp2", ".ppm", ".pgm"}
-)  # fmt: skip
+    ".jpg .jpeg .jpe .jfif .png .webp .tif .tiff .bmp .gif .avif .jp2 .ppm .pgm .pbm .mpo".split()
+)
 """Suffixes, in lower case, that make a file in a folder an input. A file named on its own always is one."""
 
 
@@ -50,13 +50,21 @@ def _found(inputs: list[Path], excluded: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _unique_names(relative: list[Path]) -> list[str]:
-    """Each path without its suffix; those that would collide, letter case aside, keep it and get a number."""
+    """Each path without its suffix; those that would collide, letter case aside, keep it and get a number.
+
+    `a.0` collides with `a` too, whose faces may be called a.0, a.1, …
+    """
     plain = [path.with_suffix("").as_posix() for path in relative]
-    shared = Counter(name.casefold() for name in plain)
-    taken: set[str] = {name.casefold() for name in plain if shared[name.casefold()] == 1}
+    count = Counter(name.casefold() for name in plain)
+
+    def is_shared(name: str) -> bool:
+        stem, _, number = name.casefold().rpartition(".")
+        return count[name.casefold()] > 1 or (number.isdigit() and stem in count)
+
+    taken: set[str] = {name.casefold() for name in plain if not is_shared(name)}
     names = []
     for name, path in zip(plain, relative, strict=True):
-        if shared[name.casefold()] > 1:
+        if is_shared(name):
             base = name = path.as_posix()
             number = 1
             while name.casefold() in taken:

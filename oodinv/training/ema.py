@@ -14,9 +14,17 @@ def frozen_copy(module: M) -> M:
     return copy.deepcopy(module).eval().requires_grad_(False)
 
 
-def decay_for(batch: int, half_life_images: int) -> float:
-    """Decay for a batch so that a weight's share halves every `half_life_images` images."""
-    return float(0.5 ** (batch / half_life_images))
+RAMP = 0.05
+"""The half-life is at most this share of the images seen, so that the first weights are soon forgotten."""
+
+
+def decay_for(batch: int, half_life_images: int, seen: int) -> float:
+    """Decay for a batch so that a weight's share halves every `half_life_images` images, sooner at the start.
+
+    `seen`: images before this batch. Source: the EMA ramp-up of StyleGAN2-ADA.
+    """
+    half_life = min(float(half_life_images), max(seen, 1) * RAMP)
+    return float(0.5 ** (batch / max(half_life, 1e-8)))
 
 
 @torch.no_grad()

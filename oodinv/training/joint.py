@@ -108,7 +108,7 @@ class JointTask:
         self.optimizer.step()
         if critic is not None:
             report |= critic.step(images, generated, step)
-        decay = ema.decay_for(len(images), recipe.schedule.ema_images)
+        decay = ema.decay_for(len(images), recipe.schedule.ema_images, step * len(images))
         ema.update(self.average_encoder, self.encoder, decay)
         ema.update(self.average_generator, self.generator, decay)
         return report

@@ -96,7 +96,8 @@ class SammTask:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
-        ema.update(self.average_samm, self.samm, ema.decay_for(len(images), recipe.schedule.ema_images))
+        decay = ema.decay_for(len(images), recipe.schedule.ema_images, step * len(images))
+        ema.update(self.average_samm, self.samm, decay)
         return {
             "mse": mse.item(),
             "lpips": lpips.item(),

@@ -116,6 +116,8 @@ def build_generator(source: Translation) -> Generator:
 
 def generator_config(state: State, source: Translation) -> dict[str, Any]:
     """Arguments of the generator's constructor."""
+    if source.layout == "oodinv":
+        return own.arguments(_own_config(source))
     sizes = _numbers(state, r"blocks\.(\d+)\.conv\.bias")
     return {
         "size": max(sizes, default=0),
@@ -129,8 +131,6 @@ def generator_config(state: State, source: Translation) -> dict[str, Any]:
 
 def _conv_clamp(source: Translation) -> float | None:
     """The bound on activations that a generator was trained with."""
-    if source.layout == "oodinv":
-        return _own_config(source).get("conv_clamp")
     match source.file.settings:
         case {"G_ema.init_kwargs": {"synthesis_kwargs": {"conv_clamp": int() | float() as clamp}}}:
             return float(clamp)

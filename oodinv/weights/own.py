@@ -77,21 +77,25 @@ def describe(module: nn.Module) -> tuple[Kind, dict[str, Any]]:
     raise TypeError(f"{type(module).__name__} has no weight format of its own")
 
 
+def arguments(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A description's constructor arguments; JSON has turned the sizes in its tables to text."""
+    return {k: _sizes(v) if k in {"channels", "tap_channels"} else v for k, v in config.items()}
+
+
 def construct(kind: str, config: Mapping[str, Any], source: Path) -> nn.Module:
     """An empty module from what `describe` said.
 
     Raises:
         WeightsError: unknown kind, or arguments that the constructor refuses.
     """
-    arguments = {k: _sizes(v) if k in {"channels", "tap_channels"} else v for k, v in config.items()}
     try:
         match kind:
             case "stylegan2":
-                return Generator(arguments.pop("size"), arguments.pop("channels"), **arguments)
+                return Generator(**arguments(config))
             case "pyramid":
-                return PyramidEncoder(arguments.pop("size"), arguments.pop("channels"), **arguments)
+                return PyramidEncoder(**arguments(config))
             case "samm":
-                return Samm(arguments.pop("channels"), arguments.pop("tap_channels"), **arguments)
+                return Samm(**arguments(config))
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise WeightsError(f"{source} describes a {kind} that can't be built ({error}); it is damaged") from error
     raise WeightsError(f"{source} holds a {kind!r}, which this version of oodinv doesn't know; update oodinv")

@@ -1,0 +1,221 @@
+"""Runs over folders: failures stay apart, a killed run resumes to the same files, memory is bounded."""
+
+import itertools
+import json
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from oodinv import batch, manifest
+from oodinv.batch import Event, Finished, Started
+from oodinv.errors import ImageError, ManifestError, OutputError
+from oodinv.image import atomic_write
+from oodinv.inputs import Job, collect
+from oodinv.manifest import Header
+
+HEADER = Header("1", "test", {}, {}, {"seed": 1})
+
+
+class KilledError(BaseException):
+    """Stands for SIGKILL: nothing may catch it."""
+
+
+@dataclass
+class Neighbours:
+    """Stages whose result depends on the whole chunk, as floating-point results of a batch may."""
+
+    calls: int = 0
+    kill_at: int | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    live: int = 0
+    most_live: int = 0
+
+    def _tick(self) -> None:
+        with self.lock:
+            self.calls += 1
+            if self.calls == self.kill_at:
+                raise KilledError
+
+    def read(self, job: Job, content: bytes) -> bytes:
+        self._tick()
+        if content.startswith(b"bad"):
+            raise ImageError(f"{job.path}: bad")
+        if content.startswith(b"bug"):
+            raise ZeroDivisionError("odd")
+        with self.lock:
+            self.live += 1
+            self.most_live = max(self.most_live, self.live)
+        return job.name.encode()
+
+    def compute(self, photos: list[bytes]) -> list[tuple[str, bytes]]:
+        self._tick()
+        return [(photo.decode(), b"+".join(photos)) for photo in photos]
+
+    def write(self, results: tuple[str, bytes], folder: Path) -> list[str]:
+        self._tick()
+        name, content = results
+        for suffix in (".one", ".two"):
+            atomic_write(folder / f"{name}{suffix}", lambda file: file.write(content))
+        with self.lock:
+            self.live -= 1
+        return [f"{name}.one", f"{name}.two"]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for n in range(11):
+        content = {3: b"bad", 7: b"bug"}.get(n, f"photo {n}".encode())
+        (folder / f"{n:02d}.jpg").write_bytes(content)
+    return folder
+
+
+def run(stages: Neighbours, photos: Path, out: Path, **options: bool) -> list[Event]:
+    jobs = collect([photos], out)
+    return list(batch.run(stages, jobs, out, HEADER, chunk=4, **options))
+
+
+def files(out: Path) -> dict[str, bytes]:
+    found = {p.relative_to(out).as_posix(): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    lines = found.pop(manifest.FILE_NAME).decode().splitlines()
+    entries = [json.loads(line) | {"seconds": 0} for line in lines]
+    return found | {manifest.FILE_NAME: json.dumps(entries).encode()}
+
+
+def statuses(events: list[Event]) -> dict[str, str]:
+    return {e.entry.name: e.entry.status for e in events if isinstance(e, Finished)}
+
+
+def test_a_bad_photo_fails_alone_and_its_reason_is_kept(photos: Path, tmp_path: Path) -> None:
+    events = run(Neighbours(), photos, tmp_path / "out")
+    assert events[0] == Started(total=11, done=0)
+    found = statuses(events)
+    assert {name for name, status in found.items() if status == "failed"} == {"03", "07"}
+    errors = {e.entry.name: e.entry.error for e in events if isinstance(e, Finished) and e.entry.error}
+    assert "bad" in errors["03"]
+    assert "ZeroDivisionError" in errors["07"]
+    assert "07.jpg" in errors["07"]
+
+
+def test_the_manifest_is_in_input_order_and_complete(photos: Path, tmp_path: Path) -> None:
+    run(Neighbours(), photos, tmp_path / "out")
+    read = manifest.read(tmp_path / "out")
+    assert read is not None
+    header, entries = read
+    assert header == HEADER
+    assert list(entries) == [f"{n:02d}" for n in range(11)]
+    assert entries["00"].outputs == ["00.one", "00.two"]
+
+
+def test_killed_anywhere_and_repeated_a_run_ends_the_same(photos: Path, tmp_path: Path) -> None:
+    whole = Neighbours()
+    run(whole, photos, tmp_path / "whole")
+    expected = files(tmp_path / "whole")
+    for kill_at in range(1, whole.calls + 1):
+        out = tmp_path / f"killed-{kill_at}"
+        with pytest.raises(KilledError):
+            run(Neighbours(kill_at=kill_at), photos, out)
+        run(Neighbours(), photos, out)
+        assert files(out) == expected, f"killed at call {kill_at}"
+
+
+def test_finished_photos_are_not_read_again(photos: Path, tmp_path: Path) -> None:
+    run(Neighbours(), photos, tmp_path / "out")
+    again = Neighbours()
+    events = run(again, photos, tmp_path / "out")
+    assert events[0] == Started(total=11, done=9)
+    assert again.calls == 2  # the two that failed are tried again, and nothing else is
+
+
+def test_a_failed_photo_that_was_mended_is_done(photos: Path, tmp_path: Path) -> None:
+    run(Neighbours(), photos, tmp_path / "out")
+    (photos / "03.jpg").write_bytes(b"mended")
+    assert statuses(run(Neighbours(), photos, tmp_path / "out")) == {"03": "done", "07": "failed"}
+
+
+def test_missing_outputs_and_changed_photos_are_made_again(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(Neighbours(), photos, out)
+    (out / "01.two").unlink()
+    (photos / "09.jpg").write_bytes(b"another photo")
+    os.utime(photos / "09.jpg", (2e9, 2e9))
+    found = statuses(run(Neighbours(), photos, out))
+    assert found == {"01": "done", "03": "failed", "07": "failed", "09": "done"}
+
+
+def test_other_settings_are_refused_unless_restarted(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(Neighbours(), photos, out)
+    other = Header("1", "test", {}, {}, {"seed": 2})
+    jobs = collect([photos], out)
+    with pytest.raises(ManifestError, match=r"seed: 1 → 2"):
+        list(batch.run(Neighbours(), jobs, out, other, chunk=4))
+    stray = out / "00.one"
+    stray.write_bytes(b"old")
+    list(batch.run(Neighbours(), jobs, out, other, chunk=4, restart=True))
+    assert stray.read_bytes() != b"old"
+
+
+@pytest.mark.parametrize("tail", [b'{"input": "x", "na', b"\xff\xfe garbage\n", b"[]\n", b'{"a": 1}\n', b"null\n"])
+def test_a_torn_or_foreign_manifest_line_is_dropped(photos: Path, tmp_path: Path, tail: bytes) -> None:
+    out = tmp_path / "out"
+    run(Neighbours(), photos, out)
+    expected = files(out)
+    with (out / manifest.FILE_NAME).open("ab") as file:
+        file.write(tail)
+    run(Neighbours(), photos, out)
+    assert files(out) == expected
+
+
+def test_a_manifest_that_names_files_elsewhere_can_not_remove_them(photos: Path, tmp_path: Path) -> None:
+    out, victim = tmp_path / "out", tmp_path / "victim"
+    victim.write_text("keep me")
+    run(Neighbours(), photos, out)
+    entry = {"input": "x", "name": "x", "sha256": None, "status": "done", "outputs": ["../victim"]}
+    with (out / manifest.FILE_NAME).open("a") as file:
+        file.write(json.dumps(entry) + "\n")
+    run(Neighbours(), photos, out, restart=True)
+    assert victim.read_text() == "keep me"
+
+
+def test_a_name_that_another_photo_has_is_not_overwritten(photos: Path, tmp_path: Path) -> None:
+    out, others = tmp_path / "out", tmp_path / "others"
+    run(Neighbours(), photos, out)
+    others.mkdir()
+    (others / "00.jpg").write_bytes(b"someone else")
+    events = run(Neighbours(), others, out)
+    assert statuses(events) == {"00": "failed"}
+    assert (out / "00.one").read_bytes().startswith(b"00+")
+    assert statuses(run(Neighbours(), photos, out)) == {"03": "failed", "07": "failed"}
+
+
+def test_an_output_folder_that_can_not_be_written_stops_the_run(photos: Path, tmp_path: Path) -> None:
+    class Full(Neighbours):
+        def write(self, results: tuple[str, bytes], folder: Path) -> list[str]:
+            raise OutputError(f"{folder}: no space left")
+
+    with pytest.raises(OutputError, match="no space"):
+        run(Full(), photos, tmp_path / "out")
+
+
+def test_no_more_photos_are_alive_than_a_few_chunks(tmp_path: Path) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for n in range(120):
+        (folder / f"{n:03d}.jpg").write_bytes(b"x")
+    stages = Neighbours()
+    run(stages, folder, tmp_path / "out")
+    assert stages.live == 0
+    assert stages.most_live <= (2 * batch.CHUNKS_AHEAD + 2) * 4
+
+
+def test_events_come_while_the_run_goes_on(photos: Path, tmp_path: Path) -> None:
+    stages = Neighbours()
+    events: Iterator[Event] = batch.run(stages, collect([photos], tmp_path / "o"), tmp_path / "o", HEADER, chunk=1)
+    list(itertools.islice(events, 3))
+    assert stages.calls < 3 * 11

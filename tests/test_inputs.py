@@ -1,0 +1,72 @@
+"""Which files become jobs, and under which names."""
+
+from pathlib import Path
+
+import pytest
+
+from oodinv.errors import ImageError
+from oodinv.inputs import collect
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+def names(inputs: list[Path], output: Path) -> list[str]:
+    return [job.name for job in collect(inputs, output)]
+
+
+def test_folders_are_searched_in_order_and_other_files_left_out(tmp_path: Path) -> None:
+    touch(tmp_path, "b.jpg", "a.PNG", "sub/deep/c.webp", "notes.txt", ".hidden.jpg")
+    assert names([tmp_path], tmp_path / "out") == ["a", "b", "sub/deep/c"]
+
+
+def test_the_output_folder_is_not_an_input(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "out/aligned/a.png")
+    assert names([tmp_path], tmp_path / "out") == ["a"]
+
+
+def test_a_file_named_on_its_own_is_an_input_whatever_its_suffix(tmp_path: Path) -> None:
+    touch(tmp_path, "portrait.xyz")
+    assert names([tmp_path / "portrait.xyz"], tmp_path / "out") == ["portrait"]
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (["a.jpg", "a.png"], ["a.jpg", "a.png"]),
+        (["A.jpg", "a.png"], ["A.jpg", "a.png"]),
+        (["a.jpg", "a.0.jpg"], ["a.0.jpg", "a"]),
+    ],
+)
+def test_names_that_would_collide_stay_apart(tmp_path: Path, files: list[str], expected: list[str]) -> None:
+    touch(tmp_path, *files)
+    found = names([tmp_path], tmp_path / "out")
+    assert sorted(found) == sorted(expected)
+
+
+def test_the_same_name_from_two_folders_stays_apart(tmp_path: Path) -> None:
+    touch(tmp_path, "one/a.jpg", "two/a.jpg")
+    found = names([tmp_path / "one", tmp_path / "two"], tmp_path / "out")
+    assert len(set(found)) == 2
+
+
+def test_an_input_given_twice_is_one_job(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg")
+    assert names([tmp_path / "a.jpg", tmp_path / "a.jpg"], tmp_path / "out") == ["a"]
+
+
+def test_a_loop_of_links_ends(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg")
+    (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
+    assert names([tmp_path], tmp_path / "out") == ["a"]
+
+
+def test_missing_and_empty_inputs_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="nowhere"):
+        collect([tmp_path / "nowhere"], tmp_path / "out")
+    with pytest.raises(ImageError, match="no picture"):
+        collect([tmp_path], tmp_path / "out")
