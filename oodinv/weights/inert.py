@@ -235,5 +235,5 @@ def load(stream: PickleStream, table: Table) -> Any:
             machine.step(opcode.name, arg)
     # What pickletools raises on bytes that are no pickle, and what wrong operands raise in one that is.
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
-        raise MalformedError(f"is damaged or no pickle ({error})") from error
+        raise MalformedError(f"can't be followed ({error})") from error
     raise MalformedError("ends too early")
