@@ -105,13 +105,9 @@ def _decode(file: BinaryIO, path: Path) -> Photo:
     except UnidentifiedImageError as error:
         found = "an empty file" if file.seek(0, 2) == 0 else "something else, whatever its suffix says"
         expected = ", ".join(FORMATS)
-        raise ImageError(
-            f"{path}: expected a picture ({expected}), found {found}; export it again"
-        ) from error
+        raise ImageError(f"{path}: expected a picture ({expected}), found {found}; export it again") from error
     except _DAMAGED as error:
-        raise ImageError(
-            f"{path}: the picture is damaged or incomplete ({error}); export it again"
-        ) from error
+        raise ImageError(f"{path}: the picture is damaged or incomplete ({error}); export it again") from error
 
 
 def _check_size(picture: Image.Image, path: Path) -> None:
@@ -268,9 +264,7 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
             raise
     except OSError as error:
         reason = error.strerror or str(error)
-        raise ImageError(
-            f"{path}: can't be written ({reason}); check the free space and permissions"
-        ) from error
+        raise ImageError(f"{path}: can't be written ({reason}); check the free space and permissions") from error
 
 
 def write_png(path: Path, pixels: Pixels) -> None:
@@ -314,9 +308,7 @@ def write_photo(path: Path, photo: Photo) -> None:
     if suffix == ".png":
         atomic_write(path, lambda file: picture.save(file, "PNG", compress_level=PNG_LEVEL, **extra))
     else:
-        atomic_write(
-            path, lambda file: picture.save(file, "JPEG", quality=JPEG_QUALITY, subsampling=0, **extra)
-        )
+        atomic_write(path, lambda file: picture.save(file, "JPEG", quality=JPEG_QUALITY, subsampling=0, **extra))
 
 
 def _picture(photo: Photo) -> Image.Image:

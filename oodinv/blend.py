@@ -1,0 +1,105 @@
+"""Edited crops back into their photos.
+
+A crop is a shrunken copy, so putting it back would blur the photo. What goes back is the change: the photo
+keeps every detail of its own and receives the difference between edited and original crop, enlarged smoothly.
+An unchanged crop changes nothing.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from oodinv.image import Pixels
+from oodinv.quad import Points, crop_to_photo, quad_side
+
+FEATHER = 0.06  # of the quad's side: over this distance from its border inwards, the change grows from nothing
+_BAND = 512  # rows worked on at a time, so that a 50-megapixel photo needs little memory
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """What became of one crop: its quad (4, 2) in the photo, the crop before and after, uint8 (size, size, 3)."""
+
+    quad: Points
+    before: Pixels
+    after: Pixels
+
+
+def paste(pixels: Pixels, edits: Iterable[Edit], feather: float = FEATHER) -> Pixels:
+    """Adds the change of each crop to a photo uint8 (H, W, 3), one after the other; returns a new photo.
+
+    p ← p + w · U(after − before), where U enlarges bicubically into the photo (or, for a crop larger than its
+    place, averages), and the weight w rises smoothly from 0 at the quad's border to 1 at feather times the side
+    inside it. Pixels outside the quads stay as they are, bit for bit. feather is in (0, 0.5].
+
+    Raises:
+        ValueError: feather is out of range, or the crops of an edit differ in shape.
+    """
+    if not 0 < feather <= 0.5:
+        raise ValueError(f"feather is a share of the side, in (0, 0.5], and not {feather}")
+    pasted = pixels.copy()
+    for edit in edits:
+        _add_change(pasted, edit, feather)
+    return pasted
+
+
+def _add_change(pixels: Pixels, edit: Edit, feather: float) -> None:
+    """Adds one edit to pixels, in place, within the bounding box of its quad."""
+    if edit.before.shape != edit.after.shape:
+        raise ValueError(f"the crops differ in shape: {edit.before.shape} and {edit.after.shape}")
+    limit = pixels.shape[1::-1]
+    left, top = np.clip(np.floor(edit.quad.min(axis=0)).astype(int), 0, limit)
+    right, bottom = np.clip(np.ceil(edit.quad.max(axis=0)).astype(int), 0, limit)
+    if left == right:
+        return
+    change = _shrunk(np.subtract(edit.after, edit.before, dtype=np.float32), quad_side(edit.quad))
+    for start in range(top, bottom, _BAND):
+        band = pixels[start : min(start + _BAND, bottom), left:right]
+        quad = edit.quad - (left, start)
+        weighted = _enlarged(change, quad, band.shape) * _weight(quad, band.shape, feather)[..., None]
+        band[:] = np.rint(weighted + band).clip(0, 255).astype(np.uint8)
+
+
+def _shrunk(change: NDArray[np.float32], side: float) -> NDArray[np.float32]:
+    """The change (size, size, 3), averaged down to the resolution of the photo if it is finer."""
+    size = max(1, round(side))
+    if size >= change.shape[0]:
+        return change
+    return np.asarray(cv2.resize(change, (size, size), interpolation=cv2.INTER_AREA), dtype=np.float32)
+
+
+def _enlarged(change: NDArray[np.float32], quad: Points, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """The change sampled at the pixel centres of a part of the photo of this shape (h, w, ...)."""
+    matrix = _photo_to_crop(quad, change.shape[0])
+    matrix[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5  # OpenCV counts pixel centres from 0, on both sides
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    sampled = cv2.warpAffine(change, matrix, (shape[1], shape[0]), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(sampled, dtype=np.float32)
+
+
+def _photo_to_crop(quad: Points, size: int) -> Points:
+    """Affine matrix (2, 3), the inverse of `crop_to_photo`."""
+    inverse: Points = np.asarray(cv2.invertAffineTransform(crop_to_photo(quad, size)), dtype=np.float64)
+    return inverse
+
+
+def _weight(quad: Points, shape: tuple[int, ...], feather: float) -> NDArray[np.float32]:
+    """Weight (h, w) in [0, 1] at pixel centres: 0 from the quad's border outwards, 1 from feather inwards."""
+    matrix = _photo_to_crop(quad, 1).astype(np.float32)
+    y = np.arange(shape[0], dtype=np.float32)[:, None] + 0.5
+    x = np.arange(shape[1], dtype=np.float32) + 0.5
+    weight = np.ones(shape[:2], dtype=np.float32)
+    for across, down, offset in matrix:
+        place = across * x + down * y + offset
+        inside = np.minimum(place, 1 - place) / feather
+        weight *= _smoothstep(inside)
+    return weight
+
+
+def _smoothstep(t: NDArray[np.float32]) -> NDArray[np.float32]:
+    """3t² − 2t³, with t clipped to [0, 1]: level at both ends."""
+    t = t.clip(0, 1)
+    return t * t * (3 - 2 * t)
