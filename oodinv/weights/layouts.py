@@ -326,11 +326,11 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout("ood-inversion", r"generator\.input\.input", PUBLISHED_MODEL),
     Layout(
         "samm",
-        r"params_ema\.modulation\.0\.weight",
+        r"params_ema\.modulation\.\d+\..*",
         (*under("params_ema.", "", PUBLISHED_MODEL), Rule(r"params\..*", DROP)),
     ),
-    Layout("samm", r"params\.modulation\.0\.weight", under("params.", "", PUBLISHED_MODEL)),
-    Layout("samm", r"modulation\.0\.weight", PUBLISHED_MODEL),
+    Layout("samm", r"params\.modulation\.\d+\..*", under("params.", "", PUBLISHED_MODEL)),
+    Layout("samm", r"modulation\.\d+\..*", PUBLISHED_MODEL),
     Layout("lpips", r"(AlexNet|VGG16)_0\.Conv_0\.kernel", under("", "lpips.", LPIPS)),
 )
 

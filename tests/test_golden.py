@@ -1,0 +1,92 @@
+"""The networks against outputs of the published ones, through files in the published containers.
+
+Weights and images are drawn by name, so the cases need no weight file; bounds are max |difference| / std.
+"""
+
+import shutil
+from pathlib import Path
+
+import golden
+import pytest
+import torch
+
+from oodinv.inverter import Inversion, decode, encode
+from oodinv.models.stylegan2 import Generator, map_latents, synthesize
+from oodinv.recipe import read_card
+from oodinv.weights.build import load_model
+from oodinv.weights.layouts import translate
+from oodinv.weights.modules import build_generator
+from oodinv.weights.read import read
+
+SIZES = (32, 64, 128, 256)
+
+
+def load_generator(path: Path) -> Generator:
+    return build_generator(translate(read(path)))
+
+
+def test_generator_in_the_rosinality_layout(shared: Path, tmp_path: Path) -> None:
+    state, stored = golden.state_dict(shared, "stylegan2_256"), golden.outputs(shared, "stylegan2_256")
+    torch.save({"g_ema": state, "latent_avg": torch.zeros(512)}, tmp_path / "generator.pt")
+    generator = load_generator(tmp_path / "generator.pt")
+    draw = golden.fill(shared).draw
+    with torch.inference_mode():
+        w = map_latents(generator, torch.from_numpy(draw("z", (2, 512))))
+        w_plus = w[:, None] + 0.3 * torch.from_numpy(draw("w_plus_offset", (2, 14, 512)))
+        zero, fixed = (synthesize(generator, w_plus, noise) for noise in ("zero", "fixed"))
+    assert golden.deviation(w, stored["w"]) < 1e-4
+    assert golden.deviation(zero[:, :, ::2, ::2], stored["image_noise_zero"]) < 1e-3
+    assert golden.deviation(fixed[:, :, ::2, ::2], stored["image_noise_buffers"]) < 1e-3
+
+
+def test_generator_in_an_nvidia_pickle(shared: Path) -> None:
+    """Its embedded source ends the process if anything runs it."""
+    generator = load_generator(shared / "golden" / "nvlabs_ada_64.pkl")
+    stored = golden.outputs(shared, "nvlabs_ada_64")
+    z = torch.from_numpy(stored["z"])
+    with torch.inference_mode():
+        w_plus = map_latents(generator, z)[:, None].expand(-1, generator.num_ws, -1)
+        truncated = map_latents(generator, z, 0.7)[:, None].expand(-1, generator.num_ws, -1)
+        fixed, without = synthesize(generator, w_plus, "fixed"), synthesize(generator, truncated, "zero")
+    assert golden.deviation(w_plus, stored["w"]) < 1e-4
+    assert golden.deviation(truncated, stored["w_truncated_0_7"]) < 1e-4
+    assert golden.deviation(fixed, stored["image_noise_const"]) < 1e-3
+    assert golden.deviation(without, stored["image_truncated_noise_none"]) < 1e-3
+
+
+Runs = tuple[str, dict[str, Inversion]]
+
+
+@pytest.fixture(scope="module", params=golden.CASES)
+def runs(request: pytest.FixtureRequest, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """The plain and the edited run of one whole model; one model is in memory at a time."""
+    kind: str = request.param
+    folder = tmp_path_factory.mktemp(kind)
+    card = golden.write_files(golden.state_dict(shared, golden.CASES[kind]), kind, folder)
+    model = load_model(read_card(card), card)
+    shutil.rmtree(folder)  # more than a gigabyte; the model doesn't need it any more
+    module = golden.fill(shared)
+    image = torch.from_numpy(module.image(1024, 1, seed=0))
+    delta = torch.zeros(1, 18, 512)
+    delta[:, :8] = 0.4 * torch.from_numpy(module.draw("edit", (1, 1, 512)))
+    encoding = encode(model, image)
+    return kind, {
+        "": decode(model, image, encoding.w_plus, encoding, "zero"),
+        "edited_": decode(model, image, encoding.w_plus + delta, encoding, "zero"),
+    }
+
+
+@pytest.mark.parametrize("prefix", ["", "edited_"])
+def test_whole_model(runs: Runs, shared: Path, prefix: str) -> None:
+    kind, inversions = runs
+    stored, found = golden.outputs(shared, golden.CASES[kind]), inversions[prefix]
+    arrays = {
+        "w_plus": found.w_plus,
+        "mask": found.mask[:, :, ::4, ::4],
+        "generated": found.generated[:, :, ::4, ::4],
+        "image": found.composite[:, :, ::4, ::4],
+        **{f"flow_{size}": found.alignments[size].flow for size in SIZES},
+        **{f"mask_{size}": found.alignments[size].mask for size in SIZES},
+    }
+    deviations = {name: golden.deviation(array, stored[prefix + name]) for name, array in arrays.items()}
+    assert {k: d for k, d in deviations.items() if not d <= golden.TOLERANCE[kind]} == {}
