@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import oodinv
 from oodinv import image
 from oodinv.align import AlignedFace, Detector, DetectorName, align
-from oodinv.blend import paste
+from oodinv.blend import Edit, paste
 from oodinv.errors import NoFaceError
 from oodinv.image import Photo, Pixels
 from oodinv.inputs import Job
@@ -260,10 +260,12 @@ def invert_header(stages: InvertStages, detector: DetectorName) -> Header:
 
 def _write_pasted(results: Inverted, folder: Path) -> str:
     photo = results.portrait.decoded()
-    pixels = photo.pixels
-    for a in results.artefacts:
-        if a.subject.aligned is not None:
-            pixels = paste(pixels, a.subject.aligned.quad, a.subject.crop, a.composite)
+    edits = [
+        Edit(a.subject.aligned.quad, a.subject.crop, a.composite)
+        for a in results.artefacts
+        if a.subject.aligned is not None
+    ]
+    pixels = paste(photo.pixels, edits)
     output = f"pasted/{results.portrait.job.name}{photo.suffix}"
     image.write_photo(folder / output, replace(photo, pixels=pixels))
     return output
