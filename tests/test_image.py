@@ -1,0 +1,270 @@
+"""Reading and writing photos, compared with Pillow and with arrays built by hand."""
+
+import io
+import struct
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageCms, ImageOps
+
+from oodinv import image
+from oodinv.errors import ImageError
+from oodinv.image import Photo
+
+RAMP = np.arange(64 * 48, dtype=np.uint32).reshape(48, 64)
+GREY = (RAMP % 256).astype(np.uint8)
+COLOUR = np.stack([GREY, GREY[::-1], GREY[:, ::-1]], axis=2)
+ALPHA = np.where(RAMP % 7 == 0, 0, 200).astype(np.uint8)
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+MAKE, ORIENTATION = 271, 274
+
+
+def grey16() -> Image.Image:
+    return Image.fromarray((RAMP * 21).astype(np.uint16))
+
+
+def palette() -> Image.Image:
+    return Image.fromarray(COLOUR).quantize(64)
+
+
+def three(grey: np.ndarray) -> np.ndarray:
+    return np.stack([grey] * 3, axis=2)
+
+
+def pillow_rgb(picture: Image.Image) -> np.ndarray:
+    return np.asarray(picture.convert("RGB"))
+
+
+READABLE: dict[str, tuple[Callable[[], Image.Image], str, Callable[[], np.ndarray]]] = {
+    "rgb": (lambda: Image.fromarray(COLOUR), ".png", lambda: COLOUR),
+    "grey": (lambda: Image.fromarray(GREY), ".png", lambda: three(GREY)),
+    "grey with alpha": (lambda: Image.fromarray(np.dstack([GREY, ALPHA])), ".png", lambda: three(GREY)),
+    "rgba": (lambda: Image.fromarray(np.dstack([COLOUR, ALPHA])), ".png", lambda: COLOUR),
+    "rgba webp": (lambda: Image.fromarray(np.dstack([COLOUR, ALPHA])), ".webp", lambda: COLOUR),
+    "rgb tiff": (lambda: Image.fromarray(COLOUR), ".tif", lambda: COLOUR),
+    "bilevel": (lambda: Image.fromarray(ALPHA > 0), ".png", lambda: three(np.where(ALPHA > 0, 255, 0))),
+    "palette": (palette, ".png", lambda: pillow_rgb(palette())),
+    "gif": (palette, ".gif", lambda: pillow_rgb(palette())),
+    "16-bit grey": (grey16, ".png", lambda: three(np.rint(RAMP * 21 / 257))),
+    "16-bit grey tiff": (grey16, ".tif", lambda: three(np.rint(RAMP * 21 / 257))),
+    "float grey": (lambda: Image.fromarray((GREY / 255).astype(np.float32)), ".tif", lambda: three(GREY)),
+    "cmyk tiff": (
+        lambda: Image.fromarray(COLOUR).convert("CMYK"),
+        ".tif",
+        lambda: pillow_rgb(Image.fromarray(COLOUR).convert("CMYK")),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", READABLE)
+def test_read_every_mode(kind: str, tmp_path: Path) -> None:
+    make, suffix, expected = READABLE[kind]
+    path = tmp_path / f"photo{suffix}"
+    make().save(path, **({"lossless": True, "exact": True} if suffix == ".webp" else {}))
+    photo = image.read(path)
+    assert photo.pixels.dtype == np.uint8
+    np.testing.assert_array_equal(photo.pixels, expected())
+    assert photo.grey == ("grey" in kind or kind == "bilevel")
+    if "alpha" in kind or "rgba" in kind:
+        np.testing.assert_array_equal(photo.alpha, ALPHA)
+    else:
+        assert photo.alpha is None
+
+
+def test_read_palette_with_transparency(tmp_path: Path) -> None:
+    picture = palette()
+    picture.save(tmp_path / "p.png", transparency=5)
+    photo = image.read(tmp_path / "p.png")
+    np.testing.assert_array_equal(photo.alpha == 0, np.asarray(picture) == 5)
+    np.testing.assert_array_equal(photo.pixels, pillow_rgb(picture))
+
+
+def png16(channels: np.ndarray) -> bytes:
+    """A 16-bit RGB PNG from (H, W, 3) uint16, which Pillow can't write."""
+    height, width, _ = channels.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in channels)
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def test_read_16_bit_rgb_is_scaled(tmp_path: Path) -> None:
+    path = tmp_path / "deep.png"
+    path.write_bytes(png16(COLOUR.astype(np.uint16) * 257))
+    np.testing.assert_array_equal(image.read(path).pixels, COLOUR)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+def test_read_applies_orientation(orientation: int, suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"turned{suffix}"
+    exif = Image.Exif()
+    exif[MAKE], exif[ORIENTATION] = "Camera", orientation
+    Image.fromarray(COLOUR).save(path, exif=exif)
+    photo = image.read(path)
+    with Image.open(path) as reference:
+        np.testing.assert_array_equal(photo.pixels, np.asarray(ImageOps.exif_transpose(reference)))
+    kept = Image.Exif()
+    kept.load(photo.exif or b"")
+    assert kept[MAKE] == "Camera"
+    assert kept.get(ORIENTATION, 1) == 1
+
+
+def bomb() -> bytes:
+    packed = png16(np.zeros((1, 1, 3), np.uint16))
+    body = struct.pack(">IIBBBBB", 30000, 30000, 8, 2, 0, 0, 0)
+    header = b"IHDR" + body
+    return packed[:12] + header + struct.pack(">I", zlib.crc32(header)) + packed[33:]
+
+
+def truncated(kind: str) -> bytes:
+    buffer = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(buffer, kind)
+    return buffer.getvalue()[: buffer.tell() // 2]
+
+
+BROKEN = {
+    "empty": (b"", "empty file"),
+    "text": (b"these are words\n" * 20, "expected a picture"),
+    "truncated jpeg": (truncated("JPEG"), "damaged or incomplete"),
+    "truncated png": (truncated("PNG"), "damaged or incomplete"),
+    "truncated webp": (truncated("WEBP"), "expected a picture|damaged or incomplete"),
+    "truncated tiff": (truncated("TIFF"), "expected a picture|damaged or incomplete"),
+    "header alone": (b"\x89PNG\r\n\x1a\n", "expected a picture|damaged or incomplete"),
+    "bomb": (bomb(), "decompression bomb"),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", BROKEN)
+def test_broken_files_are_named(kind: str, tmp_path: Path) -> None:
+    content, message = BROKEN[kind]
+    path = tmp_path / "broken.jpg"
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match=message) as caught:
+        image.read(path)
+    assert str(path) in str(caught.value)
+
+
+def test_missing_folder_and_forbidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImageError, match="no such file"):
+        image.read(tmp_path / "none.jpg")
+    with pytest.raises(ImageError, match="folder"):
+        image.read(tmp_path)
+    path = tmp_path / "locked.png"
+    image.write_png(path, COLOUR)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(ImageError, match=r"locked.png.*Permission denied.*check its permissions"):
+        image.read(path)
+
+
+def test_grey_values_without_a_stated_range_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.full((4, 4), 300.0, np.float32)).save(tmp_path / "f.tif")
+    with pytest.raises(ImageError, match="grey values outside 0 to 1"):
+        image.read(tmp_path / "f.tif")
+
+
+def test_tensor_and_back_is_exact_and_clips() -> None:
+    values = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=3)
+    tensor = image.to_tensor(values)
+    assert tensor.shape == (1, 3, 16, 16)
+    assert (tensor.min(), tensor.max()) == (-1, 1)
+    np.testing.assert_array_equal(image.to_uint8(tensor), values)
+    np.testing.assert_array_equal(image.to_uint8(torch.tensor([-3.0, 5.0]).reshape(1, 1, 1, 2)).ravel(), [0, 255])
+    assert image.to_tensor(values[0]).shape == (1, 3, 16, 16)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_written_photo_keeps_exif_and_profile(suffix: str, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[MAKE] = "Camera"
+    path = tmp_path / f"out{suffix}"
+    image.write_photo(path, Photo(COLOUR, exif=exif.tobytes(), icc=SRGB))
+    with Image.open(path) as written:
+        assert written.getexif()[MAKE] == "Camera"
+        assert written.info["icc_profile"] == SRGB
+    photo = image.read(path)
+    assert photo.icc == SRGB
+    if suffix == ".png":
+        np.testing.assert_array_equal(photo.pixels, COLOUR)
+
+
+def test_written_photo_keeps_transparency_and_greyness(tmp_path: Path) -> None:
+    path = tmp_path / "out.png"
+    image.write_photo(path, Photo(three(GREY), alpha=ALPHA, grey=True, icc=SRGB))
+    with Image.open(path) as written:
+        assert written.mode == "LA"
+        assert "icc_profile" not in written.info  # an RGB profile does not describe grey pixels
+    image.write_photo(path, Photo(COLOUR, alpha=ALPHA, grey=True))
+    photo = image.read(path)
+    assert not photo.grey
+    np.testing.assert_array_equal(photo.pixels, COLOUR)
+    np.testing.assert_array_equal(photo.alpha, ALPHA)
+
+
+def test_jpeg_is_written_without_chroma_subsampling(tmp_path: Path) -> None:
+    path = tmp_path / "out.jpg"
+    image.write_photo(path, Photo(COLOUR, format="JPEG"))
+    with Image.open(path) as written:
+        assert [layer[1:3] for layer in written.layer] == [(1, 1)] * 3
+
+
+def test_unwritable_photos_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="holds no transparency"):
+        image.write_photo(tmp_path / "out.jpg", Photo(COLOUR, alpha=ALPHA))
+    with pytest.raises(ImageError, match=r"\.png or \.jpg"):
+        image.write_photo(tmp_path / "out.bmp", Photo(COLOUR))
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ImageError, match=r"out\.png: can't be written"):
+        image.write_png(tmp_path / "file" / "out.png", COLOUR)
+
+
+def test_suffix_follows_the_source() -> None:
+    assert Photo(COLOUR, format="JPEG").suffix == ".jpg"
+    assert Photo(COLOUR, format="MPO").suffix == ".jpg"
+    assert Photo(COLOUR, format="TIFF").suffix == ".png"
+
+
+def test_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "kept.bin"
+    image.atomic_write(path, lambda file: file.write(b"old"))
+
+    def interrupted(file: io.BufferedIOBase) -> None:
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        image.atomic_write(path, interrupted)
+    assert path.read_bytes() == b"old"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_same_pixels_same_bytes(tmp_path: Path) -> None:
+    image.write_png(tmp_path / "a.png", COLOUR)
+    image.write_png(tmp_path / "b.png", COLOUR.copy())
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_threads_read_alike(tmp_path: Path) -> None:
+    paths = []
+    for index in range(24):
+        paths.append(tmp_path / f"{index}.png")
+        image.write_png(paths[-1], np.roll(COLOUR, index, axis=1))
+    with ThreadPoolExecutor(8) as pool:
+        photos = list(pool.map(image.read, paths))
+    for index, photo in enumerate(photos):
+        np.testing.assert_array_equal(photo.pixels, np.roll(COLOUR, index, axis=1))
