@@ -24,8 +24,8 @@ Part = Literal["generator", "encoder", "samm", "lpips"]
 PARTS: tuple[Part, ...] = get_args(Part)
 
 Name = Literal[
-    "oodinv", "stylegan2-nvidia", "stylegan2-rosinality", "e4e", "restyle-e4e", "feature-style", "samm",
-    "ood-inversion", "lpips",
+    "oodinv", "stylegan2-nvidia", "stylegan2-rosinality", "e4e", "restyle-e4e", "other-encoder",
+    "feature-style", "samm", "ood-inversion", "lpips",
 ]  # fmt: skip
 """Names of the layouts."""
 
@@ -91,7 +91,7 @@ def outputs_first(x: Tensor) -> Tensor:
 def binomial(x: Tensor) -> Tensor:
     """Checks that a resampling filter is the [1, 3, 3, 1] that is part of our arithmetic, up to a factor."""
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
-    if x.shape != (4, 4) or not torch.allclose(x / x.sum(), torch.outer(taps, taps), atol=1e-6):
+    if x.shape != (4, 4) or not torch.allclose(x.float() / x.float().sum(), torch.outer(taps, taps), atol=1e-6):
         raise ValueError("is another filter than [1, 3, 3, 1]")
     return x
 
@@ -289,11 +289,16 @@ LPIPS: Rules = (
 
 @dataclass(frozen=True)
 class Layout:
-    """A way to lay out a file; a file has it if one of its keys matches `mark` from end to end."""
+    """A way to lay out a file; a file has it if one of its keys matches `mark` from end to end.
+
+    encoder_type is what the file's options call the encoder, if they do: pSp's keys are e4e's, but its rows
+    of w_plus are no offsets.
+    """
 
     name: Name
     mark: str
     rules: Rules
+    encoder_type: str | None = None
 
 
 LATENT_AVG: Rules = (Rule(r"latent_avg", "average"),)
@@ -320,8 +325,18 @@ LAYOUTS: tuple[Layout, ...] = (
         ),
     ),
     Layout("stylegan2-rosinality", r"input\.input", (*under("", "generator.", ROSINALITY), *LATENT_AVG)),
-    Layout("e4e", r"state_dict\.encoder\.latlayer1\.weight", ENCODER_FILE),
-    Layout("restyle-e4e", r"state_dict\.encoder\.styles\.0\.convs\.0\.weight", ENCODER_FILE),
+    Layout("e4e", r"state_dict\.encoder\.latlayer1\.weight", ENCODER_FILE, "Encoder4Editing"),
+    Layout(
+        "restyle-e4e",
+        r"state_dict\.encoder\.styles\.0\.convs\.0\.weight",
+        ENCODER_FILE,
+        "ProgressiveBackboneEncoder",
+    ),
+    Layout(
+        "other-encoder",  # pSp's, for one; its generator serves
+        r"state_dict\.decoder\.input\.input",
+        (Rule(r"state_dict\.encoder\..*", DROP), *ENCODER_FILE),
+    ),
     Layout("feature-style", r"block_1\.0\.bn1\.weight", under("", "encoder.", FEATURE_STYLE_ENCODER)),
     Layout("ood-inversion", r"generator\.input\.input", PUBLISHED_MODEL),
     Layout(
@@ -342,15 +357,19 @@ HINTS: tuple[tuple[str, str], ...] = (
     (r"features\.\d+\..*", "it holds an image classifier"),
 )
 
-ENCODER_TYPES: Mapping[str, str] = {"e4e": "Encoder4Editing", "restyle-e4e": "ProgressiveBackboneEncoder"}
-"""What an encoder file's options call its network; pSp's differ in meaning, not in keys."""
-
 
 def summarise(names: Iterable[str], most: int = 5) -> str:
     """The first few names, and how many more there are."""
     names = sorted(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def _has(file: WeightsFile, layout: Layout) -> bool:
+    match file.settings.get("opts"):
+        case {"encoder_type": encoder_type} if layout.encoder_type not in (None, encoder_type):
+            return False
+    return any(re.fullmatch(layout.mark, key) for key in file.tensors)
 
 
 def find_layout(file: WeightsFile) -> Layout | None:
@@ -362,7 +381,7 @@ def find_layout(file: WeightsFile) -> Layout | None:
     if file.settings.get("format") == own.FORMAT:
         return None
     for layout in LAYOUTS:
-        if any(re.fullmatch(layout.mark, key) for key in file.tensors):
+        if _has(file, layout):
             return layout
     hint = next((text for p, text in HINTS if any(re.fullmatch(p, k) for k in file.tensors)), "")
     found = f"its tensors are {summarise(file.tensors)}" if file.tensors else "it holds no tensors"
@@ -424,7 +443,6 @@ def translate(file: WeightsFile) -> Translation:
     layout = find_layout(file)
     if layout is None:
         return Translation(file, "oodinv", {_own_part(file): own.as_float32(file.tensors)}, None)
-    _check_encoder_type(file, layout)
     renamed = own.as_float32(_rename(file, layout))
     average = renamed.pop("average", None)
     parts: dict[Part, dict[str, Tensor]] = {}
@@ -475,16 +493,3 @@ def _transformed(file: WeightsFile, key: str, value: Tensor, rule: Rule) -> Tens
         return rule.transform(value)
     except (ValueError, RuntimeError) as error:
         raise UnknownLayout(f"{file.path}: {key} {error}; it was altered, or it is another network") from error
-
-
-def _check_encoder_type(file: WeightsFile, layout: Layout) -> None:
-    """Refuses pSp's encoders, whose keys are e4e's but whose rows are not offsets."""
-    options = file.settings.get("opts")
-    expected = ENCODER_TYPES.get(layout.name)
-    if expected is None or not isinstance(options, dict) or "encoder_type" not in options:
-        return
-    if options["encoder_type"] != expected:
-        raise UnknownLayout(
-            f"{file.path}: its encoder is a {options['encoder_type']}, where oodinv has {expected}; use the "
-            f"file of {layout.name}"
-        )

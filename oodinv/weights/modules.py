@@ -118,7 +118,7 @@ def generator_config(state: State, source: Translation) -> dict[str, Any]:
     """Arguments of the generator's constructor."""
     if source.layout == "oodinv":
         return own.arguments(_own_config(source))
-    sizes = _numbers(state, r"blocks\.(\d+)\.conv\.bias")
+    sizes = _numbers(state, r"blocks\.(\d+)\..*")
     return {
         "size": max(sizes, default=0),
         "channels": {s: _shape(state, f"blocks.{s}.conv.bias", source)[0] for s in sizes},
