@@ -17,7 +17,7 @@ from oodinv.errors import MissingWeights, UnknownLayout, WeightsError
 from oodinv.models.pyramid import PyramidEncoder
 from oodinv.models.samm import Samm
 from oodinv.models.stylegan2 import Generator, map_latents, synthesize
-from oodinv.recipe import read_card
+from oodinv.recipe import find_card, read_card
 from oodinv.weights import own
 from oodinv.weights.average import read_average
 from oodinv.weights.build import Model, load_model
@@ -442,6 +442,21 @@ def test_a_missing_file_is_named_with_card_and_origin(
     assert load(card).files["generator"] == cache / "stylegan2-ffhq-config-f.pt"
     with pytest.raises(MissingWeights, match=r"tiny\.yaml.*other\.pt"):
         load(write_card(parts, generator="other.pt"))
+
+
+@pytest.mark.parametrize("name", ["ffhq-e4e", "ffhq-restyle", "ffhq-feature-style"])
+def test_shipped_cards_say_where_their_files_come_from(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OODINV_CACHE", str(tmp_path))
+    text, card = find_card(name).read_text(), read_card(find_card(name))
+    assert card.samm is not None
+    assert card.samm.sizes == [32, 64, 128, 256]
+    for weights in (card.generator.weights, card.encoder.weights, card.samm.weights):
+        assert f"# {weights} " in text
+    (tmp_path / "card.yaml").write_text(text)
+    with pytest.raises(MissingWeights, match=r"card\.yaml.*https://github\.com/"):
+        load(tmp_path / "card.yaml")
 
 
 MISFITS: list[tuple[dict[str, object], str]] = [
