@@ -445,6 +445,8 @@ def translate(file: WeightsFile) -> Translation:
         return Translation(file, "oodinv", {_own_part(file): own.as_float32(file.tensors)}, None)
     renamed = own.as_float32(_rename(file, layout))
     average = renamed.pop("average", None)
+    if average is not None and average.ndim not in (1, 2):
+        raise UnknownLayout(f"{file.path}: its average latent has shape {tuple(average.shape)}; it was altered")
     parts: dict[Part, dict[str, Tensor]] = {}
     for part in PARTS:
         prefix = f"{part}."
