@@ -442,6 +442,8 @@ def test_a_missing_file_is_named_with_card_and_origin(
     assert load(card).files["generator"] == cache / "stylegan2-ffhq-config-f.pt"
     with pytest.raises(MissingWeights, match=r"tiny\.yaml.*other\.pt"):
         load(write_card(parts, generator="other.pt"))
+    (cache / "stylegan2-ffhq-config-f.pt").rename(cache / "other.pt")
+    assert load(write_card(parts, generator="other.pt")).files["generator"] == cache / "other.pt"
 
 
 @pytest.mark.parametrize("name", ["ffhq-e4e", "ffhq-restyle", "ffhq-feature-style"])

@@ -17,7 +17,7 @@ from oodinv.weights import catalog
 from oodinv.weights.average import read_average
 from oodinv.weights.layouts import Translation, translate
 from oodinv.weights.modules import AnyEncoder, build_encoder, build_generator, build_lpips, build_samm
-from oodinv.weights.pull import pull
+from oodinv.weights.pull import cache_dir, pull
 from oodinv.weights.read import read
 
 Role = Literal["generator", "encoder", "average", "samm"]
@@ -57,9 +57,7 @@ def load_model(card: ModelCard, path: Path) -> Model:
     """
     files, notes = find_files(card, path)
     opened = {file: translate(read(file)) for role, file in files.items() if role != "average"}
-    sources: dict[Role, Translation] = {
-        role: opened[file] for role, file in files.items() if role != "average"
-    }
+    sources: dict[Role, Translation] = {role: opened[file] for role, file in files.items() if role != "average"}
     generator = build_generator(sources["generator"])
     encoder = build_encoder(card.encoder, sources["encoder"])
     average = choose_average(files, sources, generator)
@@ -110,7 +108,7 @@ def find_files(card: ModelCard, path: Path) -> tuple[dict[Role, Path], tuple[str
 def locate(weights: str, card: Path) -> Path:
     """The file that a card calls `weights`: a path relative to the card, or a name in the catalog.
 
-    A file of the catalog may lie in the cache as well as beside the card.
+    A file may lie in the cache as well as beside the card.
 
     Raises:
         MissingWeights: it is in neither place and can't be fetched; says where it comes from.
@@ -120,8 +118,11 @@ def locate(weights: str, card: Path) -> Path:
         return beside
     row = next((row for row in catalog.ROWS if weights in (row.name, row.file)), None)
     if row is None:
+        cached = cache_dir() / weights
+        if cached.is_file():
+            return cached
         raise MissingWeights(
-            f"{card} names {weights}, but {beside} is not there; put it there or correct the card"
+            f"{card} names {weights}, but neither {beside} nor {cached} is there; put it there, or correct the card"
         )
     try:
         return pull(row.name)
@@ -133,9 +134,7 @@ def locate(weights: str, card: Path) -> Path:
 # Average latent
 
 
-def choose_average(
-    files: dict[Role, Path], sources: dict[Role, Translation], generator: Generator
-) -> Tensor | None:
+def choose_average(files: dict[Role, Path], sources: dict[Role, Translation], generator: Generator) -> Tensor | None:
     """The average latent that an encoder's output is added to; None if the encoder's own is to stay.
 
     The card's file for it comes first, then those of the encoder, the generator and SAMM, and last the mean
@@ -179,9 +178,7 @@ def _check_fit(model: Model) -> None:
         what = f"the number of channels at {size}"
         made, taps = generator.channels.get(size), encoder.tap_channels.get(size)
         _check_equal(model, "samm", what, model.samm.channels[size], "the generator", made)
-        _check_equal(
-            model, "samm", f"{what} before projection", model.samm.tap_channels[size], "the encoder", taps
-        )
+        _check_equal(model, "samm", f"{what} before projection", model.samm.tap_channels[size], "the encoder", taps)
 
 
 def _check_equal(model: Model, role: Role, what: str, has: object, other: str, needed: object) -> None:
