@@ -1,0 +1,230 @@
+"""Detection and alignment on real photos, and what surrounds them on built ones."""
+
+import json
+import sys
+import types
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from oodinv import image
+from oodinv.align import (
+    AlignedFace,
+    Face,
+    FaceAlignment,
+    Yunet,
+    align,
+    as_ffhq,
+    face_of_68,
+    read_placement,
+)
+from oodinv.errors import ImageError, MissingWeights, NoFaceError, WeightsError
+from oodinv.quad import crop, ffhq_quad, quad_side, square, transform
+from oodinv.weights.pull import pull
+
+# Eyes, nose and mouth corners of a typical face, in units of the FFHQ square, which is the unit square here.
+TYPICAL = np.array([[0.375, 0.475], [0.625, 0.475], [0.5, 0.61], [0.395, 0.72], [0.605, 0.72]])
+
+
+@pytest.fixture(scope="module")
+def yunet() -> Yunet:
+    return Yunet(pull("yunet"))
+
+
+def corner_error(quad: np.ndarray, ideal: np.ndarray) -> float:
+    """Mean distance of the corners as a share of the ideal's side."""
+    return float(np.hypot(*(quad - ideal).T).mean()) / quad_side(ideal)
+
+
+def frame(pixels: np.ndarray) -> np.ndarray:
+    height, width = pixels.shape[:2]
+    return np.array([[0, 0], [0, height], [width, height], [width, 0]], dtype=np.float64)
+
+
+def test_aligned_photos_align_to_themselves(yunet: Yunet, shared: Path) -> None:
+    errors = []
+    for path in sorted((shared / "photos/aligned1024").iterdir())[::2]:
+        pixels = image.read(path).pixels
+        errors.append(corner_error(align(pixels, yunet, 64, 1.0, "largest")[0].quad, frame(pixels)))
+    assert np.median(errors) <= 0.04
+    assert max(errors) <= 0.12
+
+
+def test_a_grid_of_nine_faces_gives_nine_from_left_to_right(yunet: Yunet, shared: Path) -> None:
+    pixels = image.read(shared / "photos/unaligned/aflw-test-grid3x3.jpg").pixels
+    faces = align(pixels, yunet, 64, 1.0, "all")
+    assert len(faces) == 9
+    columns = [face.quad[:, 0].mean() for face in faces]
+    assert columns == sorted(columns)
+    tiles = {tuple((face.quad.mean(axis=0) // 450).astype(int)) for face in faces}
+    assert tiles == {(column, row) for column in range(3) for row in range(3)}
+    # The nine tiles show one photo, so the crops must show one face.
+    crops = np.stack([face.crop for face in faces]).astype(np.float64)
+    assert np.abs(crops - crops.mean(axis=0)).mean() < 3
+
+
+def test_no_face_in_grass(yunet: Yunet, shared: Path) -> None:
+    pixels = image.read(shared / "photos/unaligned/grass.jpg").pixels
+    with pytest.raises(NoFaceError, match="--detector"):
+        align(pixels, yunet, 64, 1.0, "all")
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_turned_photos_give_the_same_crop(turns: int, yunet: Yunet, shared: Path) -> None:
+    pixels = image.read(shared / "photos/unaligned/face_image.jpg").pixels
+    upright = align(pixels, yunet, 64, 1.0, "largest")[0]
+    turned = align(np.ascontiguousarray(np.rot90(pixels, turns)), yunet, 64, 1.0, "largest")[0]
+    assert np.abs(turned.crop.astype(int) - upright.crop).mean() < 10
+
+
+@pytest.mark.parametrize("turn", [-60, 30])
+def test_tilted_faces_come_out_upright(turn: int, yunet: Yunet, shared: Path) -> None:
+    pixels = image.read(shared / "photos/unaligned/face_image.jpg").pixels
+    upright = align(pixels, yunet, 64, 1.0, "largest")[0]
+    angle = np.radians(turn)
+    height, width = pixels.shape[:2]
+    canvas = square(np.array([width, height]) / 2, 480 * np.array([np.cos(angle), np.sin(angle)]))
+    tilted = align(crop(pixels, canvas, 1000), yunet, 64, 1.0, "largest")[0]
+    back = np.column_stack([(canvas[3] - canvas[0]) / 1000, (canvas[1] - canvas[0]) / 1000, canvas[0]])
+    assert corner_error(transform(back, tilted.quad), upright.quad) < 0.1
+
+
+def test_tiny_photos(yunet: Yunet, shared: Path) -> None:
+    for path in sorted((shared / "faces/celeba").iterdir())[:400:40]:
+        faces = align(image.read(path).pixels, yunet, 64, 1.0, "all")
+        # CelebA aligns its photos, so that the face is always in the same place.
+        assert min(np.abs(face.quad.mean(axis=0) - (44.5, 58)).max() for face in faces) < 12
+
+
+def test_a_small_face_in_a_large_photo(yunet: Yunet, shared: Path) -> None:
+    face = image.resize(image.read(shared / "photos/aligned1024/00001.jpg").pixels, 160)
+    photo = np.full((3000, 4000, 3), 120, np.uint8)
+    photo[2000:2160, 3000:3160] = face
+    found = align(photo, yunet, 64, 1.0, "all")
+    assert len(found) == 1
+    assert corner_error(found[0].quad, frame(face) + np.array([3000, 2000])) < 0.08
+
+
+def test_threads_share_a_detector(yunet: Yunet, shared: Path) -> None:
+    photos = [image.read(path).pixels for path in sorted((shared / "faces/celeba").iterdir())[:6]]
+    alone = [yunet.detect(pixels)[0].points for pixels in photos]
+    with ThreadPoolExecutor(4) as pool:
+        together = [faces[0].points for faces in pool.map(yunet.detect, photos)]
+    np.testing.assert_array_equal(together, alone)
+
+
+def test_what_is_no_network_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "words.onnx").write_text("no network")
+    for path in (tmp_path / "words.onnx", tmp_path / "missing.onnx"):
+        with pytest.raises(WeightsError, match=r"\.onnx.*pull the weights again"):
+            Yunet(path)
+
+
+def test_correction_is_symmetric_bounded_and_small_for_typical_faces() -> None:
+    def mirrored(points: np.ndarray) -> np.ndarray:
+        return points[[1, 0, 2, 4, 3]] * (-1, 1)
+
+    moved = TYPICAL + np.array([[0, 0], [0.01, 0.02], [0.05, 0], [0, 0.01], [0.02, 0]])
+    np.testing.assert_allclose(as_ffhq(mirrored(moved)), mirrored(as_ffhq(moved)), atol=1e-12)
+    assert corner_error(ffhq_quad(as_ffhq(TYPICAL)), ffhq_quad(TYPICAL)) < 0.02
+    profile = TYPICAL * (0.2, 1)
+    assert corner_error(ffhq_quad(as_ffhq(profile)), ffhq_quad(profile)) < 0.1
+
+
+class FixedDetector:
+    """Reports faces at given places and sizes."""
+
+    def __init__(self, *places: tuple[float, float, float]) -> None:
+        self.places = places
+
+    def detect(self, pixels: np.ndarray) -> list[Face]:
+        assert pixels.ndim == 3
+        return [Face(TYPICAL * size + (x, y), TYPICAL, 0.9, "yunet") for x, y, size in self.places]
+
+
+def test_largest_and_all() -> None:
+    photo = np.zeros((200, 300, 3), np.uint8)
+    detector = FixedDetector((10, 20, 50), (120, 30, 100))
+    assert len(align(photo, detector, 32, 1.0, "all")) == 2
+    (largest,) = align(photo, detector, 32, 0.8, "largest")
+    assert largest.crop.shape == (32, 32, 3)
+    assert largest.photo_size == (300, 200)
+    np.testing.assert_allclose(quad_side(largest.quad), 80, rtol=1e-6)
+
+
+def test_placement_survives_json(tmp_path: Path) -> None:
+    quad = np.random.default_rng(0).normal(size=(4, 2)) * 1000
+    face = AlignedFace(np.zeros((8, 8, 3), np.uint8), quad, Face(TYPICAL, TYPICAL, 0.93, "yunet"), (640, 480))
+    (tmp_path / "a.json").write_text(face.to_json())
+    placement = read_placement(tmp_path / "a.json")
+    np.testing.assert_array_equal(placement.quad, quad)
+    assert placement.photo_size == (640, 480)
+    record = json.loads(face.to_json())
+    assert set(record) == {"quad", "landmarks", "score", "detector", "photo_size"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", '{"quad": [[0, 0]], "photo_size": [5, 5]}', '{"quad": [[NaN, 0]], "photo_size": [5, 5]}'],
+)
+def test_bad_placements_are_named(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(content)
+    with pytest.raises(ImageError, match=r"a\.json: expected what `oodinv align` writes"):
+        read_placement(path)
+
+
+def landmarks68() -> np.ndarray:
+    """68 points of which only those that define the crop are in their places, as a detector counts pixels."""
+    points = np.zeros((68, 2))
+    points[36:42] = TYPICAL[0] + np.array([[-2, 0], [-1, -1], [1, -1], [2, 0], [1, 1], [-1, 1]]) * 0.01
+    points[42:48] = TYPICAL[1] + np.array([[-2, 0], [-1, -1], [1, -1], [2, 0], [1, 1], [-1, 1]]) * 0.01
+    points[30], points[48], points[54] = TYPICAL[2:]
+    return points * 400 - 0.5
+
+
+def test_68_landmarks_give_the_ffhq_crop() -> None:
+    np.testing.assert_allclose(face_of_68(landmarks68(), 0.9).points, TYPICAL * 400)
+
+
+class StandIn:
+    """The part of the face-alignment package that is used, with one large face and one that is uncertain."""
+
+    def __init__(self, landmarks_type: int, device: str, compile: bool) -> None:
+        assert (landmarks_type, device, compile) == (1, "cpu", False)
+        self.face_detector = self
+
+    def detect_from_image(self, overview: np.ndarray) -> list[np.ndarray]:
+        self.longest = max(overview.shape)
+        return [np.array([10.0, 20.0, 110.0, 120.0, 0.99]), np.array([0.0, 0.0, 9.0, 9.0, 0.2])]
+
+    def get_landmarks_from_image(self, pixels: np.ndarray, detected_faces: list[np.ndarray]) -> list[np.ndarray]:
+        scale = max(pixels.shape) / self.longest
+        np.testing.assert_allclose(detected_faces, [[10 * scale, 20 * scale, 110 * scale, 120 * scale, 0.99]])
+        return [landmarks68()]
+
+
+def offline(*_: object, **__: object) -> None:
+    raise OSError("no route to host")
+
+
+def install(monkeypatch: pytest.MonkeyPatch, make: object) -> None:
+    module = types.ModuleType("face_alignment")
+    vars(module).update(FaceAlignment=make, LandmarksType=types.SimpleNamespace(TWO_D=1))
+    monkeypatch.setitem(sys.modules, "face_alignment", module)
+
+
+def test_face_alignment_searches_a_bounded_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, StandIn)
+    (face,) = FaceAlignment("cpu").detect(np.zeros((1200, 1920, 3), np.uint8))
+    assert face.detector == "face-alignment"
+    assert face.landmarks.shape == (68, 2)
+    np.testing.assert_allclose(face.points, TYPICAL * 400)
+
+
+def test_face_alignment_offline_names_the_other_detector(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, offline)
+    with pytest.raises(MissingWeights, match="--detector yunet"):
+        FaceAlignment("cpu")

@@ -1,0 +1,116 @@
+"""Putting crops back: what must not change does not, and what changes is what was asked for."""
+
+import math
+
+import numpy as np
+import pytest
+
+from oodinv.blend import Edit, paste
+from oodinv.quad import crop, square
+
+
+def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(60, 190, (height, width, 3), dtype=np.uint8)
+
+
+def tilted(side: float, turn: float = 25.0) -> np.ndarray:
+    direction = side / 2 * np.array([math.cos(math.radians(turn)), math.sin(math.radians(turn))])
+    return square(np.array([151.3, 139.8]), direction)
+
+
+def place_in_crop(quad: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Crop coordinates in [0, 1] of each pixel centre, (H, W, 2), by solving for them."""
+    x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+    sides = np.column_stack([quad[3] - quad[0], quad[1] - quad[0]])
+    return (np.stack([x, y], axis=-1) - quad[0]) @ np.linalg.inv(sides).T
+
+
+@pytest.mark.parametrize("size", [16, 64, 300])
+def test_unchanged_crop_gives_the_photo(size: int) -> None:
+    photo, quad = noise(300, 320), tilted(180)
+    before = crop(photo, quad, size)
+    np.testing.assert_array_equal(paste(photo, [Edit(quad, before, before.copy())]), photo)
+
+
+@pytest.mark.parametrize("size", [16, 64, 300])
+def test_nothing_outside_the_quad_changes(size: int) -> None:
+    photo, quad = noise(300, 320), tilted(180)
+    original = photo.copy()
+    pasted = paste(photo, [Edit(quad, noise(size, size, 1), noise(size, size, 2))])
+    place = place_in_crop(quad, 300, 320)
+    outside = ((place <= 0) | (place >= 1)).any(axis=2)
+    np.testing.assert_array_equal(pasted[outside], photo[outside])
+    assert (pasted[~outside] != photo[~outside]).mean() > 0.5
+    np.testing.assert_array_equal(photo, original)
+
+
+@pytest.mark.parametrize("size", [32, 64, 400])
+def test_a_change_that_is_a_ramp_arrives_in_its_place(size: int) -> None:
+    photo, quad = noise(300, 320), tilted(200)
+    before = np.full((size, size, 3), 100, np.uint8)
+    centre = (np.arange(size) + 0.5) / size
+    change = np.rint(np.stack([np.tile(centre * 60, (size, 1)), np.tile(centre[:, None] * 60, size)], axis=2))
+    after = before.copy()
+    after[..., :2] += change.astype(np.uint8)
+    pasted = paste(photo, [Edit(quad, before, after)], feather=0.1).astype(int) - photo
+    place = place_in_crop(quad, 300, 320)
+    inside = ((place > 0.12) & (place < 0.88)).all(axis=2)
+    assert np.abs(pasted[inside][:, :2] - 60 * place[inside]).max() <= 1.6
+    assert (pasted[..., 2] == 0).all()
+
+
+def test_no_seam_at_the_border() -> None:
+    photo, quad = np.full((300, 320, 3), 128, np.uint8), tilted(200)
+    before, after = np.full((64, 64, 3), 50, np.uint8), np.full((64, 64, 3), 130, np.uint8)
+    pasted = paste(photo, [Edit(quad, before, after)], feather=0.1).astype(int)
+    # The steepest point of the smooth step is 1.5 / feather per side; √2 where two borders meet.
+    bound = 80 * 1.5 / (0.1 * 200) * math.sqrt(2) + 1
+    assert max(np.abs(np.diff(pasted, axis=axis)).max() for axis in (0, 1)) <= bound
+    assert pasted.max() == 208
+
+
+def test_the_photo_keeps_its_detail() -> None:
+    photo, quad = noise(300, 320), tilted(200)
+    before = crop(photo, quad, 16)
+    after = before + np.uint8(20)
+    pasted = paste(photo, [Edit(quad, before, after)])
+    inside = (np.abs(place_in_crop(quad, 300, 320) - 0.5) < 0.4).all(axis=2)
+    np.testing.assert_array_equal(pasted[inside], photo[inside] + 20)
+
+
+def test_cropping_the_pasted_photo_gives_the_edit() -> None:
+    smooth = crop(noise(12, 12), np.array([[0, 0], [0, 12], [12, 12], [12, 0]], dtype=np.float64), 300)
+    quad = tilted(200)
+    before = crop(smooth, quad, 64)
+    bump = np.exp(-(((np.indices((64, 64)) - 31.5) / 10) ** 2).sum(axis=0))[..., None] * 50
+    after = np.rint(before + bump).astype(np.uint8)
+    again = crop(paste(smooth, [Edit(quad, before, after)]), quad, 64)
+    assert np.abs(again.astype(int) - after).max() <= 2
+
+
+def test_a_quad_over_the_photo_s_edge_and_one_outside() -> None:
+    photo = noise(100, 100)
+    across = square(np.array([0.0, 50.0]), np.array([30.0, 8.0]))
+    away = square(np.array([500.0, 500.0]), np.array([30.0, 8.0]))
+    before, after = np.full((32, 32, 3), 50, np.uint8), np.full((32, 32, 3), 60, np.uint8)
+    pasted = paste(photo, [Edit(across, before, after), Edit(away, before, after)])
+    np.testing.assert_array_equal(pasted[50, :10], photo[50, :10] + 10)
+    np.testing.assert_array_equal(pasted[:, 45:], photo[:, 45:])
+
+
+def test_faces_are_pasted_in_turn() -> None:
+    photo = np.full((100, 200, 3), 100, np.uint8)
+    before, after = np.full((32, 32, 3), 50, np.uint8), np.full((32, 32, 3), 60, np.uint8)
+    quads = [square(np.array([x, 50.0]), np.array([40.0, 0.0])) for x in (50.0, 60.0)]
+    both = paste(photo, [Edit(quad, before, after) for quad in quads])
+    one_by_one = paste(paste(photo, [Edit(quads[0], before, after)]), [Edit(quads[1], before, after)])
+    np.testing.assert_array_equal(both, one_by_one)
+    assert both.max() == 120
+
+
+def test_bad_arguments() -> None:
+    photo, quad = noise(50, 50), square(np.array([25.0, 25.0]), np.array([10.0, 0.0]))
+    with pytest.raises(ValueError, match="feather"):
+        paste(photo, [], feather=0)
+    with pytest.raises(ValueError, match="differ in shape"):
+        paste(photo, [Edit(quad, noise(8, 8), noise(9, 9))])
