@@ -31,7 +31,8 @@ PNG_PACKING = {"compress_level": 1, "compress_type": zlib.Z_RLE}
 JPEG_QUALITY = 95
 
 _ORIENTATION = 0x0112
-_TIFF_DESCRIPTIVE = frozenset({270, 271, 272, 282, 283, 296, 305, 306, 315, 33432, 34665, 34853})
+_TIFF_DESCRIPTIVE = frozenset({270, 271, 272, 282, 283, 296, 305, 306, 315, 33432})
+_EXIF_FOLDERS = (0x8769, 0x8825)  # camera settings, place
 _DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error, zlib.error)
 
 # Pillow warns of large photos and odd metadata, both dealt with here; a filter per call is not thread-safe.
@@ -205,6 +206,9 @@ def _exif(picture: Image.Image) -> bytes | None:
     tags = picture.getexif()
     kept = Image.Exif()
     kept.update({tag: value for tag, value in tags.items() if tag in _TIFF_DESCRIPTIVE})
+    for folder in _EXIF_FOLDERS:
+        if tags.get_ifd(folder):
+            kept[folder] = dict(tags.get_ifd(folder))
     return kept.tobytes() if kept else None
 
 

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from oodinv.errors import ImageError
 
-SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .tif .tiff .bmp .gif .avif .jp2 .ppm .pgm .pbm .mpo".split()
-)
+_SUFFIXES = ".jpg .jpeg .jpe .jfif .png .webp .tif .tiff .bmp .gif .avif .jp2 .ppm .pgm .pbm .mpo"
+SUFFIXES = frozenset(_SUFFIXES.split())
 """Suffixes, in lower case, that make a file in a folder an input. A file named on its own always is one."""
 
 

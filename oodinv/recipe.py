@@ -168,6 +168,7 @@ class JointRecipe(Strict):
     generator_channels: dict[int, PositiveInt]
     encoder_channels: dict[int, PositiveInt]
     encoder_hidden: PositiveInt = 512
+    encoder_learning_rate_share: Annotated[float, Field(gt=0)] = 0.2
     l1: Annotated[float, Field(ge=0)] = 1.0
     lpips: Annotated[float, Field(ge=0)] = 1.0
     adversarial: Adversarial | None = None

@@ -253,7 +253,7 @@ def invert_header(stages: InvertStages, detector: DetectorName) -> Header:
         "dtype": stages.dtype,
         "save": [name for name in OUTPUTS if name in stages.save],
     }
-    weights = {role: sha256_file(file) for role, file in stages.model.files.items()}
+    weights: dict[str, str] = {role: sha256_file(file) for role, file in stages.model.files.items()}
     card = stages.model.card.model_dump(mode="json", exclude_none=True)
     return Header(oodinv.__version__, "invert", card, weights, settings)
 

@@ -197,7 +197,7 @@ def test_a_name_that_another_photo_has_is_not_overwritten(photos: Path, tmp_path
 def test_an_output_folder_that_can_not_be_written_stops_the_run(photos: Path, tmp_path: Path) -> None:
     class Full(Neighbours):
         def write(self, results: tuple[str, bytes], folder: Path) -> list[str]:
-            raise OutputError(f"{folder}: no space left")
+            raise OutputError(f"{folder}: no space left for {results[0]}")
 
     with pytest.raises(OutputError, match="no space"):
         run(Full(), photos, tmp_path / "out")

@@ -69,6 +69,16 @@ def test_no_seam_at_the_border() -> None:
     assert pasted.max() == 208
 
 
+def test_a_hard_edge_far_enlarged_has_no_halo() -> None:
+    photo, quad = np.full((300, 320, 3), 128, np.uint8), tilted(240)
+    before = np.full((12, 12, 3), 100, np.uint8)
+    after = before.copy()
+    after[:, 6:] = 180
+    pasted = paste(photo, [Edit(quad, before, after)]).astype(int)
+    assert pasted.min() >= 128 - 2
+    assert pasted.max() <= 208 + 2
+
+
 def test_the_photo_keeps_its_detail() -> None:
     photo, quad = noise(300, 320), tilted(200)
     before = crop(photo, quad, 16)

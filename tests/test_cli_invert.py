@@ -39,7 +39,9 @@ def bomb() -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 999)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 999)) + chunk(b"IEND", b"")
+    )
 
 
 def write_broken(folder: Path) -> set[str]:
@@ -160,7 +162,9 @@ def test_a_killed_run_resumes_to_the_same_bytes(samples: Path, tiny_card: Path, 
 
 def test_aligned_crops_are_taken_as_they_are(inverted: Path, tiny_card: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = call("invert", inverted / "aligned", "-o", out, "--model", tiny_card, "--aligned", "--noise", "zero", "--quiet")
+    done = call(
+        "invert", inverted / "aligned", "-o", out, "--model", tiny_card, "--aligned", "--noise", "zero", "--quiet"
+    )
     assert done.returncode == 0, done.stderr
     first = files(inverted)
     again = files(out)
@@ -227,7 +231,9 @@ def peak_megabytes(*arguments: str | Path) -> float:
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
     )
     command = [sys.executable, "-c", script, *MAIN, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
     scale = 2**20 if sys.platform == "darwin" else 2**10
     return int(done.stdout) / scale
 

@@ -119,6 +119,21 @@ def test_read_applies_orientation(orientation: int, suffix: str, tmp_path: Path)
     assert kept.get(ORIENTATION, 1) == 1
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+def test_exif_keeps_camera_settings_and_place(suffix: str, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[MAKE] = "Camera"
+    exif.get_ifd(0x8769)[0x9003] = "2020:01:02 03:04:05"
+    exif.get_ifd(0x8825)[1] = "N"
+    Image.fromarray(COLOUR).save(tmp_path / f"in{suffix}", exif=exif)
+    image.write_photo(tmp_path / "out.png", image.read(tmp_path / f"in{suffix}"))
+    with Image.open(tmp_path / "out.png") as written:
+        kept = written.getexif()
+        assert kept[MAKE] == "Camera"
+        assert kept.get_ifd(0x8769)[0x9003] == "2020:01:02 03:04:05"
+        assert kept.get_ifd(0x8825)[1] == "N"
+
+
 def bomb() -> bytes:
     packed = png16(np.zeros((1, 1, 3), np.uint16))
     body = struct.pack(">IIBBBBB", 30000, 30000, 8, 2, 0, 0, 0)

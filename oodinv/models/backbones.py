@@ -108,8 +108,7 @@ class Backbone(nn.Module):
         self.stem_prelu = nn.PReLU(STEM_CHANNELS)
         widths = [STEM_CHANNELS, *(channels for channels, _ in STAGES[:-1])]
         self.stages = nn.ModuleList(
-            stage(width, channels, depth, plan)
-            for width, (channels, depth) in zip(widths, STAGES, strict=True)
+            stage(width, channels, depth, plan) for width, (channels, depth) in zip(widths, STAGES, strict=True)
         )
 
     def forward(self, image: Tensor) -> dict[int, Tensor]:

@@ -42,7 +42,8 @@ class DiscriminatorBlock(nn.Module):
         """(B, I, H, W) → (B, O, H/2, W/2)."""
         y = leaky(self.conv1(x, padding=1), self.bias1)
         y = leaky(self.conv2(blur(y, 2, 2), stride=2), self.bias2)
-        return (y + self.skip(blur(x, 1, 1, stride=2))) / math.sqrt(2.0)
+        shortcut: Tensor = self.skip(blur(x, 1, 1, stride=2))
+        return (y + shortcut) / math.sqrt(2.0)
 
 
 def append_batch_deviation(x: Tensor, group: int = 4, eps: float = 1e-8) -> Tensor:
@@ -85,4 +86,5 @@ class Discriminator(nn.Module):
             x = block(x)
         x = leaky(self.conv(append_batch_deviation(x), padding=1), self.bias)
         x = leaky(self.hidden(x.flatten(1)))
-        return self.score(x).flatten().float()
+        logits: Tensor = self.score(x).flatten().float()
+        return logits

@@ -128,7 +128,8 @@ def load_faces(data: FaceFolder, detector: Detector | None, cache: Path) -> Face
     if cached.is_file():
         with np.load(cached) as arrays:
             return Faces(arrays["train"], arrays["held_out"])
-    train, held_out = [], []
+    train: list[NDArray[np.uint8]] = []
+    held_out: list[NDArray[np.uint8]] = []
     for face, kept_back in decode_all(paths, data, detector):
         (held_out if kept_back else train).append(face)
     if not train or not held_out:

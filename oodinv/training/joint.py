@@ -71,8 +71,8 @@ class JointTask:
         self.average_encoder = ema.frozen_copy(self.encoder)
         self.average_generator = ema.frozen_copy(self.generator)
         self.lpips = compute.place(lpips)
-        parameters = [*self.encoder.parameters(), *self.generator.parameters()]
-        self.optimizer = Adam(parameters, lr=recipe.schedule.learning_rate, betas=(0.9, 0.99), eps=1e-8)
+        groups = [{"params": list(self.generator.parameters())}, {"params": list(self.encoder.parameters())}]
+        self.optimizer = Adam(groups, lr=recipe.schedule.learning_rate, betas=(0.9, 0.99), eps=1e-8)
         self.critic = None if recipe.adversarial is None else Critic(recipe.adversarial, size, compute)
 
     def parts(self) -> dict[str, Stateful]:
@@ -101,8 +101,7 @@ class JointTask:
                 adversarial = critic.judge(generated)
                 report["adversarial"] = adversarial.item()
                 loss = loss + critic.settings.weight * adversarial
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+        self._set_learning_rates(learning_rate)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -113,10 +112,18 @@ class JointTask:
         ema.update(self.average_generator, self.generator, decay)
         return report
 
+    def _set_learning_rates(self, learning_rate: float) -> None:
+        """The generator's weights have unit variance (equalised learning rate), the encoder's are far smaller."""
+        generator, encoder = self.optimizer.param_groups
+        generator["lr"] = learning_rate
+        encoder["lr"] = learning_rate * self.recipe.encoder_learning_rate_share
+
     @torch.no_grad()
     def evaluate(self, batches: list[Tensor]) -> Evaluation:
         """PSNR (dB) and LPIPS of the averaged networks."""
-        psnr, lpips, rows = [], [], []
+        psnr: list[Tensor] = []
+        lpips: list[Tensor] = []
+        rows: list[Tensor] = []
         for batch in batches:
             images = self.compute.move(batch)
             generated = synthesize(self.average_generator, self.average_encoder(images).w_plus, "zero").clamp(-1, 1)

@@ -76,7 +76,8 @@ class SammTask:
         """Binary and area terms over every active size and the final mask."""
         masks: dict[int | str, Tensor] = {size: a.mask for size, a in alignments.items()}
         masks[FINAL] = mask
-        limits: dict[int | str, float] = {**self.recipe.area, FINAL: self.recipe.final_area}
+        limits: dict[int | str, float] = {FINAL: self.recipe.final_area}
+        limits.update(self.recipe.area.items())
         return losses.mask_binary(masks), losses.mask_area(masks, limits)
 
     def step(self, images: Tensor, step: int, learning_rate: float) -> dict[str, float]:
