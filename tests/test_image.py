@@ -123,9 +123,9 @@ def test_read_applies_orientation(orientation: int, suffix: str, tmp_path: Path)
 def test_exif_keeps_camera_settings_and_place(suffix: str, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[MAKE] = "Camera"
-    exif.get_ifd(0x8769)[0x9003] = "2020:01:02 03:04:05"
-    exif.get_ifd(0x8825)[1] = "N"
-    Image.fromarray(COLOUR).save(tmp_path / f"in{suffix}", exif=exif)
+    exif[0x8769] = {0x9003: "2020:01:02 03:04:05"}
+    exif[0x8825] = {1: "N"}
+    Image.fromarray(COLOUR).save(tmp_path / f"in{suffix}", exif=exif.tobytes())
     image.write_photo(tmp_path / "out.png", image.read(tmp_path / f"in{suffix}"))
     with Image.open(tmp_path / "out.png") as written:
         kept = written.getexif()
