@@ -127,10 +127,8 @@ def align(
 # --- YuNet -----------------------------------------------------------------------------------------------
 
 _OVERVIEW = 960  # longest side, in pixels, of the copy in which faces are searched
-_LEVELS = (
-    (320, 0.25),
-    (_OVERVIEW, 0.0),
-)  # canvas size, share of it left empty on each side: large faces, small faces
+# Canvas size, and the share of it left empty on each side: for large faces, for small ones.
+_LEVELS = ((320, 0.25), (_OVERVIEW, 0.0))
 _TURNS = (45, 90, 135, 180, 225, 270, 315)  # degrees, tried where no upright face is certain
 _TURNED_LEVELS = ((480, 0.1),)  # the levels of these trials
 _CANDIDATE, _CERTAIN, _FACE = 0.5, 0.9, 0.7  # scores; a face on its side can reach 0.89
@@ -176,9 +174,9 @@ class Yunet:
                 useful = min(size, 4 * max(overview.shape))
                 canvas, matrix = _canvas(overview, turn, useful, empty)
                 candidates += [_Sighting(transform(matrix, s.points) / scale, s.score) for s in self._look(canvas)]
-        candidates = [candidate for candidate in candidates if _inside(candidate, pixels)]
+        candidates = [candidate for candidate in candidates if _plausible(candidate, pixels)]
         refined = (self._refine(pixels, candidate) for candidate in _distinct(candidates))
-        return _distinct([s for s in refined if s is not None and _inside(s, pixels)])
+        return _distinct([sighting for sighting in refined if sighting is not None])
 
     def _look(self, picture: Pixels) -> list[_Sighting]:
         """Runs the network on an RGB picture."""
@@ -195,7 +193,9 @@ class Yunet:
         sighting = candidate
         for _ in range(_PASSES):
             again = self._confirm(pixels, sighting)
-            if again is None or _displacement(sighting, again) < _SETTLED:
+            if again is None or not _plausible(again, pixels):
+                return None
+            if _displacement(sighting, again) < _SETTLED:
                 return again
             sighting = again
         return sighting
@@ -265,10 +265,11 @@ def _left_to_right(faces: list[Face]) -> list[Face]:
     return sorted(faces, key=lambda face: float(face.points[:, 0].mean()))
 
 
-def _inside(sighting: _Sighting, pixels: Pixels) -> bool:
-    """Whether the face is centred in the photo; others are reflections in its padding."""
+def _plausible(sighting: _Sighting, pixels: Pixels) -> bool:
+    """Whether the face has a size and is centred in the photo; others are reflections in its padding."""
     centre = sighting.points.mean(axis=0)
-    return bool((centre >= 0).all() and (centre <= pixels.shape[1::-1]).all())
+    inside = (centre >= 0).all() and (centre <= pixels.shape[1::-1]).all()
+    return bool(inside) and quad_side(ffhq_quad(sighting.points)) >= 1
 
 
 def _bounded(pixels: Pixels, longest: int) -> tuple[Pixels, float]:
