@@ -5,6 +5,7 @@ would hold, and the profile goes back into the file, so nothing is rounded twice
 at all (CMYK, Lab) are converted, to sRGB.
 """
 
+import errno
 import struct
 import warnings
 import zlib
@@ -14,13 +15,14 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 from torch import Tensor
 
-from oodinv.errors import ImageError
+from oodinv.errors import ImageError, OutputError
 
 Pixels = NDArray[np.uint8]
 
@@ -229,6 +231,20 @@ def _reset_orientation(block: bytes) -> bytes:
     return bytes(patched)
 
 
+def decode_deep(content: bytes, size: int) -> NDArray[np.float32] | None:
+    """A 16-bit colour picture without rounding to 8 bits, float32 (3, size, size) in [−1, 1]; None for others.
+
+    Only for bytes that `decode` took: the size limit is checked there. Transparency is left out.
+    """
+    found = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+    if found is None or found.dtype != np.uint16 or found.ndim != 3 or found.shape[2] < 3:
+        return None
+    rgb = found[..., 2::-1].astype(np.float32) / 32767.5 - 1
+    if rgb.shape[:2] != (size, size):
+        rgb = np.asarray(cv2.resize(rgb, (size, size), interpolation=cv2.INTER_AREA), np.float32)
+    return np.ascontiguousarray(rgb.transpose(2, 0, 1))
+
+
 def resize(pixels: Pixels, size: int) -> Pixels:
     """uint8 (H, W, 3) → (size, size, 3), anti-aliased (Lanczos); one of that size is returned as it is."""
     if pixels.shape[:2] == (size, size):
@@ -255,7 +271,8 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
     leaves one behind, and its successor writes over it. So two threads must not write one path at once.
 
     Raises:
-        ImageError: the operating system refuses (no space, no permission, a file where a folder should be).
+        OutputError: the operating system refuses (no space, no permission, a file where a folder should be).
+        ImageError: this one name is too long for the file system.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -269,14 +286,16 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
             raise
     except OSError as error:
         reason = error.strerror or str(error)
-        raise ImageError(f"{path}: can't be written ({reason}); check the free space and permissions") from error
+        if error.errno == errno.ENAMETOOLONG:
+            raise ImageError(f"{path}: can't be written ({reason}); give the photo a shorter name") from error
+        raise OutputError(f"{path}: can't be written ({reason}); check the free space and permissions") from error
 
 
 def write_png(path: Path, pixels: Pixels) -> None:
     """Writes uint8 (H, W), (H, W, 3) or (H, W, 4) as PNG; the same pixels give the same bytes.
 
     Raises:
-        ImageError: see `atomic_write`.
+        OutputError, ImageError: see `atomic_write`.
     """
     picture = Image.fromarray(pixels)
     atomic_write(path, lambda file: picture.save(file, "PNG", **PNG_PACKING))
@@ -286,7 +305,7 @@ def write_npz(path: Path, **arrays: NDArray[Any]) -> None:
     """Writes named arrays as an uncompressed .npz; the same arrays give the same bytes.
 
     Raises:
-        ImageError: see `atomic_write`.
+        OutputError, ImageError: see `atomic_write`.
     """
     atomic_write(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
 
@@ -297,7 +316,7 @@ def write_photo(path: Path, photo: Photo) -> None:
     A grey photo whose channels are still equal is written with one channel. JPEG: no chroma subsampling.
 
     Raises:
-        ImageError: another suffix, transparency in a JPEG, or see `atomic_write`.
+        ImageError: another suffix, or transparency in a JPEG. OutputError: see `atomic_write`.
     """
     suffix = path.suffix.lower()
     if suffix not in (".png", ".jpg", ".jpeg"):

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 import oodinv
 from oodinv import image
@@ -36,12 +37,18 @@ KEPT_PIXELS = 4_000_000
 class Subject:
     """One face of a photo: its name below the output folders, its crop, and where that was cut out.
 
-    crop uint8 (size, size, 3). `aligned` is None where the input was a crop already.
+    crop uint8 (size, size, 3). `aligned` is None where the input was a crop already; `deep` is the same crop,
+    float32 (3, size, size) in [−1, 1], where its file has 16 bits a channel.
     """
 
     name: str
     crop: Pixels
     aligned: AlignedFace | None
+    deep: NDArray[np.float32] | None = None
+
+    def tensor(self) -> Tensor:
+        """The crop as the network sees it, float32 (3, size, size) in [−1, 1]."""
+        return image.to_tensor(self.crop)[0] if self.deep is None else torch.from_numpy(self.deep)
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,7 +194,7 @@ class InvertStages:
         card = self.model.card
         if self.detector is None:
             crop = image.resize(photo.pixels, card.size)
-            return Portrait(job, [Subject(job.name, crop, None)], b"", None)
+            return Portrait(job, [Subject(job.name, crop, None, image.decode_deep(content, card.size))], b"", None)
         subjects = _cut_out(job, photo.pixels, self.detector, card.size, card.crop.scale, "all")
         small = photo.pixels.size // 3 <= KEPT_PIXELS
         pasting = "pasted" in self.save
@@ -203,7 +210,7 @@ class InvertStages:
         return [Inverted(photo, [next(results) for _ in photo.subjects]) for photo in photos]
 
     def _invert(self, subjects: list[Subject]) -> list[Artefacts]:
-        crops = image.to_tensor(np.stack([subject.crop for subject in subjects])).to(self.device)
+        crops = torch.stack([subject.tensor() for subject in subjects]).to(self.device)
         inversion = invert(self.model, crops, noise=self._noise(subjects), dtype=DTYPES[self.dtype])
         return artefacts(subjects, inversion)
 

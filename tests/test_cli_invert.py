@@ -11,8 +11,10 @@ import time
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+import torch
 from command import MAIN, call, files, start
 from PIL import Image
 
@@ -251,3 +253,24 @@ def test_memory_does_not_grow_with_the_folder(tiny_card: Path, tmp_path: Path) -
         for c in (24, 240)
     )
     assert many < 1.1 * few
+
+
+def test_sixteen_bits_reach_the_network(tiny_card: Path, tmp_path: Path) -> None:
+    """Two crops that are alike in 8 bits but not in 16 give different latents, near those of the exact values."""
+    from oodinv.inverter import invert
+    from oodinv.recipe import read_card
+    from oodinv.weights.build import load_model
+
+    values = np.random.default_rng(0).uniform(0, 65535, (32, 32, 3)).astype(np.uint16) // 257 * 257 + 100
+    crops = tmp_path / "crops"
+    crops.mkdir()
+    cv2.imwrite(str(crops / "deep.png"), values[..., ::-1])
+    options = ("--model", tiny_card, "--aligned", "--noise", "zero", "--dtype", "float32")
+    assert call("invert", crops, "-o", tmp_path / "out", *options).returncode == 0
+    model = load_model(read_card(tiny_card), tiny_card)
+    exact = torch.from_numpy(values.astype(np.float32) / 32767.5 - 1).permute(2, 0, 1)[None]
+    rounded = ((exact + 1) * 127.5).round() / 127.5 - 1
+    with np.load(tmp_path / "out/latents/deep.npz") as latents:
+        found = torch.from_numpy(latents["w_plus"])[None]
+    wanted, coarse = (invert(model, x, noise="zero").w_plus for x in (exact, rounded))
+    assert (found - wanted).abs().max() < 0.1 * (found - coarse).abs().max()

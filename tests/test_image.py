@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageCms, ImageOps
 
 from oodinv import image
-from oodinv.errors import ImageError
+from oodinv.errors import ImageError, OutputError
 from oodinv.image import Photo
 
 RAMP = np.arange(64 * 48, dtype=np.uint32).reshape(48, 64)
@@ -244,8 +244,10 @@ def test_unwritable_photos_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"\.png or \.jpg"):
         image.write_photo(tmp_path / "out.bmp", Photo(COLOUR))
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(ImageError, match=r"out\.png: can't be written"):
+    with pytest.raises(OutputError, match=r"out\.png: can't be written"):
         image.write_png(tmp_path / "file" / "out.png", COLOUR)
+    with pytest.raises(ImageError, match="shorter name"):
+        image.write_png(tmp_path / f"{'n' * 300}.png", COLOUR)
 
 
 def test_suffix_follows_the_source() -> None:

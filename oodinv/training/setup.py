@@ -27,7 +27,7 @@ def compute(device: str, precision: Precision) -> Compute:
 
 def faces(data: FaceFolder, output: Path) -> Faces:
     """Training and held-out faces, decoded and aligned once into `output`/cache."""
-    detector = None if data.aligned else Yunet(pull("yunet"))
+    detector = None if data.aligned else Yunet(pull("yunet"), quick=True)
     return load_faces(data, detector, output / "cache")
 
 
