@@ -1,0 +1,74 @@
+"""Every command answers `--help` at once, without torch, and documents all that it takes."""
+
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+from command import MAIN, call
+
+from oodinv.cli.main import app
+
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
+SECONDS = 0.5
+
+
+def commands(node: typer.core.TyperCommand, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], object]]:
+    yield path, node
+    for name, child in getattr(node, "commands", {}).items():
+        yield from commands(child, (*path, name))
+
+
+ALL = dict(commands(typer.main.get_command(app)))
+
+
+def processor_seconds(*arguments: str) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([*MAIN, *arguments], check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime)
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_help_answers_at_once(path: tuple[str, ...]) -> None:
+    """Processor time rather than time on the clock, which other work on the machine would lengthen."""
+    assert min(processor_seconds(*path, "--help") for _ in range(3)) < SECONDS
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_help_imports_no_torch(path: tuple[str, ...]) -> None:
+    script = (
+        "import sys; from oodinv.cli.main import main\n"
+        f"sys.argv = ['oodinv', *{list(path)!r}, '--help']\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'cv2', 'face_alignment'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_commands_and_options_say_what_they_do(path: tuple[str, ...]) -> None:
+    command = ALL[path]
+    assert command.help
+    for parameter in command.params:
+        assert getattr(parameter, "help", None), f"{' '.join(path)}: {parameter.name} has no help"
+
+
+@pytest.mark.parametrize("path", [p for p in ALL if p], ids=" ".join)
+def test_the_readme_names_every_command(path: tuple[str, ...]) -> None:
+    assert path[-1] in README
+
+
+def test_usage_errors_have_status_two_and_others_one() -> None:
+    assert call("invert").returncode == 2
+    assert call("invert", "x", "-o", "y", "--device", "abacus").returncode in (1, 2)
+    missing = call("invert", "nowhere.jpg", "-o", "unused")
+    assert missing.returncode == 1
+    assert "nowhere.jpg" in missing.stderr
+    assert "Traceback" not in missing.stderr
+    assert call("--version").stdout.startswith("oodinv ")
