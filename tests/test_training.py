@@ -135,6 +135,15 @@ def test_samm_training_moves_samm_alone_and_gives_a_card_that_invert_takes(tiny_
     assert inversion.composite.shape == (2, 3, 32, 32)
 
 
+def test_training_goes_on_from_a_model(tiny_card: Path) -> None:
+    base = load_model(read_card(tiny_card), tiny_card)
+    task = SammTask(samm_recipe(1, tiny_card), base, random_lpips(), CPU, start=base)
+    assert base.samm is not None
+    assert all(torch.equal(v, base.samm.state_dict()[k]) for k, v in task.average_samm.state_dict().items())
+    with pytest.raises(WeightsError, match="other sizes"):
+        JointTask(joint_recipe(1), random_lpips(), CPU, start=base)
+
+
 def test_resuming_without_or_with_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     recipe = joint_recipe(2)
     task = JointTask(recipe, random_lpips(), CPU)

@@ -18,6 +18,9 @@ OutputOption = Annotated[Path, typer.Option("--output", "-o", help="Folder for l
 DataOption = Annotated[
     Path | None, typer.Option("--data", help="Folder of photos, in place of the recipe's data.folder.")
 ]
+InitOption = Annotated[
+    str | None, typer.Option("--init", help="Model to go on from, a name or a card, in place of random weights.")
+]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the output folder.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, errors only.")]
@@ -28,6 +31,7 @@ def generator(
     recipe: RecipeOption,
     output: OutputOption,
     data: DataOption = None,
+    init: InitOption = None,
     resume: ResumeOption = False,
     device: DeviceOption = "auto",
     quiet: QuietOption = False,
@@ -42,7 +46,7 @@ def generator(
     settings = find_train_recipe(recipe, data)
     if not isinstance(settings, JointRecipe):
         raise RecipeError(f"{recipe} is a recipe for {settings.kind}; use `oodinv train {settings.kind}`")
-    _draw(_joint_events(settings, output, resume, device), settings.schedule.steps, quiet)
+    _draw(_joint_events(settings, output, init, resume, device), settings.schedule.steps, quiet)
 
 
 @app.command("samm", epilog="Example: oodinv train samm --recipe mini-samm --data photos/ -o runs/mini-samm")
@@ -51,6 +55,7 @@ def samm(
     output: OutputOption,
     data: DataOption = None,
     model: Annotated[str | None, typer.Option("--model", help="Card in place of the recipe's model.")] = None,
+    init: InitOption = None,
     resume: ResumeOption = False,
     device: DeviceOption = "auto",
     quiet: QuietOption = False,
@@ -68,26 +73,30 @@ def samm(
         raise RecipeError(f"{recipe} is a recipe for {settings.kind}; use `oodinv train generator`")
     if model is not None:
         settings = settings.model_copy(update={"model": model})
-    _draw(_samm_events(settings, output, resume, device), settings.schedule.steps, quiet)
+    _draw(_samm_events(settings, output, init, resume, device), settings.schedule.steps, quiet)
 
 
-def _joint_events(recipe: "JointRecipe", output: Path, resume: bool, device: str) -> "Iterator[Event]":
+def _joint_events(
+    recipe: "JointRecipe", output: Path, init: str | None, resume: bool, device: str
+) -> "Iterator[Event]":
     from oodinv.training import loop, setup
     from oodinv.training.joint import JointTask
 
     compute = setup.compute(device, recipe.schedule.precision)
     faces = setup.faces(recipe.data, output)
-    task = JointTask(recipe, setup.lpips(), compute)
+    start = None if init is None else setup.base_model(init)
+    task = JointTask(recipe, setup.lpips(), compute, start)
     return loop.run(task, faces, recipe.schedule, recipe.data.flip, output, resume)
 
 
-def _samm_events(recipe: "SammRecipe", output: Path, resume: bool, device: str) -> "Iterator[Event]":
+def _samm_events(recipe: "SammRecipe", output: Path, init: str | None, resume: bool, device: str) -> "Iterator[Event]":
     from oodinv.training import loop, setup
     from oodinv.training.samm import SammTask
 
     compute = setup.compute(device, recipe.schedule.precision)
     faces = setup.faces(recipe.data, output)
-    task = SammTask(recipe, setup.base_model(recipe.model), setup.lpips(), compute)
+    start = None if init is None else setup.base_model(init)
+    task = SammTask(recipe, setup.base_model(recipe.model), setup.lpips(), compute, start)
     return loop.run(task, faces, recipe.schedule, recipe.data.flip, output, resume)
 
 

@@ -16,6 +16,8 @@ from oodinv.training.checkpoint import Stateful
 from oodinv.training.device import Compute
 from oodinv.training.export import write_joint
 from oodinv.training.loop import Evaluation
+from oodinv.training.setup import take_over
+from oodinv.weights.build import Model
 
 
 class Critic:
@@ -53,7 +55,12 @@ class Critic:
 class JointTask:
     """Autoencoder training: L1 + LPIPS, and from `adversarial.start` on a light adversarial term."""
 
-    def __init__(self, recipe: JointRecipe, lpips: Lpips, compute: Compute) -> None:
+    def __init__(self, recipe: JointRecipe, lpips: Lpips, compute: Compute, start: Model | None = None) -> None:
+        """`start`: a model to go on from, in place of random weights.
+
+        Raises:
+            WeightsError: the model to start from has other sizes than the recipe.
+        """
         torch.manual_seed(recipe.schedule.seed)
         self.recipe, self.compute = recipe, compute
         size = recipe.data.size
@@ -68,6 +75,9 @@ class JointTask:
                 hidden=recipe.encoder_hidden,
             )
         )
+        if start is not None:
+            take_over(self.generator, start.generator, start.path)
+            take_over(self.encoder, start.encoder, start.path)
         self.average_encoder = ema.frozen_copy(self.encoder)
         self.average_generator = ema.frozen_copy(self.generator)
         self.lpips = compute.place(lpips)

@@ -17,6 +17,7 @@ from oodinv.training.checkpoint import Stateful
 from oodinv.training.device import Compute
 from oodinv.training.export import write_samm
 from oodinv.training.loop import Evaluation
+from oodinv.training.setup import take_over
 from oodinv.weights.build import Model
 
 FINAL = "final"
@@ -39,7 +40,14 @@ def in_domain_psnr(generated: Tensor, images: Tensor, mask: Tensor) -> Tensor:
 class SammTask:
     """Composite against input: MSE, LPIPS and the two mask losses, sizes switched on one after another."""
 
-    def __init__(self, recipe: SammRecipe, model: Model, lpips: Lpips, compute: Compute) -> None:
+    def __init__(
+        self, recipe: SammRecipe, model: Model, lpips: Lpips, compute: Compute, start: Model | None = None
+    ) -> None:
+        """`model`: the encoder and generator that stay fixed; `start`: a model whose SAMM to go on from.
+
+        Raises:
+            WeightsError: the model to start from has no SAMM, or one of other sizes than the recipe.
+        """
         torch.manual_seed(recipe.schedule.seed)
         self.recipe, self.model, self.compute = recipe, model, compute
         self.encoder, self.generator = model.encoder, compute.place(model.generator)
@@ -52,6 +60,8 @@ class SammTask:
             flow_range=recipe.flow_range,
         )
         self.samm = compute.place(samm)
+        if start is not None:
+            take_over(self.samm, start.samm, start.path)
         self.average_samm = ema.frozen_copy(self.samm)
         self.lpips = compute.place(lpips)
         self.optimizer = Adam(self.samm.parameters(), lr=recipe.schedule.learning_rate, betas=(0.0, 0.99))

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+from torch import nn
+
 from oodinv import device as devices
 from oodinv.align import Yunet
-from oodinv.errors import RecipeError
+from oodinv.errors import RecipeError, WeightsError
 from oodinv.models.perceptual import Lpips
 from oodinv.recipe import FaceFolder, find_card, read_card
 from oodinv.training.data import Faces, load_faces
@@ -36,7 +38,21 @@ def lpips() -> Lpips:
     return load_lpips("alexnet")
 
 
+def take_over(module: nn.Module, source: nn.Module | None, card: Path) -> None:
+    """Gives a module the weights of another that was made with the same sizes.
+
+    Raises:
+        WeightsError: there is none, or its sizes differ.
+    """
+    if source is None:
+        raise WeightsError(f"{card} has no {type(module).__name__} to start from; leave out --init")
+    try:
+        module.load_state_dict(source.state_dict())
+    except RuntimeError as error:
+        raise WeightsError(f"{card} has other sizes than this recipe: {error}; leave out --init") from error
+
+
 def base_model(card: str) -> Model:
-    """The model whose encoder and generator stay fixed, on the CPU in float32."""
+    """A model by name or card, on the CPU in float32."""
     path = find_card(card)
     return load_model(read_card(path), path)
