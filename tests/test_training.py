@@ -98,6 +98,9 @@ def test_a_resumed_run_has_the_losses_of_an_undisturbed_one(tmp_path: Path, adve
     rest = losses_of(list(events("stopped", resume=True)))
     assert [step for step, _ in rest] == [5, 6]
     assert rest == whole[4:]
+    logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("whole", "stopped")]
+    steps = [[json.loads(line)["step"] for line in log] for log in logs]
+    assert steps[0] == steps[1]
 
 
 def test_training_lowers_the_loss(tmp_path: Path) -> None:

@@ -101,6 +101,18 @@ def _append(path: Path, record: dict[str, object]) -> None:
         file.write(json.dumps(record) + "\n")
 
 
+def _forget_after(path: Path, step: int) -> None:
+    """Drops log lines of steps that a stopped run took after its last checkpoint, and a torn last line."""
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (ValueError, KeyError, TypeError):
+            continue
+    image.atomic_write(path, lambda file: file.write("".join(kept).encode()))
+
+
 def _evaluate(task: Task, batches: list[Tensor], output: Path, step: int) -> Evaluated:
     evaluation = task.evaluate(batches)
     grid = output / "grids" / f"{step:07d}.png"
@@ -123,6 +135,7 @@ def run(task: Task, faces: Faces, schedule: Schedule, flip: bool, output: Path, 
         saved = checkpoint.load(path)
         checkpoint.restore(saved, task.parts(), path)
         start = saved.step
+        _forget_after(output / LOG, start)
     sampler = Sampler(len(faces.train), min(schedule.batch, len(faces.train)), schedule.seed, flip)
     batches = held_out_batches(faces, schedule.batch, EVALUATION_LIMIT)
     clock, since = time.perf_counter(), start
