@@ -289,7 +289,8 @@ def _bounded(pixels: Pixels, longest: int) -> tuple[Pixels, float]:
     scale = min(1.0, longest / max(pixels.shape[:2]))
     if scale == 1.0:
         return pixels, 1.0
-    return np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8), scale
+    height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8), scale
 
 
 def _canvas(picture: Pixels, turn: int, size: int, empty: float) -> tuple[Pixels, Points]:

@@ -8,7 +8,7 @@ last bit. The library yields events; commands draw them.
 import hashlib
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +85,8 @@ def read_bytes(path: Path) -> bytes:
         ImageError: it is missing, no regular file, or unreadable.
     """
     try:
+        if path.is_dir():
+            raise ImageError(f"{path}: is a folder that can't be listed; check its permissions")
         if not path.is_file():
             raise ImageError(f"{path}: there is no such file, or it is not a regular one; check the input")
         return path.read_bytes()
@@ -119,6 +121,8 @@ def _write(stages: Stages[P, C], read: _Read[P], results: C, folder: Path, compu
         raise  # the folder's fault: going on would fail every photo
     except OodinvError as error:
         return _failure(read.job, read.sha256, str(error), start)
+    except Exception as error:  # as in `_read`
+        return _failure(read.job, read.sha256, f"{read.job.path}: unexpected {type(error).__name__}: {error}", start)
     seconds = round(read.seconds + computing + time.perf_counter() - start, 3)
     return Entry(str(read.job.path), read.job.name, read.sha256, "done", outputs, seconds=seconds)
 
@@ -128,7 +132,6 @@ class _Past:
     """What an earlier run left in the folder."""
 
     entries: dict[str, Entry]
-    written: float
 
     def is_done(self, job: Job, folder: Path) -> bool:
         """Whether the job's results are there and its photo is the one they were made of."""
@@ -138,15 +141,14 @@ class _Past:
         if not all((folder / output).is_file() for output in entry.outputs):
             return False
         try:
-            unchanged = entry.input == str(job.path) and job.path.stat().st_mtime < self.written
-        except OSError:
+            return entry.sha256 == hashlib.sha256(read_bytes(job.path)).hexdigest()
+        except ImageError:
             return False
-        return unchanged or entry.sha256 == hashlib.sha256(read_bytes(job.path)).hexdigest()
 
     def belongs_to_another(self, job: Job) -> bool:
         """Whether the name is taken by the results of another photo."""
         entry = self.entries.get(job.name)
-        return entry is not None and entry.status == "done" and entry.input != str(job.path)
+        return entry is not None and entry.status == "done" and Path(entry.input).resolve() != job.path.resolve()
 
     def has_failed(self, job: Job) -> bool:
         """Whether an earlier run failed on this job."""
@@ -154,10 +156,12 @@ class _Past:
         return entry is not None and entry.status == "failed"
 
 
-def _remove_outputs(folder: Path, entries: dict[str, Entry]) -> None:
-    for entry in entries.values():
-        for output in entry.outputs:
+def _remove(folder: Path, outputs: Iterable[str]) -> None:
+    for output in outputs:
+        try:
             (folder / output).unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"{folder / output}: can't be removed ({error.strerror}); remove it by hand") from error
 
 
 def _open(folder: Path, header: Header, restart: bool) -> _Past:
@@ -173,20 +177,19 @@ def _open(folder: Path, header: Header, restart: bool) -> _Past:
         if not restart:
             raise
     if found is not None and restart:
-        _remove_outputs(folder, found[1])
+        _remove(folder, (output for entry in found[1].values() for output in entry.outputs))
         found = None
     if found is None:
         manifest.write(folder, header, [])
-        return _Past({}, 0.0)
+        return _Past({})
     old, entries = found
     if (change := manifest.difference(old, header)) is not None:
         raise ManifestError(
             f"{folder} holds results made otherwise: {change}. Use the same settings to go on, --restart to "
             "replace the results, or another output folder"
         )
-    written = (folder / manifest.FILE_NAME).stat().st_mtime
     manifest.write(folder, header, entries.values())  # drops a torn last line
-    return _Past(entries, written)
+    return _Past(entries)
 
 
 @dataclass(frozen=True)
@@ -198,10 +201,10 @@ class _Chunk:
     first: list[Job]
 
 
-def _chunks(jobs: list[Job], size: int, past: _Past, folder: Path) -> Iterator[_Chunk]:
+def _chunks(jobs: list[Job], size: int, past: _Past, done: set[str]) -> Iterator[_Chunk]:
     for start in range(0, len(jobs), size):
         chunk = jobs[start : start + size]
-        pending = [job for job in chunk if not past.is_done(job, folder)]
+        pending = [job for job in chunk if job.name not in done]
         if not pending:
             continue
         retry = all(past.has_failed(job) for job in pending)
@@ -253,12 +256,14 @@ def _compute(stages: Stages[P, C], chunk: _Chunk, found: dict[str, _Read[P] | En
     return {item.job.name: c for item, c in zip(read, results, strict=True)}, seconds
 
 
-def _entries(stages: Stages[P, C], jobs: list[Job], folder: Path, size: int, past: _Past) -> Iterator[Entry]:
+def _entries(
+    stages: Stages[P, C], jobs: list[Job], folder: Path, size: int, past: _Past, done: set[str]
+) -> Iterator[Entry]:
     """Entries of pending jobs in order, each after its outputs are on disk."""
     with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(WRITERS) as writers:
         writing: deque[Future[Entry] | Entry] = deque()
         try:
-            for chunk, found in _read_ahead(stages, _chunks(jobs, size, past, folder), readers):
+            for chunk, found in _read_ahead(stages, _chunks(jobs, size, past, done), readers):
                 results, seconds = _compute(stages, chunk, found)
                 for job in (j for j in chunk.jobs if j.name in chunk.pending):
                     item = found[job.name]
@@ -279,7 +284,7 @@ def _entries(stages: Stages[P, C], jobs: list[Job], folder: Path, size: int, pas
 
 def _taken(job: Job, sha256: str, past: _Past) -> Entry:
     other = past.entries[job.name].input
-    message = f"{job.path}: the output folder already holds results of {other} under the name {job.name}; use another"
+    message = f"{job.path}: its name {job.name} is taken by the results of {other}; use another output folder"
     return Entry(str(job.path), job.name, sha256, "failed", error=message)
 
 
@@ -297,12 +302,14 @@ def run(
         OutputError: the output folder can't be written.
     """
     past = _open(folder, header, restart)
-    done = sum(past.is_done(job, folder) for job in jobs)
-    yield Started(len(jobs), done)
+    done = {job.name for job in jobs if past.is_done(job, folder)}
+    yield Started(len(jobs), len(done))
     entries = dict(past.entries)
-    for entry in _entries(stages, jobs, folder, chunk, past):
+    for entry in _entries(stages, jobs, folder, chunk, past, done):
         known = entries.get(entry.name)
         if known is None or known.status == "failed" or entry.status == "done" or known.input == entry.input:
+            if known is not None and entry.status == "done":
+                _remove(folder, set(known.outputs) - set(entry.outputs))
             entries[entry.name] = entry
             manifest.append(folder, entry)
         yield Finished(entry)

@@ -6,6 +6,7 @@ at all (CMYK, Lab) are converted, to sRGB.
 """
 
 import errno
+import hashlib
 import struct
 import warnings
 import zlib
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import cv2
 import numpy as np
@@ -25,14 +26,17 @@ from torch import Tensor
 from oodinv.errors import ImageError, OutputError
 
 Pixels = NDArray[np.uint8]
+Number = TypeVar("Number", bound=np.generic)
 
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
 MAX_PIXELS = 178_956_970  # Pillow's own hard limit, read from the header before anything is decoded
 # On photos, run lengths alone are packed as fast as zlib's level 1 and smaller; level 6 takes three times as long.
 PNG_PACKING = {"compress_level": 1, "compress_type": zlib.Z_RLE}
 JPEG_QUALITY = 95
 
 _ORIENTATION = 0x0112
+_JPEG_EXIF = 65_533  # bytes: what one segment of a JPEG holds
+_TIFF_MARKS = (b"II*\0", b"MM\0*")
 _TIFF_DESCRIPTIVE = frozenset({270, 271, 272, 282, 283, 296, 305, 306, 315, 33432})
 _EXIF_FOLDERS = (0x8769, 0x8825)  # camera settings, place
 _DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error, zlib.error)
@@ -133,7 +137,7 @@ def _photo(picture: Image.Image) -> Photo:
         rgb, alpha, icc = _to_srgb(picture, icc), None, None
     else:
         rgb, alpha = _to_rgb(picture)
-    turn = int(picture.getexif().get(_ORIENTATION, 1))
+    turn = _orientation(picture)
     return Photo(
         pixels=upright(rgb, turn),
         alpha=None if alpha is None else upright(alpha, turn),
@@ -142,6 +146,12 @@ def _photo(picture: Image.Image) -> Photo:
         format=picture.format or "PNG",
         grey=grey,
     )
+
+
+def _orientation(picture: Image.Image) -> int:
+    """EXIF orientation; 1 where the tag is missing or no number."""
+    value = picture.getexif().get(_ORIENTATION, 1)
+    return value if isinstance(value, int) else 1
 
 
 def _to_rgb(picture: Image.Image) -> tuple[Pixels, Pixels | None]:
@@ -184,7 +194,7 @@ def _to_srgb(picture: Image.Image, icc: bytes | None) -> Pixels:
     return np.array(converted)
 
 
-def upright(pixels: Pixels, orientation: int) -> Pixels:
+def upright(pixels: NDArray[Number], orientation: int) -> NDArray[Number]:
     """Undoes EXIF orientation 1 to 8 on (H, W) or (H, W, C); other values count as 1.
 
     Source: Exif 2.32, tag 0x0112: the value says where row 0 and column 0 are seen.
@@ -234,14 +244,20 @@ def _reset_orientation(block: bytes) -> bytes:
 def decode_deep(content: bytes, size: int) -> NDArray[np.float32] | None:
     """A 16-bit colour picture without rounding to 8 bits, float32 (3, size, size) in [−1, 1]; None for others.
 
-    Only for bytes that `decode` took: the size limit is checked there. Transparency is left out.
+    Upright. Only for bytes that `decode` took: the size limit is checked there. Transparency is left out.
     """
+    if not content.startswith(_TIFF_MARKS) and content[24:25] != b"\x10":  # a PNG's bits a channel
+        return None
     found = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
     if found is None or found.dtype != np.uint16 or found.ndim != 3 or found.shape[2] < 3:
         return None
-    rgb = found[..., 2::-1].astype(np.float32) / 32767.5 - 1
+    with Image.open(BytesIO(content), formats=FORMATS) as picture:
+        turn = _orientation(picture)
+    rgb = upright(found[..., 2::-1].astype(np.float32) / 32767.5 - 1, turn)
     if rgb.shape[:2] != (size, size):
-        rgb = np.asarray(cv2.resize(rgb, (size, size), interpolation=cv2.INTER_AREA), np.float32)
+        shrinks = min(rgb.shape[:2]) > size
+        how = cv2.INTER_AREA if shrinks else cv2.INTER_LANCZOS4
+        rgb = np.asarray(cv2.resize(rgb, (size, size), interpolation=how), np.float32)
     return np.ascontiguousarray(rgb.transpose(2, 0, 1))
 
 
@@ -274,7 +290,8 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
         OutputError: the operating system refuses (no space, no permission, a file where a folder should be).
         ImageError: this one name is too long for the file system.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    digest = hashlib.sha256(path.name.encode(errors="surrogateescape")).hexdigest()
+    temporary = path.with_name(f".{digest[:16]}.tmp")  # short, so that long names fit
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -325,7 +342,7 @@ def write_photo(path: Path, photo: Photo) -> None:
         raise ImageError(f"{path}: JPEG holds no transparency; write this photo as .png")
     picture = _picture(photo)
     extra: dict[str, bytes] = {}
-    if photo.exif is not None:
+    if photo.exif is not None and (suffix == ".png" or len(photo.exif) <= _JPEG_EXIF):
         extra["exif"] = photo.exif
     if photo.icc is not None and _profile_fits(photo.icc, picture.mode):
         extra["icc_profile"] = photo.icc

@@ -13,6 +13,10 @@ SUFFIXES = frozenset(_SUFFIXES.split())
 """Suffixes, in lower case, that make a file in a folder an input. A file named on its own always is one."""
 
 
+RESULT_FOLDERS = ("aligned", "latents", "flows", "masks", "generated", "composites", "pasted")
+"""Folders that commands write below their output. What lies in them is never an input of the same command."""
+
+
 @dataclass(frozen=True)
 class Job:
     """An input file and the relative path, without suffix, that its results are stored under."""
@@ -21,27 +25,37 @@ class Job:
     name: str
 
 
-def _walk(folder: Path, excluded: Path) -> Iterator[Path]:
-    """Files below a folder in sorted order; links are followed, but no folder is entered twice."""
+def _walk(folder: Path, excluded: frozenset[Path]) -> Iterator[Path]:
+    """Files below a folder in sorted order, and sub-folders that can't be listed, which will fail by name.
+
+    Links are followed, but no folder is entered twice.
+    """
     seen: set[tuple[int, int]] = set()
-    for root, folders, files in os.walk(folder, followlinks=True):
+    closed: list[Path] = []
+    walk = os.walk(folder, followlinks=True, onerror=lambda error: closed.append(Path(str(error.filename))))
+    for root, folders, files in walk:
         here = Path(root)
         stat = here.stat()
-        if (stat.st_dev, stat.st_ino) in seen or here.resolve() == excluded:
+        if (stat.st_dev, stat.st_ino) in seen or here.resolve() in excluded:
             folders.clear()
             continue
         seen.add((stat.st_dev, stat.st_ino))
         folders.sort()
-        yield from (here / file for file in sorted(files))
+        yield from (here / file for file in sorted(files) if _is_picture(here / file))
+    yield from closed
 
 
-def _found(inputs: list[Path], excluded: Path) -> Iterator[tuple[Path, Path]]:
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def _found(inputs: list[Path], excluded: frozenset[Path]) -> Iterator[tuple[Path, Path]]:
     """(file, its path relative to the input it came from)."""
     for entry in inputs:
+        if not excluded.isdisjoint((entry.resolve(), *entry.resolve().parents)):
+            raise ImageError(f"{entry}: lies where results go and would be replaced; choose another output folder")
         if entry.is_dir():
-            for path in _walk(entry, excluded):
-                if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
-                    yield path, path.relative_to(entry)
+            yield from ((path, path.relative_to(entry)) for path in _walk(entry, excluded))
         elif entry.exists() or entry.is_symlink():
             yield entry, Path(entry.name)
         else:
@@ -62,25 +76,29 @@ def _unique_names(relative: list[Path]) -> list[str]:
 
     taken: set[str] = {name.casefold() for name in plain if not is_shared(name)}
     names = []
+    last: Counter[str] = Counter()
     for name, path in zip(plain, relative, strict=True):
         if is_shared(name):
             base = name = path.as_posix()
-            number = 1
             while name.casefold() in taken:
-                number += 1
-                name = f"{base}-{number}"
+                last[base] += 1
+                name = f"{base}-{last[base] + 1}"
             taken.add(name.casefold())
         names.append(name)
     return names
 
 
 def collect(inputs: list[Path], output: Path) -> list[Job]:
-    """The jobs for files and folders, in a fixed order. Folders are searched recursively, without `output`.
+    """The jobs for files and folders, in a fixed order. Folders are searched recursively, without results.
 
     Raises:
-        ImageError: an input doesn't exist, or there is no picture among all of them.
+        ImageError: an input doesn't exist or lies among the results, or there is no picture among all of them.
     """
-    pairs = dict.fromkeys(_found(inputs, output.resolve()))
+    excluded = frozenset(output.resolve() / name for name in RESULT_FOLDERS)
+    try:
+        pairs = dict.fromkeys(_found(inputs, excluded))
+    except OSError as error:
+        raise ImageError(f"{error.filename}: can't be looked at ({error.strerror}); check the input") from error
     if not pairs:
         raise ImageError(f"no picture in {', '.join(map(str, inputs))}; looked for {', '.join(sorted(SUFFIXES))}")
     names = _unique_names([relative for _, relative in pairs])

@@ -46,7 +46,9 @@ class Inversion:
 @contextmanager
 def computing(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
     """No gradients; convolutions and matrix products in `dtype`, the rest in float32."""
-    with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+    half = dtype != torch.float32
+    exact = torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=half)
+    with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=half), exact:
         yield
 
 

@@ -49,7 +49,12 @@ def _line(record: Header | Entry) -> str:
 def is_inside(relative: str) -> bool:
     """Whether a relative path stays below the folder that it is relative to."""
     path = PurePosixPath(relative)
-    return bool(relative) and not path.is_absolute() and ".." not in path.parts and "\\" not in relative
+    return (
+        bool(relative)
+        and not path.is_absolute()
+        and ".." not in path.parts
+        and (os.name != "nt" or "\\" not in relative)
+    )
 
 
 def parse_entry(line: str) -> Entry | None:

@@ -27,6 +27,7 @@ def _check_power_of_two(size: int) -> int:
 
 
 Size = Annotated[int, pydantic.AfterValidator(_check_power_of_two)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 # ---------------------------------------------------------------------------------------------------------
@@ -101,7 +102,7 @@ class SammCard(Strict):
 class ModelCard(Strict):
     """A model: where its parts come from and how photos are cropped for it."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    name: Name
     size: Size
     crop: Crop = Crop()
     generator: GeneratorCard
@@ -159,7 +160,7 @@ class JointRecipe(Strict):
     """Encoder and generator trained together as an autoencoder: L1 + LPIPS + a light adversarial term."""
 
     kind: Literal["joint"]
-    name: str
+    name: Name
     licence: str
     description: str = ""
     data: FaceFolder
@@ -178,7 +179,7 @@ class SammRecipe(Strict):
     """SAMM trained with encoder and generator fixed (METHOD §4)."""
 
     kind: Literal["samm"]
-    name: str
+    name: Name
     model: str
     data: FaceFolder
     schedule: Schedule

@@ -219,3 +219,46 @@ def test_events_come_while_the_run_goes_on(photos: Path, tmp_path: Path) -> None
     events: Iterator[Event] = batch.run(stages, collect([photos], tmp_path / "o"), tmp_path / "o", HEADER, chunk=1)
     list(itertools.islice(events, 3))
     assert stages.calls < 3 * 11
+
+
+def test_a_photo_replaced_by_an_older_one_is_made_again(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(Neighbours(), photos, out)
+    (photos / "05.jpg").write_bytes(b"another photo")
+    os.utime(photos / "05.jpg", (1, 1))
+    assert statuses(run(Neighbours(), photos, out))["05"] == "done"
+
+
+def test_a_bug_while_writing_fails_that_photo_alone(photos: Path, tmp_path: Path) -> None:
+    class Odd(Neighbours):
+        def write(self, results: tuple[str, bytes], folder: Path) -> list[str]:
+            if results[0] == "05":
+                raise ValueError("EXIF data is too long")
+            return super().write(results, folder)
+
+    found = statuses(run(Odd(), photos, tmp_path / "out"))
+    assert {name for name, status in found.items() if status == "failed"} == {"03", "05", "07"}
+
+
+def test_outputs_that_a_changed_photo_no_longer_has_are_removed(photos: Path, tmp_path: Path) -> None:
+    class Fewer(Neighbours):
+        def write(self, results: tuple[str, bytes], folder: Path) -> list[str]:
+            return super().write(results, folder)[:1]
+
+    out = tmp_path / "out"
+    run(Neighbours(), photos, out)
+    (photos / "05.jpg").write_bytes(b"another photo")
+    run(Fewer(), photos, out)
+    assert (out / "05.one").is_file()
+    assert not (out / "05.two").exists()
+
+
+def test_a_photo_that_can_not_be_read_any_more_stops_nothing(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(Neighbours(), photos, out)
+    (photos / "05.jpg").unlink()
+    (photos / "05.jpg").symlink_to(tmp_path / "gone")
+    (photos / "99.jpg").write_bytes(b"new")
+    found = statuses(run(Neighbours(), photos, out))
+    assert (found["05"], found["99"]) == ("failed", "done")
+    assert (out / "05.one").is_file()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -285,3 +286,35 @@ def test_threads_read_alike(tmp_path: Path) -> None:
         photos = list(pool.map(image.read, paths))
     for index, photo in enumerate(photos):
         np.testing.assert_array_equal(photo.pixels, np.roll(COLOUR, index, axis=1))
+
+
+def test_a_deep_crop_is_turned_upright(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 65535, (8, 8, 3), dtype=np.uint16)
+    ok, plain = cv2.imencode(".png", values[..., ::-1])
+    assert ok
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    block = exif.tobytes()[6:]
+    chunk = b"eXIf" + block
+    marked = plain.tobytes()
+    marked = marked[:33] + len(block).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big") + marked[33:]
+    found, still = image.decode_deep(marked, 8), image.decode_deep(plain.tobytes(), 8)
+    assert found is not None
+    assert still is not None
+    np.testing.assert_array_equal(found.transpose(1, 2, 0), image.upright(still.transpose(1, 2, 0), 6))
+    image.write_png(tmp_path / "8.png", COLOUR)
+    assert image.decode_deep((tmp_path / "8.png").read_bytes(), 8) is None
+
+
+def test_an_orientation_that_is_no_number_counts_as_none(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "camera"
+    path = tmp_path / "odd.jpg"
+    Image.fromarray(COLOUR).save(path, exif=exif.tobytes().replace(b"\x01\x0e", b"\x01\x12"))
+    assert image.read(path).pixels.shape == COLOUR.shape
+
+
+def test_exif_too_large_for_a_jpeg_is_left_out(tmp_path: Path) -> None:
+    photo = Photo(COLOUR, exif=b"Exif\0\0" + b"x" * 70_000, format="JPEG")
+    image.write_photo(tmp_path / "large.jpg", photo)
+    assert image.read(tmp_path / "large.jpg").pixels.shape == COLOUR.shape

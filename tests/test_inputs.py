@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from oodinv.errors import ImageError
-from oodinv.inputs import collect
+from oodinv.inputs import RESULT_FOLDERS, _unique_names, collect
+from oodinv.stages import OUTPUTS
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -24,9 +25,27 @@ def test_folders_are_searched_in_order_and_other_files_left_out(tmp_path: Path) 
     assert names([tmp_path], tmp_path / "out") == ["a", "b", "sub/deep/c"]
 
 
-def test_the_output_folder_is_not_an_input(tmp_path: Path) -> None:
-    touch(tmp_path, "a.jpg", "out/aligned/a.png")
+def test_results_are_no_inputs(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "out/aligned/a.png", "out/pasted/sub/a.png")
     assert names([tmp_path], tmp_path / "out") == ["a"]
+    assert names([tmp_path], tmp_path) == ["a", "out/aligned/a", "out/pasted/sub/a"]
+
+
+def test_inputs_that_results_would_replace_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "aligned/a.png")
+    for entry in (tmp_path / "aligned", tmp_path / "aligned" / "a.png"):
+        with pytest.raises(ImageError, match="would be replaced"):
+            collect([entry], tmp_path)
+
+
+def test_thousands_of_equal_names_take_no_time() -> None:
+    paths = [Path(f"{n % 2}.jpg") for n in range(20_000)]
+    assert len(set(_unique_names(paths))) == len(paths)
+
+
+def test_an_overlong_name_is_an_error_with_the_name(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="nnn"):
+        collect([Path("n" * 300 + ".jpg")], tmp_path)
 
 
 def test_a_file_named_on_its_own_is_an_input_whatever_its_suffix(tmp_path: Path) -> None:
@@ -70,3 +89,7 @@ def test_missing_and_empty_inputs_are_named(tmp_path: Path) -> None:
         collect([tmp_path / "nowhere"], tmp_path / "out")
     with pytest.raises(ImageError, match="no picture"):
         collect([tmp_path], tmp_path / "out")
+
+
+def test_result_folders_are_those_that_are_written() -> None:
+    assert set(RESULT_FOLDERS) == {"aligned", *OUTPUTS}

@@ -456,3 +456,15 @@ def test_reading_a_large_archive_maps_it(tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(tmp_path / "x.pt")], capture_output=True, text=True, check=True
     )
     assert int(done.stdout) < 32 << 10  # KiB
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"}" + b")" + b"\x85" * 1_000_000 + b"K\x01s.", b"}" + b")" + b"2\x86" * 40 + b"K\x01s."],
+    ids=["deep", "wide"],
+)
+def test_tuples_without_end_as_keys_are_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "hostile.pkl"
+    path.write_bytes(b"\x80\x02" + content)
+    with pytest.raises(OodinvError):
+        read(path)

@@ -50,6 +50,3 @@ def main() -> None:
     except OodinvError as error:
         report_error(error)
         sys.exit(1)
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; the same command goes on where this run stopped\n")
-        sys.exit(130)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -144,8 +143,3 @@ def held_out_batches(faces: Faces, batch: int, limit: int) -> list[Tensor]:
     """Held-out faces in order, at most `limit` of them, as float batches in [−1, 1]."""
     chosen = faces.held_out[:limit]
     return [image.to_tensor(chosen[i : i + batch]) for i in range(0, len(chosen), batch)]
-
-
-def generator_for(seed: int, step: int) -> torch.Generator:
-    """Random numbers for one step: a function of seed and step, so that resuming needs no stored state."""
-    return torch.Generator().manual_seed((seed << 32) ^ step)

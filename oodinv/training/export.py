@@ -11,8 +11,6 @@ from oodinv.models.stylegan2 import Generator
 from oodinv.recipe import GeneratorCard, JointRecipe, ModelCard, PyramidCard, SammCard, SammRecipe
 from oodinv.weights import own
 
-UNKNOWN_LICENCE = "that of the training data"
-
 
 def write_card(path: Path, card: ModelCard) -> Path:
     """Writes a model card as YAML and returns its path."""

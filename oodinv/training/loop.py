@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from oodinv import image
+from oodinv.errors import RecipeError
 from oodinv.recipe import Schedule
 from oodinv.training import checkpoint
 from oodinv.training.data import Faces, Sampler, held_out_batches
@@ -127,6 +128,7 @@ def run(task: Task, faces: Faces, schedule: Schedule, flip: bool, output: Path, 
 
     Raises:
         WeightsError: `resume` is asked for and there is no usable checkpoint in `output`.
+        RecipeError: it isn't asked for, and there is a checkpoint.
     """
     output.mkdir(parents=True, exist_ok=True)
     path = output / CHECKPOINT
@@ -136,6 +138,8 @@ def run(task: Task, faces: Faces, schedule: Schedule, flip: bool, output: Path, 
         checkpoint.restore(saved, task.parts(), path)
         start = saved.step
         _forget_after(output / LOG, start)
+    elif path.exists():
+        raise RecipeError(f"{output} holds a run already; go on with --resume, or choose another output folder")
     sampler = Sampler(len(faces.train), min(schedule.batch, len(faces.train)), schedule.seed, flip)
     batches = held_out_batches(faces, schedule.batch, EVALUATION_LIMIT)
     clock, since = time.perf_counter(), start

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 
+from oodinv.errors import RecipeError
 from oodinv.models.encoder import Encoding
 from oodinv.models.perceptual import Lpips
 from oodinv.models.samm import Alignment, Predicted, Samm, synthesize_aligned
@@ -48,6 +49,12 @@ class SammTask:
         Raises:
             WeightsError: the model to start from has no SAMM, or one of other sizes than the recipe.
         """
+        known = model.generator.channels.keys() & model.encoder.tap_channels.keys()
+        if not known.issuperset(recipe.sizes) or recipe.data.size != model.card.size:
+            raise RecipeError(
+                f"recipe {recipe.name}: sizes {recipe.sizes} at {recipe.data.size} px do not fit {model.path}, which "
+                f"has {sorted(known)} at {model.card.size} px; correct sizes and data.size"
+            )
         torch.manual_seed(recipe.schedule.seed)
         self.recipe, self.model, self.compute = recipe, model, compute
         self.encoder, self.generator = model.encoder, compute.place(model.generator)

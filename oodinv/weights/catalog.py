@@ -189,6 +189,19 @@ ROWS: tuple[Row, ...] = (
             note="the checkpoint for the encoder in use; it may be absent, inversion is then plain",
         ),
     ),
+    *(
+        Row(
+            name=f"samm-{encoder}",
+            file=f"samm-{encoder}.pth",
+            purpose=f"SAMM of the published model for the {encoder} encoder, 1024 px",
+            licence=f"none stated, {_FFHQ}",
+            origin=UserFile(
+                page="https://github.com/AbnerVictor/OOD-GAN-inversion",
+                note="the checkpoint for this encoder, under this name; it may be absent, inversion is then plain",
+            ),
+        )
+        for encoder in ("restyle", "feature-style")
+    ),
     Row(
         name="arcface-r50",
         file="backbone.pth",

@@ -153,7 +153,7 @@ class _Machine:
                 _expect(stack[-1], dict).update(_pairs(items))
             case "ADDITEMS":
                 items = self.above_mark()
-                _expect(stack[-1], set).update(items)
+                _expect(stack[-1], set).update(map(_flat, items))
             case "MEMOIZE":
                 self.memo[len(self.memo)] = stack[-1]
             case "PUT" | "BINPUT" | "LONG_BINPUT":
@@ -199,14 +199,21 @@ _PUSHES: Mapping[str, Callable[[], Any]] = {
 
 def _pairs(items: list[Any]) -> dict[Any, Any]:
     """Dict of alternating keys and values."""
-    return dict(zip(items[::2], items[1::2], strict=True))
+    return dict(zip(map(_flat, items[::2]), items[1::2], strict=True))
+
+
+def _flat(value: Any) -> Any:
+    """A key or member that can be hashed at once: tuples nest as deep, or fan out as wide, as a pickle likes."""
+    if value is not None and not isinstance(value, str | bytes | int | float):
+        raise MalformedError(f"has a {type(value).__name__} as a key, where text or a number was expected")
+    return value
 
 
 _GATHERED: Mapping[str, Callable[[list[Any]], Any]] = {
     "TUPLE": tuple,
     "LIST": list,
     "DICT": _pairs,
-    "FROZENSET": frozenset,
+    "FROZENSET": lambda items: frozenset(map(_flat, items)),
 }
 
 

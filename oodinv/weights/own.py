@@ -105,13 +105,16 @@ def save(path: Path, module: nn.Module) -> None:
     """Writes a module with its description; floating-point values in float16.
 
     Raises:
-        ImageError: the file can't be written.
+        WeightsError: a value is too large for float16. OutputError: the file can't be written.
     """
     kind, config = describe(module)
     state: dict[str, Tensor] = {
         name: (value.half() if value.is_floating_point() else value).detach().cpu().contiguous()
         for name, value in module.state_dict().items()
     }
+    for name, value in module.state_dict().items():
+        if value.isfinite().all() and not state[name].isfinite().all():
+            raise WeightsError(f"{path}: {name} has values beyond float16, which this format stores; not written")
     metadata = {"format": FORMAT, "kind": kind, "config": json.dumps(config)}
     data = safetensors.torch.save(state, metadata)
     atomic_write(path, lambda file: file.write(data))
