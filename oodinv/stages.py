@@ -14,7 +14,7 @@ import oodinv
 from oodinv import image
 from oodinv.align import AlignedFace, Detector, DetectorName, align
 from oodinv.blend import Edit, paste
-from oodinv.errors import NoFaceError
+from oodinv.errors import NoFaceError, OodinvError
 from oodinv.image import Photo, Pixels
 from oodinv.inputs import Job
 from oodinv.inverter import DTYPES, Dtype, Inversion, invert
@@ -211,7 +211,12 @@ class InvertStages:
 
     def _invert(self, subjects: list[Subject]) -> list[Artefacts]:
         crops = torch.stack([subject.tensor() for subject in subjects]).to(self.device)
-        inversion = invert(self.model, crops, noise=self._noise(subjects), dtype=DTYPES[self.dtype])
+        try:
+            inversion = invert(self.model, crops, noise=self._noise(subjects), dtype=DTYPES[self.dtype])
+        except torch.OutOfMemoryError as error:
+            raise OodinvError(
+                f"{self.device} has too little memory for {len(subjects)} faces at once; use a smaller --batch-size"
+            ) from error
         return artefacts(subjects, inversion)
 
     def _noise(self, subjects: list[Subject]) -> Noise:

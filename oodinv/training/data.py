@@ -13,9 +13,9 @@ from torch import Tensor
 from oodinv import image
 from oodinv.align import Detector, align
 from oodinv.errors import ImageError, RecipeError
+from oodinv.inputs import SUFFIXES
 from oodinv.recipe import FaceFolder
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 HELD_OUT_SHARE = 20
 """One file in this many is held out."""
 

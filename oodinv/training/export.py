@@ -1,5 +1,6 @@
 """What a finished or unfinished training run leaves for `invert`: weights and a model card."""
 
+import os
 from pathlib import Path
 
 import yaml
@@ -45,12 +46,15 @@ def write_samm(folder: Path, recipe: SammRecipe, base: ModelCard, base_path: Pat
     folder.mkdir(parents=True, exist_ok=True)
     samm_file = f"{recipe.name}-samm.safetensors"
     own.save(folder / samm_file, samm)
+    encoder_files = {"weights": _from(base_path, base.encoder.weights, folder)}
+    if base.encoder.average is not None:
+        encoder_files["average"] = _from(base_path, base.encoder.average, folder)
     card = ModelCard(
         name=recipe.name,
         size=base.size,
         crop=base.crop,
-        generator=base.generator.model_copy(update={"weights": _from(base_path, base.generator.weights)}),
-        encoder=base.encoder.model_copy(update={"weights": _from(base_path, base.encoder.weights)}),
+        generator=base.generator.model_copy(update={"weights": _from(base_path, base.generator.weights, folder)}),
+        encoder=base.encoder.model_copy(update=encoder_files),
         samm=SammCard(weights=samm_file, sizes=recipe.sizes, cycles=recipe.cycles, flow_range=recipe.flow_range),
         licence=base.licence,
         description=base.description,
@@ -58,7 +62,7 @@ def write_samm(folder: Path, recipe: SammRecipe, base: ModelCard, base_path: Pat
     return write_card(folder / f"{recipe.name}.yaml", card)
 
 
-def _from(card: Path, weights: str) -> str:
-    """A path in a card as seen from anywhere: absolute if the file is there, else as it was (a catalog name)."""
+def _from(card: Path, weights: str, folder: Path) -> str:
+    """A card's path as seen from another folder; a catalog name stays what it is."""
     path = card.parent / weights
-    return str(path.resolve()) if path.is_file() else weights
+    return os.path.relpath(path, folder) if path.is_file() else weights
