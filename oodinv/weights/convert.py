@@ -1,13 +1,11 @@
 """Foreign weight files rewritten in the project's own format: one network a file, full precision."""
 
-import json
 from pathlib import Path
 from typing import Literal, get_args
 
-import safetensors.torch
+import torch
 
 from oodinv.errors import UnknownLayout, WeightsError
-from oodinv.image import atomic_write
 from oodinv.models.samm import Samm
 from oodinv.models.stylegan2 import Generator
 from oodinv.recipe import SammCard
@@ -28,16 +26,12 @@ def convert(source: Path, target: Path, part: Convertible | None = None) -> Conv
 
     Raises:
         WeightsError: as `read`; the file doesn't hold that part, or holds both and `part` is None.
-        ImageError: `target` can't be written.
+        OutputError: `target` can't be written.
     """
     translation = translate(read(source))
     part = _choose(translation, part)
     module = _build(translation, part)
-    kind, config = own.describe(module)
-    state = {name: value.contiguous() for name, value in module.state_dict().items()}
-    metadata = {"format": own.FORMAT, "kind": kind, "config": json.dumps(config)}
-    data = safetensors.torch.save(state, metadata)
-    atomic_write(target, lambda file: file.write(data))
+    own.save(target, module, torch.float32)
     return part
 
 

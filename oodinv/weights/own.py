@@ -1,7 +1,7 @@
 """The project's own weight files: safetensors whose metadata says what module they hold.
 
 Metadata: `format` = "oodinv", `kind`, and `config` as JSON, the arguments of the module's constructor.
-Values are stored in float16 to keep files small, and read back as float32.
+Values are stored in float16, to keep files small, or in float32, and read back as float32.
 """
 
 import json
@@ -101,20 +101,19 @@ def construct(kind: str, config: Mapping[str, Any], source: Path) -> nn.Module:
     raise WeightsError(f"{source} holds a {kind!r}, which this version of oodinv doesn't know; update oodinv")
 
 
-def save(path: Path, module: nn.Module) -> None:
-    """Writes a module with its description; floating-point values in float16.
+def save(path: Path, module: nn.Module, dtype: torch.dtype = torch.float16) -> None:
+    """Writes a module with its description; floating-point values as `dtype`.
 
     Raises:
-        WeightsError: a value is too large for float16. OutputError: the file can't be written.
+        WeightsError: a value is too large for the dtype. OutputError: the file can't be written.
     """
     kind, config = describe(module)
-    state: dict[str, Tensor] = {
-        name: (value.half() if value.is_floating_point() else value).detach().cpu().contiguous()
-        for name, value in module.state_dict().items()
-    }
+    state: dict[str, Tensor] = {}
     for name, value in module.state_dict().items():
-        if value.isfinite().all() and not state[name].isfinite().all():
-            raise WeightsError(f"{path}: {name} has values beyond float16, which this format stores; not written")
+        stored = value.to("cpu", dtype) if value.is_floating_point() else value.cpu()
+        if value.isfinite().all() and not stored.isfinite().all():
+            raise WeightsError(f"{path}: {name} has values beyond {dtype}, which this file would store; not written")
+        state[name] = stored.contiguous()
     metadata = {"format": FORMAT, "kind": kind, "config": json.dumps(config)}
     data = safetensors.torch.save(state, metadata)
     atomic_write(path, lambda file: file.write(data))
