@@ -3,9 +3,14 @@
 Photos are taken in chunks of consecutive inputs, and a chunk is always computed as a whole: what an image's
 neighbours in a batch are never depends on where an earlier run was stopped, so results are the same to the
 last bit. The library yields events; commands draw them.
+
+Several processes may share a folder, each with a share of the chunks and a manifest of its own; the last one to
+end takes these into the one manifest.
 """
 
+import errno
 import hashlib
+import os
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -14,10 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-from oodinv import manifest
+from oodinv import lock, manifest
 from oodinv.errors import ImageError, ManifestError, OodinvError, OutputError
 from oodinv.inputs import Job
-from oodinv.manifest import Entry, Header
+from oodinv.lock import Claim
+from oodinv.manifest import FILE_NAME, Entry, Header
+from oodinv.shard import Shard
 
 P = TypeVar("P")
 C = TypeVar("C")
@@ -26,6 +33,8 @@ CHUNKS_AHEAD = 2
 """Chunks read, and chunks written, while one is computed: bounds memory whatever the folder's size."""
 READERS = 2
 WRITERS = 2
+MAX_BYTES = 2 << 30
+"""Larger files are no photos: they would only fill the memory."""
 
 
 class Stages(Protocol[P, C]):
@@ -82,16 +91,24 @@ def read_bytes(path: Path) -> bytes:
     """A file's content.
 
     Raises:
-        ImageError: it is missing, no regular file, or unreadable.
+        ImageError: it is missing, no regular file, larger than MAX_BYTES, unreadable, or changes meanwhile.
     """
     try:
         if path.is_dir():
             raise ImageError(f"{path}: is a folder that can't be listed; check its permissions")
         if not path.is_file():
             raise ImageError(f"{path}: there is no such file, or it is not a regular one; check the input")
-        return path.read_bytes()
+        with path.open("rb") as file:
+            before = os.fstat(file.fileno())
+            content = file.read(MAX_BYTES + 1)
+            after = os.fstat(file.fileno())
     except OSError as error:
         raise ImageError(f"{path}: can't be read ({error.strerror}); check its permissions") from error
+    if len(content) > MAX_BYTES:
+        raise ImageError(f"{path}: has more than {MAX_BYTES >> 30} GiB, which no photo needs; check the input")
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise ImageError(f"{path}: changed while it was read; give the command again when it is complete")
+    return content
 
 
 def _read(stages: Stages[P, C], job: Job) -> _Read[P] | Entry:
@@ -138,17 +155,17 @@ class _Past:
         entry = self.entries.get(job.name)
         if entry is None or entry.status != "done":
             return False
-        if not all((folder / output).is_file() for output in entry.outputs):
-            return False
         try:
+            if not all((folder / output).is_file() for output in entry.outputs):
+                return False
             return entry.sha256 == hashlib.sha256(read_bytes(job.path)).hexdigest()
-        except ImageError:
+        except (ImageError, OSError):
             return False
 
     def belongs_to_another(self, job: Job) -> bool:
         """Whether the name is taken by the results of another photo."""
         entry = self.entries.get(job.name)
-        return entry is not None and entry.status == "done" and Path(entry.input).resolve() != job.path.resolve()
+        return entry is not None and entry.status == "done" and _real(Path(entry.input)) != _real(job.path)
 
     def has_failed(self, job: Job) -> bool:
         """Whether an earlier run failed on this job."""
@@ -156,40 +173,149 @@ class _Past:
         return entry is not None and entry.status == "failed"
 
 
-def _remove(folder: Path, outputs: Iterable[str]) -> None:
+def _real(path: Path) -> str:
+    """The path with links followed as far as they lead; unlike `Path.resolve`, a loop of links is no error."""
+    return os.path.realpath(path)
+
+
+def _inputs(jobs: Iterable[Job]) -> frozenset[str]:
+    """Where the photos themselves are, links followed and not."""
+    paths = [job.path for job in jobs]
+    folders = {folder: _real(folder) for folder in {path.parent for path in paths}}
+    links = (_real(path) for path in paths if path.is_symlink())
+    return frozenset([*(str(Path(folders[path.parent], path.name)) for path in paths), *links])
+
+
+def _remove(folder: Path, outputs: Iterable[str], spared: frozenset[str]) -> None:
+    """Removes results, but nothing that a link puts outside the folder, and no input."""
+    root = Path(_real(folder))
     for output in outputs:
+        path = folder / output
+        parent = Path(_real(path.parent))
+        if not parent.is_relative_to(root) or str(parent / path.name) in spared:
+            continue
         try:
-            (folder / output).unlink(missing_ok=True)
+            if path.is_symlink() or path.is_file():
+                path.unlink(missing_ok=True)
         except OSError as error:
-            raise OutputError(f"{folder / output}: can't be removed ({error.strerror}); remove it by hand") from error
+            if error.errno != errno.ENAMETOOLONG:  # such a file can't be
+                raise OutputError(f"{path}: can't be removed ({error.strerror}); remove it by hand") from error
 
 
-def _open(folder: Path, header: Header, restart: bool) -> _Past:
-    """Takes up the folder's manifest, or starts one.
+@dataclass(frozen=True)
+class _Place:
+    """Where a run works: the folder, its share of the jobs (all of them without a shard), and its manifest."""
+
+    folder: Path
+    header: Header
+    jobs: list[Job]
+    shard: Shard | None
+    chunk: int
+
+    @property
+    def file_name(self) -> str:
+        return FILE_NAME if self.shard is None else manifest.part_name(self.shard.part)
+
+    @property
+    def own_jobs(self) -> list[Job]:
+        return self.jobs if self.shard is None else self.shard.of(self.jobs, self.chunk)
+
+    def claim(self) -> Claim:
+        if self.shard is None:
+            return lock.claim(self.folder)
+        return lock.claim(self.folder, self.shard.part, self.shard.plan(self.jobs, self.chunk))
+
+    def resting(self) -> list[str]:
+        """Manifests that no other run is writing: the one, and those of parts."""
+        busy = () if self.shard is None else lock.others(self.folder, self.shard.part)
+        return [FILE_NAME, *sorted({*manifest.part_names(self.folder)} - {*map(manifest.part_name, busy)})]
+
+
+def _enter(place: _Place, restart: bool) -> tuple[Claim, _Past]:
+    """Claims the folder and takes up its manifests, or starts one.
 
     Raises:
         ManifestError: the folder holds results of other settings, and `restart` isn't asked for.
+        OutputError: another run is at work there, or it can't be written.
     """
-    found = None
-    try:
-        found = manifest.read(folder)
-    except ManifestError:
-        if not restart:
+    with lock.gate(place.folder):
+        claim = place.claim()
+        try:
+            if restart:
+                _clear(place)
+            past = _open(place)
+        except BaseException:
+            claim.release()
             raise
-    if found is not None and restart:
-        _remove(folder, (output for entry in found[1].values() for output in entry.outputs))
-        found = None
+        return claim, past
+
+
+def _clear(place: _Place) -> None:
+    """Removes what earlier runs left, whatever their settings."""
+    spared = _inputs(place.jobs)
+    for name in place.resting():
+        try:
+            found = manifest.read(place.folder, name)
+        except ManifestError:
+            found = None  # garbage names no results
+        if found is not None:
+            _remove(place.folder, (output for entry in found[1].values() for output in entry.outputs), spared)
+    _unlink(place.folder, place.resting())
+
+
+def _unlink(folder: Path, names: Iterable[str]) -> None:
+    for name in names:
+        try:
+            (folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"{folder / name}: can't be removed ({error.strerror}); remove it by hand") from error
+
+
+def _open(place: _Place) -> _Past:
+    """What earlier runs did and runs beside this one have done so far; starts this run's own manifest."""
+    entries: dict[str, Entry] = {}
+    for name in [FILE_NAME, *manifest.part_names(place.folder)]:
+        entries |= _entries_of(place, name)
+    _take_in(place)
+    if place.shard is not None or not (place.folder / FILE_NAME).is_file():
+        manifest.write(place.folder, place.header, [], place.file_name)
+    return _Past(entries)
+
+
+def _entries_of(place: _Place, name: str) -> dict[str, Entry]:
+    found = manifest.read(place.folder, name)
     if found is None:
-        manifest.write(folder, header, [])
-        return _Past({})
-    old, entries = found
-    if (change := manifest.difference(old, header)) is not None:
+        return {}
+    if (change := manifest.difference(found[0], place.header)) is not None:
         raise ManifestError(
-            f"{folder} holds results made otherwise: {change}. Use the same settings to go on, --restart to "
+            f"{place.folder} holds results made otherwise: {change}. Use the same settings to go on, --restart to "
             "replace the results, or another output folder"
         )
-    manifest.write(folder, header, entries.values())  # drops a torn last line
-    return _Past(entries)
+    return found[1]
+
+
+def _take_in(place: _Place) -> None:
+    """Writes the one manifest anew, with what resting parts have, in the order of the jobs; drops torn lines."""
+    names = [name for name in place.resting() if (place.folder / name).is_file()]
+    if not names:
+        return
+    entries: dict[str, Entry] = {}
+    for name in names:
+        entries |= _entries_of(place, name)
+    ordered = [entries.pop(job.name) for job in place.jobs if job.name in entries]
+    manifest.write(place.folder, place.header, [*entries.values(), *ordered])
+    _unlink(place.folder, (name for name in names if name != FILE_NAME))
+
+
+def _leave(place: _Place, claim: Claim) -> None:
+    """Ends a run that came to its end: puts the manifest in order, unless runs beside this one will."""
+    claim.verify()
+    with lock.gate(place.folder):
+        try:
+            if place.shard is None or not lock.others(place.folder, place.shard.part):
+                _take_in(place)
+        finally:
+            claim.release()
 
 
 @dataclass(frozen=True)
@@ -293,25 +419,48 @@ def _settle(item: "Future[Entry] | Entry") -> Entry:
 
 
 def run(
-    stages: Stages[P, C], jobs: list[Job], folder: Path, header: Header, *, chunk: int, restart: bool = False
+    stages: Stages[P, C],
+    jobs: list[Job],
+    folder: Path,
+    header: Header,
+    *,
+    chunk: int,
+    restart: bool = False,
+    shard: Shard | None = None,
 ) -> Iterator[Event]:
     """Works through jobs, yielding events; an earlier run's results are kept and not made again.
 
+    With a shard only its share of the jobs; all shares must be given the same jobs and chunk. The last of those
+    that run at one time writes the manifest of all.
+
     Raises:
         ManifestError: the folder holds results of other settings.
-        OutputError: the output folder can't be written.
+        OutputError: the output folder can't be written, is removed meanwhile, or another run is at work there.
+        ValueError: a shard is to restart, which would remove the others' results.
     """
-    past = _open(folder, header, restart)
+    if restart and shard is not None:
+        raise ValueError("a shard can't restart: it would remove the results of the others")
+    place = _Place(folder, header, jobs, shard, chunk)
+    claim, past = _enter(place, restart)
+    try:
+        yield from _work(stages, place, claim, past)
+        _leave(place, claim)
+    finally:
+        claim.release()
+
+
+def _work(stages: Stages[P, C], place: _Place, claim: Claim, past: _Past) -> Iterator[Event]:
+    jobs, folder = place.own_jobs, place.folder
     done = {job.name for job in jobs if past.is_done(job, folder)}
     yield Started(len(jobs), len(done))
     entries = dict(past.entries)
-    for entry in _entries(stages, jobs, folder, chunk, past, done):
+    spared = _inputs(jobs)
+    for entry in _entries(stages, jobs, folder, place.chunk, past, done):
+        claim.verify()
         known = entries.get(entry.name)
         if known is None or known.status == "failed" or entry.status == "done" or known.input == entry.input:
             if known is not None and entry.status == "done":
-                _remove(folder, set(known.outputs) - set(entry.outputs))
+                _remove(folder, set(known.outputs) - set(entry.outputs), spared)
             entries[entry.name] = entry
-            manifest.append(folder, entry)
+            manifest.append(folder, entry, place.file_name)
         yield Finished(entry)
-    ordered = [entries.pop(job.name) for job in jobs if job.name in entries]
-    manifest.write(folder, header, [*entries.values(), *ordered])

@@ -1,6 +1,7 @@
 """Which files a run works on, and the name that each one's results get."""
 
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -52,7 +53,8 @@ def _is_picture(path: Path) -> bool:
 def _found(inputs: list[Path], excluded: frozenset[Path]) -> Iterator[tuple[Path, Path]]:
     """(file, its path relative to the input it came from)."""
     for entry in inputs:
-        if not excluded.isdisjoint((entry.resolve(), *entry.resolve().parents)):
+        place = Path(os.path.realpath(entry))  # `Path.resolve` raises on a loop of links
+        if not excluded.isdisjoint((place, *place.parents)):
             raise ImageError(f"{entry}: lies where results go and would be replaced; choose another output folder")
         if entry.is_dir():
             yield from ((path, path.relative_to(entry)) for path in _walk(entry, excluded))
@@ -62,28 +64,33 @@ def _found(inputs: list[Path], excluded: frozenset[Path]) -> Iterator[tuple[Path
             raise ImageError(f"{entry}: no such file or folder; check the spelling")
 
 
+def _key(name: str) -> str:
+    """Equal for names that some file system takes for the same: letter case and the spelling of accents differ."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
 def _unique_names(relative: list[Path]) -> list[str]:
     """Each path without its suffix; those that would collide, letter case aside, keep it and get a number.
 
     `a.0` collides with `a` too, whose faces may be called a.0, a.1, …
     """
     plain = [path.with_suffix("").as_posix() for path in relative]
-    count = Counter(name.casefold() for name in plain)
+    count = Counter(map(_key, plain))
 
     def is_shared(name: str) -> bool:
-        stem, _, number = name.casefold().rpartition(".")
-        return count[name.casefold()] > 1 or (number.isdigit() and stem in count)
+        stem, _, number = _key(name).rpartition(".")
+        return count[_key(name)] > 1 or (number.isdigit() and stem in count)
 
-    taken: set[str] = {name.casefold() for name in plain if not is_shared(name)}
+    taken: set[str] = {_key(name) for name in plain if not is_shared(name)}
     names = []
     last: Counter[str] = Counter()
     for name, path in zip(plain, relative, strict=True):
         if is_shared(name):
             base = name = path.as_posix()
-            while name.casefold() in taken:
+            while _key(name) in taken:
                 last[base] += 1
                 name = f"{base}-{last[base] + 1}"
-            taken.add(name.casefold())
+            taken.add(_key(name))
         names.append(name)
     return names
 

@@ -1,19 +1,23 @@
 """The manifest of an output folder: a header, then one JSON line an image, appended last of all.
 
 A line says that all outputs of an image are on disk. A torn last line, as a killed run leaves, is dropped.
+Runs that share a folder each have a manifest of their own, manifest.PART.jsonl, until it is taken into the one.
 """
 
 import json
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from oodinv.errors import ManifestError
+from oodinv.errors import ManifestError, OutputError
 from oodinv.image import atomic_write
 
 FILE_NAME = "manifest.jsonl"
+
+_PART = re.compile(r"manifest\.\d+-of-\d+\.jsonl")
 
 Status = Literal["done", "failed"]
 
@@ -46,49 +50,75 @@ def _line(record: Header | Entry) -> str:
     return json.dumps(asdict(record), ensure_ascii=True, sort_keys=False) + "\n"
 
 
+def part_name(part: str) -> str:
+    """File name of the manifest of one part of a shared run, such as 0-of-2."""
+    return f"manifest.{part}.jsonl"
+
+
+def part_names(folder: Path) -> list[str]:
+    """The manifests of parts that lie in a folder, sorted."""
+    return sorted(path.name for path in folder.glob("manifest.*.jsonl") if _PART.fullmatch(path.name))
+
+
 def is_inside(relative: str) -> bool:
-    """Whether a relative path stays below the folder that it is relative to."""
+    """Whether a relative path can be a file's and, links aside, stays below the folder that it is relative to."""
+    try:
+        os.fsencode(relative)
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell and no file system can
+        return False
     path = PurePosixPath(relative)
     return (
         bool(relative)
+        and "\0" not in relative
         and not path.is_absolute()
         and ".." not in path.parts
-        and (os.name != "nt" or "\\" not in relative)
+        and (os.name != "nt" or not {"\\", ":"} & set(relative))
+    )
+
+
+def _is_entry(entry: Entry) -> bool:
+    """Whether every field has the type that it is declared with: a line of JSON can hold anything."""
+    return (
+        isinstance(entry.input, str)
+        and isinstance(entry.name, str)
+        and isinstance(entry.sha256, str | None)
+        and entry.status in ("done", "failed")
+        and isinstance(entry.outputs, list)
+        and all(isinstance(o, str) and is_inside(o) for o in entry.outputs)
+        and isinstance(entry.error, str | None)
+        and isinstance(entry.seconds, int | float)
     )
 
 
 def parse_entry(line: str) -> Entry | None:
     """An entry, or None for a line that is torn, garbage, or names files outside the folder."""
     try:
-        record = json.loads(line)
-        entry = Entry(**record)
+        entry = Entry(**json.loads(line))
     except (ValueError, TypeError, RecursionError):
         return None
-    texts = isinstance(entry.input, str) and isinstance(entry.name, str)
-    if not texts or entry.status not in ("done", "failed") or not isinstance(entry.outputs, list):
-        return None
-    if not all(isinstance(o, str) and is_inside(o) for o in entry.outputs):
-        return None
-    return entry
+    return entry if _is_entry(entry) else None
 
 
 def _parse_header(line: str, path: Path) -> Header:
     try:
-        return Header(**json.loads(line))
-    except (ValueError, TypeError, RecursionError) as error:
+        header = Header(**json.loads(line))
+    except (ValueError, TypeError, RecursionError):
+        header = None
+    if header is None or not all(isinstance(x, dict) for x in (header.card, header.weights, header.settings)):
         raise ManifestError(
             f"{path} has no readable header; it is damaged or not a manifest of oodinv: "
             "use --restart to start over, or another output folder"
-        ) from error
+        )
+    return header
 
 
-def read(folder: Path) -> tuple[Header, dict[str, Entry]] | None:
+def read(folder: Path, file_name: str = FILE_NAME) -> tuple[Header, dict[str, Entry]] | None:
     """Header and the last entry of each input by name, or None where there is no manifest yet.
 
     Raises:
         ManifestError: the manifest can't be read or its header isn't one.
     """
-    path = folder / FILE_NAME
+    path = folder / file_name
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
@@ -116,25 +146,32 @@ def difference(old: Header, new: Header) -> str | None:
     return None
 
 
-def write(folder: Path, header: Header, entries: Iterable[Entry]) -> None:
-    """Replaces the manifest by a header and entries, in this order."""
-    text = "".join([_line(header), *map(_line, entries)])
-    atomic_write(folder / FILE_NAME, lambda file: file.write(text.encode()))
-
-
-def append(folder: Path, entry: Entry) -> None:
-    """Adds an entry and has it on disk before returning.
+def write(folder: Path, header: Header, entries: Iterable[Entry], file_name: str = FILE_NAME) -> None:
+    """Replaces the manifest by a header and entries, in this order.
 
     Raises:
-        ManifestError: the file can't be written.
+        OutputError: the file can't be written.
     """
-    path = folder / FILE_NAME
+    text = "".join([_line(header), *map(_line, entries)])
+    atomic_write(folder / file_name, lambda file: file.write(text.encode()))
+
+
+def append(folder: Path, entry: Entry, file_name: str = FILE_NAME) -> None:
+    """Adds an entry to a manifest that is there and has it on disk before returning.
+
+    Raises:
+        OutputError: the file can't be written, or is gone.
+    """
+    path = folder / file_name
     try:
-        with path.open("ab") as file:
+        with path.open("r+b") as file:
+            file.seek(0, os.SEEK_END)
             file.write(_line(entry).encode())
             file.flush()
             os.fsync(file.fileno())
+    except FileNotFoundError as error:
+        raise OutputError(f"{path}: was removed while the run went on; give the command again") from error
     except OSError as error:
-        raise ManifestError(
-            f"can't write {path}: {error.strerror}; free the disk or choose another output folder"
+        raise OutputError(
+            f"{path}: can't be written ({error.strerror}); free the disk or choose another output folder"
         ) from error

@@ -29,6 +29,7 @@ def align(
     faces: Annotated[Faces, typer.Option(help="All faces of a photo, or only the largest.")] = Faces.all,
     device: options.Device = "auto",
     batch_size: options.BatchSize = 8,
+    shard: options.Shard = None,
     restart: options.Restart = False,
     quiet: options.Quiet = False,
     json: options.Json = False,
@@ -47,7 +48,7 @@ def align(
     if model is not None and (size is not None or crop_scale is not None):
         raise typer.BadParameter("--model fixes size and framing; leave out --size and --crop-scale")
     from oodinv.batch import run
-    from oodinv.cli.prepare import choose_device, make_detector
+    from oodinv.cli.prepare import choose_device, choose_shard, make_detector, shard_notes
     from oodinv.cli.progress import Summary, conclude, follow
     from oodinv.inputs import collect
     from oodinv.recipe import find_card, read_card
@@ -62,7 +63,8 @@ def align(
         crop_scale=crop_scale or 1.0,
         faces=faces.value,
     )
+    share = choose_shard(shard, restart)
     jobs = collect(inputs, output)
     header = align_header(stages, detector.value)
-    events = run(stages, jobs, output, header, chunk=batch_size, restart=restart)
-    conclude(follow(events, Summary(output), "aligning", quiet), as_json=json, quiet=quiet)
+    events = run(stages, jobs, output, header, chunk=batch_size, restart=restart, shard=share)
+    conclude(follow(events, Summary(output, shard_notes(share)), "aligning", quiet), as_json=json, quiet=quiet)

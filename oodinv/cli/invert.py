@@ -31,6 +31,7 @@ def invert(
     device: options.Device = "auto",
     dtype: options.Dtype = options.DtypeChoice.float32,
     batch_size: options.BatchSize = 8,
+    shard: options.Shard = None,
     restart: options.Restart = False,
     quiet: options.Quiet = False,
     json: options.Json = False,
@@ -47,7 +48,7 @@ def invert(
         oodinv invert crops/ -o out/ --aligned --model ffhq-e4e --save latents,composites
     """
     from oodinv.batch import run
-    from oodinv.cli.prepare import choose_device, make_detector, parse_save
+    from oodinv.cli.prepare import choose_device, choose_shard, make_detector, parse_save, shard_notes
     from oodinv.cli.progress import Summary, conclude, follow
     from oodinv.inputs import collect
     from oodinv.recipe import find_card, read_card
@@ -55,6 +56,7 @@ def invert(
     from oodinv.weights.build import load_model
 
     wanted = parse_save(save)
+    share = choose_shard(shard, restart)
     jobs = collect(inputs, output)
     path = find_card(model)
     chosen = choose_device(device)
@@ -68,6 +70,6 @@ def invert(
         save=wanted,
     )
     header = invert_header(stages, detector.value)
-    events = run(stages, jobs, output, header, chunk=batch_size, restart=restart)
-    summary = follow(events, Summary(output, stages.model.notes), "inverting", quiet)
+    events = run(stages, jobs, output, header, chunk=batch_size, restart=restart, shard=share)
+    summary = follow(events, Summary(output, (*stages.model.notes, *shard_notes(share))), "inverting", quiet)
     conclude(summary, as_json=json, quiet=quiet)

@@ -33,5 +33,14 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Dtype = Annotated[DtypeChoice, typer.Option(help="Number format of convolutions.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Faces computed together, and photos read together.")]
 Restart = Annotated[bool, typer.Option("--restart", help="Replace the results that the output folder holds.")]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        metavar="I/N",
+        help="Do share I of N, counted from 0, beside other processes or machines that see the same output folder; "
+        "under torchrun by itself.",
+        show_default=False,
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary, errors only.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one machine-readable summary on stdout.")]

@@ -1,25 +1,55 @@
 """Turns checked options into the objects that a run needs. Imports torch: only for command bodies."""
 
+import os
+
 import torch
 import typer
 
 from oodinv import device as devices
 from oodinv.align import Detector, FaceAlignment, Yunet
 from oodinv.cli.options import DetectorChoice
+from oodinv.shard import Shard, launched, parse
 from oodinv.stages import OUTPUTS, Output
 from oodinv.weights.pull import pull
 
 
 def choose_device(name: str) -> torch.device:
-    """The device that `--device` names.
+    """The device that `--device` names; for `auto` and `cuda` under torchrun, the one of this process (LOCAL_RANK).
 
     Raises:
         typer.BadParameter: there is none of this name.
     """
     try:
-        return devices.choose(name)
+        device = devices.choose(name)
+        local = os.environ.get("LOCAL_RANK")
+        return devices.choose(f"cuda:{local}") if device == torch.device("cuda") and local else device
     except (ValueError, RuntimeError) as error:
         raise typer.BadParameter(str(error), param_hint="--device") from error
+
+
+def choose_shard(text: str | None, restart: bool) -> Shard | None:
+    """The share that `--shard` names, or that torchrun gives this process; None for the whole run.
+
+    Raises:
+        typer.BadParameter: it is no share, or is to restart.
+    """
+    try:
+        shard = launched(os.environ) if text is None else parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--shard") from error
+    if shard is not None and restart:
+        raise typer.BadParameter(
+            "a share can't restart, as it would remove the results of the others; remove the output folder first",
+            param_hint="--restart",
+        )
+    return shard
+
+
+def shard_notes(shard: Shard | None) -> tuple[str, ...]:
+    """What the summary should say about a share."""
+    if shard is None:
+        return ()
+    return (f"this was share {shard.index} of {shard.count}, counted from 0; the others are not in these numbers",)
 
 
 def make_detector(choice: DetectorChoice, device: torch.device) -> Detector:

@@ -1,0 +1,204 @@
+"""Keeps two runs from working in one output folder.
+
+The operating system holds the locks and drops them when a process ends, however it ends: a killed run leaves a
+lock file behind but no lock. The files are removed by their holders, and leftovers by the next run.
+"""
+
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from oodinv.errors import OutputError
+
+PREFIX = ".lock"
+_GATE = f"{PREFIX}.gate"
+_WHOLE = "whole"
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    _FAR = 1 << 30  # a byte that nobody reads: Windows keeps others from reading what is locked
+
+    def _lock(descriptor: int, wait: bool) -> None:
+        os.lseek(descriptor, _FAR, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+else:
+    import fcntl
+
+    def _lock(descriptor: int, wait: bool) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+class Held:
+    """A locked file, until `release`. Locks belong to open files, so this holds one open."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path, self._descriptor = path, descriptor
+
+    def is_in_place(self) -> bool:
+        """Whether the locked file is still the one of that name, not removed and not replaced."""
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), self.path.stat())
+        except OSError:
+            return False
+
+    def describe(self, part: str, plan: str) -> None:
+        """Writes who holds the lock, for the error of whoever wants it too."""
+        started = datetime.now().astimezone().isoformat(timespec="seconds")
+        record = {"pid": os.getpid(), "host": socket.gethostname(), "started": started, "part": part, "plan": plan}
+        os.ftruncate(self._descriptor, 0)
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        os.write(self._descriptor, json.dumps(record).encode())
+
+    def release(self) -> None:
+        """Removes the file and lets go of the lock, in this order; does nothing if that is done."""
+        if self._descriptor < 0:
+            return
+        with suppress(OSError):  # an open file can't be removed on Windows; unlocked, it is in nobody's way
+            if self.is_in_place():
+                self.path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+
+def _acquire(path: Path, *, wait: bool) -> Held | None:
+    """The lock of a file, made if need be; None if another process has it and `wait` isn't asked for."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        held = Held(path, descriptor)
+        try:
+            _lock(descriptor, wait)
+        except (BlockingIOError, PermissionError):
+            os.close(descriptor)
+            return None
+        except OSError:
+            os.close(descriptor)
+            raise
+        if held.is_in_place():  # else its last holder removed it while this one waited
+            return held
+        os.close(descriptor)
+
+
+@contextmanager
+def gate(folder: Path) -> Iterator[None]:
+    """Held for moments by whoever enters or leaves a folder, so that they do so one after another.
+
+    Raises:
+        OutputError: the folder can't be made or written, or its file system has no locks.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = _acquire(folder / _GATE, wait=True)
+    except OSError as error:
+        raise _unusable(folder, error) from error
+    assert held is not None
+    try:
+        yield
+    finally:
+        held.release()
+
+
+class Claim:
+    """One run's right to work in a folder, or on one part of its inputs; ends with `release`."""
+
+    def __init__(self, folder: Path, held: Held) -> None:
+        self._folder, self._held = folder, held
+
+    def verify(self) -> None:
+        """Makes sure that the folder is still the one claimed.
+
+        Raises:
+            OutputError: it was removed or replaced.
+        """
+        if not self._held.is_in_place():
+            raise OutputError(
+                f"{self._folder}: the output folder, or {self._held.path.name} in it, was removed while the run went "
+                "on; give the command again"
+            )
+
+    def release(self) -> None:
+        """Lets others in; does nothing if that is done."""
+        self._held.release()
+
+
+def claim(folder: Path, part: str | None = None, plan: str = "") -> Claim:
+    """Claims a folder, or one `part` of it for a run that shares the folder with others of the same `plan`.
+
+    To be called within `gate`. Left-over files of runs that have ended are removed.
+
+    Raises:
+        OutputError: another run holds what is asked for; its process is named.
+    """
+    name = part or _WHOLE
+    for path in _locks(folder):
+        if _is_free(path):
+            continue
+        other = _description(path)
+        shares = part not in (None, other.get("part")) and other.get("plan") == plan
+        if not shares or other.get("part") == _WHOLE:
+            raise OutputError(_in_use(folder, other, part))
+    path = folder / f"{PREFIX}.{name}"
+    held = _try(path)
+    if held is None:
+        raise OutputError(_in_use(folder, _description(path), part))
+    try:
+        held.describe(name, plan)
+    except OSError as error:
+        held.release()
+        raise _unusable(folder, error) from error
+    return Claim(folder, held)
+
+
+def others(folder: Path, mine: str) -> list[str]:
+    """Parts other than `mine` that runs are working on now. To be called within `gate`."""
+    paths = [path for path in _locks(folder) if path.name != f"{PREFIX}.{mine}"]
+    return [path.name.removeprefix(f"{PREFIX}.") for path in paths if not _is_free(path)]
+
+
+def _locks(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob(f"{PREFIX}.*") if path.name != _GATE)
+
+
+def _is_free(path: Path) -> bool:
+    """Whether nobody holds the lock of this file, which is removed then."""
+    held = _try(path)
+    if held is not None:
+        held.release()
+    return held is not None
+
+
+def _try(path: Path) -> Held | None:
+    try:
+        return _acquire(path, wait=False)
+    except OSError as error:
+        raise _unusable(path.parent, error) from error
+
+
+def _description(path: Path) -> dict[str, object]:
+    try:
+        record = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _in_use(folder: Path, other: dict[str, object], part: str | None) -> str:
+    who = f"process {other.get('pid', '?')} on {other.get('host', '?')}, started {other.get('started', '?')}"
+    what = "another run" if other.get("part") in (None, _WHOLE) else f"the run of part {other['part']}"
+    if part is not None and other.get("part") not in (None, _WHOLE, part):
+        what += ", which shares the work in another way (count, batch size or inputs differ),"
+    return f"{folder} is in use by {what} ({who}); wait until it ends, or choose another output folder"
+
+
+def _unusable(folder: Path, error: OSError) -> OutputError:
+    reason = error.strerror or str(error)
+    return OutputError(
+        f"{folder}: no lock can be had there ({reason}); check the free space and permissions, and that the file "
+        "system has locks"
+    )
