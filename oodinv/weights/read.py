@@ -51,21 +51,33 @@ def read(path: Path) -> WeightsFile:
         UnknownLayout: it is no weight file, but a web page, a Git LFS pointer, text, ...
         WeightsError: it is damaged, or asks for code to be run; it is not run.
     """
-    container = container_of(path)
+    values = read_values(path)
     tensors: dict[str, torch.Tensor] = {}
     settings: dict[str, object] = {}
+    if not isinstance(values, dict):
+        raise UnknownLayout(f"{path}: holds a bare {type(values).__name__}, where a dict of tensors was expected")
     try:
-        values = rebuild.Rebuilder().plain(_READERS[container](path))
-        if not isinstance(values, dict):
-            raise UnknownLayout(f"holds a bare {type(values).__name__}, where a dict of tensors was expected")
         _flatten(values, "", tensors, settings)
+    except WeightsError as error:
+        raise type(error)(f"{path}: {error}") from error
+    return WeightsFile(path, container_of(path), tensors, settings)
+
+
+def read_values(path: Path) -> Any:
+    """What a weight file holds, nested as it is there: dicts, lists, tensors, numbers, strings. Nothing is run.
+
+    Raises:
+        MissingWeights, UnknownLayout, WeightsError: as `read`.
+    """
+    container = container_of(path)
+    try:
+        return rebuild.Rebuilder().plain(_READERS[container](path))
     except inert.RefusedError as refused:
         raise WeightsError(f"{path}: {_refusal(refused.name)}") from None
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from error
     except WeightsError as error:
         raise type(error)(f"{path}: {error}") from error
-    return WeightsFile(path, container, tensors, settings)
 
 
 def _flatten(

@@ -1,0 +1,201 @@
+"""A direction of latent space, its file, and where files are found.
+
+A file is a .safetensors with one tensor, `vector` float32 (num_ws, w_dim), and in its metadata `format` =
+"oodinv-direction" and `direction`, the record as JSON.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import pydantic
+import safetensors.torch
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from oodinv.errors import RecipeError, WeightsError
+from oodinv.image import atomic_write
+from oodinv.recipe import ModelCard, Name, data_folder
+from oodinv.weights.read import read as read_weights
+
+FORMAT = "oodinv-direction"
+SUFFIX = ".safetensors"
+MAX_STRENGTH = 1e6
+"""Bound on safe ranges: strengths beyond it are mistakes."""
+
+Strength = Annotated[float, Field(ge=-MAX_STRENGTH, le=MAX_STRENGTH)]
+
+
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """What a strength of 1 adds to w_plus: vector, float32 (num_ws, w_dim), for the model of this card name.
+
+    unit says in words what a strength of 1 is; for fitted directions it moves the attribute, as far as it can be
+    told from latent codes, by one standard deviation over the training faces. layers: the rows of w_plus that it
+    changes, None for all. safe_range: strengths (low, high) within which it stays among the faces it was made from;
+    None where that isn't known. method: how it was made.
+    """
+
+    name: str
+    model: str
+    vector: Tensor
+    layers: tuple[int, ...] | None = None
+    unit: str = ""
+    safe_range: tuple[float, float] | None = None
+    attribute: str = ""
+    description: str = ""
+    method: str = ""
+
+    def delta(self, strength: float) -> Tensor:
+        """What this strength adds to w_plus: float32 (num_ws, w_dim), zero on layers that weren't chosen."""
+        moved = self.vector * strength
+        if self.layers is None:
+            return moved
+        chosen = torch.zeros_like(moved)
+        rows = list(self.layers)
+        chosen[rows] = moved[rows]
+        return chosen
+
+    def outside(self, strength: float) -> bool:
+        """Whether a strength leaves the safe range; never where that isn't known."""
+        return self.safe_range is not None and not self.safe_range[0] <= strength <= self.safe_range[1]
+
+
+class _Record(BaseModel):
+    """A direction's metadata as its file has it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Name
+    model: Name
+    layers: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    unit: str = ""
+    safe_range: tuple[Strength, Strength] | None = None
+    attribute: str = ""
+    description: str = ""
+    method: str = ""
+
+
+# Files
+
+
+def write(path: Path, direction: Direction) -> None:
+    """Writes a direction; the same direction gives the same bytes.
+
+    Raises:
+        RecipeError: its name, layers or range can't be stored. OutputError: the file can't be written.
+    """
+    fields: dict[str, Any] = {key: getattr(direction, key) for key in _Record.model_fields}
+    record = _check(direction.vector, fields, path)
+    data = safetensors.torch.save(
+        {"vector": direction.vector.detach().to("cpu", torch.float32).contiguous()},
+        {"format": FORMAT, "direction": record.model_dump_json(exclude_none=True)},
+    )
+    atomic_write(path, lambda file: file.write(data))
+
+
+def is_own(path: Path) -> bool:
+    """Whether a file is one of the project's own direction files."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(length, 1 << 20)))
+        return bool(header["__metadata__"]["format"] == FORMAT)
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return False
+
+
+def read(path: Path) -> Direction:
+    """Reads a direction file.
+
+    Raises:
+        MissingWeights: there is no such file. WeightsError: it is damaged or no direction file.
+        RecipeError: what it says of itself doesn't hold.
+    """
+    file = read_weights(path)
+    text = file.settings.get("direction")
+    if file.settings.get("format") != FORMAT or not isinstance(text, str) or set(file.tensors) != {"vector"}:
+        raise WeightsError(
+            f"{path}: is no direction file of oodinv; turn a foreign one into one with `oodinv directions import`"
+        )
+    vector = file.tensors["vector"]
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RecipeError(f"{path}: its metadata is no JSON ({error}); make the direction again") from error
+    record = _check(vector, fields, path)
+    return Direction(vector=vector.float(), **{key: getattr(record, key) for key in _Record.model_fields})
+
+
+def _check(vector: Tensor, fields: Any, path: Path) -> _Record:
+    """The validated record; raises `RecipeError` for one that contradicts itself or its vector (num_ws, w_dim)."""
+    try:
+        record = _Record.model_validate(fields)
+    except pydantic.ValidationError as error:
+        reasons = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'record'}: {e['msg']}" for e in error.errors())
+        raise RecipeError(f"{path}: the direction's record does not say what it must: {reasons}") from error
+    if vector.ndim != 2 or not vector.is_floating_point():
+        raise RecipeError(f"{path}: holds {vector.dtype} {tuple(vector.shape)}; expected float (num_ws, w_dim)")
+    if not vector.isfinite().all():
+        raise RecipeError(f"{path}: the direction has values that are not finite; make it again")
+    if record.layers is not None:
+        bad = [layer for layer in record.layers if layer >= len(vector)]
+        if bad or not record.layers or len(set(record.layers)) != len(record.layers):
+            raise RecipeError(f"{path}: layers {record.layers} must be distinct and below {len(vector)}, at least one")
+    if record.safe_range is not None and record.safe_range[0] >= record.safe_range[1]:
+        raise RecipeError(f"{path}: the safe range must be (low, high), not {record.safe_range}")
+    return record
+
+
+# Where they are
+
+
+def shipped(model: str) -> dict[str, Path]:
+    """Files of the directions that come with oodinv for a model, by name."""
+    folder = data_folder("pretrained") / "directions" / model
+    return {path.stem: path for path in sorted(folder.glob(f"*{SUFFIX}"))}
+
+
+def find(name: str, card: ModelCard, num_ws: int, w_dim: int, beside: Path | None = None) -> Direction:
+    """The direction that a recipe or a user means, made sure to fit the model.
+
+    name: a file, relative to the folder `beside` (a recipe's) or to the current one; or a name, looked for as
+    NAME.safetensors in these folders and then among the shipped ones. Files of other projects are imported.
+
+    Raises:
+        RecipeError: there is none of this name, it is another model's, or of another shape.
+        WeightsError: the file is damaged, or is refused.
+    """
+    from oodinv.directions.foreign import import_one  # foreign needs this module
+
+    path = _locate(name, card, beside)
+    if not is_own(path):
+        return import_one(path, card.name, num_ws, w_dim)
+    direction = read(path)
+    if direction.model != card.name:
+        raise RecipeError(
+            f"{path}: the direction {direction.name} is of the model {direction.model}, not of {card.name}. If both "
+            f"share one generator: `oodinv directions import {path} --model {card.name} -o NEW{SUFFIX}`"
+        )
+    if tuple(direction.vector.shape) != (num_ws, w_dim):
+        raise RecipeError(
+            f"{path}: the direction has shape {tuple(direction.vector.shape)}, the model {card.name} needs "
+            f"{(num_ws, w_dim)}; it was made for other weights, fit it again"
+        )
+    return direction
+
+
+def _locate(name: str, card: ModelCard, beside: Path | None) -> Path:
+    folders = [Path()] if beside is None else [beside, Path()]
+    ready = shipped(card.name)
+    candidates = [folder / text for text in (name, name + SUFFIX) for folder in folders]
+    found = next((path for path in candidates if path.is_file()), ready.get(name))
+    if found is None:
+        known = ", ".join(ready) or "none"
+        raise RecipeError(
+            f"there is no direction {name}: neither a file {' or '.join(str(path) for path in candidates)}, nor "
+            f"shipped for {card.name} (there are: {known}). Make one with `oodinv directions fit` or `import`"
+        )
+    return found

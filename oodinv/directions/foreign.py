@@ -1,0 +1,315 @@
+"""Directions and codes of other projects, in every form in circulation, turned into the project's own.
+
+| form | what becomes of it |
+|---|---|
+| (w_dim,), (1, w_dim), … | the same move on every row: InterFaceGAN's boundaries, encoder4editing's directions |
+| (num_ws, w_dim), (1, num_ws, w_dim), (num_ws, 1, w_dim) | a move for each row |
+| (num_ws · w_dim,), (1, num_ws · w_dim) | the same, flat: StyleFeatureEditor's |
+| list, or dict by numbers such as 4 or layer_4, of (w_dim,) or (1, w_dim) | these rows; the others stay |
+| dict by other keys, of any of the above | one direction for each key |
+| dict of comp, mean, std; of act_comp, act_stdev; of lat_comp, lat_stdev (GANSpace) | component · sigma |
+| (N, num_ws, w_dim), N > 1 | codes of N people: no direction, see `read_codes` |
+
+Files are .npy, .npz, .pt, .pkl or .safetensors, of any floating-point type, and are never unpickled for real. The sign
+is the file's.
+"""
+
+import re
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from oodinv.directions.direction import Direction, is_own, read
+from oodinv.errors import MissingWeights, UnknownLayout, WeightsError
+from oodinv.weights.read import read_values
+
+NUMPY_MAGIC = b"\x93NUMPY"
+MAX_BYTES = 1 << 30
+"""Far above any file of directions; a compressed archive may claim more."""
+
+GANSPACE_KEYS = (("lat_comp", "lat_stdev"), ("comp", "std"), ("act_comp", "act_stdev"))
+"""Names of components and of their standard deviations; those of latents come before those of activations."""
+
+NORMAL_99 = 2.326
+"""98 % of a normal distribution lie within this many standard deviations."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """The model that a direction is for: the name of its card, and the shape of its w_plus."""
+
+    model: str
+    num_ws: int
+    w_dim: int
+
+
+def import_one(path: Path, model: str, num_ws: int, w_dim: int) -> Direction:
+    """The one direction of a foreign file.
+
+    Raises:
+        WeightsError: as `import_file`, or the file holds several.
+    """
+    found = import_file(path, Target(model, num_ws, w_dim))
+    if len(found) > 1:
+        raise UnknownLayout(
+            f"{path}: holds {len(found)} directions, where one was expected; write them as files of their own with "
+            f"`oodinv directions import {path} --model {model} -o FOLDER` and name one of those"
+        )
+    return found[0]
+
+
+def import_file(path: Path, target: Target, components: Sequence[int] | None = None) -> list[Direction]:
+    """The directions of a file in any form above. components: which ones of a GANSpace file, all without.
+
+    Raises:
+        MissingWeights: there is no such file.
+        WeightsError: it is damaged, asks for code to be run, is for another model, or is no direction.
+    """
+    if is_own(path):
+        return [_relabelled(read(path), target, path)]
+    values = _values(path)
+    try:
+        found = _ganspace(values, path, target, components)
+        if found is None:
+            if components is not None:
+                raise UnknownLayout("has no components to choose from; it is no GANSpace file")
+            found = _directions(values, path, target)
+        return [_checked(direction) for direction in found]
+    except WeightsError as error:
+        raise type(error)(f"{path}: {error}") from error
+
+
+def read_codes(path: Path, num_ws: int, w_dim: int) -> Tensor:
+    """Codes of people, w_plus float32 (N, num_ws, w_dim), from (N, num_ws, w_dim) or (N, num_ws · w_dim).
+
+    Raises:
+        WeightsError: it is damaged, refused, or holds something else.
+    """
+    value = _only_tensor(_values(path))
+    flat = isinstance(value, Tensor) and value.ndim == 2 and value.shape[1] == num_ws * w_dim
+    rows = isinstance(value, Tensor) and value.ndim == 3 and tuple(value.shape[1:]) == (num_ws, w_dim)
+    if not isinstance(value, Tensor) or not (flat or rows) or not len(value) or not value.is_floating_point():
+        raise UnknownLayout(f"{path}: expected latent codes (N, {num_ws}, {w_dim}), found {_describe(value)}")
+    if not value.isfinite().all():
+        raise WeightsError(f"{path}: has values that are not finite; make it again")
+    return value.reshape(-1, num_ws, w_dim).float()
+
+
+def _relabelled(direction: Direction, target: Target, path: Path) -> Direction:
+    if tuple(direction.vector.shape) != (target.num_ws, target.w_dim):
+        raise UnknownLayout(
+            f"{path}: has shape {tuple(direction.vector.shape)}; {target.model} needs {(target.num_ws, target.w_dim)}"
+        )
+    return replace(direction, model=target.model)
+
+
+def _checked(direction: Direction) -> Direction:
+    if not direction.vector.isfinite().all():
+        raise WeightsError(f"{direction.name} has values that are not finite; get the file again")
+    if not direction.vector.any():
+        raise WeightsError(f"{direction.name} is zero everywhere and moves nothing")
+    return direction
+
+
+# The forms
+
+
+def _ganspace(values: Any, path: Path, target: Target, components: Sequence[int] | None) -> list[Direction] | None:
+    """Components · sigma of a GANSpace dictionary; None if it is something else."""
+    keys = next((k for k in GANSPACE_KEYS if isinstance(values, dict) and set(k) <= set(values)), None)
+    if keys is None:
+        return None
+    vectors, sigmas = (values[key] for key in keys)
+    if not isinstance(vectors, Tensor) or not isinstance(sigmas, Tensor) or vectors.ndim < 2:
+        raise UnknownLayout(f"{keys[0]} and {keys[1]} must be tensors (N, 1, w_dim) and (N,)")
+    sigmas = sigmas.reshape(-1)
+    if len(sigmas) != len(vectors):
+        raise UnknownLayout(f"has {len(vectors)} components and {len(sigmas)} standard deviations")
+    chosen = range(len(vectors)) if components is None else components
+    if bad := [index for index in chosen if not 0 <= index < len(vectors)]:
+        raise UnknownLayout(f"has {len(vectors)} components, counted from 0; there is no {bad[0]}")
+    return [
+        Direction(
+            name=f"{_name(path.stem)}-{index:02d}",
+            model=target.model,
+            vector=_rows(vectors[index], target) * float(sigmas[index]),
+            unit="one standard deviation of the component",
+            safe_range=(-NORMAL_99, NORMAL_99),
+            attribute=f"component {index}",
+            method=f"GANSpace component {index} of {path.name}, times its standard deviation",
+        )
+        for index in chosen
+    ]
+
+
+def _directions(values: Any, path: Path, target: Target) -> list[Direction]:
+    """One direction, one of single rows, or one for each key."""
+    values = _only_tensor(values)
+    if isinstance(values, Tensor):
+        return [_direction(_rows(values, target), path.stem, None, path, target)]
+    items = dict(enumerate(values)) if isinstance(values, list) else values
+    if not isinstance(items, dict) or not items:
+        raise UnknownLayout(f"holds {_describe(values)}; expected a direction")
+    by_row = _by_row(items, target)
+    if by_row is not None:
+        vector = torch.zeros(target.num_ws, target.w_dim)
+        for row, value in by_row.items():
+            vector[row] = value
+        layers = None if len(by_row) == target.num_ws else tuple(sorted(by_row))
+        return [_direction(vector, path.stem, layers, path, target)]
+    tensors = {str(key): value for key, value in items.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise UnknownLayout(f"holds {_describe(items)}; expected a direction")
+    return [_direction(_rows(value, target, key), key, None, path, target) for key, value in tensors.items()]
+
+
+def _by_row(items: dict[Any, Any], target: Target) -> dict[int, Tensor] | None:
+    """Vectors by row of w_plus if every key is a number or ends in one; None if that is not what this is."""
+    found: dict[int, Tensor] = {}
+    for key, value in items.items():
+        number = re.fullmatch(r"\D*(\d{1,4})", str(key))
+        if number is None or not isinstance(value, Tensor) or value.numel() != target.w_dim:
+            return None
+        row = int(number[1])
+        if row in found or row >= target.num_ws:
+            raise UnknownLayout(f"has a boundary for layer {row}; {target.model} has layers 0 to {target.num_ws - 1}")
+        found[row] = _floating(value).reshape(-1)
+    return found
+
+
+def _rows(value: Tensor, target: Target, key: str = "") -> Tensor:
+    """A direction's tensor in any of its shapes as float32 (num_ws, w_dim)."""
+    num_ws, w_dim = target.num_ws, target.w_dim
+    shape = tuple(side for side in value.shape if side != 1)
+    vector = _floating(value)
+    if shape == (w_dim,):
+        return vector.reshape(1, w_dim).repeat(num_ws, 1)
+    if shape in ((num_ws, w_dim), (num_ws * w_dim,)):
+        return vector.reshape(num_ws, w_dim)
+    where = f"{key}: " if key else ""
+    if shape[-2:] == (num_ws, w_dim) and len(shape) == 3:
+        raise UnknownLayout(
+            f"{where}holds the latent codes of {shape[0]} people, which are no direction; with --codes they become "
+            "latents that edit recipes can mix with and interpolate to"
+        )
+    if len(shape) == 2 and shape[1] == w_dim:
+        raise UnknownLayout(f"{where}holds {shape[0]} vectors; expected one, or one for each of {num_ws} layers")
+    raise UnknownLayout(
+        f"{where}has shape {tuple(value.shape)}; a direction of {target.model} has shape ({w_dim},), "
+        f"({num_ws}, {w_dim}) or ({num_ws * w_dim},), so this is for another model or no direction"
+    )
+
+
+def _floating(value: Tensor) -> Tensor:
+    if not value.is_floating_point():
+        raise UnknownLayout(f"holds {value.dtype}; expected floating-point numbers")
+    return value.float()
+
+
+def _direction(vector: Tensor, name: str, layers: tuple[int, ...] | None, path: Path, target: Target) -> Direction:
+    return Direction(
+        name=_name(name),
+        model=target.model,
+        vector=vector,
+        layers=layers,
+        unit=f"the length in {path.name}; not calibrated",
+        attribute=_name(name),
+        method=f"imported from {path.name}",
+    )
+
+
+def _name(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).lstrip("._-") or "direction"
+
+
+def _only_tensor(values: Any) -> Any:
+    """The tensor of a dict or list that holds just one beside plain settings, else the values as they are."""
+    items = list(values.values()) if isinstance(values, dict) else values
+    if isinstance(items, list):
+        tensors = [item for item in items if isinstance(item, Tensor)]
+        keys = list(values) if isinstance(values, dict) else [0]
+        numbered = len(items) == 1 and re.fullmatch(r"\D*\d+", str(keys[0])) and keys[0] not in (0, "arr_0")
+        if len(tensors) == 1 and not numbered and not any(isinstance(item, dict | list) for item in items):
+            return tensors[0]
+    return values
+
+
+def _describe(values: Any) -> str:
+    match values:
+        case Tensor():
+            return f"{values.dtype} {tuple(values.shape)}"
+        case dict():
+            keys = ", ".join(map(str, list(values)[:8]))
+            return f"a dict of {keys}" if keys else "an empty dict"
+        case list():
+            return f"a list of {len(values)}"
+    return f"a {type(values).__name__}"
+
+
+# Containers. NumPy's own; the others are read as weight files are.
+
+
+def _values(path: Path) -> Any:
+    try:
+        with path.open("rb") as file:
+            if file.read(len(NUMPY_MAGIC)) == NUMPY_MAGIC:
+                return _array(path, file)
+        archive = _numpy_archive(path)
+    except FileNotFoundError as error:
+        raise MissingWeights(f"{path}: there is no such file; correct the path") from error
+    except (OSError, zipfile.BadZipFile):
+        archive = None  # `read_values` says what is wrong with it
+    return read_values(path) if archive is None else archive
+
+
+def _array(path: Path, file: BinaryIO) -> Tensor:
+    """The array of a .npy file, once its header says that it holds plain numbers, as many as the file has."""
+    file.seek(0)
+    return _read_array(str(path), file, path.stat().st_size)
+
+
+def _read_array(where: str, file: BinaryIO, size: int) -> Tensor:
+    headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    try:
+        read_header = headers.get(np.lib.format.read_magic(file))
+        if read_header is None:
+            raise WeightsError(f"{where}: is a .npy file of an unknown version; save the array again")
+        shape, fortran, dtype = read_header(file)
+    except (ValueError, TypeError, EOFError) as error:
+        raise WeightsError(f"{where}: is a damaged .npy file ({error}); get it again") from error
+    if dtype.hasobject:
+        raise WeightsError(
+            f"{where}: refused: it holds pickled Python objects. Nothing in it was run. Save plain arrays, a file each"
+        )
+    count = int(np.prod([int(side) for side in shape], dtype=object))
+    if dtype.kind not in "fiub" or count * dtype.itemsize > min(size, MAX_BYTES):
+        raise WeightsError(f"{where}: claims {shape} numbers of type {dtype}, which it doesn't have or which are none")
+    content = file.read(count * dtype.itemsize)
+    if len(content) != count * dtype.itemsize:
+        raise WeightsError(f"{where}: is a damaged .npy file (it ends too early); get it again")
+    array = np.frombuffer(content, dtype).astype(dtype.newbyteorder("="))
+    return torch.from_numpy(array.reshape(shape, order="F" if fortran else "C").copy())
+
+
+def _numpy_archive(path: Path) -> dict[str, Tensor] | None:
+    """The arrays of a .npz file by name; None if it is none."""
+    if not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        if not entries or not all(entry.filename.endswith(".npy") for entry in entries):
+            return None
+        if sum(entry.file_size for entry in entries) > MAX_BYTES:
+            raise WeightsError(f"{path}: claims to unfold to more than {MAX_BYTES >> 20} MiB; no directions are that")
+        arrays = {}
+        for entry in entries:
+            name = entry.filename.removesuffix(".npy")
+            with archive.open(entry) as file:
+                arrays[name] = _read_array(f"{path}, {name}", cast(BinaryIO, file), entry.file_size)
+        return arrays
