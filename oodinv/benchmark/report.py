@@ -1,0 +1,119 @@
+"""The files of a report: tables as CSV, JSON, Markdown and LaTeX, and one HTML page with plots and pictures."""
+
+import base64
+import html
+from pathlib import Path
+
+from oodinv import image
+from oodinv.benchmark.plots import Series, distribution, scatter
+from oodinv.benchmark.results import Outcome, column, series
+from oodinv.benchmark.variants import title
+from oodinv.recipe import BenchmarkRecipe, MetricUse
+from oodinv.tables import Table, to_csv, to_html, to_json, to_latex, to_markdown
+
+SHOWN = 4  # worst and best cases of a model
+
+_STYLE = """
+body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:1200px;padding:0 1em;color:#222}
+table{border-collapse:collapse;font-size:14px}th,td{padding:4px 10px;border-bottom:1px solid #ddd;text-align:left;
+white-space:nowrap}
+th{border-bottom:2px solid #888}.number{text-align:right;font-variant-numeric:tabular-nums}.published{color:#777}
+.scroll{overflow-x:auto}dt{font-weight:600}dd{margin:0 0 4px 1.5em}svg text{font:11px sans-serif;fill:#444}
+svg .grid{stroke:#e5e5e5;fill:none}.plots{display:flex;flex-wrap:wrap;gap:24px}
+.legend span{margin-right:14px;font-size:13px}
+
+.legend i{display:inline-block;width:10px;height:10px;margin-right:4px}figure{margin:0 0 14px}
+figure img{width:100%;max-width:1024px;image-rendering:auto}figcaption{font-size:13px;color:#444}
+.heads{display:flex;max-width:1024px}.heads b{flex:1;text-align:center;font-size:13px}
+"""
+
+
+def write(
+    folder: Path, recipe: BenchmarkRecipe, outcomes: list[Outcome], scores: list[Table], cost: Table
+) -> list[Path]:
+    """Writes all files of a report and returns their paths. Those of scores don't depend on the clock.
+
+    Raises:
+        OutputError: the folder can't be written.
+    """
+    texts = {f"{table.name}.csv": to_csv(table) for table in [*scores, cost]}
+    for name, tables in (("scores", scores), ("cost", [cost])):
+        texts[f"{name}.json"] = to_json(tables)
+        texts[f"{name}.md"] = "\n".join(map(to_markdown, tables))
+        texts[f"{name}.tex"] = "% needs \\usepackage{booktabs}\n" + "\n".join(map(to_latex, tables))
+    texts["report.html"] = page(recipe, outcomes, [*scores, cost])
+    for name, text in texts.items():
+        _write_text(folder / name, text)
+    return [folder / name for name in texts]
+
+
+def _write_text(path: Path, text: str) -> None:
+    image.atomic_write(path, lambda file: file.write(text.encode()))
+
+
+def page(recipe: BenchmarkRecipe, outcomes: list[Outcome], tables: list[Table]) -> str:
+    """The report as one HTML page that needs no other file."""
+    heading = html.escape(f"Benchmark: {recipe.title}")
+    sections = [to_html(table) for table in tables]
+    sections += [_plots(recipe, outcome) + _cases(recipe.metrics[0], outcome) for outcome in outcomes if outcome.scores]
+    body = "".join(sections)
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{heading}</title><style>{_STYLE}</style>'
+        f"<h1>{heading}</h1><p>† and grey rows: published by others under their protocol. Hover over a value for its "
+        f"95 % bootstrap interval.</p>{body}</html>\n"
+    )
+
+
+def _known(values: list[float | None]) -> list[float]:
+    return [v for v in values if v is not None]
+
+
+def _plots(recipe: BenchmarkRecipe, outcome: Outcome) -> str:
+    first = recipe.metrics[0]
+    words = column(first).heading
+    variants = [Series(title(v), _known(series(outcome, v, "composite", first.key))) for v in outcome.variants[:8]]
+    targets = [
+        Series(target, _known(series(outcome, "full", target, first.key)))
+        for target in ("composite", "generated", "in-domain")
+    ]
+    panels = [distribution(variants, f"{words} of the composite"), distribution(targets, f"{words} of the full method")]
+    panels += [_against_area(outcome, first)]
+    figures = "".join(f"<figure>{panel}</figure>" for panel in panels)
+    return f'<h2>{html.escape(outcome.model)}: distributions</h2><div class="plots">{figures}</div>'
+
+
+def _against_area(outcome: Outcome, use: MetricUse) -> str:
+    area = series(outcome, "full", "alignment", "mask_area")
+    lines = []
+    for target in ("composite", "generated"):
+        pairs = [
+            (100 * a, e)
+            for a, e in zip(area, series(outcome, "full", target, use.key), strict=True)
+            if a is not None and e is not None
+        ]
+        lines.append(Series(target, [a for a, _ in pairs], [e for _, e in pairs]))
+    return scatter(lines, "mask area %", column(use).heading)
+
+
+def _cases(use: MetricUse, outcome: Outcome) -> str:
+    """Worst and best composites of the full method by one metric, as pictures."""
+    found = zip(outcome.scores, series(outcome, "full", "composite", use.key), strict=True)
+    pairs = [(value, name) for name, value in found if value is not None]
+    ordered = [name for _, name in sorted(pairs, reverse=column(use).better == "lower")]
+    values = {name: value for value, name in pairs}
+    heads = '<div class="heads"><b>photo</b><b>generated</b><b>composite</b><b>mask (white: kept)</b></div>'
+    parts = []
+    worst = ordered[:SHOWN]
+    for words, names in (("worst", worst), ("best", [n for n in ordered[::-1] if n not in worst][:SHOWN])):
+        figures = "".join(_figure(outcome, name, f"{column(use).title} {values[name]:.4f}") for name in names)
+        if figures:
+            parts.append(f"<h2>{html.escape(outcome.model)}: {words} composites</h2>{heads}{figures}")
+    return "".join(parts)
+
+
+def _figure(outcome: Outcome, name: str, caption: str) -> str:
+    path = outcome.folder / "pictures" / f"{name}.png"
+    data = base64.b64encode(path.read_bytes()).decode() if path.is_file() else ""
+    area = outcome.scores[name]["full"]["alignment"]["mask_area"]
+    words = html.escape(f"{name}: {caption}" + ("" if area is None else f", mask area {100 * area:.1f} %"))
+    return f'<figure><img alt="{words}" src="data:image/png;base64,{data}"><figcaption>{words}</figcaption></figure>'

@@ -1,0 +1,172 @@
+"""What a benchmark does to a photo: crop, invert in every variant, score. `batch.run` drives it and resumes it."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+import oodinv
+from oodinv import image, quad
+from oodinv.align import Detector, align
+from oodinv.benchmark.score import Judges, as_saved, at_size, score, to_batch
+from oodinv.benchmark.variants import Variant, invert_as, title
+from oodinv.errors import NoFaceError
+from oodinv.image import Pixels
+from oodinv.inputs import Job
+from oodinv.inverter import DTYPES, Dtype, Inversion, decode, encode
+from oodinv.manifest import Header
+from oodinv.metrics.alignment import flow_magnitude, mask_area
+from oodinv.recipe import BenchmarkRecipe
+from oodinv.weights.build import Model
+from oodinv.weights.checksum import sha256_file
+
+Scores = dict[str, dict[str, dict[str, float | None]]]
+"""One photo's scores: by variant, then by target (composite, generated, in-domain, alignment), then by metric."""
+
+PICTURE_SIZE = 256  # the largest side in which a photo's pictures are kept for the report
+
+
+@dataclass(frozen=True, eq=False)
+class Crop:
+    """One photo's face: as the model sees it, uint8 (size, size, 3), and what results are compared with."""
+
+    job: Job
+    seen: Pixels
+    reference: Pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """One photo's scores, its strip of pictures (input, generated, composite, mask), and features by variant."""
+
+    crop: Crop
+    scores: Scores
+    strip: Pixels
+    features: dict[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class BenchmarkStages:
+    """Measures one model by one protocol. `detector` is None where photos are crops already."""
+
+    model: Model
+    device: torch.device
+    dtype: Dtype
+    detector: Detector | None
+    recipe: BenchmarkRecipe
+    variants: list[Variant]
+    judges: Judges
+
+    def read(self, job: Job, content: bytes) -> Crop:
+        """Decodes a photo and cuts out its largest face, or takes it as a crop.
+
+        Raises:
+            ImageError: no readable picture. NoFaceError: no face in it.
+        """
+        pixels = image.decode(content, job.path).pixels
+        card, finest = self.model.card, self._reference_size()
+        if self.detector is None:
+            seen = image.resize(pixels, card.size)
+            return Crop(job, seen, seen if finest == card.size else image.resize(pixels, finest))
+        try:
+            (face,) = align(pixels, self.detector, card.size, card.crop.scale, "largest")
+        except NoFaceError as error:
+            raise NoFaceError(f"{job.path}: {error}") from error
+        same = finest == card.size
+        return Crop(job, face.crop, face.crop if same else quad.crop(pixels, face.quad, finest))
+
+    def _reference_size(self) -> int:
+        """Side of the reference: the model's, or where the protocol says `photo`, the largest that is compared."""
+        size = self.model.card.size
+        if self.recipe.reference == "crop":
+            return size
+        return max(use.size or size for use in self.recipe.metrics)
+
+    def compute(self, photos: list[Crop]) -> list[Scored]:
+        """Inverts a batch in every variant and scores it.
+
+        In-domain scores weigh the generated picture of every variant by 1 − M of the full method: one region
+        for all, else a variant could choose an easier one.
+        """
+        seen = to_batch([photo.seen for photo in photos], self.device)
+        reference = to_batch([photo.reference for photo in photos], self.device)
+        dtype = DTYPES[self.dtype]
+        encoding = encode(self.model, seen, dtype)
+        full = decode(self.model, seen, encoding.w_plus.float(), encoding, "fixed", dtype)
+        scores: list[Scores] = [{} for _ in photos]
+        features: list[dict[str, NDArray[np.float64]]] = [{} for _ in photos]
+        self._keep_features("reference", reference, features)
+        for variant in self.variants:
+            inversion = invert_as(variant, self.model, seen, encoding, full, dtype)
+            name = title(variant)
+            for target, values in self._score(inversion, reference, full.mask).items():
+                for i, record in enumerate(scores):
+                    record.setdefault(name, {})[target] = {key: _finite(v[i]) for key, v in values.items()}
+            self._keep_features(name, as_saved(inversion.composite), features)
+        strips = _strips(seen, full)
+        return [Scored(*parts) for parts in zip(photos, scores, strips, features, strict=True)]
+
+    def _score(self, inversion: Inversion, reference: Tensor, region: Tensor) -> dict[str, dict[str, list[float]]]:
+        uses = self.recipe.metrics
+        generated, composed = as_saved(inversion.generated), as_saved(inversion.composite)
+        flow = flow_magnitude(inversion.alignments)
+        alone = score(uses, self.judges, reference, generated)
+        return {
+            "composite": score(uses, self.judges, reference, composed) if inversion.mask.any() else alone,
+            "generated": alone,
+            "in-domain": score(uses, self.judges, reference, generated, 1 - region),
+            "alignment": {"mask_area": mask_area(inversion.mask).tolist()}
+            | ({} if flow is None else {"flow": flow.tolist()}),
+        }
+
+    def _keep_features(self, name: str, images: Tensor, features: list[dict[str, NDArray[np.float64]]]) -> None:
+        if not self.recipe.frechet or self.judges.sface is None:
+            return
+        for record, feature in zip(features, self.judges.sface.embed(images), strict=True):
+            record[name] = feature.numpy()
+
+    def write(self, results: Scored, folder: Path) -> list[str]:
+        """Writes scores/NAME.json, pictures/NAME.png and, where the protocol needs them, features/NAME.npz."""
+        name = results.crop.job.name
+        outputs = [f"scores/{name}.json", f"pictures/{name}.png"]
+        record = json.dumps(results.scores, indent=1).encode()
+        image.atomic_write(folder / outputs[0], lambda file: file.write(record))
+        image.write_png(folder / outputs[1], results.strip)
+        if results.features:
+            outputs.append(f"features/{name}.npz")
+            image.write_npz(folder / outputs[2], **results.features)
+        return outputs
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _strips(seen: Tensor, full: Inversion) -> list[Pixels]:
+    """Input, generated, composite and mask side by side, each at most PICTURE_SIZE wide."""
+    side = min(PICTURE_SIZE, seen.shape[-1])
+    mask = full.mask.expand_as(seen) * 2 - 1
+    row = torch.cat([at_size(x.float(), side) for x in (seen, full.generated, full.composite, mask)], dim=3)
+    return list(image.to_uint8(row))
+
+
+def header(stages: BenchmarkStages) -> Header:
+    """Header of the manifest: whatever changes scores."""
+    protocol: dict[str, Any] = stages.recipe.model_dump(
+        mode="json", include={"name", "reference", "metrics", "frechet"}, exclude_none=True
+    )
+    settings = {
+        **protocol,
+        "aligned": stages.detector is None,
+        "dtype": stages.dtype,
+        "variants": [title(variant) for variant in stages.variants],
+    }
+    weights: dict[str, str] = {role: sha256_file(file) for role, file in stages.model.files.items()}
+    card = stages.model.card.model_dump(mode="json", exclude_none=True)
+    return Header(oodinv.__version__, "benchmark", card, weights, settings)

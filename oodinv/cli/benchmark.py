@@ -1,0 +1,214 @@
+"""`oodinv benchmark`: scores, ablations and cost of models on a folder of photos, as tables and a report."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from oodinv.cli import options
+
+if TYPE_CHECKING:
+    from oodinv.benchmark.cost import Cost
+    from oodinv.benchmark.results import Outcome
+    from oodinv.benchmark.variants import Request
+    from oodinv.cli.progress import Summary
+    from oodinv.inputs import Job
+    from oodinv.recipe import BenchmarkRecipe
+    from oodinv.tables import Table
+
+DatasetOption = Annotated[
+    str, typer.Option("--dataset", help="Name of a shipped benchmark, a benchmark as FILE.yaml, or a folder of photos.")
+]
+ModelOption = Annotated[
+    list[str], typer.Option("--model", help="Model or card to measure; may be given several times.")
+]
+AblateOption = Annotated[
+    str | None,
+    typer.Option(
+        help="In place of the protocol's: plain, no-flow, no-mask, cycles-N, cycles-A..B, size-N, sizes; "
+        "separated by commas, or none."
+    ),
+]
+ProtocolOption = Annotated[str, typer.Option(help="What a folder is measured by: a benchmark's name or FILE.yaml.")]
+
+
+def benchmark(
+    dataset: DatasetOption,
+    output: options.Output,
+    model: ModelOption = ["mini"],  # noqa: B006 - typer copies it
+    ablate: AblateOption = None,
+    protocol: ProtocolOption = "folder",
+    aligned: Annotated[bool, typer.Option("--aligned", help="Photos of the folder are crops already.")] = False,
+    detector: options.Detector = options.DetectorChoice.yunet,
+    device: options.Device = "auto",
+    dtype: options.Dtype = options.DtypeChoice.float32,
+    batch_size: options.BatchSize = 8,
+    restart: options.Restart = False,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Measure models: reconstruction, in-domain scores, ablations, cost; peers' published rows beside them.
+
+    Prints the tables and writes them as CSV, JSON, Markdown and LaTeX, with an HTML report: report.html has the
+    distributions, the worst and best cases as pictures, and mask area against error. A repeated command goes on
+    where the last one stopped, and gives the same scores to the last digit; cost is measured anew.
+
+    [bold]Examples[/]
+
+        oodinv benchmark --dataset sample -o report/
+
+        oodinv benchmark --dataset crops/ --aligned --ablate plain,no-flow,cycles-1..3,sizes -o report/
+
+        oodinv benchmark --dataset celebahq --model ffhq-e4e --model ffhq-restyle -o report/
+    """
+    from oodinv.benchmark import report
+    from oodinv.benchmark.results import cost_table, score_tables
+    from oodinv.benchmark.variants import parse
+    from oodinv.inputs import collect
+
+    recipe, folder, is_aligned = _protocol(dataset, protocol, aligned)
+    names = recipe.ablate if ablate is None else [n for n in ablate.split(",") if n.strip() not in ("", "none")]
+    own = output.resolve()
+    jobs = [job for job in collect([folder], output) if own not in job.path.resolve().parents]
+    run = _Run(recipe, jobs, parse(names), is_aligned, detector, device, dtype, batch_size, restart, quiet)
+    outcomes, costs, summaries = list["Outcome"](), list[tuple[str, "Cost"]](), list["Summary"]()
+    for card in _distinct_cards(model):
+        outcome, cost, summary = run.measure(card, output)
+        outcomes.append(outcome)
+        costs += [(outcome.model, c) for c in cost]
+        summaries.append(summary)
+    count = None if recipe.dataset is None else recipe.dataset.count
+    scores, cost_of = score_tables(recipe, outcomes, count), cost_table(costs)
+    files = report.write(output, recipe, outcomes, scores, cost_of)
+    _conclude(summaries, scores, cost_of, files, quiet=quiet, as_json=json)
+
+
+def _protocol(dataset: str, protocol: str, aligned: bool) -> "tuple[BenchmarkRecipe, Path, bool]":
+    """The recipe, the folder of photos, and whether they are crops already."""
+    from oodinv.recipe import benchmark_names, find_benchmark_recipe, find_dataset
+
+    if dataset not in benchmark_names() and Path(dataset).is_dir():
+        recipe = find_benchmark_recipe(protocol)
+        return recipe.model_copy(update={"dataset": None}), Path(dataset), aligned
+    recipe = find_benchmark_recipe(dataset)
+    if recipe.dataset is None:
+        raise typer.BadParameter(f"{dataset} names no photos; give a folder", param_hint="--dataset")
+    return recipe, find_dataset(recipe.dataset), recipe.dataset.aligned or aligned
+
+
+def _distinct_cards(models: list[str]) -> list[Path]:
+    """Paths of the cards; two of the same name would share a folder and a row's label."""
+    from oodinv.errors import RecipeError
+    from oodinv.recipe import find_card, read_card
+
+    paths = list(dict.fromkeys(find_card(model) for model in models))
+    names = [read_card(path).name for path in paths]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise RecipeError(f"two of the cards are called {', '.join(twice)}; give them names of their own")
+    return paths
+
+
+class _Run:
+    """One protocol with the command's settings, to be applied to each model."""
+
+    def __init__(
+        self,
+        recipe: "BenchmarkRecipe",
+        jobs: "list[Job]",
+        requests: "list[Request]",
+        aligned: bool,
+        detector: options.DetectorChoice,
+        device: str,
+        dtype: options.DtypeChoice,
+        batch_size: int,
+        restart: bool,
+        quiet: bool,
+    ) -> None:
+        from oodinv.cli.prepare import choose_device, make_detector
+
+        self._recipe, self._jobs, self._requests = recipe, jobs, requests
+        self._device = choose_device(device)
+        self._detector = None if aligned else make_detector(detector, self._device)
+        self._dtype, self._batch_size, self._restart, self._quiet = dtype, batch_size, restart, quiet
+
+    def measure(self, path: Path, output: Path) -> "tuple[Outcome, list[Cost], Summary]":
+        """Scores and cost of the model of one card, below OUT/models/NAME."""
+        from oodinv.batch import run
+        from oodinv.benchmark import cost
+        from oodinv.benchmark.results import collect_scores
+        from oodinv.benchmark.score import load_judges
+        from oodinv.benchmark.stages import BenchmarkStages, header
+        from oodinv.benchmark.variants import applicable
+        from oodinv.cli.progress import Summary, follow
+        from oodinv.recipe import read_card
+        from oodinv.weights.build import load_model
+
+        card = read_card(path)
+        model = load_model(card, path).to(self._device)
+        stages = BenchmarkStages(
+            model=model,
+            device=self._device,
+            dtype=self._dtype.value,
+            detector=self._detector,
+            recipe=self._recipe,
+            variants=applicable(self._requests, model.samm),
+            judges=load_judges(self._recipe, card.crop.scale, self._device),
+        )
+        folder = output / "models" / card.name
+        events = run(stages, self._jobs, folder, header(stages), chunk=self._batch_size, restart=self._restart)
+        summary = follow(events, Summary(folder, model.notes), f"measuring {card.name}", self._quiet)
+        outcome = collect_scores(card.name, folder, stages.variants, self._jobs, model.notes)
+        good = [job for job in self._jobs if job.name in outcome.scores]
+        return outcome, cost.measure(stages, good), summary
+
+
+def _conclude(
+    summaries: "list[Summary]", scores: "list[Table]", cost: "Table", files: list[Path], *, quiet: bool, as_json: bool
+) -> None:
+    """Prints tables on stdout and failures on stderr. Raises `typer.Exit` with status 1 if a photo failed."""
+    import json
+
+    from rich.markup import escape
+
+    from oodinv.cli.console import stderr
+    from oodinv.tables import to_json
+
+    failures = [entry for summary in summaries for entry in summary.failures]
+    if as_json:
+        tables = json.loads(to_json([*scores, cost]))["tables"]
+        failed = [{"input": e.input, "error": e.error} for e in failures]
+        typer.echo(json.dumps({"tables": tables, "failed": failed, "files": [str(file) for file in files]}))
+    elif not quiet:
+        for table in [*scores, cost]:
+            _print_table(table)
+        stderr.print(f"report: {escape(str(next(file for file in files if file.suffix == '.html')))}")
+    for entry in failures:
+        stderr.print(f"[red]failed:[/] {escape(entry.error or entry.input)}")
+    if failures:
+        raise typer.Exit(1)
+
+
+def _print_table(table: "Table") -> None:
+    import sys
+
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    from oodinv.tables import best, labels, text
+
+    drawn = RichTable(title=table.title, title_justify="left", caption="\n".join(table.notes), caption_justify="left")
+    for name in table.labels:
+        drawn.add_column(name, no_wrap=True)
+    for column in table.columns:
+        drawn.add_column(column.heading, justify="right")
+    marked = best(table)
+    for i, row in enumerate(table.rows):
+        cells = [Text(label) for label in labels(row)]
+        for c in table.columns:
+            style = "bold green" if (i, c.key) in marked else "dim" if row.published else ""
+            cells.append(Text(text(row.values.get(c.key), c.digits), style=style))
+        drawn.add_row(*cells)
+    width = None if sys.stdout.isatty() else 200  # a pipe has no width of its own to be cut to
+    Console(width=width, highlight=False, markup=False).print(drawn)

@@ -1,0 +1,62 @@
+"""Whether two aligned crops show the same person: cosine similarity of face-recognition features.
+
+SFace ("SFace: Sigmoid-Constrained Hypersphere Loss for Robust Face Recognition", Zhong et al., 2021) is run by
+OpenCV, on the CPU. Numbers of other recognition networks (ArcFace, CurricularFace) can't be compared with its own.
+"""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from oodinv.errors import WeightsError
+
+INPUT_SIZE = 112
+INNER = (32 / 256, 35 / 256, 220 / 256, 223 / 256)
+"""Left, top, right, bottom of the inner face in an FFHQ crop, as shares of its side.
+
+Source: the identity loss of pixel2style2pixel and encoder4editing, rows 35 to 223 and columns 32 to 220 of 256.
+"""
+
+
+class Sface:
+    """SFace from its ONNX file; gives 128 features of unit length."""
+
+    def __init__(self, path: Path, crop_scale: float = 1.0) -> None:
+        """crop_scale: that of the model's card, since tighter crops have the face at another place.
+
+        Raises:
+            WeightsError: OpenCV can't read the file.
+        """
+        try:
+            self._network = cv2.dnn.readNet(str(path))
+        except cv2.error as error:
+            raise WeightsError(f"{path}: expected SFace as ONNX, OpenCV can't read it; pull it again") from error
+        self._crop_scale = crop_scale
+
+    def embed(self, images: Tensor) -> Tensor:
+        """images (B, 3, H, W) in [−1, 1], FFHQ-aligned → (B, 128), float64 of unit length, on the CPU."""
+        faces = inner_face(images.float().cpu(), self._crop_scale)
+        inputs = ((faces + 1) * 127.5).clamp(0, 255).numpy().astype(np.float32)
+        features = []
+        for face in inputs:  # one by one: the quantised network has a fixed batch of one
+            self._network.setInput(np.ascontiguousarray(face[None]), "data")
+            features.append(torch.from_numpy(np.array(self._network.forward()[0], np.float64)))
+        return F.normalize(torch.stack(features), dim=1)
+
+
+def inner_face(images: Tensor, crop_scale: float) -> Tensor:
+    """The inner face of aligned crops (B, 3, H, W) → (B, 3, 112, 112), anti-aliased."""
+    size = images.shape[-1]
+    box = (round(size * min(max(0.5 + (edge - 0.5) / crop_scale, 0.0), 1.0)) for edge in INNER)
+    left, top, right, bottom = box
+    inner = images[..., top:bottom, left:right]
+    return F.interpolate(inner, (INPUT_SIZE, INPUT_SIZE), mode="bilinear", antialias=True)
+
+
+def identity(a: Tensor, b: Tensor) -> Tensor:
+    """Cosine similarity of features (B, D) of unit length → (B,), 1 for the same picture."""
+    return (a * b).sum(dim=1)

@@ -1,0 +1,24 @@
+"""LPIPS, optionally weighted to a region."""
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from oodinv.metrics.pixel import weighted_mean
+from oodinv.models.perceptual import Lpips
+
+
+def lpips(network: Lpips, a: Tensor, b: Tensor, weight: Tensor | None = None) -> Tensor:
+    """LPIPS v0.1 of pictures a, b (B, 3, H, W) in [−1, 1] → (B,), 0 for equal ones.
+
+    weight (B, 1, H, W) is averaged down to the size of each feature map and weighs its pixels. A receptive
+    field reaches beyond its pixel, so what lies outside the region still has a little influence.
+    Source: "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric" (Zhang et al., CVPR 2018).
+    """
+    if weight is None:
+        return network(a, b).double()  # type: ignore[no-any-return]
+    terms = []
+    for x, y, head in zip(network.features(a), network.features(b), network.heads, strict=True):
+        distance = ((x - y).square() * head[:, None, None]).sum(dim=1, keepdim=True)
+        terms.append(weighted_mean(distance, F.adaptive_avg_pool2d(weight, (x.shape[2], x.shape[3]))))
+    return torch.stack(terms).sum(dim=0)
