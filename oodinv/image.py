@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from oodinv.errors import ImageError, OutputError
@@ -36,6 +37,10 @@ JPEG_QUALITY = 95
 
 _ORIENTATION = 0x0112
 _JPEG_EXIF = 65_533  # bytes: what one segment of a JPEG holds
+_PNG_XMP = "XML:com.adobe.xmp"
+_JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
+JPEG_XMP_BYTES = 65_533 - len(_JPEG_XMP)
+"""The longest XMP packet that fits a JPEG without extensions."""
 _TIFF_MARKS = (b"II*\0", b"MM\0*")
 _TIFF_DESCRIPTIVE = frozenset({270, 271, 272, 282, 283, 296, 305, 306, 315, 33432})
 _EXIF_FOLDERS = (0x8769, 0x8825)  # camera settings, place
@@ -51,13 +56,15 @@ class Photo:
 
     pixels uint8 (H, W, 3), upright. alpha uint8 (H, W) or None; pixels under it keep the colours that the
     file has there, since blending them over a background could not be undone on writing. exif: a block with
-    orientation 1. icc: the profile of pixels. format: Pillow's name. grey: the file had one colour channel.
+    orientation 1. icc: the profile of pixels. xmp: an XMP packet. format: Pillow's name. grey: the file had one
+    colour channel.
     """
 
     pixels: Pixels
     alpha: Pixels | None = None
     exif: bytes | None = None
     icc: bytes | None = None
+    xmp: bytes | None = None
     format: str = "PNG"
     grey: bool = False
 
@@ -143,6 +150,7 @@ def _photo(picture: Image.Image) -> Photo:
         alpha=None if alpha is None else upright(alpha, turn),
         exif=_exif(picture),
         icc=icc or None,
+        xmp=_xmp(picture),
         format=picture.format or "PNG",
         grey=grey,
     )
@@ -222,6 +230,13 @@ def _exif(picture: Image.Image) -> bytes | None:
         if tags.get_ifd(folder):
             kept[folder] = dict(tags.get_ifd(folder))
     return kept.tobytes() if kept else None
+
+
+def _xmp(picture: Image.Image) -> bytes | None:
+    """The XMP packet; older versions of Pillow keep that of a PNG as text."""
+    found = picture.info.get("xmp") or picture.info.get(_PNG_XMP)
+    found = found.encode() if isinstance(found, str) else found
+    return found if isinstance(found, bytes) else None
 
 
 def _reset_orientation(block: bytes) -> bytes:
@@ -308,14 +323,28 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
         raise OutputError(f"{path}: can't be written ({reason}); check the free space and permissions") from error
 
 
-def write_png(path: Path, pixels: Pixels) -> None:
-    """Writes uint8 (H, W), (H, W, 3) or (H, W, 4) as PNG; the same pixels give the same bytes.
+def write_png(path: Path, pixels: Pixels, xmp: bytes | None = None) -> None:
+    """Writes uint8 (H, W), (H, W, 3) or (H, W, 4) as PNG, with an XMP packet; the same pixels give the same bytes.
 
     Raises:
         OutputError, ImageError: see `atomic_write`.
     """
     picture = Image.fromarray(pixels)
-    atomic_write(path, lambda file: picture.save(file, "PNG", **PNG_PACKING))
+    atomic_write(path, lambda file: picture.save(file, "PNG", pnginfo=_png_info(xmp), **PNG_PACKING))
+
+
+def _png_info(xmp: bytes | None) -> PngInfo:
+    info = PngInfo()
+    if xmp is not None:
+        info.add_itxt(_PNG_XMP, xmp.decode(errors="replace"))
+    return info
+
+
+def _jpeg_segment(xmp: bytes | None) -> bytes:
+    """An APP1 segment with an XMP packet (XMP specification, part 3); empty for one that is too long for it."""
+    if xmp is None or len(xmp) > JPEG_XMP_BYTES:
+        return b""
+    return b"\xff\xe1" + struct.pack(">H", 2 + len(_JPEG_XMP) + len(xmp)) + _JPEG_XMP + xmp
 
 
 def write_npz(path: Path, **arrays: NDArray[Any]) -> None:
@@ -328,7 +357,7 @@ def write_npz(path: Path, **arrays: NDArray[Any]) -> None:
 
 
 def write_photo(path: Path, photo: Photo) -> None:
-    """Writes a photo with its EXIF block, profile and transparency, as the suffix says (.png, .jpg, .jpeg).
+    """Writes a photo with its EXIF block, XMP, profile and transparency, as the suffix says (.png, .jpg, .jpeg).
 
     A grey photo whose channels are still equal is written with one channel. JPEG: no chroma subsampling.
 
@@ -347,8 +376,10 @@ def write_photo(path: Path, photo: Photo) -> None:
     if photo.icc is not None and _profile_fits(photo.icc, picture.mode):
         extra["icc_profile"] = photo.icc
     if suffix == ".png":
-        atomic_write(path, lambda file: picture.save(file, "PNG", **PNG_PACKING, **extra))
+        info = _png_info(photo.xmp)
+        atomic_write(path, lambda file: picture.save(file, "PNG", pnginfo=info, **PNG_PACKING, **extra))
     else:
+        extra["extra"] = _jpeg_segment(photo.xmp)
         atomic_write(path, lambda file: picture.save(file, "JPEG", quality=JPEG_QUALITY, subsampling=0, **extra))
 
 

@@ -14,7 +14,18 @@ SUFFIXES = frozenset(_SUFFIXES.split())
 """Suffixes, in lower case, that make a file in a folder an input. A file named on its own always is one."""
 
 
-RESULT_FOLDERS = ("aligned", "latents", "flows", "masks", "generated", "composites", "pasted")
+RESULT_FOLDERS = (
+    "aligned",
+    "latents",
+    "flows",
+    "masks",
+    "generated",
+    "composites",
+    "pasted",
+    "unedited",
+    "strips",
+    "inversion",
+)
 """Folders that commands write below their output. What lies in them is never an input of the same command."""
 
 

@@ -1,5 +1,6 @@
 """What `align` and `invert` do to each photo: the stages that `batch.run` drives."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from oodinv.inputs import Job
 from oodinv.inverter import DTYPES, Dtype, Inversion, invert
 from oodinv.manifest import Header
 from oodinv.models.stylegan2 import Noise
+from oodinv.provenance import Provenance, SourceType, packet
 from oodinv.weights.build import Model
 from oodinv.weights.checksum import sha256_file
 
@@ -80,7 +82,7 @@ def _cut_out(
 
 def _write_aligned(subject: Subject, folder: Path) -> Iterator[str]:
     yield (output := f"aligned/{subject.name}.png")
-    image.write_png(folder / output, subject.crop)
+    image.write_png(folder / output, subject.crop, packet(Provenance()))
     if subject.aligned is not None:
         yield (output := f"aligned/{subject.name}.json")
         text = subject.aligned.to_json()
@@ -210,21 +212,43 @@ class InvertStages:
         return [Inverted(photo, [next(results) for _ in photo.subjects]) for photo in photos]
 
     def _invert(self, subjects: list[Subject]) -> list[Artefacts]:
-        crops = torch.stack([subject.tensor() for subject in subjects]).to(self.device)
-        try:
-            inversion = invert(self.model, crops, noise=self._noise(subjects), dtype=DTYPES[self.dtype])
-        except torch.OutOfMemoryError as error:
+        """Inverts a batch, or its halves one after the other where memory is too small for it.
+
+        Noise follows each face, so the halves differ from the whole by the rounding of other kernels at most.
+
+        Raises:
+            OodinvError: memory is too small for one face.
+        """
+        found = self._attempt(subjects)
+        if found is not None:
+            return found
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if len(subjects) == 1:
             raise OodinvError(
-                f"{self.device} has too little memory for {len(subjects)} faces at once; use a smaller --batch-size"
-            ) from error
-        return artefacts(subjects, inversion)
+                f"{self.device} has too little memory for a single face of {self.model.card.size} px; use --dtype "
+                "bfloat16 or --device cpu, or free memory"
+            )
+        half = len(subjects) // 2
+        return self._invert(subjects[:half]) + self._invert(subjects[half:])
+
+    def _attempt(self, subjects: list[Subject]) -> list[Artefacts] | None:
+        """A batch's results; None if memory doesn't suffice, with all that was allocated let go."""
+        try:
+            crops = torch.stack([subject.tensor() for subject in subjects]).to(self.device)
+            inversion = invert(self.model, crops, noise=self._noise(subjects), dtype=DTYPES[self.dtype])
+            return artefacts(subjects, inversion)
+        except RuntimeError as error:  # on the CPU, PyTorch has no class of its own for it
+            if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
+                raise
+        return None
 
     def _noise(self, subjects: list[Subject]) -> Noise:
-        """For `random`, a generator seeded by the batch's first crop, so that a repeated run draws the same."""
+        """For `random`, one generator a face, seeded by its crop, so that a repeated run draws the same."""
         if self.noise != "random":
             return self.noise
-        seed = int.from_bytes(np.random.default_rng(subjects[0].crop.ravel()[:64]).bytes(8), "little") >> 1
-        return torch.Generator().manual_seed(seed)
+        digests = [hashlib.sha256(subject.crop.tobytes()).digest() for subject in subjects]
+        return tuple(torch.Generator().manual_seed(int.from_bytes(digest[:7], "little")) for digest in digests)
 
     def write(self, results: Inverted, folder: Path) -> list[str]:
         """Writes what `save` asks for.
@@ -232,28 +256,37 @@ class InvertStages:
         Raises:
             ImageError, OutputError: a file can't be written.
         """
-        outputs = [o for a in results.artefacts for o in self._write_face(a, folder)]
+        made = Provenance(model=self.model.card.name)
+        outputs = []
+        for a in results.artefacts:
+            outputs += [*_write_aligned(a.subject, folder), *write_artefacts(a, folder, self.save, made)]
         if "pasted" in self.save and self.detector is not None:
-            outputs.append(_write_pasted(results, folder))
+            outputs.append(_write_pasted(results, folder, made))
         return outputs
 
-    def _write_face(self, a: Artefacts, folder: Path) -> Iterator[str]:
-        name = a.subject.name
-        yield from _write_aligned(a.subject, folder)
-        if "latents" in self.save:
-            yield (output := f"latents/{name}.npz")
-            image.write_npz(folder / output, w_plus=a.w_plus)
-        if "flows" in self.save:
-            yield (output := f"flows/{name}.npz")
-            image.write_npz(folder / output, **a.flows)
-        for wanted, sub_folder, pixels in (
-            ("masks", "masks", a.mask),
-            ("generated", "generated", a.generated),
-            ("composites", "composites", a.composite),
-        ):
-            if wanted in self.save:
-                yield (output := f"{sub_folder}/{name}.png")
-                image.write_png(folder / output, pixels)
+
+def write_artefacts(a: Artefacts, folder: Path, save: frozenset[Output], made: Provenance) -> Iterator[str]:
+    """Writes what `save` asks for of one face, pictures with their provenance; yields paths as they are written.
+
+    Raises:
+        ImageError, OutputError: a file can't be written.
+    """
+    name = a.subject.name
+    if "latents" in save:
+        yield (output := f"latents/{name}.npz")
+        image.write_npz(folder / output, w_plus=a.w_plus)
+    if "flows" in save:
+        yield (output := f"flows/{name}.npz")
+        image.write_npz(folder / output, **a.flows)
+    pictures: tuple[tuple[Output, Pixels, SourceType], ...] = (
+        ("masks", a.mask, "trainedAlgorithmicMedia"),
+        ("generated", a.generated, "trainedAlgorithmicMedia"),
+        ("composites", a.composite, "compositeWithTrainedAlgorithmicMedia"),
+    )
+    for wanted, pixels, source in pictures:
+        if wanted in save:
+            yield (output := f"{wanted}/{name}.png")
+            image.write_png(folder / output, pixels, packet(replace(made, source=source)))
 
 
 def invert_header(stages: InvertStages, detector: DetectorName) -> Header:
@@ -270,14 +303,37 @@ def invert_header(stages: InvertStages, detector: DetectorName) -> Header:
     return Header(oodinv.__version__, "invert", card, weights, settings)
 
 
-def _write_pasted(results: Inverted, folder: Path) -> str:
+def _write_pasted(results: Inverted, folder: Path, made: Provenance) -> str:
     photo = results.portrait.decoded()
     edits = [
         Edit(a.subject.aligned.quad, a.subject.crop, a.composite)
         for a in results.artefacts
         if a.subject.aligned is not None
     ]
-    pixels = paste(photo.pixels, edits)
-    output = f"pasted/{results.portrait.job.name}{photo.suffix}"
-    image.write_photo(folder / output, replace(photo, pixels=pixels))
+    return write_pasted(photo, edits, folder, results.portrait.job.name, made)
+
+
+def write_png_composite(folder: Path, name: str, pixels: Pixels, made: Provenance) -> str:
+    """Writes one composite with its provenance and returns its path below the folder.
+
+    Raises:
+        ImageError, OutputError: the file can't be written.
+    """
+    output = f"composites/{name}.png"
+    xmp = packet(replace(made, source="compositeWithTrainedAlgorithmicMedia"))
+    image.write_png(folder / output, pixels, xmp)
+    return output
+
+
+def write_pasted(photo: Photo, edits: list[Edit], folder: Path, name: str, made: Provenance) -> str:
+    """Puts changed crops back into their photo and writes it with its provenance; returns the path below folder.
+
+    Raises:
+        ImageError, OutputError: the file can't be written.
+    """
+    output = f"pasted/{name}{photo.suffix}"
+    made = replace(made, source="compositeWithTrainedAlgorithmicMedia")
+    limit = image.JPEG_XMP_BYTES if photo.suffix == ".jpg" else None
+    xmp = packet(made, photo.xmp, limit)
+    image.write_photo(folder / output, replace(photo, pixels=paste(photo.pixels, edits), xmp=xmp))
     return output

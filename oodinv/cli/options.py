@@ -22,6 +22,14 @@ class DetectorChoice(StrEnum):
     face_alignment = "face-alignment"
 
 
+class TechniqueChoice(StrEnum):
+    """Ways to join what is drawn and what is kept."""
+
+    mask = "mask"
+    laplacian = "laplacian"
+    poisson = "poisson"
+
+
 Inputs = Annotated[
     list[Path], typer.Argument(help="Photos, or folders that are searched recursively.", show_default=False)
 ]

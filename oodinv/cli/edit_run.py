@@ -1,0 +1,196 @@
+"""The steps of `oodinv edit`: find the inversion or make it, edit it, report. Imports torch: for its body only."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import typer
+from rich.markup import escape
+
+from oodinv import report
+from oodinv.batch import run
+from oodinv.cli.console import stderr
+from oodinv.cli.options import DetectorChoice
+from oodinv.cli.prepare import choose_device, make_detector
+from oodinv.cli.progress import Summary, conclude, follow
+from oodinv.edit_stages import EditStages, check_model, composite_mark, edit_header, jobs, prepare
+from oodinv.errors import ManifestError, RecipeError
+from oodinv.inputs import collect
+from oodinv.inverter import Dtype
+from oodinv.recipe import EditRecipe, find_card, find_edit_recipe, read_card, read_edit_recipe
+from oodinv.saved import Results, is_inversion, last_inversion, open_results
+from oodinv.stages import InvertStages, invert_header
+from oodinv.weights.build import Model, load_model
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of `oodinv edit`, checked one by one."""
+
+    inputs: list[Path]
+    recipe: str
+    output: Path | None
+    factors: list[float]
+    model: str | None
+    mask: Literal["unedited", "edited"] | None
+    compose: dict[str, Any]
+    preview: bool
+    aligned: bool
+    detector: DetectorChoice
+    device: str
+    dtype: Dtype
+    batch_size: int
+    restart: bool
+    quiet: bool
+    json: bool
+
+
+def run_edit(request: Request) -> None:
+    """Runs `oodinv edit`.
+
+    Raises:
+        OodinvError: something that the user can mend. typer.Exit: with status 1 if a photo failed.
+    """
+    path = find_edit_recipe(request.recipe)
+    recipe = _overridden(read_edit_recipe(path), request)
+    inputs = _inputs(request, recipe, path)
+    output = _output(request, recipe, path, inputs)
+    summary = Summary(output)
+    if len(inputs) == 1 and is_inversion(inputs[0]):
+        inversion = open_results(inputs[0], ("invert",))
+        model = _load(request.model or recipe.model or _card_of(inversion), request)
+    else:
+        model = _load(request.model or recipe.model or "mini", request)
+        inversion = _invert(request, model, inputs, output / "inversion", summary)
+    check_model(model, inversion)
+    edits = prepare(recipe, path, model, inversion, request.factors)
+    noise: Literal["fixed", "zero"] = "zero" if inversion.header.settings.get("noise") == "zero" else "fixed"
+    device = choose_device(request.device)
+    stages = EditStages(model, device, request.dtype, noise, request.batch_size, recipe, edits, inversion)
+    summary.notes = (*summary.notes, *model.notes, *edits.warnings)
+    if request.preview:
+        _preview(request, stages, summary)
+    else:
+        _edit(request, stages, summary)
+    conclude(summary, as_json=request.json, quiet=request.quiet)
+
+
+def _say(request: Request, text: str) -> None:
+    if not request.quiet:
+        stderr.print(escape(text))
+
+
+def _overridden(recipe: EditRecipe, request: Request) -> EditRecipe:
+    """The recipe with what options say in its place."""
+    compose = recipe.compose.model_copy(update=request.compose)
+    mask = recipe.mask if request.mask is None else request.mask
+    return recipe.model_copy(update={"compose": compose, "mask": mask})
+
+
+def _inputs(request: Request, recipe: EditRecipe, path: Path) -> list[Path]:
+    """What to work on: the command's inputs, the recipe's, or the last inversion; says which of the latter two."""
+    if request.inputs:
+        return request.inputs
+    if recipe.inputs:
+        _say(request, f"working on {', '.join(recipe.inputs)}, as {path} says")
+        return [Path(name) for name in recipe.inputs]
+    found = last_inversion(Path())
+    if found is None:
+        raise RecipeError(
+            f"{path} names no inputs and there is no inversion here; pass photos, or an output folder of oodinv invert"
+        )
+    _say(request, f"working on {found}/, the last inversion here")
+    return [found]
+
+
+def _output(request: Request, recipe: EditRecipe, path: Path, inputs: list[Path]) -> Path:
+    chosen = request.output or (None if recipe.output is None else Path(recipe.output))
+    if chosen is None:
+        source = inputs[0] if len(inputs) == 1 and is_inversion(inputs[0]) else Path("out")
+        chosen = source.resolve().parent / f"{source.resolve().name}-{path.stem}"
+        chosen = chosen.relative_to(Path.cwd()) if chosen.is_relative_to(Path.cwd()) else chosen
+        _say(request, f"writing to {chosen}/")
+    if any(chosen.resolve() == entry.resolve() for entry in inputs):
+        raise ManifestError(f"{chosen} is the input and would be replaced; choose another output folder")
+    return chosen
+
+
+def _card_of(inversion: Results) -> str:
+    """The model that an inversion was made with, if it is one that comes with oodinv."""
+    try:
+        find_card(inversion.model)
+    except RecipeError as error:
+        raise RecipeError(
+            f"{inversion.path} was made with the model {inversion.model}; pass its card as --model FILE.yaml"
+        ) from error
+    return inversion.model
+
+
+def _load(name: str, request: Request) -> Model:
+    path = find_card(name)
+    return load_model(read_card(path), path).to(choose_device(request.device))
+
+
+def _invert(request: Request, model: Model, inputs: list[Path], folder: Path, summary: Summary) -> Results:
+    """Inverts photos into a folder of their own, or takes up what is there; failures go into the summary."""
+    device = choose_device(request.device)
+    stages = InvertStages(
+        model=model,
+        device=device,
+        dtype=request.dtype,
+        detector=None if request.aligned else make_detector(request.detector, device),
+        noise="fixed",
+        batch_size=request.batch_size,
+        save=frozenset({"latents", "flows"}),
+    )
+    photos = collect(inputs, folder.parent)
+    header = invert_header(stages, request.detector.value)
+    events = run(stages, photos, folder, header, chunk=request.batch_size, restart=request.restart)
+    made = follow(events, Summary(folder), "inverting", request.quiet)
+    summary.failures += made.failures
+    summary.total += len(made.failures)
+    if not request.quiet:
+        stderr.print(escape(f"{made.done} inverted, {made.kept} kept from an earlier run: {folder}/"))
+    if made.done + made.kept == 0:
+        conclude(summary, as_json=request.json, quiet=request.quiet)
+        raise typer.Exit(1)
+    results = open_results(folder, ("invert",))
+    names = {photo.name for photo in photos}
+    return Results(folder, results.header, {k: e for k, e in results.entries.items() if k in names})
+
+
+def _edit(request: Request, stages: EditStages, summary: Summary) -> None:
+    photos, notes = jobs(stages.inversion)
+    summary.notes = (*summary.notes, *notes)
+    events = run(stages, photos, summary.output, edit_header(stages), chunk=request.batch_size, restart=request.restart)
+    failed_before = summary.total
+    follow(events, summary, "editing", request.quiet)
+    summary.total += failed_before
+    if summary.done + summary.kept:
+        _report(request, stages, summary)
+
+
+def _report(request: Request, stages: EditStages, summary: Summary) -> None:
+    results = open_results(summary.output, ("edit",))
+    total = sum(1 for _ in results.all_faces())
+    mark = composite_mark(stages.made)
+    paths = report.write_sheets(summary.output, report.panels(results), mark)
+    facts = {
+        "recipe": stages.edits.summary,
+        "model": f"{stages.model.card.name} (weights: {stages.model.card.licence})",
+        "faces": str(total),
+        "composed by": stages.recipe.compose.technique,
+        "flow and mask from": f"the {stages.recipe.mask} pass",
+        "these pictures are": "photos with parts drawn by a trained network (compositeWithTrainedAlgorithmicMedia)",
+    }
+    title = f"oodinv edit: {stages.edits.summary}"
+    paths += report.write_pages(summary.output, report.panels(results), total, title, facts)
+    _say(request, f"to look at: {', '.join(map(str, paths))}")
+
+
+def _preview(request: Request, stages: EditStages, summary: Summary) -> None:
+    photos, _ = jobs(stages.inversion)
+    paths = report.write_sheets(summary.output, stages.preview(photos), composite_mark(stages.made))
+    summary.done += len(photos)
+    summary.total += len(photos)
+    _say(request, f"to look at: {', '.join(map(str, paths))}")

@@ -1,0 +1,218 @@
+"""What is drawn and what is kept, joined into one crop: by a mask, by a Laplacian pyramid, or seam-free (Poisson).
+
+Crops are float32 (H, W, 3) in grey levels, 0 to 255; masks float32 (H, W) in [0, 1], 1 = kept from the photo.
+"""
+
+import itertools
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from oodinv.recipe import Composition
+
+Levels = NDArray[np.float32]
+Mask = NDArray[np.float32]
+
+COARSE = 1 / 32
+"""Of the crop's side: standard deviation of the blur that parts colour (coarser) from detail (finer)."""
+MISMATCH = 12.0
+"""Grey levels: where detail that was moved along with an edit misfits by this much, about a third of it is used."""
+VISIBLE = 2.0
+"""Grey levels: a motion counts where the edit changed more than about this."""
+_FLOW_SIDE = 256
+_SMALL = 64
+
+
+def compose(
+    crop: Levels, generated: Levels, mask: Mask, composition: Composition, unedited: Levels | None = None
+) -> Levels:
+    """Joins crop and generated picture; `unedited` is what the generator drew before an edit, if there was one.
+
+    mask: y = M·x + (1 − M)·g. laplacian: `blend_pyramids`. poisson: the same as mask with `seamless` g. Before
+    that, g gets back what the generator lost (`lost`), in the shares composition.detail and composition.colour.
+    """
+    kept = feathered(mask, composition.feather)
+    drawn = generated
+    if composition.detail or composition.colour:
+        before = generated if unedited is None else unedited
+        drawn = generated + lost(crop, before, generated, composition.detail, composition.colour)
+    match composition.technique:
+        case "mask":
+            return mixed(crop, drawn, kept)
+        case "laplacian":
+            return blend_pyramids(crop, drawn, kept)
+        case "poisson":
+            return mixed(crop, seamless(crop, drawn, kept), kept)
+
+
+def mixed(crop: Levels, drawn: Levels, mask: Mask) -> Levels:
+    """M·x + (1 − M)·g."""
+    weight = mask[..., None]
+    return weight * crop + (1 - weight) * drawn
+
+
+def feathered(mask: Mask, feather: float) -> Mask:
+    """The mask with a slope of about `feather` pixels around what it keeps; what was kept stays kept."""
+    if feather == 0:
+        return mask
+    return np.maximum(mask, cv2.GaussianBlur(mask, (0, 0), feather / 2))
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Laplacian pyramid
+
+
+def blend_pyramids(crop: Levels, drawn: Levels, mask: Mask) -> Levels:
+    """Mixes each octave with a mask as coarse as itself, so that a seam is as wide as what crosses it.
+
+    Source: Burt and Adelson, "A multiresolution spline with application to image mosaics" (1983).
+    """
+    octaves = max(1, int(np.log2(min(mask.shape))) - 2)
+    masks = _gaussians(mask, octaves)
+    pairs = zip(_laplacians(crop, octaves), _laplacians(drawn, octaves), masks, strict=True)
+    bands = [mixed(kept, new, weight) for kept, new, weight in pairs]
+    joined = bands.pop()
+    while bands:
+        band = bands.pop()
+        joined = band + _expand(joined, band)
+    return joined
+
+
+def _gaussians(picture: NDArray[np.float32], octaves: int) -> list[NDArray[np.float32]]:
+    levels = [picture]
+    for _ in range(octaves):
+        levels.append(np.asarray(cv2.pyrDown(levels[-1]), dtype=np.float32))
+    return levels
+
+
+def _laplacians(picture: Levels, octaves: int) -> list[Levels]:
+    """Differences of neighbouring octaves from fine to coarse, and the coarsest octave last."""
+    levels = _gaussians(picture, octaves)
+    return [fine - _expand(coarse, fine) for fine, coarse in itertools.pairwise(levels)] + levels[-1:]
+
+
+def _expand(coarse: Levels, like: Levels) -> Levels:
+    return np.asarray(cv2.pyrUp(coarse, dstsize=like.shape[1::-1]), dtype=np.float32)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Poisson
+
+
+def seamless(crop: Levels, drawn: Levels, mask: Mask) -> Levels:
+    """The drawn picture with its gradients kept and its values those of the crop wherever the crop is kept.
+
+    Solves ∇²y = ∇²g where M < 1/2, with y = x elsewhere and on the crop's border; that is y = g + c with c
+    harmonic, and x − g on the boundary. Source: Pérez, Gangnet and Blake, "Poisson image editing" (2003).
+    """
+    known = mask >= 0.5
+    known[[0, -1]] = True
+    known[:, [0, -1]] = True
+    return drawn + membrane(crop - drawn, known)
+
+
+def membrane(values: Levels, known: NDArray[np.bool_]) -> Levels:
+    """Fills what is not known harmonically: each unknown pixel becomes the mean of its four neighbours.
+
+    values (H, W, 3), known (H, W) with the border known. Solved by over-relaxation on small pictures, to about
+    0.01 levels; larger ones start from the solution at half the size, which is smooth, and are only polished.
+    """
+    if known.all():
+        return values
+    size = max(known.shape)
+    if size <= _SMALL:
+        start = np.where(known[..., None], values, values[known].mean(axis=0))
+        return _relax(start, known, rounds=4 * size, factor=2 / (1 + np.sin(np.pi / size)))
+    half = ((known.shape[1] + 1) // 2, (known.shape[0] + 1) // 2)
+    weight = cv2.resize(known.astype(np.float32), half, interpolation=cv2.INTER_AREA)
+    summed = cv2.resize(values * known[..., None], half, interpolation=cv2.INTER_AREA)
+    mean = np.asarray(summed / np.maximum(weight, 1e-6)[..., None], dtype=np.float32)
+    coarse = membrane(mean, weight > 0)
+    fine = cv2.resize(coarse, known.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    return _relax(np.where(known[..., None], values, fine), known, rounds=6, factor=1.2)
+
+
+def _relax(start: Levels, known: NDArray[np.bool_], rounds: int, factor: float) -> Levels:
+    """Successive over-relaxation in red-black order until nothing moves by 0.001 levels, or for so many rounds."""
+    filled = np.array(start, dtype=np.float32)
+    row, column = np.indices(known.shape)
+    steps = [((~known & ((row + column) % 2 == parity)) * np.float32(factor))[1:-1, 1:-1, None] for parity in (0, 1)]
+    inner = filled[1:-1, 1:-1]
+    for _ in range(rounds):
+        moved = 0.0
+        for step in steps:
+            mean = (filled[:-2, 1:-1] + filled[2:, 1:-1] + filled[1:-1, :-2] + filled[1:-1, 2:]) / 4
+            change = step * (mean - inner)
+            inner += change
+            moved = max(moved, float(np.abs(change).max(initial=0)))
+        if moved < 1e-3:
+            break
+    return filled
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What the generator lost
+
+
+def lost(crop: Levels, before: Levels, after: Levels, detail: float, colour: float) -> Levels:
+    """What x − g of the unedited inversion can give back to the edited picture: colours, and detail moved along.
+
+    The residual x − `before` is parted by a blur of COARSE. The coarse part, colour and light, stays in place. The
+    fine part moves as the edit moved the face (`motion`) and fades where it no longer fits (`trust`): a smile
+    takes skin along, but doesn't leave the old mouth in the new one.
+    """
+    residual = crop - before
+    coarse = _coarse(residual)
+    fine = residual - coarse
+    if detail and not np.array_equal(before, after):
+        flow = motion(before, after)
+        fine = moved(fine, flow) * trust(before, after, flow)[..., None]
+    return np.asarray(colour * coarse + detail * fine, dtype=np.float32)
+
+
+def motion(before: Levels, after: Levels) -> NDArray[np.float32]:
+    """Where each pixel of `after` comes from in `before`, as an offset (H, W, 2) in pixels; 0 where nothing changed.
+
+    Optical flow by polynomial expansion (Farnebäck, 2003), on small crops at 256 pixels, damped where the edit
+    changed no more than VISIBLE.
+    """
+    height, width = before.shape[:2]
+    scale = max(1, round(_FLOW_SIDE / height))
+    a, b = (_grey(picture, (width * scale, height * scale)) for picture in (after, before))
+    window = max(15, height * scale // 16)
+    start = np.zeros((*a.shape, 2), dtype=np.float32)
+    flow = cv2.calcOpticalFlowFarneback(a, b, start, 0.5, 4, window, 3, 7, 1.5, cv2.OPTFLOW_FARNEBACK_GAUSSIAN)
+    flow = cv2.resize(np.asarray(flow, np.float32) / scale, (width, height), interpolation=cv2.INTER_AREA)
+    change = _fine_blur(np.abs(after - before).mean(axis=2))
+    damped = flow * (1 - np.exp(-np.square(change / VISIBLE)))[..., None]
+    return np.asarray(_fine_blur(damped), dtype=np.float32)
+
+
+def moved(picture: NDArray[np.float32], flow: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The picture (H, W, C) sampled where a flow (H, W, 2) says that each pixel comes from."""
+    row, column = np.indices(flow.shape[:2], dtype=np.float32)
+    sampled = cv2.remap(
+        picture, column + flow[..., 0], row + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(sampled, dtype=np.float32)
+
+
+def trust(before: Levels, after: Levels, flow: NDArray[np.float32]) -> Mask:
+    """How well structure that moved along fits the edited picture, (H, W) in [0, 1]; colour may change freely."""
+    misfit = moved(before, flow) - after
+    structure = np.abs(misfit - _coarse(misfit)).mean(axis=2)
+    return np.asarray(np.exp(-np.square(_fine_blur(structure) / MISMATCH)), dtype=np.float32)
+
+
+def _grey(picture: Levels, size: tuple[int, int]) -> NDArray[np.uint8]:
+    grey = cv2.cvtColor(picture.clip(0, 255).astype(np.float32), cv2.COLOR_RGB2GRAY)
+    return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_CUBIC).clip(0, 255), dtype=np.uint8)
+
+
+def _coarse(picture: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), COARSE * picture.shape[0]), dtype=np.float32)
+
+
+def _fine_blur(picture: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), COARSE / 2 * picture.shape[0]), dtype=np.float32)

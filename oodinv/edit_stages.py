@@ -1,0 +1,463 @@
+"""What `edit` does to each inverted photo: the stages that `batch.run` drives, and the plan that they follow."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+import oodinv
+from oodinv import directions, image
+from oodinv.align import Placement, read_placement
+from oodinv.blend import Edit
+from oodinv.compose import compose
+from oodinv.edit import Plan, Target, apply
+from oodinv.errors import ImageError, OodinvError, RecipeError
+from oodinv.image import Pixels
+from oodinv.inputs import Job
+from oodinv.inverter import DTYPES, Dtype, Inversion, decode, encode
+from oodinv.manifest import Header
+from oodinv.models.encoder import Encoding
+from oodinv.models.samm import Alignment
+from oodinv.models.stylegan2 import Noise
+from oodinv.provenance import Provenance, packet
+from oodinv.recipe import EditRecipe, EditStep
+from oodinv.report import Panel, finest_flow, strip
+from oodinv.saved import Results, read_arrays, read_latents, read_picture
+from oodinv.stages import OUTPUTS, Artefacts, Subject, artefacts, write_artefacts, write_pasted
+from oodinv.weights.build import Model
+from oodinv.weights.checksum import sha256_file
+
+# ---------------------------------------------------------------------------------------------------------
+# From a recipe to plans
+
+
+@dataclass(frozen=True, eq=False)
+class Variant:
+    """One result for each face: what follows the face's name in the output, and what becomes of its code."""
+
+    suffix: str
+    plan: Plan
+
+
+@dataclass(frozen=True, eq=False)
+class Edits:
+    """A recipe made concrete for a model: its variants, its summary in words, and warnings."""
+
+    variants: list[Variant]
+    summary: str
+    warnings: tuple[str, ...]
+
+
+def prepare(recipe: EditRecipe, path: Path, model: Model, results: Results, factors: list[float]) -> Edits:
+    """Looks up directions and persons. `factors` multiply every strength; several give a sweep.
+
+    Raises:
+        RecipeError: a direction or person isn't there or doesn't fit, or there are two sweeps.
+    """
+    if len(factors) > 1 and recipe.sweeps:
+        raise RecipeError(f"{path} is a sweep already; give one --strength, which multiplies all of its strengths")
+    if factors != [1.0] and all(step.target is not None for step in recipe.edits):
+        raise RecipeError(f"{path} has no strengths for --strength to multiply")
+    found = [directions.find(s.direction, model.card, *_shape(model), path.parent) for s in recipe.edits]
+    towards = None if recipe.interpolate is None else _person(recipe.interpolate.person, results, model)
+    mixed = None if recipe.mix is None else _person(recipe.mix.person, results, model)
+    variants, warnings = [], list[str]()
+    for suffix, factor, turn in _sweep(recipe, factors):
+        steps = list(zip(recipe.edits, found, strict=True))
+        amount = 0.0 if recipe.interpolate is None else _amount(recipe, turn)
+        plan = Plan(
+            truncation=recipe.truncation,
+            towards=towards,
+            amount=amount,
+            mixed=mixed,
+            layers=() if recipe.mix is None else _checked(recipe.mix.layers, model, path),
+            deltas=[
+                _on_layers(d.delta(_strength(s, factor, turn)), s, model, path) for s, d in steps if s.target is None
+            ],
+            targets=[
+                Target(_on_layers(d.delta(1.0), s, model, path), s.target) for s, d in steps if s.target is not None
+            ],
+        )
+        _check_targets(plan, model, path)
+        variants.append(Variant(suffix, plan))
+        warnings += [_warning(s, factor, turn) for s, d in steps if _is_outside(d, s, factor, turn)]
+    return Edits(variants, _summary(recipe, path, factors), tuple(dict.fromkeys(warnings)))
+
+
+def _shape(model: Model) -> tuple[int, int]:
+    return model.generator.num_ws, model.generator.w_dim
+
+
+def _sweep(recipe: EditRecipe, factors: list[float]) -> Iterator[tuple[str, float, int]]:
+    """(suffix, factor, position in the recipe's sweep) of each variant."""
+    if len(factors) > 1:
+        yield from ((f"@{factor:+g}", factor, 0) for factor in factors)
+        return
+    (factor,) = factors
+    swept = next((step.strengths for step in recipe.edits if step.strengths is not None), None)
+    if swept is not None:
+        yield from ((f"@{factor * strength:+g}", factor, turn) for turn, strength in enumerate(swept))
+    elif recipe.interpolate is not None and recipe.interpolate.amounts is not None:
+        yield from ((f"@{amount:g}", factor, turn) for turn, amount in enumerate(recipe.interpolate.amounts))
+    else:
+        yield "", factor, 0
+
+
+def _strength(step: EditStep, factor: float, turn: int) -> float:
+    chosen = step.strength if step.strengths is None else step.strengths[turn]
+    return factor * (chosen or 0.0)
+
+
+def _amount(recipe: EditRecipe, turn: int) -> float:
+    assert recipe.interpolate is not None
+    amounts = recipe.interpolate.amounts
+    return (recipe.interpolate.amount or 0.0) if amounts is None else amounts[turn]
+
+
+def _is_outside(direction: directions.Direction, step: EditStep, factor: float, turn: int) -> bool:
+    return step.target is None and bool(direction.outside(_strength(step, factor, turn)))
+
+
+def _warning(step: EditStep, factor: float, turn: int) -> str:
+    return f"{step.direction} at {_strength(step, factor, turn):+g} leaves the range in which faces stay faces"
+
+
+def _checked(layers: list[int], model: Model, path: Path) -> tuple[int, ...]:
+    if max(layers) >= model.generator.num_ws:
+        raise RecipeError(f"{path} names layer {max(layers)}; {model.card.name} has 0 to {model.generator.num_ws - 1}")
+    return tuple(sorted(set(layers)))
+
+
+def _on_layers(delta: Tensor, step: EditStep, model: Model, path: Path) -> Tensor:
+    """The delta (num_ws, w_dim) with the rows of other layers set to zero."""
+    if step.layers is None:
+        return delta
+    rows = list(_checked(step.layers, model, path))
+    kept = torch.zeros_like(delta)
+    kept[rows] = delta[rows]
+    return kept
+
+
+def _check_targets(plan: Plan, model: Model, path: Path) -> None:
+    for target in plan.targets:
+        if not target.unit.any():
+            raise RecipeError(f"{path}: a direction with a target changes none of its layers; name others")
+    try:
+        apply(plan, torch.zeros(1, *_shape(model)), torch.zeros(_shape(model)))
+    except ValueError as error:
+        raise RecipeError(f"{path}: {error}; leave one of them out") from error
+
+
+def _person(person: str, results: Results, model: Model) -> Tensor:
+    """Another person's w_plus (num_ws, w_dim): a latents file, or the name of a face among the results."""
+    own = results.path / f"latents/{person}.npz"
+    path = Path(person) if person.endswith(".npz") else own
+    if not path.is_file():
+        names = [crop for entry in results.entries.values() for crop in results.crops(entry)]
+        shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+        raise RecipeError(
+            f"there is no person {person} in {results.path}; name a latents file (.npz), or one of {shown}"
+        )
+    return torch.from_numpy(read_latents(path, _shape(model)))
+
+
+def _summary(recipe: EditRecipe, path: Path, factors: list[float]) -> str:
+    """The recipe in words, for pictures' metadata: its name and what it asks for."""
+    parts = []
+    for step in recipe.edits:
+        if step.target is not None:
+            parts.append(f"{step.direction} to {step.target:g}")
+        else:
+            chosen = step.strengths or [step.strength or 0.0]
+            parts.append(f"{step.direction} {', '.join(f'{f * c:+g}' for f in factors for c in chosen)}")
+    if recipe.truncation != 1:
+        parts.append(f"truncation {recipe.truncation:g}")
+    if recipe.interpolate is not None:
+        parts.append(f"interpolated towards {Path(recipe.interpolate.person).stem}")
+    if recipe.mix is not None:
+        parts.append(f"mixed with {Path(recipe.mix.person).stem}")
+    return f"{path.stem}: {'; '.join(parts)}"
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Stages
+
+
+@dataclass(frozen=True, eq=False)
+class InvertedFace:
+    """One face as an inversion left it: crop uint8 (S, S, 3), its code, and flows and masks by their saved names."""
+
+    name: str
+    crop: Pixels
+    w_plus: NDArray[np.float32]
+    flows: dict[str, NDArray[np.floating]]
+    placement: Placement | None
+
+
+@dataclass(frozen=True, eq=False)
+class InvertedPhoto:
+    """A photo's inverted faces; `content` is its file's, empty where nothing will be pasted."""
+
+    job: Job
+    faces: list[InvertedFace]
+    content: bytes
+
+
+@dataclass(frozen=True, eq=False)
+class EditedFace:
+    """A face's results, one for each variant; `unedited` and `before` are picture and composite without the edit."""
+
+    face: InvertedFace
+    unedited: Pixels
+    before: Pixels
+    results: list[Artefacts]
+
+
+@dataclass(frozen=True, eq=False)
+class EditedPhoto:
+    """A photo and what became of its faces."""
+
+    photo: InvertedPhoto
+    faces: list[EditedFace]
+
+
+def jobs(results: Results) -> tuple[list[Job], tuple[str, ...]]:
+    """A job for each photo of an inversion, and notes on photos that are gone, whose crops stand in for them."""
+    found, gone = [], 0
+    for name, entry in results.entries.items():
+        path = Path(entry.input)
+        if not path.is_file():
+            gone += 1
+            path = results.path / f"aligned/{results.crops(entry)[0]}.png"
+        found.append(Job(path, name))
+    note = f"{gone} photos are not where they were when {results.path} was made; only their crops are edited"
+    return found, (note,) if gone else ()
+
+
+@dataclass(frozen=True)
+class EditStages:
+    """Edits what an inversion saved: latents, flows, masks and crops are used again, nothing is encoded twice.
+
+    Only for `mask: edited` the encoder runs, since features are not saved.
+    """
+
+    model: Model
+    device: torch.device
+    dtype: Dtype
+    noise: Noise
+    batch_size: int
+    recipe: EditRecipe
+    edits: Edits
+    inversion: Results
+
+    @property
+    def made(self) -> Provenance:
+        """What pictures say of their making."""
+        return Provenance(model=self.model.card.name, recipe=self.edits.summary)
+
+    def read(self, job: Job, content: bytes) -> InvertedPhoto:
+        """Reads a photo's faces from the inversion.
+
+        Raises:
+            ImageError: a part is missing or damaged, or the photo was changed since.
+        """
+        entry = self.inversion.entries[job.name]
+        is_photo = job.path == Path(entry.input)
+        if is_photo and entry.sha256 is not None and hashlib.sha256(content).hexdigest() != entry.sha256:
+            raise ImageError(f"{job.path} was changed after {self.inversion.path} was made of it; invert it again")
+        aligned = bool(self.inversion.header.settings.get("aligned"))
+        faces = [self._face(crop, aligned) for crop in self.inversion.crops(entry)]
+        return InvertedPhoto(job, faces, content if is_photo and not aligned else b"")
+
+    def _face(self, name: str, aligned: bool) -> InvertedFace:
+        folder = self.inversion.path
+        flows = read_arrays(folder / f"flows/{name}.npz", "oodinv invert")
+        expected = (
+            set() if self.model.samm is None else {f"{k}_{s}" for s in self.model.samm.sizes for k in ("flow", "mask")}
+        )
+        if missing := sorted(expected - set(flows)):
+            raise ImageError(f"{folder}/flows/{name}.npz: has no {', '.join(missing)}; invert again with this model")
+        return InvertedFace(
+            name=name,
+            crop=image.resize(read_picture(folder / f"aligned/{name}.png", "oodinv invert"), self.model.card.size),
+            w_plus=read_latents(folder / f"latents/{name}.npz", _shape(self.model)),
+            flows=flows,
+            placement=None if aligned else read_placement(folder / f"aligned/{name}.json"),
+        )
+
+    def compute(self, photos: list[InvertedPhoto]) -> list[EditedPhoto]:
+        """Edits the faces of several photos in batches of `batch_size`."""
+        faces = [face for photo in photos for face in photo.faces]
+        done: list[EditedFace] = []
+        for start in range(0, len(faces), self.batch_size):
+            done += self._edit(faces[start : start + self.batch_size])
+        rest = iter(done)
+        return [EditedPhoto(photo, [next(rest) for _ in photo.faces]) for photo in photos]
+
+    def _edit(self, faces: list[InvertedFace]) -> list[EditedFace]:
+        crops = image.to_tensor(np.stack([face.crop for face in faces])).to(self.device)
+        w_plus = torch.from_numpy(np.stack([face.w_plus for face in faces])).to(self.device)
+        try:
+            base = self._decode(crops, w_plus, self._alignments(faces))
+            source: Encoding | dict[int, Alignment] = base.alignments
+            if self.recipe.mask == "edited":
+                source = encode(self.model, crops, DTYPES[self.dtype])
+            inversions = [self._variant(v.plan, base, crops, w_plus, source) for v in self.edits.variants]
+        except torch.OutOfMemoryError as error:
+            raise OodinvError(
+                f"{self.device} has too little memory for {len(faces)} faces at once; use a smaller --batch-size"
+            ) from error
+        before = self._composites(crops, base, base)
+        variants = [
+            self._artefacts(faces, v.suffix, crops, base, i)
+            for v, i in zip(self.edits.variants, inversions, strict=True)
+        ]
+        unedited = image.to_uint8(base.generated)
+        return [EditedFace(f, unedited[n], before[n], [v[n] for v in variants]) for n, f in enumerate(faces)]
+
+    def _alignments(self, faces: list[InvertedFace]) -> dict[int, Alignment]:
+        sizes = () if self.model.samm is None else self.model.samm.sizes
+        return {size: Alignment(*(self._stack(faces, f"{k}_{size}") for k in ("flow", "mask"))) for size in sizes}
+
+    def _stack(self, faces: list[InvertedFace], key: str) -> Tensor:
+        return torch.from_numpy(np.stack([face.flows[key] for face in faces]).astype(np.float32)).to(self.device)
+
+    def _decode(self, crops: Tensor, w_plus: Tensor, source: Encoding | dict[int, Alignment]) -> Inversion:
+        return decode(self.model, crops, w_plus, source, self.noise, DTYPES[self.dtype])
+
+    def _variant(
+        self, plan: Plan, base: Inversion, crops: Tensor, w_plus: Tensor, source: Encoding | dict[int, Alignment]
+    ) -> Inversion:
+        """The edited inversion; where the edit changes no code of the batch, the very one that there was."""
+        plan = replace(
+            plan,
+            towards=None if plan.towards is None else plan.towards.to(self.device),
+            mixed=None if plan.mixed is None else plan.mixed.to(self.device),
+            deltas=[delta.to(self.device) for delta in plan.deltas],
+            targets=[replace(target, unit=target.unit.to(self.device)) for target in plan.targets],
+        )
+        edited = apply(plan, w_plus, self.model.encoder.w_avg.to(self.device))
+        return base if torch.equal(edited, w_plus) else self._decode(crops, edited, source)
+
+    def _composites(self, crops: Tensor, base: Inversion, inversion: Inversion) -> Pixels:
+        """uint8 (B, S, S, 3), composed as the recipe says."""
+        if self.recipe.compose.is_plain:
+            return image.to_uint8(inversion.composite)
+        x, before, after = (_levels(t) for t in (crops, base.generated, inversion.generated))
+        masks = inversion.mask[:, 0].float().cpu().numpy()
+        composed = [
+            compose(x[n], after[n], masks[n], self.recipe.compose, unedited=before[n]) for n in range(len(masks))
+        ]
+        return np.asarray(np.rint(np.stack(composed)).clip(0, 255), dtype=np.uint8)
+
+    def _artefacts(
+        self, faces: list[InvertedFace], suffix: str, crops: Tensor, base: Inversion, inversion: Inversion
+    ) -> list[Artefacts]:
+        subjects = [Subject(face.name + suffix, face.crop, None) for face in faces]
+        composites = self._composites(crops, base, inversion)
+        found = artefacts(subjects, inversion)
+        return [replace(a, composite=composites[n]) for n, a in enumerate(found)]
+
+    def write(self, results: EditedPhoto, folder: Path) -> list[str]:
+        """Writes the folders that `invert` writes, `unedited`, and for sweeps `strips`.
+
+        Raises:
+            ImageError, OutputError: a file can't be written.
+        """
+        outputs = [output for face in results.faces for output in self._write_face(face, folder)]
+        if results.photo.content:
+            photo = image.decode(results.photo.content, results.photo.job.path)
+            for number, variant in enumerate(self.edits.variants):
+                changes = [
+                    Edit(face.face.placement.quad, face.before, face.results[number].composite)
+                    for face in results.faces
+                    if face.face.placement is not None
+                ]
+                name = results.photo.job.name + variant.suffix
+                outputs.append(write_pasted(photo, changes, folder, name, self.made))
+        return outputs
+
+    def _write_face(self, edited: EditedFace, folder: Path) -> Iterator[str]:
+        face = edited.face
+        yield (output := f"aligned/{face.name}.png")
+        image.write_png(folder / output, face.crop, packet(Provenance()))
+        if face.placement is not None:
+            yield (output := f"aligned/{face.name}.json")
+            text = (self.inversion.path / output).read_bytes()
+            image.atomic_write(folder / output, lambda file: file.write(text))
+        yield (output := f"unedited/{face.name}.png")
+        drawn = packet(replace(self.made, source="trainedAlgorithmicMedia", recipe=None))
+        image.write_png(folder / output, edited.unedited, drawn)
+        for result in edited.results:
+            yield from write_artefacts(result, folder, frozenset(OUTPUTS), self.made)
+        if len(edited.results) > 1:
+            yield (output := f"strips/{face.name}.png")
+            image.write_png(folder / output, self._strip(edited), composite_mark(self.made))
+
+    def _strip(self, edited: EditedFace) -> Pixels:
+        labels = [variant.suffix.removeprefix("@") for variant in self.edits.variants]
+        results = [result.composite for result in edited.results]
+        return strip([("photo", edited.face.crop), *zip(labels, results, strict=True)])
+
+    def preview(self, photos: list[Job]) -> Iterator[Panel]:
+        """Panels of all faces, with nothing written or pasted. Photos that can't be read are left out."""
+        for start in range(0, len(photos), self.batch_size):
+            read = [self.read(job, job.path.read_bytes()) for job in photos[start : start + self.batch_size]]
+            for photo in self.compute(read):
+                for face in photo.faces:
+                    for a in face.results:
+                        yield Panel(a.subject.name, face.face.crop, a.composite, a.mask, finest_flow(a.flows))
+
+
+def composite_mark(made: Provenance) -> bytes:
+    """The XMP packet of a picture that joins photo and generated parts."""
+    return packet(replace(made, source="compositeWithTrainedAlgorithmicMedia"))
+
+
+def _levels(images: Tensor) -> NDArray[np.float32]:
+    """(B, 3, S, S) in [−1, 1] → float32 (B, S, S, 3) in grey levels, clipped to those that a picture can show."""
+    scaled = ((images.detach().float() + 1) * 127.5).clamp(0, 255).permute(0, 2, 3, 1)
+    return np.ascontiguousarray(scaled.cpu().numpy(), dtype=np.float32)
+
+
+def edit_header(stages: EditStages) -> Header:
+    """Header of the manifest of an `edit` run: the model, the recipe, and the inversion that it starts from."""
+    digest = hashlib.sha256()
+    for variant in stages.edits.variants:
+        plan = variant.plan
+        for tensor in (*plan.deltas, *(target.unit for target in plan.targets), plan.towards, plan.mixed):
+            if tensor is not None:
+                digest.update(tensor.cpu().numpy().tobytes())
+    inversion = stages.inversion.header
+    settings = {
+        "summary": stages.edits.summary,
+        "recipe": stages.recipe.model_dump(mode="json", exclude_none=True, exclude={"inputs", "output", "description"}),
+        "suffixes": [variant.suffix for variant in stages.edits.variants],
+        "directions": digest.hexdigest(),
+        "dtype": stages.dtype,
+        "aligned": bool(inversion.settings.get("aligned")),
+        "inversion": {"settings": inversion.settings, "weights": inversion.weights},
+    }
+    weights: dict[str, str] = {role: sha256_file(file) for role, file in stages.model.files.items()}
+    card = stages.model.card.model_dump(mode="json", exclude_none=True)
+    return Header(oodinv.__version__, "edit", card, weights, settings)
+
+
+def check_model(model: Model, results: Results) -> None:
+    """Makes sure that latents were made by this model.
+
+    Raises:
+        RecipeError: a weight file of the model is another one than that of the inversion.
+    """
+    for role, file in model.files.items():
+        made_with = results.header.weights.get(role)
+        if made_with is not None and made_with != sha256_file(file):
+            raise RecipeError(
+                f"{results.path} was made with {results.model} and another {role} than {file}; name the model that "
+                "made it, or invert the photos again"
+            )

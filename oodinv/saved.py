@@ -1,0 +1,142 @@
+"""Reading what `invert` and `edit` left in a folder, so that nothing is computed twice."""
+
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oodinv import image, manifest
+from oodinv.errors import ImageError, ManifestError
+from oodinv.image import Pixels
+from oodinv.manifest import Entry, Header
+
+Arrays = dict[str, NDArray[np.floating]]
+
+
+@dataclass(frozen=True)
+class Face:
+    """One result: its name below the output folders, and that of its crop, which the results of a sweep share."""
+
+    name: str
+    crop: str
+
+
+@dataclass(frozen=True)
+class Results:
+    """An output folder: its manifest's header, and the entries of finished photos by name."""
+
+    path: Path
+    header: Header
+    entries: dict[str, Entry]
+
+    @property
+    def suffixes(self) -> list[str]:
+        """What follows a crop's name in those of its results: one suffix for each strength of a sweep."""
+        return [str(suffix) for suffix in self.header.settings.get("suffixes", [""])]
+
+    @property
+    def model(self) -> str:
+        """Name of the model that made the results."""
+        return str(self.header.card.get("name"))
+
+    @property
+    def recipe(self) -> str | None:
+        """The recipe in words, where there was one."""
+        described = self.header.settings.get("summary")
+        return None if described is None else str(described)
+
+    def crops(self, entry: Entry) -> list[str]:
+        """Names of a photo's crops from left to right."""
+        start, end = "aligned/", ".png"
+        return [o[len(start) : -len(end)] for o in entry.outputs if o.startswith(start) and o.endswith(end)]
+
+    def faces(self, entry: Entry) -> list[Face]:
+        """A photo's results, a crop's strengths in the recipe's order."""
+        return [Face(crop + suffix, crop) for crop in self.crops(entry) for suffix in self.suffixes]
+
+    def all_faces(self) -> Iterator[Face]:
+        """Results of all photos."""
+        for entry in self.entries.values():
+            yield from self.faces(entry)
+
+
+def is_inversion(folder: Path) -> bool:
+    """Whether a folder holds a manifest of `oodinv invert`."""
+    try:
+        found = manifest.read(folder) if folder.is_dir() else None
+    except ManifestError:
+        return False
+    return found is not None and found[0].command == "invert"
+
+
+def last_inversion(folder: Path) -> Path | None:
+    """`out` below a folder if it is an inversion, else the inversion below it whose manifest was written last."""
+    if is_inversion(folder / "out"):
+        return folder / "out"
+    found = [path.parent for path in folder.glob(f"*/{manifest.FILE_NAME}") if is_inversion(path.parent)]
+    return max(found, key=lambda path: (path / manifest.FILE_NAME).stat().st_mtime, default=None)
+
+
+def open_results(folder: Path, commands: tuple[str, ...]) -> Results:
+    """Opens the output folder of one of these commands.
+
+    Raises:
+        ManifestError: it is none, or nothing in it is finished.
+    """
+    found = manifest.read(folder)
+    made = " or ".join(f"`oodinv {command}`" for command in commands)
+    if found is None:
+        raise ManifestError(f"{folder} has no {manifest.FILE_NAME}; expected an output folder of {made}")
+    header, entries = found
+    if header.command not in commands:
+        raise ManifestError(f"{folder} was written by `oodinv {header.command}`; expected one of {made}")
+    done = {name: entry for name, entry in entries.items() if entry.status == "done"}
+    if not done:
+        raise ManifestError(f"{folder} holds no finished photo; see the reasons in its {manifest.FILE_NAME}")
+    return Results(folder, header, done)
+
+
+def read_arrays(path: Path, command: str) -> Arrays:
+    """The arrays of an .npz file; `command` would write it anew.
+
+    Raises:
+        ImageError: it is missing, damaged, or holds something else than finite numbers.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: np.asarray(file[key]) for key in file.files}
+    except FileNotFoundError as error:
+        raise ImageError(f"{path}: is not there; run `{command}` with latents and flows among --save") from error
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise ImageError(f"{path}: is damaged ({error}); run `{command}` again") from error
+    for key, array in arrays.items():
+        if not np.issubdtype(array.dtype, np.floating) or not np.isfinite(array).all():
+            raise ImageError(f"{path}: {key} holds something else than finite numbers; run `{command}` again")
+    return arrays
+
+
+def read_latents(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """w_plus of a face, float32 (num_ws, w_dim).
+
+    Raises:
+        ImageError: it can't be read, or has another shape.
+    """
+    found = read_arrays(path, "oodinv invert").get("w_plus")
+    if found is None or found.shape != shape:
+        has = "no w_plus" if found is None else f"w_plus of shape {found.shape}"
+        raise ImageError(f"{path}: expected w_plus of shape {shape}, found {has}; invert again with this model")
+    return found.astype(np.float32)
+
+
+def read_picture(path: Path, command: str) -> Pixels:
+    """uint8 (H, W, 3) of a saved picture.
+
+    Raises:
+        ImageError: it is missing or damaged.
+    """
+    if not path.is_file():
+        raise ImageError(f"{path}: is not there; run `{command}` again, without leaving it out of --save")
+    return image.read(path).pixels
