@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from oodinv.ops import leaky, modulated_conv2d, normalize_second_moment, upsample2
 
-Noise = Literal["fixed", "zero"] | torch.Generator
-"""Noise input: the buffers that come with the weights, none, or drawn anew from a generator."""
+Noise = Literal["fixed", "zero"] | torch.Generator | tuple[torch.Generator, ...]
+"""Noise input: the buffers that come with the weights, none, or drawn anew, from one generator for the batch or from
+one for each of its samples, which then get the same noise whatever their neighbours."""
 
 MAPPING_LR_MULTIPLIER = 0.01
 
@@ -35,6 +36,19 @@ def sizes_up_to(size: int) -> list[int]:
 def channel_plan(size: int, base: int = 32768, maximum: int = 512) -> dict[int, int]:
     """Channels of each block, min(base / s, maximum); the defaults are those of config F."""
     return {s: min(base // s, maximum) for s in sizes_up_to(size)}
+
+
+def draw_noise(source: torch.Generator | tuple[torch.Generator, ...], batch: int, size: int) -> Tensor:
+    """Normal noise (batch, 1, size, size), on the generators' device.
+
+    Raises:
+        ValueError: there are generators for another number of samples.
+    """
+    if isinstance(source, torch.Generator):
+        return torch.randn((batch, 1, size, size), generator=source, device=source.device)
+    if len(source) != batch:
+        raise ValueError(f"{len(source)} noise generators for a batch of {batch}")
+    return torch.cat([torch.randn((1, 1, size, size), generator=g, device=g.device) for g in source])
 
 
 class EqualLinear(nn.Module):
@@ -94,9 +108,8 @@ class StyledConv(nn.Module):
         """Adds noise and bias and activates. (B, O, size, size) → same."""
         if noise == "fixed":
             x = x + (self.noise * self.noise_strength).to(x.dtype)
-        elif isinstance(noise, torch.Generator):
-            shape = (x.shape[0], 1, *x.shape[2:])
-            drawn = torch.randn(shape, generator=noise, device=noise.device).to(x.device)
+        elif noise != "zero":
+            drawn = draw_noise(noise, x.shape[0], x.shape[-1]).to(x.device)
             x = x + (drawn * self.noise_strength).to(x.dtype)
         return leaky(x, self.bias, self.clamp)
 
