@@ -26,7 +26,7 @@ from oodinv.weights.build import load_lpips
 from oodinv.weights.pull import find, pull
 
 RELATIVE = 1e-4  # what the golden values ask for
-EXACT = 1e-6  # against a library
+EXACT = 1e-5  # against a library whose Gaussian window is float32
 
 
 def pair(size: int, seed: int = 0, batch: int = 2, noise: float = 0.2) -> tuple[Tensor, Tensor]:
