@@ -35,9 +35,9 @@ def read_average(path: Path) -> Tensor:
 
 
 def _from_numpy(path: Path) -> Tensor:
-    try:
-        return torch.from_numpy(np.load(path, allow_pickle=False))
-    except (ValueError, TypeError, EOFError) as error:
+    try:  # mapped first, which refuses a shape that the file has too few bytes for before anything is allocated
+        return torch.from_numpy(np.array(np.load(path, allow_pickle=False, mmap_mode="r")))
+    except (ValueError, TypeError, EOFError, OverflowError, MemoryError) as error:
         raise WeightsError(f"{path}: is a damaged .npy file ({error}); make it again") from error
 
 

@@ -4,13 +4,14 @@
 (`pickletools` decodes them), but names stay names: a file may ask for the entries of a closed table, each
 answered by a function written here or by the caller, and anything else is refused by name. Nothing is
 imported, and no object of the file's choosing is ever made. Memory stays within a small multiple of the
-file's size, whatever sizes the file claims.
+file's size, whatever sizes the file claims and however often it asks for the same thing again.
 
 Source: the instruction set as documented in CPython's `pickletools`.
 """
 
 import pickletools
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any, Protocol, cast
@@ -19,6 +20,11 @@ from oodinv.errors import WeightsError
 
 MAX_INSTRUCTIONS = 2_000_000
 """Far above the count in any weight file (NVIDIA's 1024 px pickles need about 30,000)."""
+
+MAX_GROWTH = 16
+SLACK = 1 << 20
+"""What calls and empty containers may come to, in bytes: MAX_GROWTH times what was read so far, and SLACK. Honest
+files spell out what they hold (a string once encoded, a dict's entries), and stay below a fourth of that."""
 
 
 class PickleStream(Protocol):
@@ -92,6 +98,17 @@ class _Machine:
     table: Table
     stack: list[Any] = field(default_factory=list)
     memo: dict[int, Any] = field(default_factory=dict)
+    made: int = 0
+
+    def within(self, consumed: int) -> None:
+        """Raises `MalformedError` if more was made than a pickle of so many bytes may ask for."""
+        if self.made > MAX_GROWTH * consumed + SLACK:
+            raise MalformedError(f"unfolds to more than {MAX_GROWTH} times its size")
+
+    def counted(self, value: Any) -> Any:
+        """The value, once its own size is taken into account; what it refers to was counted when it was made."""
+        self.made += sys.getsizeof(value)
+        return value
 
     def allowed(self, module: Any, name: Any) -> Name:
         name = f"{_expect(module, str)}.{_expect(name, str)}"
@@ -111,7 +128,7 @@ class _Machine:
     def call(self, callee: Any, args: Any) -> Any:
         if not isinstance(callee, Name) or not isinstance(args, tuple):
             raise MalformedError("calls something that is not a name")
-        return self.table[callee.name](*args)
+        return self.counted(self.table[callee.name](*args))
 
     def step(self, opcode: str, arg: Any) -> None:
         """Carry out one instruction."""
@@ -120,7 +137,7 @@ class _Machine:
             stack.append(arg)
             return
         if opcode in _PUSHES:
-            stack.append(_PUSHES[opcode]())
+            stack.append(self.counted(_PUSHES[opcode]()))
             return
         match opcode:
             case "PROTO" | "FRAME":
@@ -233,13 +250,15 @@ def load(stream: PickleStream, table: Table) -> Any:
         MalformedError: the bytes are no complete pickle.
     """
     machine = _Machine(table)
+    start = stream.tell()
     try:
-        for count, (opcode, arg, _) in enumerate(pickletools.genops(cast(IO[bytes], stream))):
+        for count, (opcode, arg, position) in enumerate(pickletools.genops(cast(IO[bytes], stream))):
             if opcode.name == "STOP":
                 return machine.stack.pop()
             if count >= MAX_INSTRUCTIONS:
                 raise MalformedError(f"has more than {MAX_INSTRUCTIONS:,} instructions")
             machine.step(opcode.name, arg)
+            machine.within((position or 0) - start)
     # What pickletools raises on bytes that are no pickle, and what wrong operands raise in one that is.
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         raise MalformedError(f"can't be followed ({error})") from error

@@ -22,9 +22,15 @@ from oodinv.weights.inert import Made, MalformedError, Name, RefusedError, Table
 MAX_DEPTH = 64
 MAX_VALUES = 200_000
 """Bounds on nesting and on the number of values, so that a few bytes can't unfold without end."""
+MAX_NAME = 512
+"""Characters in the name of a tensor or setting: one long string in a file could be the name of many."""
+MAX_SIDE = 1 << 48
+MAX_SIDES = 64
 
 LEGACY_TORCH = re.compile(rb"\x80[\x02-\x05](\x95.{8})?\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\.", re.DOTALL)
 """Start of what torch.save wrote before PyTorch 1.6: the number 0x1950a86a20f9469cfc6c, pickled."""
+
+_SHARED_BY_CHANCE = 64  # bytes of an array; its pickle takes more than that
 
 _STORAGES = "Float Double Half BFloat16 Byte Char Short Int Long Bool"
 _DTYPES = "float16 float32 float64 bfloat16 uint8 int8 int16 int32 int64 bool"
@@ -82,6 +88,7 @@ class Rebuilder:
     def __init__(self) -> None:
         self._left = MAX_VALUES
         self._built: dict[int, Any] = {}  # by identity: what is shared in the file is built once
+        self._spent: set[int] = set()  # bytes objects, by identity, that an array or storage was made of
 
     def plain(self, value: Any, depth: int = 0) -> Any:
         """`value` as dict, list, tensor, number, string, bytes or None; dict keys become strings.
@@ -122,9 +129,9 @@ class Rebuilder:
             case "_rebuild_parameter" | "_rebuild_parameter_with_state", (data, *_), _:
                 return self.plain(data, depth)
             case "_reconstruct", _, (_, tuple() as shape, Made() as dtype, fortran, bytes() as raw):
-                return torch.from_numpy(_array(raw, dtype, shape, "F" if fortran else "C"))
+                return torch.from_numpy(_array(self._once(raw), dtype, shape, "F" if fortran else "C"))
             case "_frombuffer", (raw, Made() as dtype, tuple() as shape, "C" | "F" as order), _:
-                return torch.from_numpy(_array(raw, dtype, shape, order))
+                return torch.from_numpy(_array(self._once(raw), dtype, shape, order))
             case "scalar", (Made() as dtype, bytes() as raw), _:
                 return _array(raw, dtype, (), "C").item()
             case "dtype", _, _:
@@ -135,12 +142,24 @@ class Rebuilder:
                 return self.plain(state, depth)
         raise WeightsError(f"holds a {made.name} that is incomplete or out of place")
 
+    def _once(self, raw: Any) -> Any:
+        """`raw`, unless numbers were copied from it already: one run of bytes could be claimed by many arrays.
+
+        Raises:
+            WeightsError: it was used before, and is longer than what pickles share by chance.
+        """
+        if isinstance(raw, bytes | bytearray) and len(raw) > _SHARED_BY_CHANCE:
+            if id(raw) in self._spent:
+                raise WeightsError("has several arrays of the same bytes, which no weight file has")
+            self._spent.add(id(raw))
+        return raw
+
     def _storage(self, made: Made) -> torch.TypedStorage:
         """One storage of an NVIDIA pickle: a whole torch.save file of the old kind inside the pickle."""
         if id(made) not in self._built:
             match made.name, made.args:
                 case "torch.storage._load_from_bytes", (bytes() as payload,):
-                    self._built[id(made)] = _load_storage(payload)
+                    self._built[id(made)] = _load_storage(self._once(payload))
                 case _:
                     raise WeightsError(f"holds a tensor whose numbers are a {made.name}")
         return cast(torch.TypedStorage, self._built[id(made)])
@@ -202,9 +221,14 @@ def refused_by_torch(error: BaseException) -> WeightsError:
 
 
 def _key(key: Any) -> str:
-    if isinstance(key, str | int | float | None):
-        return str(key)
-    raise WeightsError(f"has a {type(key).__name__} as a key, where a string was expected")
+    if isinstance(key, int) and key.bit_length() > MAX_NAME:  # Python refuses to spell the largest
+        raise WeightsError("has a number of absurd length as a key, where a string was expected")
+    if not isinstance(key, str | int | float | None):
+        raise WeightsError(f"has a {type(key).__name__} as a key, where a string was expected")
+    name = str(key)
+    if len(name) > MAX_NAME:
+        raise WeightsError(f"has a key of {len(name):,} characters, where a name was expected")
+    return name
 
 
 def _sound(tensor: torch.Tensor) -> torch.Tensor:
@@ -218,10 +242,19 @@ def _sound(tensor: torch.Tensor) -> torch.Tensor:
 
 def _strided(storage: torch.TypedStorage, offset: Any, size: Any, stride: Any) -> torch.Tensor:
     flat = torch.empty(0, dtype=storage.dtype).set_(storage)
+    if not (_is_shape(size) and _is_shape(stride) and _is_shape((offset,))):
+        raise WeightsError("holds a tensor whose size, stride or offset is no row of numbers")
     try:
         return _sound(flat.as_strided(size, stride, offset))
     except (RuntimeError, TypeError) as error:
         raise WeightsError(f"holds a tensor of size {size} beyond its {len(flat)} numbers") from error
+
+
+def _is_shape(value: Any) -> bool:
+    """Whether it is a tuple of a few whole numbers of possible size; a pickle's numbers can be megabytes long."""
+    if not isinstance(value, tuple) or len(value) > MAX_SIDES:
+        return False
+    return all(type(side) is int and 0 <= side <= MAX_SIDE for side in value)
 
 
 _NUMBERS = re.compile(r"[<>|=]?([biuf][1248]|b1)|bool")
@@ -239,7 +272,8 @@ def _dtype(made: Made) -> np.dtype[Any]:
 def _array(raw: Any, dtype: Made, shape: tuple[Any, ...], order: Literal["C", "F"]) -> np.ndarray[Any, Any]:
     """Writable array in native byte order. Raises `WeightsError` unless it has as many bytes as it needs."""
     kind = _dtype(dtype)
-    sides = all(type(side) is int and side >= 0 for side in shape)
-    if not sides or not isinstance(raw, bytes | bytearray) or math.prod(shape) * kind.itemsize != len(raw):
+    if not _is_shape(shape):
+        raise WeightsError("holds an array whose shape is no row of numbers that its bytes could fill")
+    if not isinstance(raw, bytes | bytearray) or math.prod(shape) * kind.itemsize != len(raw):
         raise WeightsError(f"holds an array of shape {shape} with more or fewer bytes than that needs")
     return np.frombuffer(raw, kind).astype(kind.newbyteorder("=")).reshape(shape, order=order)
