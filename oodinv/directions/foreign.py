@@ -27,6 +27,11 @@ from torch import Tensor
 
 from oodinv.directions.direction import Direction, is_own, read
 from oodinv.errors import MissingWeights, UnknownLayout, WeightsError
+from oodinv.recipe import ModelCard
+from oodinv.weights.build import locate
+from oodinv.weights.layouts import translate
+from oodinv.weights.modules import build_generator
+from oodinv.weights.read import read as read_weights
 from oodinv.weights.read import read_values
 
 NUMPY_MAGIC = b"\x93NUMPY"
@@ -36,6 +41,7 @@ MAX_BYTES = 1 << 30
 GANSPACE_KEYS = (("lat_comp", "lat_stdev"), ("comp", "std"), ("act_comp", "act_stdev"))
 """Names of components and of their standard deviations; those of latents come before those of activations."""
 
+PUBLISHED_W_DIM = 512
 NORMAL_99 = 2.326
 """98 % of a normal distribution lie within this many standard deviations."""
 
@@ -47,6 +53,21 @@ class Target:
     model: str
     num_ws: int
     w_dim: int
+
+
+def target_of(card: ModelCard, path: Path) -> Target:
+    """The model of a card read from `path`; where its generator isn't there, w_dim is that of published ones, 512.
+
+    Raises:
+        WeightsError: the generator's file is damaged or unknown.
+    """
+    num_ws = 2 * (card.size.bit_length() - 2)
+    try:
+        file = locate(card.generator.weights, path)
+    except MissingWeights:
+        return Target(card.name, num_ws, PUBLISHED_W_DIM)
+    generator = build_generator(translate(read_weights(file)))
+    return Target(card.name, generator.num_ws, generator.w_dim)
 
 
 def import_one(path: Path, model: str, num_ws: int, w_dim: int) -> Direction:

@@ -1,0 +1,236 @@
+"""Faces as directions are fitted to them: latent codes with measures, from photos or from what `invert` wrote."""
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from oodinv import image, manifest
+from oodinv.align import Detector, align, face_of_68
+from oodinv.batch import read_bytes
+from oodinv.directions import measures
+from oodinv.errors import ImageError, OodinvError, RecipeError
+from oodinv.image import Pixels
+from oodinv.inputs import Job
+from oodinv.inverter import encode
+from oodinv.quad import Points
+from oodinv.weights.build import Model
+from oodinv.weights.checksum import sha256_file
+
+HELD_OUT_SHARE = 10
+"""One face in this many, by the hash of its file, takes no part in a fit and judges it."""
+
+BATCH = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """A face's file as it is called below its folder, its code float32 (num_ws, w_dim), and what was measured."""
+
+    file: str
+    w_plus: NDArray[np.float32]
+    measures: dict[str, float]
+    held_out: bool
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file without a usable face, and why."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Faces:
+    """N faces: files, codes float32 (N, num_ws, w_dim), measures {name: (N,)}, which ones are held out (N,)."""
+
+    files: tuple[str, ...]
+    w_plus: NDArray[np.float32]
+    measures: dict[str, NDArray[np.float64]]
+    held_out: NDArray[np.bool_]
+
+
+def gather(faces: Iterable[Face]) -> Faces:
+    """Faces one by one → all together; a measure that a face lacks is NaN.
+
+    Raises:
+        RecipeError: there is none.
+    """
+    items = list(faces)
+    if not items:
+        raise RecipeError("no usable face among the files; directions are fitted to photos with one face each")
+    return Faces(
+        files=tuple(face.file for face in items),
+        w_plus=np.stack([face.w_plus for face in items]),
+        measures={m: np.array([face.measures.get(m, np.nan) for face in items]) for m in measures.NAMES},
+        held_out=np.array([face.held_out for face in items]),
+    )
+
+
+def _is_held_out(content: bytes) -> bool:
+    return hashlib.sha256(content).digest()[1] % HELD_OUT_SHARE == 0
+
+
+def sample(jobs: list[Job], limit: int | None) -> list[Job]:
+    """At most `limit` jobs, chosen by the hash of their names: the same ones every time, from all of the folder."""
+    if limit is None or len(jobs) <= limit:
+        return jobs
+    return sorted(jobs, key=lambda job: hashlib.sha256(job.path.name.encode(errors="replace")).digest())[:limit]
+
+
+# --- from photos -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class _Crop:
+    file: str
+    pixels: Pixels
+    measures: dict[str, float]
+    held_out: bool
+
+
+def encode_photos(model: Model, jobs: list[Job], detector: Detector) -> Iterator[Face | Skipped]:
+    """The largest face of each photo, cropped for the model and encoded, in order."""
+    waiting: list[_Crop] = []
+    for job in jobs:
+        try:
+            waiting.append(_cut_out(model, job, detector))
+        except OodinvError as error:
+            yield Skipped(str(job.path), str(error))
+        if len(waiting) == BATCH:
+            yield from _encoded(model, waiting)
+            waiting = []
+    if waiting:
+        yield from _encoded(model, waiting)
+
+
+def _cut_out(model: Model, job: Job, detector: Detector) -> _Crop:
+    content = read_bytes(job.path)
+    card = model.card
+    face = align(image.decode(content, job.path).pixels, detector, card.size, card.crop.scale, "largest")[0]
+    measured = measures.of_points(face.face.points) | measures.of_crop(face.crop, card.crop.scale)
+    return _Crop(job.name + job.path.suffix, face.crop, measured, _is_held_out(content))
+
+
+def _encoded(model: Model, crops: list[_Crop]) -> Iterator[Face]:
+    device = model.generator.w_avg.device
+    batch = torch.cat([image.to_tensor(crop.pixels) for crop in crops]).to(device)
+    w_plus = encode(model, batch).w_plus.float().cpu().numpy()
+    for crop, code in zip(crops, w_plus, strict=True):
+        yield Face(crop.file, code, crop.measures, crop.held_out)
+
+
+# --- from what `invert` wrote ----------------------------------------------------------------------------
+
+
+def is_inverted(folder: Path) -> bool:
+    """Whether a folder is the output of `oodinv invert`."""
+    return (folder / manifest.FILE_NAME).is_file() and (folder / "latents").is_dir()
+
+
+def read_inverted(model: Model, folder: Path) -> Iterator[Face | Skipped]:
+    """The faces of a folder that `oodinv invert` wrote with the same model.
+
+    Raises:
+        RecipeError: it was another model or other weights.
+        ManifestError: its manifest can't be read.
+    """
+    found = manifest.read(folder)
+    if found is None:
+        raise RecipeError(f"{folder}: has no {manifest.FILE_NAME}; name an output folder of `oodinv invert`")
+    header, entries = found
+    own = {role: sha256_file(path) for role, path in model.files.items() if role in ("generator", "encoder")}
+    if any(header.weights.get(role) != digest for role, digest in own.items()):
+        raise RecipeError(
+            f"{folder}: its latents were made by {header.card.get('name')} with other weights than those of "
+            f"{model.card.name}; invert the photos again, or name the --model that made them"
+        )
+    for entry in entries.values():
+        outputs = [output for output in entry.outputs if output.startswith("latents/")]
+        for output in outputs:
+            name = output.removeprefix("latents/").removesuffix(".npz")
+            file = name + Path(entry.input).suffix  # of several faces in a photo none has the photo's name
+            try:
+                yield _read_face(model, folder, name, file, entry.sha256 or "")
+            except OodinvError as error:
+                yield Skipped(name, str(error))
+
+
+def _read_face(model: Model, folder: Path, name: str, file: str, sha256: str) -> Face:
+    path = folder / "latents" / f"{name}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            w_plus = np.asarray(arrays["w_plus"], dtype=np.float32)
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise ImageError(f"{path}: is no latents file ({error}); invert the photo again") from error
+    shape = (model.generator.num_ws, model.generator.w_dim)
+    if w_plus.shape != shape:
+        raise ImageError(f"{path}: w_plus has shape {w_plus.shape}, the model needs {shape}")
+    crop = image.read(folder / "aligned" / f"{name}.png").pixels
+    measured = measures.of_crop(crop, model.card.crop.scale) | _placed_measures(folder / "aligned" / f"{name}.json")
+    held_out = bool(sha256) and bytes.fromhex(sha256)[1] % HELD_OUT_SHARE == 0
+    return Face(file, w_plus, measured, held_out)
+
+
+def _placed_measures(path: Path) -> dict[str, float]:
+    """Measures of the points that `invert` noted; none for inputs that were crops already."""
+    if not path.is_file():
+        return {}
+    points = _landmarks(path)
+    return measures.of_points(points if len(points) == 5 else face_of_68(points, 1.0).points)
+
+
+def _landmarks(path: Path) -> Points:
+    try:
+        landmarks = np.array(json.loads(path.read_text(encoding="utf-8"))["landmarks"], dtype=np.float64)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ImageError(f"{path}: expected what `oodinv align` writes ({error}); align the photo again") from error
+    if landmarks.shape not in ((5, 2), (68, 2)) or not np.isfinite(landmarks).all():
+        raise ImageError(f"{path}: has landmarks of shape {landmarks.shape}; expected (5, 2) or (68, 2)")
+    return landmarks
+
+
+# --- encoded once ----------------------------------------------------------------------------------------
+
+
+def cache_key(model: Model, jobs: list[Job]) -> str:
+    """Names what `encode_photos` gives: the model's files and crop, and the photos' names, sizes and dates."""
+    digest = hashlib.sha256(f"{model.card.size}:{model.card.crop.scale}:{measures.REGIONS}".encode())
+    for role in ("generator", "encoder"):
+        digest.update(sha256_file(model.files[role]).encode())
+    for job in jobs:
+        stat = job.path.stat()
+        digest.update(f"{job.name}{job.path.suffix}:{stat.st_size}:{stat.st_mtime_ns}\n".encode(errors="replace"))
+    return digest.hexdigest()[:24]
+
+
+def store(path: Path, faces: Faces) -> None:
+    """Keeps faces for another fit.
+
+    Raises:
+        OutputError: the file can't be written.
+    """
+    arrays = {f"measure_{name}": values for name, values in faces.measures.items()}
+    files = np.array([file.encode(errors="surrogateescape") for file in faces.files])
+    image.write_npz(path, files=files, w_plus=faces.w_plus, held_out=faces.held_out, **arrays)
+
+
+def recall(path: Path) -> Faces | None:
+    """What `store` kept; None if there is nothing, or nothing whole."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return Faces(
+                files=tuple(file.decode(errors="surrogateescape") for file in arrays["files"].tolist()),
+                w_plus=arrays["w_plus"],
+                measures={name: arrays[f"measure_{name}"] for name in measures.NAMES},
+                held_out=arrays["held_out"],
+            )
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None

@@ -1,0 +1,179 @@
+"""Directions fitted to labelled faces."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from oodinv.directions.direction import Direction
+from oodinv.directions.faces import Faces
+from oodinv.directions.labels import Labels, one_hot
+from oodinv.directions.plan import Wanted
+from oodinv.directions.regress import (
+    Array,
+    Components,
+    determination,
+    discrimination,
+    logistic,
+    partial_effect,
+    principal_components,
+    ridge,
+    standardise,
+)
+from oodinv.errors import RecipeError
+
+COMPONENTS = 256
+PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
+FEWEST = 40
+"""Faces below which nothing can be told apart from chance."""
+
+FOLDS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A direction and how well its attribute can be told from the codes of faces that took no part in the fit.
+
+    quality: R² of a linear score, or the area under the ROC curve of a logistic one, over `held_out` faces.
+    """
+
+    direction: Direction
+    measure: Literal["R2", "AUC"]
+    quality: float
+    faces: int
+    held_out: int
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """Where codes stand: components, the weights of their coordinates, and an offset."""
+
+    components: Components
+    weights: Array
+    offset: float
+
+    def of(self, codes: Array) -> Array:
+        """Codes (N, D) → (N,), in units of the label, or log-odds."""
+        scores: Array = self.components.project(codes) @ self.weights + self.offset
+        return scores
+
+    def slope(self, move: Array) -> float:
+        """By how much a move (D,) of any code raises its score."""
+        return float(move @ self.components.basis / self.components.deviations @ self.weights)
+
+
+def fit(faces: Faces, labels: Labels, wanted: Wanted, categories: Sequence[str], model: str) -> Fitted:
+    """The direction of an attribute, conditioned against others, in its unit.
+
+    The move is what changes in w_plus on average when the attribute alone changes (`regress.partial_effect`),
+    restricted to the chosen layers. Its length is such that a strength of 1 raises the score, a regression of the
+    attribute on codes, by the standard deviation that the score has over the faces. The safe range are the scores'
+    1st and 99th percentile about their mean, in that unit.
+
+    Raises:
+        RecipeError: a label isn't there, is constant, has too few faces, or can't be told from the codes.
+    """
+    usable = _usable(labels, wanted)
+    train, held_out = usable & ~faces.held_out, usable & faces.held_out
+    if train.sum() < FEWEST:
+        raise RecipeError(f"{wanted.name}: only {train.sum()} faces have all its labels; at least {FEWEST} are needed")
+    codes = faces.w_plus.reshape(len(faces.w_plus), -1).astype(np.float64)
+    truth, is_binary = _truth(labels[wanted.attribute], train, wanted)
+    conditions = [_columns(labels[name], name, categories)[train] for name in wanted.conditions]
+    fixed = standardise(np.column_stack(conditions)) if conditions else np.empty((int(train.sum()), 0))
+    try:
+        move = partial_effect(codes[train], standardise(truth[train, None])[:, 0], fixed)
+    except ValueError as error:
+        raise RecipeError(f"{wanted.name}: {wanted.attribute}: {error}; leave a condition out") from error
+    move = _on_layers(move, faces.w_plus.shape[1:], wanted)
+    score = fit_score(codes[train], truth[train], is_binary)
+    scores = score.of(codes[train])
+    slope = score.slope(move)
+    if not slope > 1e-6 * scores.std() or not scores.std() > 0:
+        raise RecipeError(
+            f"{wanted.name}: {wanted.attribute} can't be told from these codes; give more faces or layers"
+        )
+    unit = move * (scores.std() / slope)
+    quality = (discrimination if is_binary else determination)(score.of(codes[held_out]), truth[held_out])
+    direction = _direction(unit.reshape(faces.w_plus.shape[1:]), scores, is_binary, wanted, model, int(train.sum()))
+    return Fitted(direction, "AUC" if is_binary else "R2", quality, int(train.sum()), int(held_out.sum()))
+
+
+def _usable(labels: Labels, wanted: Wanted) -> NDArray[np.bool_]:
+    """Which faces have every label that is asked for, within its range."""
+    names = [wanted.attribute, *wanted.conditions, *wanted.within]
+    if missing := [name for name in names if name not in labels]:
+        raise RecipeError(f"{wanted.name}: there is no label {missing[0]}; there are {', '.join(sorted(labels))}")
+    usable = np.all([np.isfinite(labels[name]) for name in names], axis=0)
+    for name, (low, high) in wanted.within.items():
+        usable &= (labels[name] >= low) & (labels[name] <= high)
+    return np.asarray(usable)
+
+
+def _truth(values: Array, train: NDArray[np.bool_], wanted: Wanted) -> tuple[Array, bool]:
+    """The attribute as the regression takes it, and whether that is logistic: two values then become 0 and 1."""
+    kinds = np.unique(values[train])
+    if len(kinds) < 2:
+        raise RecipeError(f"{wanted.name}: {wanted.attribute} is the same for all faces")
+    is_binary = len(kinds) == 2 if wanted.regression is None else wanted.regression == "logistic"
+    if not is_binary:
+        return values, False
+    if len(kinds) > 2:
+        raise RecipeError(f"{wanted.name}: logistic regression needs two values; {wanted.attribute} has {len(kinds)}")
+    return (values == kinds[1]).astype(np.float64), True
+
+
+def _columns(values: Array, name: str, categories: Sequence[str]) -> Array:
+    return one_hot(values, name) if name in categories else values[:, None]
+
+
+def _on_layers(move: Array, shape: tuple[int, ...], wanted: Wanted) -> Array:
+    """The move (num_ws · w_dim,) with zeros on the rows that it may not change."""
+    if wanted.layers is None:
+        return move
+    if bad := [layer for layer in wanted.layers if layer >= shape[0]]:
+        raise RecipeError(f"{wanted.name}: there is no layer {bad[0]}; the model has 0 to {shape[0] - 1}")
+    rows = np.zeros((shape[0], 1))
+    rows[wanted.layers] = 1
+    kept: Array = (move.reshape(shape) * rows).ravel()
+    return kept
+
+
+def fit_score(codes: Array, truth: Array, is_binary: bool) -> Score:
+    """Regression of the truth (N,) on codes (N, D) by their components, its penalty chosen by cross-validation."""
+    components = principal_components(codes, min(COMPONENTS, len(codes) // 5), np.random.default_rng(0))
+    x = components.project(codes)
+    regress, judge = (logistic, discrimination) if is_binary else (ridge, determination)
+    fold = np.arange(len(x)) % FOLDS
+
+    def quality(penalty: float) -> float:
+        predicted = np.empty(len(x))
+        for n in range(FOLDS):
+            weights, offset = regress(x[fold != n], truth[fold != n], penalty)
+            predicted[fold == n] = x[fold == n] @ weights + offset
+        return judge(predicted, truth)
+
+    best = max(PENALTIES, key=quality)
+    weights, offset = regress(x, truth, best)
+    return Score(components, weights, offset)
+
+
+def _direction(unit: Array, scores: Array, is_binary: bool, wanted: Wanted, model: str, count: int) -> Direction:
+    low, high = ((np.percentile(scores, p) - scores.mean()) / scores.std() for p in (1, 99))
+    step = "" if is_binary else f", {scores.std():.3g} on the label's scale"
+    held = f", {', '.join(wanted.conditions)} held fixed" if wanted.conditions else ""
+    kind = "logistic" if is_binary else "ridge"
+    return Direction(
+        name=wanted.name,
+        model=model,
+        vector=torch.from_numpy(unit).float(),
+        layers=None if wanted.layers is None else tuple(wanted.layers),
+        unit=f"one standard deviation of {wanted.attribute} as codes tell it{step}",
+        safe_range=(round(float(low), 2), round(float(high), 2)),
+        attribute=wanted.attribute,
+        description=wanted.description,
+        method=f"partial regression on {count} faces{held}; unit by a {kind} score",
+    )

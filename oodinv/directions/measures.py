@@ -1,0 +1,52 @@
+"""What can be told of a face without an annotator: from five points and from the brightness of regions.
+
+| measure | meaning |
+|---|---|
+| yaw | how far the nose lies to the picture's right of the eyes' middle, in eye distances |
+| turn | its size, whichever the side |
+| smile | width of the mouth in eye distances |
+| hair | brightness of the region above the forehead, 0 to 1 |
+| light | brightness of the face between eyes and mouth, 0 to 1 |
+| background | brightness beside the head, 0 to 1 |
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oodinv.image import Pixels
+from oodinv.quad import Points
+
+NAMES = ("yaw", "turn", "smile", "hair", "light", "background")
+
+LUMA = np.array([0.2126, 0.7152, 0.0722])
+"""Rec. 709, on the gamma-coded values."""
+
+REGIONS = {
+    "hair": ((0.38, 0.08, 0.62, 0.18),),
+    "light": ((0.36, 0.5, 0.64, 0.66),),
+    "background": ((0.0, 0.05, 0.07, 0.5), (0.93, 0.05, 1.0, 0.5)),
+}
+"""Left, top, right, bottom of boxes in an FFHQ crop, as shares of its side."""
+
+
+def of_points(points: Points) -> dict[str, float]:
+    """yaw, turn and smile from five points (5, 2): eyes, nose, corners of the mouth, left before right."""
+    eye_left, eye_right, nose, mouth_left, mouth_right = points
+    across = eye_right - eye_left
+    distance = max(float(np.hypot(*across)), 1e-9)
+    yaw = float((nose - (eye_left + eye_right) / 2) @ across) / distance**2
+    return {"yaw": yaw, "turn": abs(yaw), "smile": float(np.hypot(*(mouth_right - mouth_left))) / distance}
+
+
+def of_crop(crop: Pixels, crop_scale: float) -> dict[str, float]:
+    """hair, light and background from a crop uint8 (S, S, 3); crop_scale as on the model's card."""
+    return {name: float(np.mean([_mean(crop, box, crop_scale) for box in boxes])) for name, boxes in REGIONS.items()}
+
+
+def _mean(crop: Pixels, box: tuple[float, float, float, float], crop_scale: float) -> float:
+    """Mean brightness of a box; one that a tighter crop cuts off is moved to its edge."""
+    size = crop.shape[0]
+    left, top, right, bottom = (np.clip((np.array(box) - 0.5) / crop_scale + 0.5, 0, 1) * size).round().astype(int)
+    left, top = min(left, size - 1), min(top, size - 1)
+    region: NDArray[np.uint8] = crop[top : max(bottom, top + 1), left : max(right, left + 1)]
+    return float((region / 255 @ LUMA).mean())

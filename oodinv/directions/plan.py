@@ -1,0 +1,80 @@
+"""Recipes for fitting directions: where faces and labels come from, and which directions to make of them."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, PositiveInt, model_validator
+
+from oodinv.errors import RecipeError
+from oodinv.recipe import Layers, Name, Strict, data_folder, read_yaml
+
+Range = tuple[float, float]
+
+
+class Source(Strict):
+    """A folder of faces and its labels, beside the measures that every face has.
+
+    labels: a CSV file. names: what the parts of file names are, as in age_sex_ethnicity. categories: labels whose
+    numbers are only names. limit: how many photos are used at most.
+    """
+
+    labels: str | None = None
+    names: str | None = None
+    categories: tuple[str, ...] = ()
+    limit: PositiveInt | None = None
+
+
+class Wanted(Strict):
+    """A direction to fit: its attribute is a label or measure, and so are the conditions that it must not move.
+
+    within: labels with the range (low, high) outside of which faces are left out. layers: rows that it may change.
+    regression: for the score; without it logistic for labels with two values, linear for others.
+    """
+
+    name: Name
+    source: str
+    attribute: str
+    conditions: tuple[str, ...] = ()
+    within: dict[str, Range] = Field(default_factory=dict)
+    layers: Layers | None = None
+    regression: Literal["linear", "logistic"] | None = None
+    description: str = ""
+
+    @model_validator(mode="after")
+    def _no_contradiction(self) -> Self:
+        if self.attribute in self.conditions:
+            raise ValueError(f"{self.attribute} can't be both the attribute and a condition")
+        return self
+
+
+class FitRecipe(Strict):
+    """Directions for a model, from faces in one or more sources whose folders the user names."""
+
+    kind: Literal["directions"]
+    model: str
+    sources: Annotated[dict[Name, Source], Field(min_length=1)]
+    directions: Annotated[list[Wanted], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _sources_and_names(self) -> Self:
+        if unknown := {wanted.source for wanted in self.directions} - set(self.sources):
+            raise ValueError(f"sources has no {min(unknown)}")
+        names = [wanted.name for wanted in self.directions]
+        if len(set(names)) < len(names):
+            raise ValueError(f"directions must have names of their own, not {names}")
+        return self
+
+
+def find_fit_recipe(recipe: str) -> FitRecipe:
+    """A recipe by the name of a shipped one or as FILE.yaml.
+
+    Raises:
+        RecipeError: there is no such recipe, or it doesn't validate.
+    """
+    folder = data_folder("recipes") / "directions"
+    path = Path(recipe) if recipe.endswith((".yaml", ".yml")) else folder / f"{recipe}.yaml"
+    if not path.is_file():
+        names = ", ".join(sorted(p.stem for p in folder.glob("*.yaml"))) or "none"
+        raise RecipeError(f"there is no recipe for directions {path}; pass a FILE.yaml, or one of {names}")
+    settings: FitRecipe = read_yaml(path, FitRecipe)
+    return settings
