@@ -180,8 +180,9 @@ def test_labels_from_names_and_csv(tmp_path: Path) -> None:
     np.testing.assert_array_equal(labels.from_csv(tmp_path / "l.csv", files)["glasses"], [np.nan, 1, np.nan])
 
 
-@pytest.mark.parametrize("text", ["", "file\na.jpg\n", "name,x\na.jpg,1\n", "file,x\na.jpg,red\n", "file,x\na.jpg,nan\n",
-                                  "file,x\na.jpg\n", "file,x\na.jpg,1\na.jpg,2\n", "file,x\nother.jpg,1\n"])  # fmt: skip
+@pytest.mark.parametrize("text", ["", "file\na.jpg\n", "name,x\na.jpg,1\n", "file,x\na.jpg,red\n",
+                                  "file,x\na.jpg,nan\n", "file,x\na.jpg\n", "file,x\na.jpg,1\na.jpg,2\n",
+                                  "file,x\nother.jpg,1\n"])  # fmt: skip
 def test_a_bad_table_names_itself(tmp_path: Path, text: str) -> None:
     (tmp_path / "l.csv").write_text(text)
     with pytest.raises(RecipeError, match=r"l\.csv"):

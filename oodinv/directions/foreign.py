@@ -19,6 +19,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -289,6 +290,10 @@ def _values(path: Path) -> Any:
     return read_values(path) if archive is None else archive
 
 
+_HEADER_DAMAGE = (ValueError, TypeError, EOFError, SyntaxError, TokenError, RecursionError, MemoryError)
+"""What NumPy raises on a header that is cut short or altered: it is a Python expression, parsed, not run."""
+
+
 def _array(path: Path, file: BinaryIO) -> Tensor:
     """The array of a .npy file, once its header says that it holds plain numbers, as many as the file has."""
     file.seek(0)
@@ -302,7 +307,7 @@ def _read_array(where: str, file: BinaryIO, size: int) -> Tensor:
         if read_header is None:
             raise WeightsError(f"{where}: is a .npy file of an unknown version; save the array again")
         shape, fortran, dtype = read_header(file)
-    except (ValueError, TypeError, EOFError) as error:
+    except _HEADER_DAMAGE as error:
         raise WeightsError(f"{where}: is a damaged .npy file ({error}); get it again") from error
     if dtype.hasobject:
         raise WeightsError(
