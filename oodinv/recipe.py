@@ -4,6 +4,7 @@ Unknown keys, wrong types and contradictions raise `RecipeError` with the file's
 """
 
 import importlib.resources
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -421,7 +422,8 @@ TrainRecipe = Annotated[AnyTrainRecipe, Field(discriminator="kind")]
 # ---------------------------------------------------------------------------------------------------------
 # Edit recipes
 
-Strengths = Annotated[list[float], Field(min_length=1)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Strengths = Annotated[list[Finite], Field(min_length=1)]
 Layers = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 Technique = Literal["mask", "laplacian", "poisson"]
 
@@ -452,9 +454,9 @@ class EditStep(Strict):
     """
 
     direction: str
-    strength: float | None = None
+    strength: Finite | None = None
     strengths: Strengths | None = None
-    target: float | None = None
+    target: Finite | None = None
     layers: Layers | None = None
 
     @model_validator(mode="after")
@@ -476,7 +478,7 @@ class Interpolation(Strict):
     """Part of the way to another person: amount 0 is the input, 1 the other; amounts: one result for each."""
 
     person: str
-    amount: float | None = None
+    amount: Finite | None = None
     amounts: Strengths | None = None
 
     @model_validator(mode="after")

@@ -1,0 +1,110 @@
+"""Editing of latent codes: order, zero, targets, mixing."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+
+from oodinv.edit import Plan, Target, apply, score
+from oodinv.errors import RecipeError
+from oodinv.recipe import EditRecipe, data_folder, find_edit_recipe, parse_yaml, read_edit_recipe
+
+NUM_WS, W_DIM = 6, 8
+
+
+def codes(seed: int, *shape: int) -> torch.Tensor:
+    return torch.randn(*shape, NUM_WS, W_DIM, generator=torch.Generator().manual_seed(seed))
+
+
+def test_a_plan_that_asks_for_nothing_returns_the_same_values() -> None:
+    w, average = codes(0, 3), codes(1)
+    zero = [codes(2) * 0.0, codes(3) * 0.0]
+    assert torch.equal(apply(Plan(deltas=zero, amount=0.0, towards=codes(4)), w, average), w)
+
+
+def test_the_order_of_edits_changes_no_bit() -> None:
+    w, average = codes(0, 3), codes(1)
+    deltas = [codes(n) * 10.0**n for n in range(2, 6)]
+    results = [apply(Plan(deltas=order), w, average) for order in itertools.permutations(deltas)]
+    assert all(torch.equal(result, results[0]) for result in results)
+    torch.testing.assert_close(
+        results[0].double(), (w.double() + sum(d.double() for d in deltas)), rtol=1e-6, atol=1e-3
+    )
+
+
+def test_truncation_interpolation_and_mixing_are_what_they_say() -> None:
+    w, average, other = codes(0, 2), codes(1), codes(2)
+    torch.testing.assert_close(apply(Plan(truncation=0.0), w, average), average.expand_as(w))
+    torch.testing.assert_close(apply(Plan(truncation=0.7), w, average), average + 0.7 * (w - average))
+    torch.testing.assert_close(apply(Plan(towards=other, amount=0.25), w, average), 0.75 * w + 0.25 * other)
+    original = w.clone()
+    mixed = apply(Plan(mixed=other, layers=(1, 4)), w, average)
+    for row in range(NUM_WS):
+        assert torch.equal(mixed[:, row], other[row].expand(2, -1) if row in (1, 4) else w[:, row])
+    assert torch.equal(w, original)
+
+
+def test_a_strength_of_one_raises_the_score_by_one() -> None:
+    w, average, unit = codes(0, 3), codes(1), codes(2)
+    raised = score(w + unit, average, unit) - score(w, average, unit)
+    torch.testing.assert_close(raised, torch.ones(3, dtype=torch.float64), atol=1e-5, rtol=0)
+    torch.testing.assert_close(score(average[None], average, unit), torch.zeros(1, dtype=torch.float64))
+
+
+def test_targets_are_reached_together_whatever_their_order() -> None:
+    w, average = codes(0, 3), codes(1)
+    targets = [Target(codes(2), 1.5), Target(codes(2) + 0.5 * codes(3), -0.5)]
+    for order in (targets, targets[::-1]):
+        edited = apply(Plan(targets=order, deltas=[codes(5)], truncation=0.8), w, average)
+        for target in targets:
+            reached = score(edited, average, target.unit)
+            torch.testing.assert_close(reached, torch.full((3,), target.score).double(), atol=1e-4, rtol=0)
+
+
+def test_targets_along_one_direction_are_refused() -> None:
+    with pytest.raises(ValueError, match="same direction"):
+        apply(Plan(targets=[Target(codes(2), 1), Target(codes(2) * 2, 1)]), codes(0, 1), codes(1))
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("edits: [{direction: age, strength: 1}]\nspeed: 1", "speed"),
+        ("edits: [{direction: age, strength: 1, layer: [1]}]", "layer"),
+        ("edits: [{direction: age}]", "strength"),
+        ("edits: [{direction: age, strength: 1, target: 2}]", "strength"),
+        ("edits: [{direction: age, strengths: []}]", "strengths"),
+        ("edits: [{direction: age, strength: 1, layers: [-1]}]", "layers"),
+        ("edits: [{direction: a, strengths: [1, 2]}, {direction: b, strengths: [1, 2]}]", "only one"),
+        ("interpolate: {person: b}", "amount"),
+        ("edits: [{direction: age, strength: .nan}]", "strength"),
+        ("compose: {technique: seamless}\ntruncation: 0.5", "technique"),
+        ("truncation: 2", "truncation"),
+        ("description: nothing", "asks for nothing"),
+    ],
+)
+def test_a_wrong_recipe_is_named_with_the_reason(text: str, names: str) -> None:
+    with pytest.raises(RecipeError, match=r"wrong\.yaml") as caught:
+        parse_yaml(text, EditRecipe, "wrong.yaml")
+    assert names in str(caught.value)
+
+
+def test_recipes_are_found_here_first_and_then_among_the_shipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shipped = data_folder("recipes") / "edit"
+    assert find_edit_recipe("older") == find_edit_recipe("older.yaml") == shipped / "older.yaml"
+    (tmp_path / "older.yaml").write_text("truncation: 0.5")
+    assert read_edit_recipe(find_edit_recipe("older")).truncation == 0.5
+    with pytest.raises(RecipeError, match=r"nobody.*older.*smile"):
+        find_edit_recipe("nobody")
+
+
+def test_shipped_recipes_are_those_of_the_readme() -> None:
+    found = {path.stem: read_edit_recipe(path) for path in (data_folder("recipes") / "edit").glob("*.yaml")}
+    asked = {"older", "younger", "smile", "less-smile", "turn-left", "turn-right", "feminine", "masculine"}
+    assert asked <= set(found)
+    assert found["older"].edits[0].direction == found["younger"].edits[0].direction
+    assert found["older"].edits[0].strength == -(found["younger"].edits[0].strength or 0)
