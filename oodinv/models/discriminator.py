@@ -1,4 +1,4 @@
-"""The StyleGAN2 discriminator, residual architecture.
+"""The StyleGAN2 discriminator, residual architecture, and a small one for latents.
 
 Source: "Analyzing and Improving the Image Quality of StyleGAN" (Karras et al., CVPR 2020).
 """
@@ -88,3 +88,21 @@ class Discriminator(nn.Module):
         x = leaky(self.hidden(x.flatten(1)))
         logits: Tensor = self.score(x).flatten().float()
         return logits
+
+
+class LatentDiscriminator(nn.Module):
+    """Tells the mapping network's latents from an encoder's: (B, w_dim) → (B,) logits, positive for the former.
+
+    Source: "Designing an Encoder for StyleGAN Image Manipulation" (Tov et al., SIGGRAPH 2021), section 4.
+    """
+
+    def __init__(self, w_dim: int, layers: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(EqualLinear(w_dim, w_dim) for _ in range(layers))
+        self.score = EqualLinear(w_dim, 1)
+
+    def forward(self, w: Tensor) -> Tensor:
+        """(B, w_dim) → (B,)."""
+        for layer in self.layers:
+            w = leaky(layer(w))
+        return self.score(w).flatten().float()  # type: ignore[no-any-return]

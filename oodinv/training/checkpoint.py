@@ -1,5 +1,7 @@
 """Checkpoints: everything a run needs to go on as if it had not stopped."""
 
+import pickle
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -8,6 +10,19 @@ import torch
 
 from oodinv.errors import WeightsError
 from oodinv.image import atomic_write
+
+DAMAGE = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+)
+"""What torch.load raises for a file that is torn, altered, or no checkpoint at all."""
 
 
 class Stateful(Protocol):
@@ -20,15 +35,20 @@ class Stateful(Protocol):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Progress of a run; `parts` are the states of modules and optimisers by name."""
+    """Progress of a run; `parts` are the states of modules and optimisers by name.
+
+    Random numbers and the position in the data are functions of the step. notes: losses that were left out.
+    """
 
     step: int
     parts: dict[str, dict[str, Any]]
+    notes: tuple[str, ...] = ()
 
 
-def save(path: Path, step: int, parts: dict[str, Stateful]) -> None:
+def save(path: Path, step: int, parts: dict[str, Stateful], notes: tuple[str, ...] = ()) -> None:
     """Writes a checkpoint beside the last one and then replaces it, so that a crash costs neither."""
-    state = {"step": step, "parts": {name: part.state_dict() for name, part in parts.items()}}
+    states = {name: part.state_dict() for name, part in parts.items()}
+    state = {"step": step, "parts": states, "notes": list(notes)}
     atomic_write(path, lambda file: torch.save(state, file))
 
 
@@ -40,10 +60,10 @@ def load(path: Path) -> Checkpoint:
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        return Checkpoint(int(state["step"]), dict(state["parts"]))
+        return Checkpoint(int(state["step"]), dict(state["parts"]), tuple(state.get("notes", ())))
     except FileNotFoundError as error:
         raise WeightsError(f"there is no checkpoint {path} to resume from; start without --resume") from error
-    except Exception as error:  # torch raises many kinds for a damaged archive
+    except DAMAGE as error:
         raise WeightsError(f"{path} is not a checkpoint of oodinv ({error}); remove it and start again") from error
 
 

@@ -7,6 +7,8 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
+from oodinv.training.parallel import ALONE, Team
+
 M = TypeVar("M", bound=nn.Module)
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -22,10 +24,11 @@ def cpu_has_fast_bfloat16() -> bool:
 
 @dataclass(frozen=True)
 class Compute:
-    """Device and precision of a run."""
+    """Device and precision of a run, and the processes that share it."""
 
     device: torch.device
     bfloat16: bool
+    team: Team = ALONE
 
     def place(self, module: M) -> M:
         """Moves a module to the device, in channels_last."""
@@ -40,7 +43,17 @@ class Compute:
         return torch.autocast(self.device.type, torch.bfloat16) if self.bfloat16 else nullcontext()
 
 
-def compute_for(device: torch.device, precision: Precision) -> Compute:
+def compute_for(device: torch.device, precision: Precision, team: Team = ALONE) -> Compute:
     """`auto`: bfloat16 where the hardware multiplies it, float32 elsewhere."""
     fast = device.type == "cuda" or cpu_has_fast_bfloat16()
-    return Compute(device, fast if precision == "auto" else precision == "bfloat16")
+    return Compute(device, fast if precision == "auto" else precision == "bfloat16", team)
+
+
+def synchronise_norms(module: M, compute: Compute) -> M:
+    """Batch norm over the whole batch where several processes share it and PyTorch has it, which is on GPUs.
+
+    On CPUs each process normalises its own share: two processes then don't equal one with twice the batch.
+    """
+    if compute.team.size == 1 or compute.device.type != "cuda":
+        return module
+    return nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-any-return]

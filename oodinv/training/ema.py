@@ -6,6 +6,8 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from oodinv.recipe import Schedule
+
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -25,6 +27,13 @@ def decay_for(batch: int, half_life_images: int, seen: int) -> float:
     """
     half_life = min(float(half_life_images), max(seen, 1) * RAMP)
     return float(0.5 ** (batch / max(half_life, 1e-8)))
+
+
+def decay_at(schedule: Schedule, step: int, batch: int) -> float:
+    """Decay of a step: the recipe's constant one, or that of its half-life."""
+    if schedule.ema_decay is not None:
+        return schedule.ema_decay
+    return decay_for(batch, schedule.ema_images, step * batch)
 
 
 @torch.no_grad()

@@ -3,17 +3,36 @@
 import os
 from pathlib import Path
 
+import torch
 import yaml
 
 from oodinv.image import atomic_write
+from oodinv.models.e4e import E4e
+from oodinv.models.feature_style import FeatureStyle
 from oodinv.models.pyramid import PyramidEncoder
+from oodinv.models.restyle import Restyle
 from oodinv.models.samm import Samm
 from oodinv.models.stylegan2 import Generator
-from oodinv.recipe import GeneratorCard, JointRecipe, ModelCard, PyramidCard, SammCard, SammRecipe
+from oodinv.recipe import (
+    E4eCard,
+    EncoderCard,
+    EncoderRecipe,
+    FeatureStyleCard,
+    GeneratorCard,
+    GeneratorOnlyCard,
+    GeneratorRecipe,
+    JointRecipe,
+    ModelCard,
+    PyramidCard,
+    RestyleCard,
+    SammCard,
+    SammRecipe,
+)
 from oodinv.weights import own
+from oodinv.weights.modules import AnyEncoder
 
 
-def write_card(path: Path, card: ModelCard) -> Path:
+def write_card(path: Path, card: ModelCard | GeneratorOnlyCard) -> Path:
     """Writes a model card as YAML and returns its path."""
     text = yaml.safe_dump(card.model_dump(exclude_none=True), sort_keys=False, allow_unicode=True)
     atomic_write(path, lambda file: file.write(text.encode()))
@@ -39,6 +58,57 @@ def write_joint(folder: Path, recipe: JointRecipe, encoder: PyramidEncoder, gene
         description=recipe.description,
     )
     return write_card(folder / f"{recipe.name}.yaml", card)
+
+
+def write_generator(folder: Path, recipe: GeneratorRecipe, generator: Generator) -> Path:
+    """Writes a generator and a card that has no encoder yet into `folder`; returns the card's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = f"{recipe.name}-generator.safetensors"
+    own.save(folder / file, generator)
+    card = GeneratorOnlyCard(
+        name=recipe.name,
+        size=recipe.data.size,
+        crop=recipe.data.crop,
+        generator=GeneratorCard(weights=file),
+        licence=recipe.licence,
+        description=recipe.description,
+    )
+    return write_card(folder / f"{recipe.name}.yaml", card)
+
+
+def write_encoder(
+    folder: Path, recipe: EncoderRecipe, base: GeneratorOnlyCard, base_path: Path, encoder: AnyEncoder
+) -> Path:
+    """Writes an encoder and a card that joins it to its generator; returns the card's path.
+
+    In float32: a deep network's running variances may be beyond what float16 holds.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file = f"{recipe.name}-encoder.safetensors"
+    own.save(folder / file, encoder, torch.float32)
+    card = ModelCard(
+        name=recipe.name,
+        size=base.size,
+        crop=base.crop,
+        generator=base.generator.model_copy(update={"weights": _from(base_path, base.generator.weights, folder)}),
+        encoder=encoder_card(encoder, file),
+        licence=recipe.licence,
+        description=recipe.description,
+    )
+    return write_card(folder / f"{recipe.name}.yaml", card)
+
+
+def encoder_card(encoder: AnyEncoder, file: str) -> EncoderCard:
+    """What a card says of an encoder in `file`."""
+    match encoder:
+        case E4e():
+            return E4eCard(kind="e4e", weights=file)
+        case Restyle(passes=passes):
+            return RestyleCard(kind="restyle", weights=file, passes=passes)
+        case FeatureStyle():
+            return FeatureStyleCard(kind="feature_style", weights=file)
+        case PyramidEncoder():
+            return PyramidCard(kind="pyramid", weights=file)
 
 
 def write_samm(folder: Path, recipe: SammRecipe, base: ModelCard, base_path: Path, samm: Samm) -> Path:

@@ -6,50 +6,18 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 
-from oodinv.models.discriminator import Discriminator
 from oodinv.models.perceptual import Lpips
 from oodinv.models.pyramid import PyramidEncoder
 from oodinv.models.stylegan2 import Generator, synthesize
-from oodinv.recipe import Adversarial, JointRecipe
+from oodinv.recipe import JointRecipe
 from oodinv.training import ema, losses
+from oodinv.training.adversarial import image_critic
 from oodinv.training.checkpoint import Stateful
-from oodinv.training.device import Compute
+from oodinv.training.device import Compute, synchronise_norms
 from oodinv.training.export import write_joint
 from oodinv.training.loop import Evaluation
 from oodinv.training.setup import take_over
 from oodinv.weights.build import Model
-
-
-class Critic:
-    """The discriminator with its optimiser, and the two losses that it takes part in."""
-
-    def __init__(self, settings: Adversarial, size: int, compute: Compute) -> None:
-        self.settings = settings
-        self.network = compute.place(Discriminator(size, settings.channels))
-        self.optimizer = Adam(self.network.parameters(), lr=settings.learning_rate, betas=(0.0, 0.99), eps=1e-8)
-
-    def parts(self) -> dict[str, Stateful]:
-        """Module and optimiser by name."""
-        return {"discriminator": self.network, "discriminator_optimizer": self.optimizer}
-
-    def judge(self, generated: Tensor) -> Tensor:
-        """Loss of the generator on (B, 3, S, S); the discriminator's weights take no gradient from it."""
-        self.network.requires_grad_(False)
-        return losses.generator_adversarial(self.network(generated))
-
-    def step(self, real: Tensor, generated: Tensor, step: int) -> dict[str, float]:
-        """One update of the discriminator on real and generated images (B, 3, S, S)."""
-        self.network.requires_grad_(True)
-        loss = losses.discriminator_adversarial(self.network(real), self.network(generated.detach()))
-        report = {"discriminator": loss.item()}
-        if step % self.settings.r1_interval == 0:
-            penalty = losses.r1_penalty(self.network, real)
-            report["r1"] = penalty.item()
-            loss = loss + self.settings.r1 * self.settings.r1_interval * penalty
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
-        return report
 
 
 class JointTask:
@@ -66,15 +34,10 @@ class JointTask:
         size = recipe.data.size
         generator = Generator(size, recipe.generator_channels, w_dim=recipe.w_dim, z_dim=recipe.w_dim, mapping_layers=0)
         self.generator = compute.place(generator)
-        self.encoder = compute.place(
-            PyramidEncoder(
-                size,
-                recipe.encoder_channels,
-                num_ws=generator.num_ws,
-                w_dim=recipe.w_dim,
-                hidden=recipe.encoder_hidden,
-            )
+        encoder = PyramidEncoder(
+            size, recipe.encoder_channels, num_ws=generator.num_ws, w_dim=recipe.w_dim, hidden=recipe.encoder_hidden
         )
+        self.encoder = synchronise_norms(compute.place(encoder), compute)
         if start is not None:
             take_over(self.generator, start.generator, start.path)
             take_over(self.encoder, start.encoder, start.path)
@@ -83,7 +46,10 @@ class JointTask:
         self.lpips = compute.place(lpips)
         groups = [{"params": list(self.generator.parameters())}, {"params": list(self.encoder.parameters())}]
         self.optimizer = Adam(groups, lr=recipe.schedule.learning_rate, betas=(0.9, 0.99), eps=1e-8)
-        self.critic = None if recipe.adversarial is None else Critic(recipe.adversarial, size, compute)
+        self.critic = None if recipe.adversarial is None else image_critic(recipe.adversarial, size, compute)
+        self.start = 0 if recipe.adversarial is None else recipe.adversarial.start
+        self.weight = 0.0 if recipe.adversarial is None else recipe.adversarial.weight
+        self.notes: tuple[str, ...] = ()
 
     def parts(self) -> dict[str, Stateful]:
         """Modules and optimisers by name."""
@@ -100,7 +66,7 @@ class JointTask:
         """One update of encoder and generator, then one of the discriminator."""
         recipe = self.recipe
         images = self.compute.move(images)
-        critic = self.critic if self.critic is not None and step >= self.critic.settings.start else None
+        critic = self.critic if self.critic is not None and step >= self.start else None
         with self.compute.autocast():
             generated = synthesize(self.generator, self.encoder(images).w_plus, "zero")
             l1 = (generated - images).abs().mean()
@@ -110,14 +76,16 @@ class JointTask:
             if critic is not None:
                 adversarial = critic.judge(generated)
                 report["adversarial"] = adversarial.item()
-                loss = loss + critic.settings.weight * adversarial
+                loss = loss + self.weight * adversarial
         self._set_learning_rates(learning_rate)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self.compute.team.average_gradients(self.generator, self.encoder)
         self.optimizer.step()
+        self.compute.team.average_buffers(self.encoder)
         if critic is not None:
-            report |= critic.step(images, generated, step)
-        decay = ema.decay_for(len(images), recipe.schedule.ema_images, step * len(images))
+            report |= critic.step([(images, generated)], step)
+        decay = ema.decay_at(recipe.schedule, step, len(images) * self.compute.team.size)
         ema.update(self.average_encoder, self.encoder, decay)
         ema.update(self.average_generator, self.generator, decay)
         return report

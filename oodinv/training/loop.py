@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from oodinv import image
@@ -19,6 +18,8 @@ from oodinv.errors import RecipeError
 from oodinv.recipe import Schedule
 from oodinv.training import checkpoint
 from oodinv.training.data import Faces, Sampler, held_out_batches
+from oodinv.training.parallel import ALONE, Team
+from oodinv.training.pictures import picture_grid
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.jsonl"
@@ -36,7 +37,9 @@ class Evaluation:
 
 
 class Task(Protocol):
-    """What a kind of training has to say for itself."""
+    """What a kind of training has to say for itself. `notes` name the losses that it goes without."""
+
+    notes: tuple[str, ...]
 
     def parts(self) -> dict[str, checkpoint.Stateful]:
         """Modules and optimisers by name: all that a checkpoint holds."""
@@ -85,16 +88,12 @@ Event = Logged | Evaluated | Saved
 
 
 def learning_rate(schedule: Schedule, step: int) -> float:
-    """Linear warm-up, then a half cosine down to the final share."""
+    """Linear warm-up, then a half cosine down to the final share, times the steps of `decay` if there are any."""
     warm = min(1.0, (step + 1) / schedule.warmup) if schedule.warmup else 1.0
     end = schedule.final_learning_rate_share
     fall = end + (1 - end) * 0.5 * (1 + math.cos(math.pi * min(step / schedule.steps, 1.0)))
-    return schedule.learning_rate * warm * fall
-
-
-def picture_grid(rows: list[Tensor]) -> Tensor:
-    """Rows of equally sized pictures (B, 3, S, S) → one picture (1, 3, rows · S, B · S)."""
-    return torch.cat([torch.cat(list(row), dim=2) for row in rows], dim=1)[None]
+    stairs = 1.0 if schedule.decay is None else schedule.decay.share ** (step // schedule.decay.every)
+    return schedule.learning_rate * warm * fall * stairs
 
 
 def _append(path: Path, record: dict[str, object]) -> None:
@@ -123,41 +122,68 @@ def _evaluate(task: Task, batches: list[Tensor], output: Path, step: int) -> Eva
     return Evaluated(step, evaluation.scores, grid)
 
 
-def run(task: Task, faces: Faces, schedule: Schedule, flip: bool, output: Path, resume: bool) -> Iterator[Event]:
+def _start(task: Task, output: Path, resume: bool, team: Team) -> int:
+    """Prepares the output folder; returns the step to go on from."""
+    path = output / CHECKPOINT
+    if not resume:
+        if path.exists():
+            raise RecipeError(
+                f"{output} holds a run already; go on with --resume, replace it with --restart, or choose another "
+                "output folder"
+            )
+        return 0
+    saved = checkpoint.load(path)
+    checkpoint.restore(saved, task.parts(), path)
+    if team.leads:
+        _forget_after(output / LOG, saved.step)
+    return saved.step
+
+
+def run(
+    task: Task, faces: Faces, schedule: Schedule, flip: bool, output: Path, resume: bool, team: Team = ALONE
+) -> Iterator[Event]:
     """Trains until `schedule.steps`, yielding events. Killed and resumed, it gives the same losses.
+
+    Only the team's leader writes files and yields events other than `Logged`.
 
     Raises:
         WeightsError: `resume` is asked for and there is no usable checkpoint in `output`.
-        RecipeError: it isn't asked for, and there is a checkpoint.
+        RecipeError: it isn't asked for, and there is a checkpoint; or the team can't share the batch.
     """
     output.mkdir(parents=True, exist_ok=True)
     path = output / CHECKPOINT
-    start = 0
-    if resume:
-        saved = checkpoint.load(path)
-        checkpoint.restore(saved, task.parts(), path)
-        start = saved.step
-        _forget_after(output / LOG, start)
-    elif path.exists():
-        raise RecipeError(f"{output} holds a run already; go on with --resume, or choose another output folder")
-    sampler = Sampler(len(faces.train), min(schedule.batch, len(faces.train)), schedule.seed, flip)
+    start = _start(task, output, resume, team)
+    batch = min(schedule.batch, len(faces.train))
+    if batch % team.size:
+        raise RecipeError(f"{team.size} processes can't share batches of {batch} evenly; add images")
+    if task.notes and team.leads:
+        _append(output / LOG, {"step": start, "notes": list(task.notes)})
+    sampler = Sampler(len(faces.train), batch, schedule.seed, flip)
     batches = held_out_batches(faces, schedule.batch, EVALUATION_LIMIT)
     clock, since = time.perf_counter(), start
     for step in range(start, schedule.steps):
-        losses = task.step(sampler.draw(faces.train, step), step, learning_rate(schedule, step))
+        images = team.share(sampler.draw(faces.train, step))
+        losses = task.step(images, step, learning_rate(schedule, step))
         done = step + 1
         last = done == schedule.steps
         if done % schedule.log_every == 0 or last:
-            speed = (done - since) * sampler.batch / (time.perf_counter() - clock)
-            _append(output / LOG, {"step": done, **losses, "images_per_second": round(speed, 2)})
+            speed = (done - since) * batch / (time.perf_counter() - clock)
+            if team.leads:
+                _append(output / LOG, {"step": done, **losses, "images_per_second": round(speed, 2)})
             yield Logged(done, losses, speed)
             clock, since = time.perf_counter(), done
-        if done % schedule.evaluate_every == 0 or last:
+        if team.leads and (done % schedule.evaluate_every == 0 or last):
             evaluated = _evaluate(task, batches, output, done)
             _append(output / LOG, {"step": done, "held_out": evaluated.scores})
             yield evaluated
             clock, since = time.perf_counter(), done
-        if done % schedule.checkpoint_every == 0 or last:
-            checkpoint.save(path, done, task.parts())
+        if team.leads and (done % schedule.checkpoint_every == 0 or last):
+            checkpoint.save(path, done, task.parts(), task.notes)
             yield Saved(done, task.export(output / "model"))
             clock, since = time.perf_counter(), done
+
+
+def forget(output: Path) -> None:
+    """Removes what an earlier run left in a folder: its log, grids and checkpoint. Faces stay cached."""
+    for path in (output / CHECKPOINT, output / LOG, *sorted((output / "grids").glob("*.png"))):
+        path.unlink(missing_ok=True)

@@ -1,16 +1,24 @@
 """Losses as pure functions of tensors; each returns a scalar."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from oodinv.models.perceptual import Lpips
+from oodinv.models.recognition import FACE_SIZE
 from oodinv.ops import resize
 
 PERCEPTUAL_SIZE = 128
 """LPIPS sees smaller images enlarged to this size (px): AlexNet's first layer has stride 4."""
+
+VGG19_WEIGHTS = (0.1, 0.1, 1.0, 1.0, 1.0)
+"""Of conv1_2, conv2_2, conv3_4, conv4_4 and conv5_4 (METHOD §4)."""
+
+INNER_FACE = ((35 / 256, 223 / 256), (32 / 256, 220 / 256))
+"""Rows and columns of FFHQ's crop that a face-recognition network looks at, as shares of its side."""
 
 
 def perceptual_size(image: Tensor) -> Tensor:
@@ -34,13 +42,13 @@ def discriminator_adversarial(real_logits: Tensor, fake_logits: Tensor) -> Tenso
 
 
 def r1_penalty(discriminator: nn.Module, real: Tensor) -> Tensor:
-    """½ · mean ‖∇ₓ D(x)‖² on real images (B, 3, S, S) → scalar, to be weighted by γ.
+    """½ · mean ‖∇ₓ D(x)‖² on real images (B, 3, S, S), or latents (B, w_dim) → scalar, to be weighted by γ.
 
     Source: "Which training methods for GANs do actually converge?" (Mescheder et al. 2018).
     """
     real = real.detach().requires_grad_(True)
     (gradient,) = torch.autograd.grad(discriminator(real).sum(), real, create_graph=True)
-    return gradient.square().sum(dim=(1, 2, 3)).mean() / 2
+    return gradient.square().flatten(1).sum(dim=1).mean() / 2
 
 
 def mask_binary(masks: Mapping[int | str, Tensor]) -> Tensor:
@@ -48,11 +56,79 @@ def mask_binary(masks: Mapping[int | str, Tensor]) -> Tensor:
     return torch.stack([torch.minimum(m, 1 - m).mean() for m in masks.values()]).sum()
 
 
-def mask_area(masks: Mapping[int | str, Tensor], limits: Mapping[int | str, float]) -> Tensor:
-    """Σ_s max(0, mean(m_s) − A_s): charges masks that copy more than a share A_s (METHOD §4)."""
-    return torch.stack([F.relu(m.mean() - limits[key]) for key, m in masks.items()]).sum()
+def mask_area(
+    masks: Mapping[int | str, Tensor],
+    limits: Mapping[int | str, float],
+    mean: Callable[[Tensor], Tensor] = torch.mean,
+) -> Tensor:
+    """Σ_s max(0, mean(m_s) − A_s): charges masks that copy more than a share A_s (METHOD §4).
+
+    mean: over the batch; where several processes share one, over all their parts of it.
+    """
+    return torch.stack([F.relu(mean(m) - limits[key]) for key, m in masks.items()]).sum()
 
 
 def psnr_each(a: Tensor, b: Tensor) -> Tensor:
     """10 · log₁₀(4 / mse) in dB for pairs (B, 3, S, S) in [−1, 1] → (B,)."""
     return 10 * torch.log10(4 / (a - b).square().mean(dim=(1, 2, 3)).clamp_min(1e-10))
+
+
+def perceptual(a: Sequence[Tensor], b: Sequence[Tensor], weights: Sequence[float] = VGG19_WEIGHTS) -> Tensor:
+    """Σ_l w_l · mean|φ_l(a) − φ_l(b)| over taps (B, C, H, W) before ReLU → scalar (METHOD §4).
+
+    Source: "Perceptual Losses for Real-Time Style Transfer and Super-Resolution" (Johnson et al., ECCV 2016).
+    """
+    terms = [w * (x.float() - y.float()).abs().mean() for w, x, y in zip(weights, a, b, strict=True)]
+    return torch.stack(terms).sum()
+
+
+def gram(x: Tensor) -> Tensor:
+    """Products of channels averaged over space, φ·φᵀ / (C·H·W). (B, C, H, W) → (B, C, C) in float32."""
+    flat = x.float().flatten(2)
+    return flat @ flat.transpose(1, 2) / (flat.shape[1] * flat.shape[2])
+
+
+def style(a: Sequence[Tensor], b: Sequence[Tensor], weights: Sequence[float] = VGG19_WEIGHTS) -> Tensor:
+    """As `perceptual`, between the taps' Gram matrices → scalar (METHOD §4)."""
+    return perceptual([gram(x) for x in a], [gram(y) for y in b], weights)
+
+
+def inner_face(image: Tensor) -> Tensor:
+    """The inner face of an FFHQ crop as ArcFace wants it. (B, 3, S, S) in [−1, 1] → (B, 3, 112, 112)."""
+    rows, columns = (slice(*(round(share * image.shape[-1]) for share in span)) for span in INNER_FACE)
+    face = image[..., rows, columns]
+    return F.adaptive_avg_pool2d(face, FACE_SIZE) if face.shape[-1] >= FACE_SIZE else resize(face, FACE_SIZE)
+
+
+def identity(a: Tensor, b: Tensor) -> Tensor:
+    """mean(1 − cosine) between embeddings (B, D) of any length → scalar in [0, 2] (METHOD §4)."""
+    return (1 - F.cosine_similarity(a.float(), b.float(), dim=1)).mean()
+
+
+def offset_norm(w_plus: Tensor) -> Tensor:
+    """Σ_{n ≥ 1} ‖w_n − w_0‖, averaged over the batch: keeps the rows of w_plus together.
+
+    w_plus (B, num_ws, w_dim), without what is added to every row alike or not → scalar. Source: "Designing an
+    Encoder for StyleGAN Image Manipulation" (Tov et al., SIGGRAPH 2021), equation 5.
+    """
+    offsets = w_plus[:, 1:] - w_plus[:, :1]
+    squares = offsets.square().sum(dim=2)
+    lengths = torch.where(squares > 0, squares, 1.0).sqrt() * (squares > 0)  # the root has no slope at 0
+    return lengths.sum(dim=1).mean()
+
+
+def path_lengths(images: Tensor, w_plus: Tensor, noise: Tensor) -> Tensor:
+    """‖J_wᵀ y‖ for y = noise / √(H·W), the root of its mean over rows of w_plus → (B,).
+
+    images (B, 3, H, W) made from w_plus (B, num_ws, w_dim); noise (B, 3, H, W), standard normal. Source:
+    "Analyzing and Improving the Image Quality of StyleGAN" (Karras et al., CVPR 2020), section 3.2.
+    """
+    height, width = images.shape[-2:]
+    product = (images * noise).sum() / math.sqrt(height * width)
+    (gradient,) = torch.autograd.grad(product, w_plus, create_graph=True)
+    return gradient.square().sum(dim=2).mean(dim=1).sqrt()
+
+
+def path_length_penalty(lengths: Tensor, mean: Tensor) -> Tensor:
+    """mean (‖J_wᵀ y‖ − a)², a being the running mean of the lengths. (B,), () → scalar."""
+    return (lengths - mean).square().mean()

@@ -1,5 +1,6 @@
 """SAMM trained with the encoder and the generator fixed (METHOD §4)."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -8,16 +9,20 @@ from torch.optim import Adam
 
 from oodinv.errors import RecipeError
 from oodinv.models.encoder import Encoding
-from oodinv.models.perceptual import Lpips
 from oodinv.models.samm import Alignment, Predicted, Samm, synthesize_aligned
 from oodinv.models.stylegan2 import synthesize
 from oodinv.ops import composite, final_mask
 from oodinv.recipe import SammRecipe
 from oodinv.training import ema, losses
+from oodinv.training.adversarial import image_critic, weigh
 from oodinv.training.checkpoint import Stateful
 from oodinv.training.device import Compute
 from oodinv.training.export import write_samm
+from oodinv.training.judges import Judges
 from oodinv.training.loop import Evaluation
+from oodinv.training.occluders import occlude_batch
+from oodinv.training.pictures import flow_colours, mask_grey
+from oodinv.training.randomness import numpy_generator
 from oodinv.training.setup import take_over
 from oodinv.weights.build import Model
 
@@ -38,15 +43,26 @@ def in_domain_psnr(generated: Tensor, images: Tensor, mask: Tensor) -> Tensor:
     return 10 * torch.log10(4 / (error / total).clamp_min(1e-10))
 
 
+@dataclass(frozen=True)
+class Aligned:
+    """SAMM's view of a batch: generated (B, 3, S, S), alignments by size, M (B, 1, S, S), composite (B, 3, S, S)."""
+
+    generated: Tensor
+    alignments: dict[int, Alignment]
+    mask: Tensor
+    blended: Tensor
+
+
 class SammTask:
-    """Composite against input: MSE, LPIPS and the two mask losses, sizes switched on one after another."""
+    """Composite against input in every way the recipe asks for, sizes switched on one after another."""
 
     def __init__(
-        self, recipe: SammRecipe, model: Model, lpips: Lpips, compute: Compute, start: Model | None = None
+        self, recipe: SammRecipe, model: Model, judges: Judges, compute: Compute, start: Model | None = None
     ) -> None:
         """`model`: the encoder and generator that stay fixed; `start`: a model whose SAMM to go on from.
 
         Raises:
+            RecipeError: the recipe's sizes are not those of the model.
             WeightsError: the model to start from has no SAMM, or one of other sizes than the recipe.
         """
         known = model.generator.channels.keys() & model.encoder.tap_channels.keys()
@@ -70,59 +86,105 @@ class SammTask:
         if start is not None:
             take_over(self.samm, start.samm, start.path)
         self.average_samm = ema.frozen_copy(self.samm)
-        self.lpips = compute.place(lpips)
+        self.judges = judges.on(compute)
+        self.notes = judges.missing
         self.optimizer = Adam(self.samm.parameters(), lr=recipe.schedule.learning_rate, betas=(0.0, 0.99))
+        self.critic = None
+        if recipe.adversarial is not None:
+            self.critic = image_critic(recipe.adversarial, recipe.data.size, compute)
 
     def parts(self) -> dict[str, Stateful]:
-        """Module, average and optimiser by name."""
-        return {"samm": self.samm, "average_samm": self.average_samm, "optimizer": self.optimizer}
+        """Modules, average and optimisers by name."""
+        own: dict[str, Stateful] = {
+            "samm": self.samm,
+            "average_samm": self.average_samm,
+            "optimizer": self.optimizer,
+        }
+        return own if self.critic is None else own | self.critic.parts()
 
     def encode(self, images: Tensor) -> Encoding:
         """The fixed encoder's view of images (B, 3, S, S)."""
         with torch.no_grad():
             return self.encoder.encode(images, self.generator)
 
-    def align(self, samm: Samm, encoding: Encoding, sizes: list[int]) -> tuple[Tensor, dict[int, Alignment], Tensor]:
-        """Generated image (B, 3, S, S), alignments at `sizes`, and final mask (B, 1, S, S)."""
+    def align(self, samm: Samm, images: Tensor, encoding: Encoding, sizes: list[int]) -> Aligned:
+        """What SAMM makes of images (B, 3, S, S) at `sizes`."""
         source = Predicted(samm, encoding.features, frozenset(sizes))
         generated, alignments = synthesize_aligned(self.generator, encoding.w_plus, source, "zero")
-        masks = {size: a.mask for size, a in alignments.items()}
-        return generated, alignments, final_mask(masks, self.generator.size)
+        mask = final_mask({size: a.mask for size, a in alignments.items()}, self.generator.size)
+        return Aligned(generated, alignments, mask, composite(images, generated, mask))
 
-    def mask_losses(self, alignments: dict[int, Alignment], mask: Tensor) -> tuple[Tensor, Tensor]:
+    def mask_losses(self, aligned: Aligned) -> tuple[Tensor, Tensor]:
         """Binary and area terms over every active size and the final mask."""
-        masks: dict[int | str, Tensor] = {size: a.mask for size, a in alignments.items()}
-        masks[FINAL] = mask
+        masks: dict[int | str, Tensor] = {size: a.mask for size, a in aligned.alignments.items()}
+        masks[FINAL] = aligned.mask
         limits: dict[int | str, float] = {FINAL: self.recipe.final_area}
         limits.update(self.recipe.area.items())
-        return losses.mask_binary(masks), losses.mask_area(masks, limits)
+        return losses.mask_binary(masks), losses.mask_area(masks, limits, self.compute.team.mean)
 
-    def step(self, images: Tensor, step: int, learning_rate: float) -> dict[str, float]:
-        """One update of SAMM."""
+    def fidelity(self, blended: Tensor, images: Tensor) -> dict[str, tuple[float, Tensor]]:
+        """Weight and value of each term that compares composites to images (B, 3, S, S)."""
+        recipe, judges = self.recipe, self.judges
+        terms = {"mse": (recipe.mse, (blended - images).square().mean())}
+        if recipe.lpips > 0 and judges.lpips is not None:
+            terms["lpips"] = (recipe.lpips, losses.lpips_each(judges.lpips, blended, images).mean())
+        if recipe.perceptual is not None and judges.vgg19 is not None:
+            found = judges.vgg19(blended)
+            with torch.no_grad():
+                wanted = judges.vgg19(images)
+            terms["perceptual"] = (recipe.perceptual.weight, losses.perceptual(found, wanted))
+            terms["style"] = (recipe.perceptual.style, losses.style(found, wanted))
+        if recipe.identity is not None and judges.recognition is not None:
+            terms["identity"] = (recipe.identity.weight, judges.identity(blended, images))
+        return terms
+
+    def adversarial(self, blended: Tensor, step: int) -> dict[str, tuple[float, Tensor]]:
+        """Weight and value of the adversarial term, once it has begun."""
+        settings = self.recipe.adversarial
+        if self.critic is None or settings is None or step < settings.start:
+            return {}
+        return {"adversarial": (settings.weight, self.critic.judge(blended))}
+
+    def backward(self, images: Tensor, step: int, share: float) -> tuple[dict[str, float], Tensor]:
+        """Adds the gradient of a piece of the batch; returns its losses and composites."""
         recipe = self.recipe
-        images = self.compute.move(images)
         with self.compute.autocast():
             encoding = self.encode(images)
-            generated, alignments, mask = self.align(self.samm, encoding, active_sizes(recipe.start_steps, step))
-            blended = composite(images, generated, mask)
-            mse = (blended - images).square().mean()
-            lpips = losses.lpips_each(self.lpips, blended, images).mean()
-            binary, area = self.mask_losses(alignments, mask)
-            loss = recipe.mse * mse + recipe.lpips * lpips + recipe.mask * (recipe.binary * binary + area)
+            aligned = self.align(self.samm, images, encoding, active_sizes(recipe.start_steps, step))
+            terms = self.fidelity(aligned.blended, images) | self.adversarial(aligned.blended, step)
+            binary, area = self.mask_losses(aligned)
+            loss = sum((weight * value for weight, value in terms.values()), torch.zeros((), device=images.device))
+            loss = loss + recipe.mask * (recipe.binary * binary + area)
+        (loss * share).backward()
+        report = {name: value.item() for name, (_, value) in terms.items()}
+        report |= {"binary": binary.item(), "area": area.item(), "mask": aligned.mask.mean().item()}
+        return report, aligned.blended.detach()
+
+    def step(self, images: Tensor, step: int, learning_rate: float) -> dict[str, float]:
+        """One update of SAMM, then one of the discriminator if there is one."""
+        schedule, team = self.recipe.schedule, self.compute.team
+        rng = numpy_generator(schedule.seed, step, f"occluders {team.rank}")
+        images = self.compute.move(occlude_batch(images, self.recipe.occluders, rng))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        reports, pairs = [], []
+        for piece in images.chunk(schedule.accumulate):
+            share = len(piece) / len(images)
+            report, blended = self.backward(piece, step, share)
+            reports.append((share, report))
+            pairs.append((piece, blended))
+        team.average_gradients(self.samm)
         self.optimizer.step()
-        decay = ema.decay_for(len(images), recipe.schedule.ema_images, step * len(images))
-        ema.update(self.average_samm, self.samm, decay)
-        return {
-            "mse": mse.item(),
-            "lpips": lpips.item(),
-            "binary": binary.item(),
-            "area": area.item(),
-            "mask": mask.mean().item(),
-        }
+        found = weigh(reports)
+        if self.critic is not None and self.adversarial_began(step):
+            found |= self.critic.step(pairs, step)
+        ema.update(self.average_samm, self.samm, ema.decay_at(schedule, step, len(images) * team.size))
+        return found
+
+    def adversarial_began(self, step: int) -> bool:
+        """Whether the discriminator takes part at a step."""
+        return self.recipe.adversarial is not None and step >= self.recipe.adversarial.start
 
     @torch.no_grad()
     def evaluate(self, batches: list[Tensor]) -> Evaluation:
@@ -132,20 +194,34 @@ class SammTask:
         for batch in batches:
             images = self.compute.move(batch)
             encoding = self.encode(images)
-            generated, _, mask = self.align(self.average_samm, encoding, self.recipe.sizes)
+            aligned = self.align(self.average_samm, images, encoding, self.recipe.sizes)
             plain = synthesize(self.generator, encoding.w_plus, "zero")
-            blended = composite(images, generated, mask)
-            for name, values in {
-                "lpips_composite": losses.lpips_each(self.lpips, blended, images),
-                "lpips_generated": losses.lpips_each(self.lpips, generated, images),
-                "mask_area": mask.mean(dim=(1, 2, 3)),
-                "in_domain_psnr": in_domain_psnr(generated, images, mask),
-                "in_domain_psnr_plain": in_domain_psnr(plain, images, mask),
-            }.items():
+            for name, values in self.scores(images, aligned, plain).items():
                 found.setdefault(name, []).append(values)
             if not rows:
-                rows = [images, plain, generated, blended, mask.expand(-1, 3, -1, -1) * 2 - 1]
+                rows = self.rows(images, aligned)
         return Evaluation({name: torch.cat(v).mean().item() for name, v in found.items()}, rows)
+
+    def scores(self, images: Tensor, aligned: Aligned, plain: Tensor) -> dict[str, Tensor]:
+        """Scores of each image, (B,)."""
+        found = {
+            "mask_area": aligned.mask.mean(dim=(1, 2, 3)),
+            "in_domain_psnr": in_domain_psnr(aligned.generated, images, aligned.mask),
+            "in_domain_psnr_plain": in_domain_psnr(plain, images, aligned.mask),
+        }
+        if self.judges.lpips is None:
+            return found
+        return {
+            "lpips_composite": losses.lpips_each(self.judges.lpips, aligned.blended, images),
+            "lpips_generated": losses.lpips_each(self.judges.lpips, aligned.generated, images),
+            **found,
+        }
+
+    def rows(self, images: Tensor, aligned: Aligned) -> list[Tensor]:
+        """Input, generated, composite, mask and finest flow, each (B, 3, S, S) in [−1, 1]."""
+        flow = aligned.alignments[max(aligned.alignments)].flow
+        colours = flow_colours(flow, self.recipe.flow_range, images.shape[-1])
+        return [images, aligned.generated, aligned.blended, mask_grey(aligned.mask), colours]
 
     def export(self, folder: Path) -> Path:
         """Writes SAMM and a card that joins it to the model."""

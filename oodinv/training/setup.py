@@ -1,41 +1,93 @@
-"""What a training run is given: device, faces, perceptual network, fixed model."""
+"""What a training run is given: faces, the networks that losses look through, fixed models."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
-from oodinv import device as devices
 from oodinv.align import Yunet
-from oodinv.errors import RecipeError, WeightsError
+from oodinv.errors import WeightsError
 from oodinv.models.perceptual import Lpips
-from oodinv.recipe import FaceFolder, find_card, read_card
+from oodinv.models.stylegan2 import Generator
+from oodinv.recipe import EncoderRecipe, FaceFolder, GeneratorOnlyCard, SammRecipe, find_card, read_card, read_yaml
 from oodinv.training.data import Faces, load_faces
-from oodinv.training.device import Compute, Precision, compute_for
-from oodinv.weights.build import Model, load_lpips, load_model
+from oodinv.training.judges import Judges, gather
+from oodinv.training.parallel import ALONE, Team, wait
+from oodinv.weights.build import Model, load_lpips, load_model, locate
+from oodinv.weights.layouts import translate
+from oodinv.weights.modules import build_generator
 from oodinv.weights.pull import pull
+from oodinv.weights.read import read
 
 
-def compute(device: str, precision: Precision) -> Compute:
-    """Device and precision.
-
-    Raises:
-        RecipeError: there is no such device.
-    """
-    try:
-        return compute_for(devices.choose(device), precision)
-    except (ValueError, RuntimeError) as error:
-        raise RecipeError(str(error)) from error
-
-
-def faces(data: FaceFolder, output: Path) -> Faces:
-    """Training and held-out faces, decoded and aligned once into `output`/cache."""
+def faces(data: FaceFolder, output: Path, team: Team = ALONE) -> Faces:
+    """Training and held-out faces, decoded and aligned once into `output`/cache, by the team's leader."""
     detector = None if data.aligned else Yunet(pull("yunet"), quick=True)
-    return load_faces(data, detector, output / "cache")
+    if not team.leads:
+        wait(team)
+    found = load_faces(data, detector, output / "cache")
+    if team.leads:
+        wait(team)
+    return found
 
 
 def lpips() -> Lpips:
     """The AlexNet variant of LPIPS, frozen."""
     return load_lpips("alexnet")
+
+
+def samm_judges(recipe: SammRecipe) -> Judges:
+    """The networks that a SAMM recipe's losses look through; LPIPS is there for the scores in any case.
+
+    Raises:
+        MissingWeights: one is missing, and the recipe doesn't allow that.
+    """
+    return gather(
+        recipe.name,
+        recipe.missing,
+        lpips=recipe.lpips_backbone,
+        perceptual=recipe.perceptual,
+        identity=recipe.identity,
+    )
+
+
+def encoder_judges(recipe: EncoderRecipe) -> Judges:
+    """As `samm_judges`, for an encoder's recipe."""
+    return gather(recipe.name, recipe.missing, lpips=recipe.lpips_backbone, identity=recipe.identity)
+
+
+@dataclass(frozen=True)
+class FixedGenerator:
+    """A generator that an encoder is trained for, with its card."""
+
+    card: GeneratorOnlyCard
+    path: Path
+    generator: Generator
+
+
+def fixed_generator(card: str) -> FixedGenerator:
+    """The generator of a model, or of a card that has no encoder yet, on the CPU in float32.
+
+    Raises:
+        WeightsError: its file is missing, damaged, or made for another size than the card says.
+    """
+    path = find_card(card)
+    parsed: GeneratorOnlyCard = read_yaml(path, GeneratorOnlyCard)
+    file = locate(parsed.generator.weights, path)
+    generator = build_generator(translate(read(file)))
+    if generator.size != parsed.size:
+        raise WeightsError(f"{file}: makes images of {generator.size} px, and {path} says {parsed.size}; correct it")
+    return FixedGenerator(parsed, path, generator)
+
+
+def recognition_backbone(weights: str, recipe: str) -> dict[str, Tensor]:
+    """The backbone of an IR-SE-50 face-recognition network, by our names.
+
+    Raises:
+        WeightsError: the file is missing, or another network.
+    """
+    state = translate(read(locate(weights, Path(f"recipe {recipe}")))).part("recognition")
+    return {k.removeprefix("backbone."): v for k, v in state.items() if k.startswith("backbone.")}
 
 
 def take_over(module: nn.Module, source: nn.Module | None, card: Path) -> None:

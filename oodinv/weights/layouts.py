@@ -1,7 +1,7 @@
 """Every name that a foreign weight file may use, and ours for it.
 
 A layout is a table of rules from the keys of a file to our parameters, under the part that they belong to:
-`generator.*`, `encoder.*`, `samm.*`, `lpips.*`, and `average` for the average latent. The first rule that
+`generator.*`, `encoder.*`, `samm.*`, `lpips.*`, …, and `average` for the average latent. The first rule that
 matches a key wins; a key that no rule matches is an error, and so is one that a module needs and doesn't get.
 """
 
@@ -20,12 +20,12 @@ from oodinv.models.backbones import STAGES
 from oodinv.weights import own
 from oodinv.weights.read import WeightsFile
 
-Part = Literal["generator", "encoder", "samm", "lpips"]
+Part = Literal["generator", "encoder", "samm", "lpips", "vgg19", "recognition"]
 PARTS: tuple[Part, ...] = get_args(Part)
 
 Name = Literal[
     "oodinv", "stylegan2-nvidia", "stylegan2-rosinality", "e4e", "restyle-e4e", "other-encoder",
-    "feature-style", "samm", "ood-inversion", "lpips",
+    "feature-style", "samm", "ood-inversion", "lpips", "vgg19", "arcface",
 ]  # fmt: skip
 """Names of the layouts."""
 
@@ -202,7 +202,7 @@ FIRST_UNITS = tuple(accumulate((depth for _, depth in STAGES[:-1]), initial=0))
 MAX_HEAD_STEPS = 6
 """Convolutions of a style head on the 64² map, the largest there is."""
 
-IR_SE_ENCODER: Rules = (
+IR_SE_BACKBONE: Rules = (
     *under("input_layer.0.", "backbone.stem_conv.", WEIGHT),
     *under("input_layer.1.", "backbone.stem_norm.", BATCH_NORM),
     *under("input_layer.2.", "backbone.stem_prelu.", WEIGHT),
@@ -211,6 +211,9 @@ IR_SE_ENCODER: Rules = (
         for stage, (start, (_, depth)) in enumerate(zip(FIRST_UNITS, STAGES, strict=True))
         for n in range(depth)
     ),
+)
+IR_SE_ENCODER: Rules = (
+    *IR_SE_BACKBONE,
     *under("latlayer1.", "lateral_32.", LINEAR),
     *under("latlayer2.", "lateral_64.", LINEAR),
     *(Rule(rf"styles\.(\d+)\.convs\.{2 * n}\.(weight|bias)", rf"heads.\1.convs.{n}.\2") for n in range(MAX_HEAD_STEPS)),
@@ -284,6 +287,24 @@ LPIPS: Rules = (
 )
 
 # ---------------------------------------------------------------------------------------------------------
+# Networks that losses look through
+
+VGG19_CONVS = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
+"""Where torchvision's list of layers has a convolution."""
+
+VGG19: Rules = (
+    *each(under(f"features.{place}.", f"convs.{n}.", LINEAR) for n, place in enumerate(VGG19_CONVS)),
+    Rule(r"classifier\.\d+\.(weight|bias)", DROP),
+)
+
+ARCFACE: Rules = (
+    *IR_SE_BACKBONE,
+    *under("output_layer.0.", "norm_map.", BATCH_NORM),
+    *under("output_layer.3.", "linear.", LINEAR),
+    *under("output_layer.4.", "norm.", BATCH_NORM),
+)
+
+# ---------------------------------------------------------------------------------------------------------
 # Layouts
 
 
@@ -347,6 +368,8 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout("samm", r"params\.modulation\.\d+\..*", under("params.", "", PUBLISHED_MODEL)),
     Layout("samm", r"modulation\.\d+\..*", PUBLISHED_MODEL),
     Layout("lpips", r"(AlexNet|VGG16)_0\.Conv_0\.kernel", under("", "lpips.", LPIPS)),
+    Layout("vgg19", r"features\.32\.weight", under("", "vgg19.", VGG19)),  # VGG16 and batch norm have none there
+    Layout("arcface", r"output_layer\.3\.weight", under("", "recognition.", ARCFACE)),
 )
 
 HINTS: tuple[tuple[str, str], ...] = (
@@ -422,7 +445,14 @@ class Translation:
         return self.parts[part]
 
 
-OWN_PARTS: Mapping[object, Part] = {"stylegan2": "generator", "pyramid": "encoder", "samm": "samm"}
+OWN_PARTS: Mapping[object, Part] = {
+    "stylegan2": "generator",
+    "pyramid": "encoder",
+    "e4e": "encoder",
+    "restyle": "encoder",
+    "feature_style": "encoder",
+    "samm": "samm",
+}
 
 
 def recognise(file: WeightsFile) -> Name:

@@ -14,9 +14,11 @@ from oodinv.models.feature_style import FeatureStyle
 from oodinv.models.perceptual import Backbone as PerceptualBackbone
 from oodinv.models.perceptual import Lpips
 from oodinv.models.pyramid import PyramidEncoder
+from oodinv.models.recognition import Recognition
 from oodinv.models.restyle import Restyle
 from oodinv.models.samm import Samm
 from oodinv.models.stylegan2 import Generator, map_latents
+from oodinv.models.vgg19 import Vgg19
 from oodinv.recipe import E4eCard, EncoderCard, FeatureStyleCard, PyramidCard, RestyleCard, SammCard
 from oodinv.weights import own
 from oodinv.weights.layouts import Translation, summarise
@@ -166,13 +168,19 @@ def build_encoder(card: EncoderCard, source: Translation) -> AnyEncoder:
 
 def _encoder_kind(state: State, source: Translation) -> str:
     if source.layout == "oodinv":
-        return "pyramid"
+        return str(source.file.settings["kind"])
     if "heads.0.weight" in state:
         return "feature_style"
     return "e4e" if "lateral_32.weight" in state else "restyle"
 
 
 def _construct_encoder(card: EncoderCard, state: State, source: Translation) -> AnyEncoder:
+    if source.layout == "oodinv":
+        encoder = own.construct(card.kind, _own_config(source), source.file.path)
+        assert isinstance(encoder, AnyEncoder)
+        if isinstance(card, RestyleCard) and isinstance(encoder, Restyle):
+            encoder.passes = card.passes
+        return encoder
     num_ws = len(_numbers(state, r"heads\.(\d+)\..*"))
     match card:
         case E4eCard():
@@ -183,13 +191,11 @@ def _construct_encoder(card: EncoderCard, state: State, source: Translation) -> 
         case FeatureStyleCard():
             return FeatureStyle(num_ws=num_ws, w_dim=_shape(state, "heads.0.bias", source)[0])
         case PyramidCard():
-            encoder = own.construct("pyramid", _own_config(source), source.file.path)
-            assert isinstance(encoder, PyramidEncoder)
-            return encoder
+            raise UnknownLayout(f"{source.file.path}: is no file of oodinv's own, as a pyramid encoder has to be")
 
 
 # ---------------------------------------------------------------------------------------------------------
-# SAMM and LPIPS
+# SAMM, and the networks that losses look through
 
 
 def build_samm(card: SammCard, source: Translation) -> Samm:
@@ -220,3 +226,21 @@ def build_lpips(backbone: PerceptualBackbone, source: Translation) -> Lpips:
         UnknownLayout: the file holds no LPIPS, or one with the other backbone.
     """
     return fill(Lpips(backbone), source.part("lpips"), source)
+
+
+def build_vgg19(source: Translation) -> Vgg19:
+    """VGG19's convolutions.
+
+    Raises:
+        UnknownLayout: the file holds no VGG19.
+    """
+    return fill(Vgg19(), source.part("vgg19"), source)
+
+
+def build_recognition(source: Translation) -> Recognition:
+    """ArcFace with the IR-SE-50 backbone.
+
+    Raises:
+        UnknownLayout: the file holds no such network.
+    """
+    return fill(Recognition(), source.part("recognition"), source)

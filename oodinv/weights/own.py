@@ -15,13 +15,16 @@ from torch import Tensor, nn
 
 from oodinv.errors import WeightsError
 from oodinv.image import atomic_write
+from oodinv.models.e4e import E4e
+from oodinv.models.feature_style import FeatureStyle
 from oodinv.models.pyramid import PyramidEncoder
+from oodinv.models.restyle import Restyle
 from oodinv.models.samm import Samm
 from oodinv.models.stylegan2 import Generator
 
 FORMAT = "oodinv"
 
-Kind = Literal["stylegan2", "pyramid", "samm"]
+Kind = Literal["stylegan2", "pyramid", "e4e", "restyle", "feature_style", "samm"]
 
 
 def _sizes(table: Mapping[str, int]) -> dict[int, int]:
@@ -72,6 +75,12 @@ def describe(module: nn.Module) -> tuple[Kind, dict[str, Any]]:
             return "stylegan2", generator_config(module)
         case PyramidEncoder():
             return "pyramid", pyramid_config(module)
+        case E4e():
+            return "e4e", {"num_ws": module.num_ws, "w_dim": module.w_dim}
+        case Restyle():
+            return "restyle", {"num_ws": module.num_ws, "w_dim": module.w_dim, "passes": module.passes}
+        case FeatureStyle():
+            return "feature_style", {"num_ws": module.num_ws, "w_dim": module.w_dim}
         case Samm():
             return "samm", samm_config(module)
     raise TypeError(f"{type(module).__name__} has no weight format of its own")
@@ -94,6 +103,12 @@ def construct(kind: str, config: Mapping[str, Any], source: Path) -> nn.Module:
                 return Generator(**arguments(config))
             case "pyramid":
                 return PyramidEncoder(**arguments(config))
+            case "e4e":
+                return E4e(**config)
+            case "restyle":
+                return Restyle(**config)
+            case "feature_style":
+                return FeatureStyle(**config)
             case "samm":
                 return Samm(**arguments(config))
     except (TypeError, ValueError, KeyError, AttributeError) as error:

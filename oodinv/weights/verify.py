@@ -13,7 +13,14 @@ from oodinv.recipe import E4eCard, EncoderCard, FeatureStyleCard, PyramidCard, R
 from oodinv.weights import catalog
 from oodinv.weights.checksum import sha256_file
 from oodinv.weights.layouts import Translation, translate
-from oodinv.weights.modules import build_encoder, build_generator, build_samm, generator_config
+from oodinv.weights.modules import (
+    build_encoder,
+    build_generator,
+    build_recognition,
+    build_samm,
+    build_vgg19,
+    generator_config,
+)
 from oodinv.weights.read import Container, WeightsFile, read
 
 
@@ -73,8 +80,11 @@ _ENCODERS: Mapping[str, Callable[[str], EncoderCard]] = {
     "e4e": lambda name: E4eCard(kind="e4e", weights=name),
     "restyle-e4e": lambda name: RestyleCard(kind="restyle", weights=name),
     "feature-style": lambda name: FeatureStyleCard(kind="feature_style", weights=name),
-    "oodinv": lambda name: PyramidCard(kind="pyramid", weights=name),
+    "pyramid": lambda name: PyramidCard(kind="pyramid", weights=name),
+    "restyle": lambda name: RestyleCard(kind="restyle", weights=name),
+    "feature_style": lambda name: FeatureStyleCard(kind="feature_style", weights=name),
 }
+"""A card for an encoder of each layout, or in our own files of each kind."""
 
 
 def _identify(source: Translation) -> tuple[str, dict[str, int]]:
@@ -84,11 +94,16 @@ def _identify(source: Translation) -> tuple[str, dict[str, int]]:
     if "generator" in source.parts:
         generator = build_generator(source)
         sizes |= {"size": generator.size, "w_dim": generator.w_dim, "num_ws": generator.num_ws}
-    if "encoder" in source.parts and source.layout in _ENCODERS:
-        encoder = build_encoder(_ENCODERS[source.layout](name), source)
+    kind = str(source.file.settings["kind"]) if source.layout == "oodinv" else source.layout
+    if "encoder" in source.parts and kind in _ENCODERS:
+        encoder = build_encoder(_ENCODERS[kind](name), source)
         sizes |= {"w_dim": encoder.w_dim, "num_ws": encoder.num_ws}
     if "samm" in source.parts:
         build_samm(SammCard(weights=name, sizes=samm_sizes(source)), source)
+    if "vgg19" in source.parts:
+        build_vgg19(source)
+    if "recognition" in source.parts:
+        build_recognition(source)
     return source.layout, sizes
 
 

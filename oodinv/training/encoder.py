@@ -1,0 +1,245 @@
+"""An encoder trained for a fixed generator, in the manner of e4e and ReStyle.
+
+Sources: "Designing an Encoder for StyleGAN Image Manipulation" (Tov et al., SIGGRAPH 2021) and "ReStyle: A
+Residual-Based StyleGAN Encoder via Iterative Refinement" (Alaluf et al., ICCV 2021).
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+from torch.optim import Adam
+
+from oodinv.errors import RecipeError
+from oodinv.models.backbones import INPUT_SIZE
+from oodinv.models.e4e import E4e
+from oodinv.models.feature_style import FeatureStyle
+from oodinv.models.pyramid import PyramidEncoder
+from oodinv.models.restyle import Restyle
+from oodinv.models.stylegan2 import Generator, map_latents, synthesize
+from oodinv.recipe import AnyE4e, AnyFeatureStyle, AnyPyramid, AnyRestyle, EncoderRecipe, Offsets
+from oodinv.training import ema, losses
+from oodinv.training.adversarial import latent_critic
+from oodinv.training.checkpoint import Stateful
+from oodinv.training.device import Compute, synchronise_norms
+from oodinv.training.export import write_encoder
+from oodinv.training.judges import Judges
+from oodinv.training.loop import Evaluation
+from oodinv.training.randomness import torch_generator
+from oodinv.training.setup import FixedGenerator, take_over
+from oodinv.weights.build import Model
+from oodinv.weights.modules import AnyEncoder
+
+
+def construct(recipe: EncoderRecipe, generator: Generator) -> AnyEncoder:
+    """The recipe's encoder with random weights, starting from the generator's average latent."""
+    num_ws, w_dim = generator.num_ws, generator.w_dim
+    encoder: AnyEncoder
+    match recipe.encoder:
+        case AnyE4e():
+            encoder = E4e(num_ws=num_ws, w_dim=w_dim)
+        case AnyRestyle(passes=passes):
+            encoder = Restyle(num_ws=num_ws, w_dim=w_dim, passes=passes)
+        case AnyFeatureStyle():
+            encoder = FeatureStyle(num_ws=num_ws, w_dim=w_dim)
+        case AnyPyramid(channels=channels, hidden=hidden):
+            encoder = PyramidEncoder(generator.size, channels, num_ws=num_ws, w_dim=w_dim, hidden=hidden)
+    encoder.w_avg.copy_(generator.w_avg.expand_as(encoder.w_avg))
+    return encoder
+
+
+def take_backbone(encoder: AnyEncoder, state: dict[str, Tensor], recipe: str) -> None:
+    """Starts an IR-SE-50 encoder from a face-recognition network; ReStyle's first layer keeps its six inputs.
+
+    Raises:
+        RecipeError: the encoder has another backbone.
+    """
+    if not isinstance(encoder, E4e | Restyle):
+        raise RecipeError(f"recipe {recipe}: only e4e and restyle have the backbone of that file; leave out `backbone`")
+    own = encoder.backbone.state_dict()
+    fitting = {k: v for k, v in state.items() if own[k].shape == v.shape}
+    encoder.backbone.load_state_dict(own | fitting)
+
+
+def stage_at(offsets: Offsets | None, step: int, num_ws: int) -> int:
+    """The last row of w_plus that may differ from row 0 at a step; all may without regularised offsets."""
+    if offsets is None:
+        return num_ws - 1
+    if step < offsets.start:
+        return 0
+    return min(1 + (step - offsets.start) // offsets.every, num_ws - 1)
+
+
+def limit_offsets(rows: Tensor, stage: int) -> Tensor:
+    """Rows beyond `stage` become row 0. (B, num_ws, w_dim) → same."""
+    return torch.cat([rows[:, : stage + 1], rows[:, :1].expand(-1, rows.shape[1] - stage - 1, -1)], dim=1)
+
+
+def encode_passes(encoder: AnyEncoder, generator: Generator, images: Tensor, stage: int) -> Iterator[Tensor]:
+    """w_plus (B, num_ws, w_dim) after each pass over images (B, 3, S, S); gradients stay within a pass."""
+    if not isinstance(encoder, Restyle):
+        yield encoder.w_avg + limit_offsets(encoder(images).w_plus - encoder.w_avg, stage)
+        return
+    pooled = F.adaptive_avg_pool2d(images, INPUT_SIZE)
+    w_plus = encoder.w_avg.expand(len(images), -1, -1)
+    for _ in range(encoder.passes):
+        known = w_plus.detach()
+        with torch.no_grad():
+            reconstruction = F.adaptive_avg_pool2d(synthesize(generator, known, "zero"), INPUT_SIZE)
+        w_plus = known + limit_offsets(encoder.refine(pooled, reconstruction, known).w_plus - known, stage)
+        yield w_plus
+
+
+class EncoderTask:
+    """Reconstruction in pixels, LPIPS and identity; offsets and latents kept in the generator's own space."""
+
+    def __init__(
+        self,
+        recipe: EncoderRecipe,
+        fixed: FixedGenerator,
+        judges: Judges,
+        compute: Compute,
+        start: Model | None = None,
+        backbone: dict[str, Tensor] | None = None,
+    ) -> None:
+        """`start`: a model whose encoder to go on from; `backbone`: a face-recognition network's, by our names.
+
+        Raises:
+            RecipeError: the recipe doesn't fit the generator.
+            WeightsError: the encoder to start from is of other sizes or another kind.
+        """
+        check_fit(recipe, fixed)
+        torch.manual_seed(recipe.schedule.seed)
+        self.recipe, self.fixed, self.compute = recipe, fixed, compute
+        self.generator = compute.place(fixed.generator)
+        encoder = construct(recipe, fixed.generator)
+        if backbone is not None:
+            take_backbone(encoder, backbone, recipe.name)
+        if start is not None:
+            take_over(encoder, start.encoder, start.path)
+        self.encoder = synchronise_norms(compute.place(encoder), compute)
+        self.average_encoder = ema.frozen_copy(self.encoder)
+        self.judges, self.notes = judges.on(compute), judges.missing
+        self.optimizer = Adam(self.encoder.parameters(), lr=recipe.schedule.learning_rate, betas=(0.9, 0.999))
+        settings = recipe.latent_adversarial
+        self.critic = None if settings is None else latent_critic(settings, fixed.generator.w_dim, compute)
+
+    def parts(self) -> dict[str, Stateful]:
+        """Modules and optimisers by name."""
+        own: dict[str, Stateful] = {
+            "encoder": self.encoder,
+            "average_encoder": self.average_encoder,
+            "optimizer": self.optimizer,
+        }
+        return own if self.critic is None else own | self.critic.parts()
+
+    def seen(self, images: Tensor) -> Tensor:
+        """Images as the losses look at them. (B, 3, S, S) → (B, 3, s, s), s at most loss_size."""
+        return F.adaptive_avg_pool2d(images, min(self.recipe.loss_size, images.shape[-1]))
+
+    def fidelity(self, w_plus: Tensor, images: Tensor) -> dict[str, tuple[float, Tensor]]:
+        """Weight and value of each term that compares the generated image to images (B, 3, S, S)."""
+        generated, wanted = self.seen(synthesize(self.generator, w_plus, "zero")), self.seen(images)
+        terms = {"l2": (self.recipe.l2, (generated - wanted).square().mean())}
+        if self.judges.lpips is not None and self.recipe.lpips > 0:
+            lpips = losses.lpips_each(self.judges.lpips, generated, wanted).mean()
+            terms["lpips"] = (self.recipe.lpips, lpips)
+        if self.judges.recognition is not None and self.recipe.identity is not None:
+            terms["identity"] = (self.recipe.identity.weight, self.judges.identity(generated, wanted))
+        return terms
+
+    def regularity(self, w_plus: Tensor, stage: int) -> dict[str, tuple[float, Tensor]]:
+        """Weight and value of the terms that keep w_plus (B, num_ws, w_dim) near the generator's own latents."""
+        terms: dict[str, tuple[float, Tensor]] = {}
+        if self.recipe.offsets is not None:
+            rows = w_plus - self.encoder.w_avg
+            terms["offsets"] = (self.recipe.offsets.weight, losses.offset_norm(rows))
+        if self.critic is not None and self.recipe.latent_adversarial is not None:
+            judged = self.critic.judge(w_plus[:, : stage + 1].flatten(0, 1))
+            terms["latent_adversarial"] = (self.recipe.latent_adversarial.weight, judged)
+        return terms
+
+    def own_samples(self, batch: int, step: int) -> Tensor:
+        """Latents w (B, w_dim) that the mapping network gives, this process's share of them."""
+        rng = torch_generator(self.recipe.schedule.seed, step, "samples")
+        z = torch.randn(batch * self.compute.team.size, self.generator.z_dim, generator=rng)
+        with torch.no_grad():
+            return map_latents(self.generator, self.compute.team.share(z).to(self.compute.device))
+
+    def supervise(self, w: Tensor, stage: int) -> dict[str, float]:
+        """Adds the gradient of the squared error of w_plus on images made from known latents w (B, w_dim)."""
+        known = w[:, None].expand(-1, self.generator.num_ws, -1)
+        with torch.no_grad():
+            images = synthesize(self.generator, known, "zero")
+        with self.compute.autocast():
+            *_, found = encode_passes(self.encoder, self.generator, images, stage)
+            error = (found - known).square().mean()
+        (self.recipe.samples * error).backward()
+        return {"samples": error.item()}
+
+    def step(self, images: Tensor, step: int, learning_rate: float) -> dict[str, float]:
+        """One update of the encoder on the sum of all passes, then one of the latents' discriminator."""
+        images = self.compute.move(images)
+        stage = stage_at(self.recipe.offsets, step, self.generator.num_ws)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.zero_grad(set_to_none=True)
+        report: dict[str, float] = {}
+        w_plus = self.generator.w_avg
+        passes = encode_passes(self.encoder, self.generator, images, stage)
+        while True:
+            with self.compute.autocast():
+                if (found := next(passes, None)) is None:
+                    break
+                terms = self.fidelity(found, images) | self.regularity(found, stage)
+                loss = sum((weight * value for weight, value in terms.values()), torch.zeros((), device=images.device))
+            loss.backward()
+            report, w_plus = {name: value.item() for name, (_, value) in terms.items()}, found.detach()
+        w = self.own_samples(len(images), step)
+        if self.recipe.samples > 0:
+            report |= self.supervise(w, stage)
+        self.compute.team.average_gradients(self.encoder)
+        self.optimizer.step()
+        self.compute.team.average_buffers(self.encoder)
+        if self.critic is not None:
+            report |= self.critic.step([(w, w_plus[:, : stage + 1].flatten(0, 1))], step)
+        decay = ema.decay_at(self.recipe.schedule, step, len(images) * self.compute.team.size)
+        ema.update(self.average_encoder, self.encoder, decay)
+        return report | {"stage": float(stage)}
+
+    @torch.no_grad()
+    def evaluate(self, batches: list[Tensor]) -> Evaluation:
+        """PSNR (dB) and, with its network, LPIPS of the averaged encoder."""
+        found: dict[str, list[Tensor]] = {}
+        rows: list[Tensor] = []
+        for batch in batches:
+            images = self.compute.move(batch)
+            w_plus = self.average_encoder.encode(images, self.generator).w_plus
+            generated = synthesize(self.generator, w_plus, "zero").clamp(-1, 1)
+            found.setdefault("psnr", []).append(losses.psnr_each(generated, images))
+            if self.judges.lpips is not None:
+                pair = self.seen(generated), self.seen(images)
+                found.setdefault("lpips", []).append(losses.lpips_each(self.judges.lpips, *pair))
+            if not rows:
+                rows = [images, generated]
+        return Evaluation({name: torch.cat(values).mean().item() for name, values in found.items()}, rows)
+
+    def export(self, folder: Path) -> Path:
+        """Writes the encoder and a card that joins it to the generator."""
+        return write_encoder(folder, self.recipe, self.fixed.card, self.fixed.path, self.average_encoder)
+
+
+def check_fit(recipe: EncoderRecipe, fixed: FixedGenerator) -> None:
+    """Raises `RecipeError` for a recipe that doesn't fit its generator."""
+    size = fixed.generator.size
+    if recipe.data.size != size:
+        raise RecipeError(
+            f"recipe {recipe.name}: data.size is {recipe.data.size}, but {fixed.path} makes images of {size} px"
+        )
+    if not len(fixed.generator.mapping.layers) and (recipe.samples > 0 or recipe.latent_adversarial is not None):
+        raise RecipeError(
+            f"recipe {recipe.name}: the generator of {fixed.path} has no mapping network to draw latents with; set "
+            "samples: 0 and leave out latent_adversarial"
+        )

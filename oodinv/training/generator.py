@@ -1,0 +1,190 @@
+"""A StyleGAN2 generator trained from photos alone, with adaptive discriminator augmentation.
+
+Sources: "Analyzing and Improving the Image Quality of StyleGAN" (Karras et al., CVPR 2020) and "Training
+Generative Adversarial Networks with Limited Data" (Karras et al., NeurIPS 2020).
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam
+
+from oodinv.models.stylegan2 import Generator, map_latents, synthesize
+from oodinv.recipe import GeneratorRecipe, PathLength
+from oodinv.training import augment, ema, losses
+from oodinv.training.adversarial import image_critic
+from oodinv.training.checkpoint import Stateful
+from oodinv.training.device import Compute
+from oodinv.training.export import write_generator
+from oodinv.training.loop import Evaluation
+from oodinv.training.randomness import torch_generator
+from oodinv.training.setup import FixedGenerator, take_over
+
+W_AVERAGE_DECAY = 0.995
+"""The average latent keeps this much of itself a step."""
+
+GRID_PSI = 0.7
+
+
+class PathMean(nn.Module):
+    """Running mean of path lengths."""
+
+    value: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("value", torch.zeros(()))
+
+
+def mix_styles(first: Tensor, second: Tensor, num_ws: int, share: float, rng: torch.Generator) -> Tensor:
+    """w_plus whose rows come from one latent up to a random row, for a share of the batch from another beyond it.
+
+    first, second (B, w_dim) → (B, num_ws, w_dim). rng is the CPU's. Source: "A Style-Based Generator
+    Architecture for Generative Adversarial Networks" (Karras et al., CVPR 2019), section 3.1.
+    """
+    batch = len(first)
+    cut = torch.randint(1, num_ws, (batch,), generator=rng)
+    cut = torch.where(torch.rand(batch, generator=rng) < share, cut, num_ws)
+    kept = (torch.arange(num_ws) < cut[:, None]).to(first.device)
+    return torch.where(kept[..., None], first[:, None], second[:, None])
+
+
+class GeneratorTask:
+    """Generator against discriminator; R1 and path length now and then, p of the augmentation steered."""
+
+    def __init__(self, recipe: GeneratorRecipe, compute: Compute, start: FixedGenerator | None = None) -> None:
+        """`start`: a generator to go on from, in place of random weights.
+
+        Raises:
+            WeightsError: the generator to start from has other sizes than the recipe.
+        """
+        torch.manual_seed(recipe.schedule.seed)
+        self.recipe, self.compute = recipe, compute
+        self.notes: tuple[str, ...] = ()
+        generator = Generator(
+            recipe.data.size,
+            recipe.channels,
+            w_dim=recipe.w_dim,
+            z_dim=recipe.z_dim,
+            mapping_layers=recipe.mapping_layers,
+        )
+        if start is not None:
+            take_over(generator, start.generator, start.path)
+        self.generator = compute.place(generator)
+        self.average = ema.frozen_copy(self.generator)
+        self.critic = image_critic(recipe.adversarial, recipe.data.size, compute)
+        self.optimizer = Adam(self.generator.parameters(), lr=recipe.schedule.learning_rate, betas=(0.0, 0.99))
+        self.controller = augment.Controller(0.0 if recipe.augment is None else recipe.augment.start)
+        self.path_mean = PathMean().to(compute.device)
+
+    def parts(self) -> dict[str, Stateful]:
+        """Modules, optimisers and the state of augmentation and path length by name."""
+        own: dict[str, Stateful] = {
+            "generator": self.generator,
+            "average_generator": self.average,
+            "optimizer": self.optimizer,
+            "augmentation": self.controller,
+            "path_mean": self.path_mean,
+        }
+        return own | self.critic.parts()
+
+    def latents(self, batch: int, step: int, stream: str) -> Tensor:
+        """w_plus (B, num_ws, w_dim) of this process's share of `batch` random latents."""
+        rng, team = torch_generator(self.recipe.schedule.seed, step, stream), self.compute.team
+        z = torch.randn(2, batch, self.recipe.z_dim, generator=rng)
+        first, second = (map_latents(self.generator, team.share(part).to(self.compute.device)) for part in z)
+        with torch.no_grad():
+            mean = torch.stack([team.mean(column) for column in first.detach().T])
+            self.generator.w_avg.lerp_(mean, 1 - W_AVERAGE_DECAY)
+        cuts = torch_generator(self.recipe.schedule.seed, step, f"{stream} mixing", team=team)
+        return mix_styles(first, second, self.generator.num_ws, self.recipe.mixing, cuts)
+
+    def noise(self, step: int, stream: str) -> torch.Generator:
+        """The generator's noise input at a step, different in each process."""
+        return torch_generator(self.recipe.schedule.seed, step, stream, self.compute.device, self.compute.team)
+
+    def augmented(self, images: Tensor, batch: int, step: int, stream: str) -> Tensor:
+        """Images as the discriminator sees them at a step."""
+        if self.recipe.augment is None:
+            return images
+        rng = torch_generator(self.recipe.schedule.seed, step, stream)
+        drawn = augment.draw(batch, images.shape[-1], self.controller.p.item(), rng)
+        return augment.apply(images, drawn.share(self.compute.team, self.compute.device))
+
+    def step(self, images: Tensor, step: int, learning_rate: float) -> dict[str, float]:
+        """One update of the generator, one of the discriminator, then of the averages and of p."""
+        images = self.compute.move(images)
+        batch = len(images) * self.compute.team.size
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        report, pairs = self.update_generator(images, batch, step)
+        found = self.critic.step(pairs, step)
+        report |= found | self.update_augmentation(found["sign"], batch, step)
+        ema.update(self.average, self.generator, ema.decay_at(self.recipe.schedule, step, batch))
+        return report
+
+    def update_generator(
+        self, images: Tensor, batch: int, step: int
+    ) -> tuple[dict[str, float], list[tuple[Tensor, Tensor]]]:
+        """One update of the generator; returns its losses and pairs of real and generated images, augmented."""
+        weight = self.recipe.adversarial.weight
+        self.optimizer.zero_grad(set_to_none=True)
+        with self.compute.autocast():
+            generated = synthesize(
+                self.generator, self.latents(batch, step, "generator"), self.noise(step, "generator noise")
+            )
+            seen = self.augmented(generated, batch, step, "generated")
+            adversarial = self.critic.judge(seen)
+        (weight * adversarial).backward()
+        report = {"adversarial": adversarial.item()}
+        if self.recipe.path_length is not None and step % self.recipe.path_length.interval == 0:
+            report |= self.regularise_paths(self.recipe.path_length, batch, step)
+        self.compute.team.average_gradients(self.generator)
+        self.optimizer.step()
+        with torch.no_grad():
+            real = self.augmented(images, batch, step, "real")
+        return report, [(real, seen.detach())]
+
+    def regularise_paths(self, settings: PathLength, batch: int, step: int) -> dict[str, float]:
+        """Adds the gradient of the path length penalty, weighted by its interval; moves the running mean."""
+        team = self.compute.team
+        some = max(team.size, round(batch * settings.batch_share) // team.size * team.size)
+        w_plus = self.latents(some, step, "paths")
+        generated = synthesize(self.generator, w_plus, self.noise(step, "path noise"))
+        rng = torch_generator(self.recipe.schedule.seed, step, "path directions")
+        directions = team.share(torch.randn(some, *generated.shape[1:], generator=rng)).to(generated.device)
+        lengths = losses.path_lengths(generated, w_plus, directions)
+        mean = self.path_mean.value.lerp(team.mean(lengths).detach(), settings.decay)
+        penalty = losses.path_length_penalty(lengths, mean)
+        self.path_mean.value.copy_(mean)
+        (settings.weight * settings.interval * penalty).backward()
+        return {"path_penalty": penalty.item(), "path_length": mean.item()}
+
+    def update_augmentation(self, sign: float, batch: int, step: int) -> dict[str, float]:
+        """Takes note of the mean sign of D(real), and moves p every few steps."""
+        settings = self.recipe.augment
+        if settings is None:
+            return {}
+        self.controller.observe(self.compute.team.mean(torch.tensor(sign, device=self.compute.device)).item())
+        if (step + 1) % settings.interval == 0:
+            self.controller.adjust(settings.target, batch * settings.interval / settings.images)
+        return {"augment_p": self.controller.p.item()}
+
+    @torch.no_grad()
+    def evaluate(self, batches: list[Tensor]) -> Evaluation:
+        """Mean logits of held-out faces and of generated ones, and pictures of both (the latter at ψ = 0.7)."""
+        size, seed = len(batches[0]), self.recipe.schedule.seed
+        z = torch.randn(size, self.recipe.z_dim, generator=torch_generator(seed, 0, "grid")).to(self.compute.device)
+        rows = map_latents(self.average, z, GRID_PSI)[:, None].expand(-1, self.average.num_ws, -1)
+        generated = synthesize(self.average, rows, "fixed")
+        real = [self.critic.network(self.compute.move(batch)) for batch in batches]
+        scores = {
+            "logit_held_out": torch.cat(real).mean().item(),
+            "logit_generated": self.critic.network(generated).mean().item(),
+        }
+        return Evaluation(scores, [batches[0].to(generated.device), generated.clamp(-1, 1)])
+
+    def export(self, folder: Path) -> Path:
+        """Writes the generator and a card that waits for an encoder."""
+        return write_generator(folder, self.recipe, self.average)

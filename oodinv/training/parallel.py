@@ -1,0 +1,113 @@
+"""Several processes that train one model together, each on its share of every batch.
+
+Gradients are averaged before each update, so that every process makes the update that one process would make
+of the whole batch. This is what DistributedDataParallel does; here it is a call of its own, because tasks use
+their networks through functions, which that wrapper would not see.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from oodinv.errors import RecipeError
+
+
+@dataclass(frozen=True)
+class Team:
+    """The processes of a run; `rank` is this one's number. A team of one does nothing."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes logs, grids and checkpoints."""
+        return self.rank == 0
+
+    def share(self, batch: Tensor) -> Tensor:
+        """This process's part of a batch (B, …) → (B / size, …).
+
+        Every size-th sample: so the groups of samples that the discriminator compares stay together, as long
+        as a share is a multiple of four.
+        """
+        return batch[self.rank :: self.size]
+
+    def average_gradients(self, *modules: nn.Module) -> None:
+        """Replaces gradients by their means over the team."""
+        gradients = [p.grad for module in modules for p in module.parameters() if p.grad is not None]
+        if self.size > 1:
+            _average(gradients)
+
+    def average_buffers(self, *modules: nn.Module) -> None:
+        """Replaces floating-point buffers, such as the statistics of batch norm, by their means over the team."""
+        buffers = [b for module in modules for b in module.buffers() if b.is_floating_point()]
+        if self.size > 1:
+            _average(buffers)
+
+    def mean(self, x: Tensor) -> Tensor:
+        """Mean of x over the whole batch → scalar, with the gradient that the local mean has.
+
+        Averaged gradients of a function of this mean are then those of the whole batch.
+        """
+        local = x.mean()
+        if self.size == 1:
+            return local
+        total = local.detach().clone()
+        _average([total])
+        return local + (total - local).detach()
+
+
+ALONE = Team()
+
+
+@torch.no_grad()
+def _average(tensors: list[Tensor]) -> None:
+    """All-reduces tensors of one dtype as one vector."""
+    if not tensors:
+        return
+    vector = torch.cat([t.reshape(-1) for t in tensors])
+    dist.all_reduce(vector)
+    vector /= dist.get_world_size()
+    for tensor, mean in zip(tensors, vector.split([t.numel() for t in tensors]), strict=True):
+        tensor.copy_(mean.reshape(tensor.shape))
+
+
+def wait(team: Team) -> None:
+    """Waits until every process is here."""
+    if team.size > 1:
+        dist.barrier()
+
+
+def local_device(name: str) -> str:
+    """`auto` and `cuda` under torchrun: the device that belongs to this process's number on its machine."""
+    local = os.environ.get("LOCAL_RANK")
+    return f"cuda:{local}" if local and name in ("auto", "cuda") and torch.cuda.is_available() else name
+
+
+@contextmanager
+def joined(device: torch.device, batch: int) -> Iterator[Team]:
+    """The team that torchrun started this process in, for as long as the context lasts; else a team of one.
+
+    batch: number of images that the team is to share. Gloo connects CPUs, NCCL GPUs.
+
+    Raises:
+        RecipeError: the processes can't share a batch evenly.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield ALONE
+        return
+    if batch % size:
+        raise RecipeError(f"{size} processes can't share batches of {batch} evenly; choose another --batch-size")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Team(dist.get_rank(), size)
+    finally:
+        dist.destroy_process_group()
