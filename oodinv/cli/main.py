@@ -8,7 +8,7 @@ import sys
 import typer
 
 import oodinv
-from oodinv.cli import align, benchmark, blend, edit, invert, train, weights
+from oodinv.cli import align, benchmark, blend, directions, edit, invert, train, weights
 from oodinv.cli.console import report_error
 from oodinv.errors import OodinvError
 
@@ -42,6 +42,7 @@ app.command("blend")(blend.blend)
 app.command("edit")(edit.edit)
 app.command("invert")(invert.invert)
 app.command("benchmark")(benchmark.benchmark)
+app.add_typer(directions.app, name="directions")
 app.add_typer(train.app, name="train")
 app.add_typer(weights.app, name="weights")
 
