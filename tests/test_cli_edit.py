@@ -1,0 +1,314 @@
+"""`oodinv edit` and `oodinv blend` as a user runs them: what is used again, what stays, what is written."""
+
+import json
+import shutil
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import Result
+from command import files
+from PIL import Image
+from typer.testing import CliRunner
+
+from oodinv.cli.main import app
+from oodinv.directions import Direction, write
+from oodinv.models.pyramid import PyramidEncoder
+
+IPTC = "{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}DigitalSourceType"
+NAMES = ("barack-obama", "rishi-sunak")
+
+
+def oodinv(*arguments: str | Path) -> Result:
+    """Runs a command in this process; `exception` of the result is what it raised."""
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture).astype(int)
+
+
+def xmp(path: Path) -> dict[str, str]:
+    with Image.open(path) as picture:
+        root = ET.fromstring(picture.info["xmp"])
+    return {key: value for element in root.iter() for key, value in element.attrib.items()}
+
+
+@pytest.fixture(scope="module")
+def place(samples: Path, tiny_card: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's folder: two photos, their inversion `out`, two directions, recipes."""
+    folder = tmp_path_factory.mktemp("place")
+    (folder / "photos").mkdir()
+    for name in NAMES:
+        shutil.copy(samples / f"{name}.jpg", folder / "photos")
+    done = oodinv("invert", folder / "photos", "-o", folder / "out", "--model", tiny_card, "--quiet")
+    assert done.exit_code == 0, done.output
+    rng = torch.Generator().manual_seed(1)
+    for name in ("first", "second"):
+        vector = torch.randn(8, 16, generator=rng)
+        write(folder / f"{name}.safetensors", Direction(name, "tiny", vector, safe_range=(-2.0, 2.0)))
+    recipes = {
+        "one": "edits: [{direction: first, strength: 1}]",
+        "zero": "edits: [{direction: first, strength: 0}, {direction: second, strength: 0}]",
+        "ab": "edits: [{direction: first, strength: 1}, {direction: second, strength: -0.7}]",
+        "ba": "edits: [{direction: second, strength: -0.7}, {direction: first, strength: 1}]",
+        "sweep": "edits: [{direction: first, strengths: [-1, 0, 1]}]",
+        "far": "edits: [{direction: first, strength: 9}]",
+        "target": "edits: [{direction: first, target: 0.5}]",
+        "mix": "mix: {person: rishi-sunak, layers: [4, 5, 6, 7]}",
+        "missing": "edits: [{direction: third, strength: 1}]",
+        "stranger": "interpolate: {person: nobody, amount: 0.5}",
+        "layer": "edits: [{direction: first, strength: 1, layers: [8]}]",
+    }
+    for name, text in recipes.items():
+        (folder / f"{name}.yaml").write_text(text)
+    return folder
+
+
+@pytest.fixture
+def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's folder, as the current one."""
+    monkeypatch.chdir(place)
+    return place
+
+
+def edited(here: Path, tiny_card: Path, recipe: str, out: Path, *options: str) -> Result:
+    done = oodinv("edit", here / "out", "--recipe", recipe, "-o", out, "--model", tiny_card, "--quiet", *options)
+    assert done.exit_code == 0, (done.output, done.exception)
+    return done
+
+
+def test_an_inversion_is_used_again(
+    here: Path, tiny_card: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("the encoder was called")
+
+    monkeypatch.setattr(PyramidEncoder, "encode", refuse)
+    edited(here, tiny_card, "one", tmp_path)
+    folders = {p.name for p in tmp_path.iterdir() if p.is_dir()}
+    assert folders >= {"aligned", "latents", "flows", "masks", "generated", "composites", "pasted", "unedited"}
+    direction = torch.randn(8, 16, generator=torch.Generator().manual_seed(1)).numpy()
+    for name in NAMES:
+        before, after = (np.load(f / f"latents/{name}.npz")["w_plus"] for f in (here / "out", tmp_path))
+        np.testing.assert_allclose(after - before, direction, atol=1e-5)
+        for part in (f"masks/{name}.png", f"flows/{name}.npz"):
+            if part.startswith("masks"):
+                np.testing.assert_array_equal(pixels(here / "out" / part), pixels(tmp_path / part))
+        assert np.abs(pixels(here / f"out/generated/{name}.png") - pixels(tmp_path / f"generated/{name}.png")).max() > 3
+
+
+def test_no_strength_is_the_unedited_inversion_to_the_last_bit(here: Path, tiny_card: Path, tmp_path: Path) -> None:
+    edited(here, tiny_card, "zero", tmp_path)
+    for name in NAMES:
+        for part in ("generated", "composites", "masks"):
+            np.testing.assert_array_equal(
+                pixels(here / f"out/{part}/{name}.png"), pixels(tmp_path / f"{part}/{name}.png")
+            )
+        with np.load(here / f"out/latents/{name}.npz") as a, np.load(tmp_path / f"latents/{name}.npz") as b:
+            np.testing.assert_array_equal(a["w_plus"], b["w_plus"])
+
+
+def test_without_an_edit_the_photo_stays_as_it_is(here: Path, tiny_card: Path, tmp_path: Path) -> None:
+    """In PNG bit for bit, although the generator's face differs from the photo's."""
+    (tmp_path / "photos").mkdir()
+    Image.open(here / "photos/barack-obama.jpg").save(tmp_path / "photos/a.png")
+    out = tmp_path / "edited"
+    done = oodinv("edit", tmp_path / "photos", "-r", "zero", "-o", out, "--model", tiny_card, "--quiet")
+    assert done.exit_code == 0, (done.output, done.exception)
+    np.testing.assert_array_equal(pixels(out / "pasted/a.png"), pixels(tmp_path / "photos/a.png"))
+    assert (out / "inversion/latents/a.npz").is_file()
+
+
+def test_the_order_of_edits_makes_no_difference(here: Path, tiny_card: Path, tmp_path: Path) -> None:
+    for recipe in ("ab", "ba"):
+        edited(here, tiny_card, recipe, tmp_path / recipe)
+    for part in ("generated", "composites"):
+        for name in NAMES:
+            a, b = (pixels(tmp_path / recipe / f"{part}/{name}.png") for recipe in ("ab", "ba"))
+            np.testing.assert_array_equal(a, b)
+
+
+def test_the_last_inversion_is_taken_and_named(here: Path, tiny_card: Path) -> None:
+    done = oodinv("edit", "--recipe", "one.yaml", "--model", tiny_card)
+    assert done.exit_code == 0, done.exception
+    assert "working on out/" in done.stderr
+    assert "out-one" in done.stderr
+    assert (here / "out-one/report.html").is_file()
+    again = oodinv("edit", "--recipe", "one.yaml", "--model", tiny_card, "--json", "--quiet")
+    assert json.loads(again.stdout)["kept"] == 2
+    shutil.rmtree(here / "out-one")
+
+
+def test_a_sweep_gives_strips(here: Path, tiny_card: Path, tmp_path: Path) -> None:
+    edited(here, tiny_card, "sweep", tmp_path / "a")
+    edited(here, tiny_card, "one", tmp_path / "b", "--strength=-1,0,1")
+    edited(here, tiny_card, "one", tmp_path / "c")
+    for name in NAMES:
+        assert pixels(tmp_path / f"a/strips/{name}.png").shape[1] == 4 * 128
+        for strength in ("-1", "+0", "+1"):
+            a, b = (pixels(tmp_path / f"{x}/composites/{name}@{strength}.png") for x in "ab")
+            np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(
+            pixels(tmp_path / f"a/composites/{name}@+1.png"), pixels(tmp_path / f"c/composites/{name}.png")
+        )
+        assert (tmp_path / f"a/pasted/{name}@+1.jpg").is_file()
+
+
+def test_every_picture_says_how_it_was_made(here: Path, tiny_card: Path, tmp_path: Path) -> None:
+    edited(here, tiny_card, "one", tmp_path)
+    kinds = {"generated": "trainedAlgorithmicMedia", "unedited": "trainedAlgorithmicMedia"}
+    for path in (p for p in tmp_path.rglob("*") if p.suffix in (".png", ".jpg")):
+        said, kind = xmp(path), kinds.get(path.parent.name, "compositeWithTrainedAlgorithmicMedia")
+        assert said["{urn:oodinv:1.0/}Tool"].startswith("oodinv")
+        if path.parent.name == "aligned":
+            assert IPTC not in said
+        elif path.parent.name != "masks":
+            assert said[IPTC].endswith(f"/{kind}"), path
+            assert said["{urn:oodinv:1.0/}Model"] == "tiny"
+        if path.parent.name in ("composites", "pasted"):
+            assert said["{urn:oodinv:1.0/}Recipe"] == "one: first +1"
+    assert xmp(here / f"out/pasted/{NAMES[0]}.jpg")[IPTC].endswith("/compositeWithTrainedAlgorithmicMedia")
+
+
+def test_runs_that_are_repeated_write_the_same_bytes(here: Path, tiny_card: Path, tmp_path: Path) -> None:
+    for out in ("one", "two"):
+        edited(here, tiny_card, "sweep", tmp_path / out)
+    assert files(tmp_path / "one") == files(tmp_path / "two")
+
+
+def test_the_page_needs_nothing_else(here: Path, tiny_card: Path, tmp_path: Path) -> None:
+    edited(here, tiny_card, "one", tmp_path)
+    references: list[str] = []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, _: str, attributes: list[tuple[str, str | None]]) -> None:
+            references.extend(value or "" for key, value in attributes if key in ("src", "href"))
+
+    text = (tmp_path / "report.html").read_text()
+    Reader().feed(text)
+    assert len(references) >= 10
+    assert all(reference.startswith("data:") for reference in references)
+    assert "http" not in text.replace("http-equiv", "")
+
+
+def test_a_preview_writes_only_the_sheet(here: Path, tiny_card: Path, tmp_path: Path) -> None:
+    edited(here, tiny_card, "one", tmp_path, "--preview")
+    assert [p.name for p in tmp_path.rglob("*")] == ["contact-sheet.png"]
+
+
+def test_the_mask_of_the_edited_pass_is_an_option(here: Path, tiny_card: Path, tmp_path: Path) -> None:
+    edited(here, tiny_card, "one", tmp_path, "--mask", "edited")
+    with np.load(here / f"out/flows/{NAMES[0]}.npz") as a, np.load(tmp_path / f"flows/{NAMES[0]}.npz") as b:
+        assert np.abs(a["flow_16"] - b["flow_16"]).max() > 1e-5
+
+
+def test_a_target_is_reached(here: Path, tiny_card: Path, tmp_path: Path) -> None:
+    from oodinv.recipe import read_card
+    from oodinv.weights.build import load_model
+
+    edited(here, tiny_card, "target", tmp_path)
+    average = load_model(read_card(tiny_card), tiny_card).encoder.w_avg.numpy()
+    unit = torch.randn(8, 16, generator=torch.Generator().manual_seed(1)).numpy().astype(float)
+    for name in NAMES:
+        w = np.load(tmp_path / f"latents/{name}.npz")["w_plus"]
+        assert ((w - average) * unit).sum() / (unit**2).sum() == pytest.approx(0.5, abs=1e-4)
+
+
+def test_mixing_takes_layers_of_another_person(here: Path, tiny_card: Path, tmp_path: Path) -> None:
+    edited(here, tiny_card, "mix", tmp_path)
+    own, other = (np.load(here / f"out/latents/{name}.npz")["w_plus"] for name in NAMES)
+    mixed = np.load(tmp_path / f"latents/{NAMES[0]}.npz")["w_plus"]
+    np.testing.assert_array_equal(mixed, np.concatenate([own[:4], other[4:]]))
+
+
+def test_leaving_the_safe_range_is_told(here: Path, tiny_card: Path, tmp_path: Path) -> None:
+    done = edited(here, tiny_card, "far", tmp_path, "--json")
+    assert any("first at +9" in note for note in json.loads(done.stdout)["notes"])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options", "reason"),
+    [
+        ("missing", (), "third"),
+        ("stranger", (), "barack-obama"),
+        ("layer", (), "layer 8"),
+        ("nowhere", (), "older"),
+        ("sweep", ("--strength=1,2",), "sweep already"),
+        ("target", ("--strength=2",), "no strengths"),
+    ],
+)
+def test_wrong_recipes_say_what_is_wrong(
+    here: Path, tiny_card: Path, tmp_path: Path, recipe: str, options: tuple[str, ...], reason: str
+) -> None:
+    done = oodinv("edit", here / "out", "-r", recipe, "-o", tmp_path / "x", "--model", tiny_card, *options)
+    assert done.exit_code == 1
+    assert reason in str(done.exception)
+    assert not (tmp_path / "x/manifest.jsonl").exists()
+
+
+def test_another_models_inversion_is_refused(here: Path, tmp_path: Path) -> None:
+    done = oodinv("edit", here / "out", "-r", "one", "-o", tmp_path / "x", "--model", "mini")
+    assert done.exit_code == 1
+    assert "was made with tiny" in str(done.exception)
+
+
+def test_the_input_is_never_replaced(here: Path, tiny_card: Path) -> None:
+    done = oodinv("edit", here / "out", "-r", "one", "-o", here / "out", "--model", tiny_card)
+    assert done.exit_code == 1
+    assert "would be replaced" in str(done.exception)
+
+
+def test_a_photo_that_was_changed_or_is_gone(samples: Path, tiny_card: Path, tmp_path: Path) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    for name in NAMES:
+        shutil.copy(samples / f"{name}.jpg", photos)
+    assert oodinv("invert", photos, "-o", out, "--model", tiny_card, "--quiet").exit_code == 0
+    Image.new("RGB", (50, 50)).save(photos / f"{NAMES[0]}.jpg")
+    (photos / f"{NAMES[1]}.jpg").unlink()
+    (tmp_path / "half.yaml").write_text("truncation: 0.5")
+    options: tuple[Any, ...] = ("-r", tmp_path / "half.yaml", "-o", tmp_path / "e", "--model", tiny_card)
+    done = oodinv("edit", out, *options, "--json", "--quiet")
+    assert done.exit_code == 1
+    summary = json.loads(done.stdout)
+    assert [Path(f["input"]).name for f in summary["failed"]] == [f"{NAMES[0]}.jpg"]
+    assert "was changed" in summary["failed"][0]["error"]
+    assert any("not where they were" in note for note in summary["notes"])
+    assert (tmp_path / f"e/composites/{NAMES[1]}.png").is_file()
+    assert not (tmp_path / "e/pasted").exists()
+
+
+def test_blend_composes_again_what_was_saved(here: Path, tiny_card: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    edited(here, tiny_card, "one", out)
+    first = {name: pixels(out / f"composites/{name}.png") for name in NAMES}
+    pasted = (out / f"pasted/{NAMES[0]}.jpg").read_bytes()
+    for technique in ("laplacian", "poisson"):
+        done = oodinv("blend", out, "--technique", technique, "--feather", "2", "--detail", "1", "--paste", "--json")
+        assert done.exit_code == 0, done.exception
+        assert json.loads(done.stdout)["done"] == 2
+        assert np.abs(pixels(out / f"composites/{NAMES[0]}.png") - first[NAMES[0]]).max() > 2
+        assert (out / f"pasted/{NAMES[0]}.jpg").read_bytes() != pasted
+    assert oodinv("blend", out, "--quiet").exit_code == 0
+    for name in NAMES:
+        generated = pixels(out / f"generated/{name}.png")
+        inside = (generated > 0) & (generated < 255)  # elsewhere the stored picture is clipped
+        assert np.abs(pixels(out / f"composites/{name}.png") - first[name])[inside].max() <= 1
+        assert xmp(out / f"composites/{name}.png")["{urn:oodinv:1.0/}Recipe"] == "one: first +1"
+
+
+def test_blend_says_what_is_missing(here: Path, tiny_card: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    edited(here, tiny_card, "one", out)
+    (out / f"generated/{NAMES[0]}.png").unlink()
+    done = oodinv("blend", out, "--json", "--quiet")
+    assert done.exit_code == 1
+    (failure,) = json.loads(done.stdout)["failed"]
+    assert "generated" in failure["error"]
+    assert oodinv("blend", tmp_path, "--quiet").exit_code == 1
