@@ -7,6 +7,7 @@ An unchanged crop changes nothing.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 
 from oodinv.image import Pixels
 from oodinv.quad import Points, crop_to_photo, quad_side
+
+Depth = TypeVar("Depth", np.uint8, np.uint16)
 
 FEATHER = 0.06  # of the quad's side: over this distance from its border inwards, the change grows from nothing
 _BAND = 512  # rows worked on at a time, so that a 50-megapixel photo needs little memory
@@ -28,12 +31,13 @@ class Edit:
     after: Pixels
 
 
-def paste(pixels: Pixels, edits: Iterable[Edit], feather: float = FEATHER) -> Pixels:
-    """Adds the change of each crop to a photo uint8 (H, W, 3), one after the other; returns a new photo.
+def paste(pixels: NDArray[Depth], edits: Iterable[Edit], feather: float = FEATHER) -> NDArray[Depth]:
+    """Adds the change of each crop to a photo uint8 or uint16 (H, W, 3), in turn; returns a new photo.
 
     p ← p + w · U(after − before), where U enlarges bicubically into the photo (or, for a crop larger than its
     place, averages), and the weight w rises smoothly from 0 at the quad's border to 1 at feather times the side
-    inside it. Pixels outside the quads stay as they are, bit for bit. feather is in (0, 0.5].
+    inside it. In a photo of 16 bits, where 257 levels are one of 8 bits, nothing is rounded before the sum. Pixels
+    outside the quads stay as they are, bit for bit. feather is in (0, 0.5].
 
     Raises:
         ValueError: feather is out of range, or the crops of an edit differ in shape.
@@ -46,7 +50,7 @@ def paste(pixels: Pixels, edits: Iterable[Edit], feather: float = FEATHER) -> Pi
     return pasted
 
 
-def _add_change(pixels: Pixels, edit: Edit, feather: float) -> None:
+def _add_change(pixels: NDArray[Depth], edit: Edit, feather: float) -> None:
     """Adds one edit to pixels, in place, within the bounding box of its quad."""
     if edit.before.shape != edit.after.shape:
         raise ValueError(f"the crops differ in shape: {edit.before.shape} and {edit.after.shape}")
@@ -55,12 +59,14 @@ def _add_change(pixels: Pixels, edit: Edit, feather: float) -> None:
     right, bottom = np.clip(np.ceil(edit.quad.max(axis=0)).astype(int), 0, limit)
     if left == right:
         return
-    change = _to_scale(np.subtract(edit.after, edit.before, dtype=np.float32), quad_side(edit.quad))
+    white = int(np.iinfo(pixels.dtype).max)
+    difference = np.subtract(edit.after, edit.before, dtype=np.float32) * np.float32(white / 255)
+    change = _to_scale(difference, quad_side(edit.quad))
     for start in range(top, bottom, _BAND):
         band = pixels[start : min(start + _BAND, bottom), left:right]
         quad = edit.quad - (left, start)
         weighted = _enlarged(change, quad, band.shape) * _weight(quad, band.shape, feather)[..., None]
-        band[:] = np.rint(weighted + band).clip(0, 255).astype(np.uint8)
+        band[:] = np.rint(weighted + band).clip(0, white).astype(pixels.dtype)
 
 
 def _to_scale(change: NDArray[np.float32], side: float) -> NDArray[np.float32]:

@@ -371,7 +371,7 @@ class EditStages:
         """
         outputs = [output for face in results.faces for output in self._write_face(face, folder)]
         if results.photo.content:
-            photo = image.decode(results.photo.content, results.photo.job.path)
+            photo = image.decode(results.photo.content, results.photo.job.path, deep=True)
             for number, variant in enumerate(self.edits.variants):
                 changes = [
                     Edit(face.face.placement.quad, face.before, face.results[number].composite)

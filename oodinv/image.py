@@ -11,7 +11,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -41,6 +41,8 @@ _PNG_XMP = "XML:com.adobe.xmp"
 _JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
 JPEG_XMP_BYTES = 65_533 - len(_JPEG_XMP)
 """The longest XMP packet that fits a JPEG without extensions."""
+_ROWS = 256
+_PNG_MARK = b"\x89PNG\r\n\x1a\n"
 _TIFF_MARKS = (b"II*\0", b"MM\0*")
 _TIFF_DESCRIPTIVE = frozenset({270, 271, 272, 282, 283, 296, 305, 306, 315, 33432})
 _EXIF_FOLDERS = (0x8769, 0x8825)  # camera settings, place
@@ -57,7 +59,8 @@ class Photo:
     pixels uint8 (H, W, 3), upright. alpha uint8 (H, W) or None; pixels under it keep the colours that the
     file has there, since blending them over a background could not be undone on writing. exif: a block with
     orientation 1. icc: the profile of pixels. xmp: an XMP packet. format: Pillow's name. grey: the file had one
-    colour channel.
+    colour channel. deep: where it was asked for and the file has 16 bits a channel, the same picture unrounded,
+    uint16 (H, W, 3), or (H, W, 4) with transparency; a PNG is then written of it.
     """
 
     pixels: Pixels
@@ -67,6 +70,7 @@ class Photo:
     xmp: bytes | None = None
     format: str = "PNG"
     grey: bool = False
+    deep: NDArray[np.uint16] | None = None
 
     @property
     def suffix(self) -> str:
@@ -74,10 +78,10 @@ class Photo:
         return ".jpg" if self.format in ("JPEG", "MPO") and self.alpha is None else ".png"
 
 
-def read(path: Path) -> Photo:
+def read(path: Path, *, deep: bool = False) -> Photo:
     """Decodes the first picture of a file to upright 8-bit RGB.
 
-    16-bit values are scaled, palettes expanded, CMYK and Lab converted to sRGB.
+    16-bit values are scaled, palettes expanded, CMYK and Lab converted to sRGB. deep: keep 16 bits a channel too.
 
     Raises:
         ImageError: the file is missing, unreadable, no picture, damaged, or larger than MAX_PIXELS.
@@ -89,16 +93,17 @@ def read(path: Path) -> Photo:
     except OSError as error:
         raise ImageError(f"{path}: can't be opened ({error.strerror}); check its permissions") from error
     with file:
-        return _decode(file, path)
+        return decode(file.read(), path, deep=True) if deep else _decode(file, path)
 
 
-def decode(content: bytes, path: Path) -> Photo:
-    """As `read`, from a file's bytes; `path` names it in errors.
+def decode(content: bytes, path: Path, *, deep: bool = False) -> Photo:
+    """As `read`, from a file's bytes; `path` names it in errors. deep: keep 16 bits a channel too.
 
     Raises:
         ImageError: no picture, damaged, or larger than MAX_PIXELS.
     """
-    return _decode(BytesIO(content), path)
+    photo = _decode(BytesIO(content), path)
+    return replace(photo, deep=_deep_pixels(content, photo)) if deep else photo
 
 
 def _absence(path: Path) -> str:
@@ -261,19 +266,51 @@ def decode_deep(content: bytes, size: int) -> NDArray[np.float32] | None:
 
     Upright. Only for bytes that `decode` took: the size limit is checked there. Transparency is left out.
     """
-    if not content.startswith(_TIFF_MARKS) and content[24:25] != b"\x10":  # a PNG's bits a channel
+    found = _decode_16(content)
+    if found is None or found.shape[2] < 3:
         return None
-    found = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
-    if found is None or found.dtype != np.uint16 or found.ndim != 3 or found.shape[2] < 3:
-        return None
-    with Image.open(BytesIO(content), formats=FORMATS) as picture:
-        turn = _orientation(picture)
-    rgb = upright(found[..., 2::-1].astype(np.float32) / 32767.5 - 1, turn)
+    rgb = found[..., :3].astype(np.float32) / 32767.5 - 1
     if rgb.shape[:2] != (size, size):
         shrinks = min(rgb.shape[:2]) > size
         how = cv2.INTER_AREA if shrinks else cv2.INTER_LANCZOS4
         rgb = np.asarray(cv2.resize(rgb, (size, size), interpolation=how), np.float32)
     return np.ascontiguousarray(rgb.transpose(2, 0, 1))
+
+
+def _decode_16(content: bytes) -> NDArray[np.uint16] | None:
+    """A PNG or TIFF of 16 bits a channel, upright, (H, W, C): grey, RGB or RGB and transparency; None for others."""
+    png = content.startswith(_PNG_MARK) and content[24:25] == b"\x10"  # its bits a channel
+    if not png and not content.startswith(_TIFF_MARKS):
+        return None
+    found = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+    if found is None or found.dtype != np.uint16:
+        return None
+    values = np.asarray(found.reshape(*found.shape[:2], -1), np.uint16)
+    channels = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}.get(values.shape[2])
+    if channels is None:
+        return None
+    with Image.open(BytesIO(content), formats=FORMATS) as picture:
+        turn = _orientation(picture)
+    return np.ascontiguousarray(upright(values[..., channels], turn))
+
+
+def _deep_pixels(content: bytes, photo: Photo) -> NDArray[np.uint16] | None:
+    """The photo unrounded, if its file has 16 bits a channel and OpenCV sees in it what Pillow saw.
+
+    They differ for rarities (ink colours, transparency by colour, unusual TIFF); such a photo stays at 8 bits.
+    """
+    found = _decode_16(content)
+    if found is None:
+        return None
+    deep = np.repeat(found, 3, axis=2) if found.shape[2] == 1 else found
+    seen = photo.pixels if photo.alpha is None else np.dstack([photo.pixels, photo.alpha])
+    if deep.shape != seen.shape:
+        return None
+    for rows in range(0, len(seen), _ROWS):  # a part at a time, to need little memory
+        part = slice(rows, rows + _ROWS)
+        if (np.abs(deep[part] // 257 - seen[part].astype(np.int32)) > 1).any():
+            return None
+    return deep
 
 
 def resize(pixels: Pixels, size: int) -> Pixels:
@@ -359,7 +396,8 @@ def write_npz(path: Path, **arrays: NDArray[Any]) -> None:
 def write_photo(path: Path, photo: Photo) -> None:
     """Writes a photo with its EXIF block, XMP, profile and transparency, as the suffix says (.png, .jpg, .jpeg).
 
-    A grey photo whose channels are still equal is written with one channel. JPEG: no chroma subsampling.
+    A grey photo whose channels are still equal is written with one channel. JPEG: no chroma subsampling. PNG:
+    16 bits a channel where the photo has `deep`.
 
     Raises:
         ImageError: another suffix, or transparency in a JPEG. OutputError: see `atomic_write`.
@@ -369,6 +407,10 @@ def write_photo(path: Path, photo: Photo) -> None:
         raise ImageError(f"{path}: photos are written as .png or .jpg; choose one of these suffixes")
     if suffix != ".png" and photo.alpha is not None:
         raise ImageError(f"{path}: JPEG holds no transparency; write this photo as .png")
+    if suffix == ".png" and photo.deep is not None:
+        content = _deep_png(photo, photo.deep)
+        atomic_write(path, lambda file: file.write(content))
+        return
     picture = _picture(photo)
     extra: dict[str, bytes] = {}
     if photo.exif is not None and (suffix == ".png" or len(photo.exif) <= _JPEG_EXIF):
@@ -390,6 +432,32 @@ def _picture(photo: Photo) -> Image.Image:
     if photo.alpha is not None:
         channels = np.concatenate([channels, photo.alpha[..., None]], axis=2)
     return Image.fromarray(channels[..., 0] if channels.shape[2] == 1 else channels)
+
+
+def _deep_png(photo: Photo, deep: NDArray[np.uint16]) -> bytes:
+    """A PNG of 16 bits a channel with the photo's metadata: OpenCV packs the pixels, which Pillow can't.
+
+    Source: PNG specification, third edition, 11.2 and 11.3: the chunks iCCP, eXIf and iTXt, all before IDAT.
+    """
+    colourless = photo.grey and deep.shape[2] == 3 and bool((deep[..., :1] == deep).all())
+    bgr = deep[..., 0] if colourless else deep[..., [2, 1, 0, 3][: deep.shape[2]]]
+    packing = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+    done, packed = cv2.imencode(".png", np.ascontiguousarray(bgr), packing)
+    if not done:
+        raise ValueError("OpenCV can't pack this picture as PNG")
+    plain, chunks = packed.tobytes(), b""
+    if photo.icc is not None and _profile_fits(photo.icc, "L" if colourless else "RGB"):
+        chunks += _chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(photo.icc))
+    if photo.exif is not None:
+        chunks += _chunk(b"eXIf", photo.exif.removeprefix(b"Exif\0\0"))
+    if photo.xmp is not None:
+        chunks += _chunk(b"iTXt", _PNG_XMP.encode() + b"\0\0\0\0\0" + photo.xmp)
+    end_of_header = len(_PNG_MARK) + 25
+    return plain[:end_of_header] + chunks + plain[end_of_header:]
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 def _profile_fits(icc: bytes, mode: str) -> bool:

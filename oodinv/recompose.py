@@ -61,7 +61,7 @@ def _write(results: Results, composition: Composition, paste: bool, entry: Entry
         path = Path(entry.input)
         if not path.is_file():
             raise ImageError(f"{path}: the photo is not there any more; put it back, or leave out --paste")
-        photo = image.read(path)
+        photo = image.read(path, deep=True)
         for suffix, changes in edits.items():
             yield write_pasted(photo, changes, results.path, entry.name + suffix, made)
 

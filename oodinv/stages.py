@@ -64,7 +64,7 @@ class Portrait:
 
     def decoded(self) -> Photo:
         """The photo, from memory or decoded again."""
-        return self.photo if self.photo is not None else image.decode(self.content, self.job.path)
+        return self.photo if self.photo is not None else image.decode(self.content, self.job.path, deep=True)
 
 
 def _cut_out(
@@ -192,14 +192,14 @@ class InvertStages:
         Raises:
             ImageError: no readable picture. NoFaceError: no face in it.
         """
-        photo = image.decode(content, job.path)
+        pasting = "pasted" in self.save and self.detector is not None
+        photo = image.decode(content, job.path, deep=pasting)
         card = self.model.card
         if self.detector is None:
             crop = image.resize(photo.pixels, card.size)
             return Portrait(job, [Subject(job.name, crop, None, image.decode_deep(content, card.size))], b"", None)
         subjects = _cut_out(job, photo.pixels, self.detector, card.size, card.crop.scale, "all")
         small = photo.pixels.size // 3 <= KEPT_PIXELS
-        pasting = "pasted" in self.save
         return Portrait(job, subjects, content if pasting else b"", photo if pasting and small else None)
 
     def compute(self, photos: list[Portrait]) -> list[Inverted]:
@@ -335,5 +335,12 @@ def write_pasted(photo: Photo, edits: list[Edit], folder: Path, name: str, made:
     made = replace(made, source="compositeWithTrainedAlgorithmicMedia")
     limit = image.JPEG_XMP_BYTES if photo.suffix == ".jpg" else None
     xmp = packet(made, photo.xmp, limit)
-    image.write_photo(folder / output, replace(photo, pixels=paste(photo.pixels, edits), xmp=xmp))
+    image.write_photo(folder / output, replace(_changed(photo, edits), xmp=xmp))
     return output
+
+
+def _changed(photo: Photo, edits: list[Edit]) -> Photo:
+    """The photo with the edits in it, in the depth that will be written."""
+    if photo.deep is None:
+        return replace(photo, pixels=paste(photo.pixels, edits))
+    return replace(photo, deep=np.dstack([paste(photo.deep[..., :3], edits), photo.deep[..., 3:]]))

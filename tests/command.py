@@ -1,5 +1,6 @@
 """Runs the command line in a process of its own, as a user would."""
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -18,8 +19,15 @@ def call(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([*MAIN, *map(str, arguments)], capture_output=True, text=True, timeout=600, check=False)
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder but the manifest, by its relative path."""
-    found = {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+def files(folder: Path) -> dict[str, str]:
+    """The sha256 of every file below a folder but the manifest, by its relative path."""
+    paths = [p for p in sorted(folder.rglob("*")) if p.is_file()]
+    found = {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in paths}
     found.pop("manifest.jsonl", None)
     return found
+
+
+def differing(one: Path, two: Path) -> list[str]:
+    """Files that only one of two folders has, or that differ: a list of names, to be shown when it isn't empty."""
+    left, right = files(one), files(two)
+    return sorted(name for name in left.keys() | right.keys() if left.get(name) != right.get(name))
