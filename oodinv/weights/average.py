@@ -1,5 +1,6 @@
 """The average latent as a file of its own."""
 
+import tokenize
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from oodinv.weights.read import container_of, read
 from oodinv.weights.rebuild import TORCH_DAMAGE, refused_by_torch
 
 NUMPY_MAGIC = b"\x93NUMPY"
+NUMPY_DAMAGE = (ValueError, TypeError, EOFError, OverflowError, MemoryError, SyntaxError, tokenize.TokenError)
+"""What NumPy raises on a damaged .npy file: its header is a Python literal, read with Python's own tools."""
 
 
 def read_average(path: Path) -> Tensor:
@@ -37,7 +40,7 @@ def read_average(path: Path) -> Tensor:
 def _from_numpy(path: Path) -> Tensor:
     try:  # mapped first, which refuses a shape that the file has too few bytes for before anything is allocated
         return torch.from_numpy(np.array(np.load(path, allow_pickle=False, mmap_mode="r")))
-    except (ValueError, TypeError, EOFError, OverflowError, MemoryError) as error:
+    except NUMPY_DAMAGE as error:
         raise WeightsError(f"{path}: is a damaged .npy file ({error}); make it again") from error
 
 
