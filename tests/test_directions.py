@@ -1,5 +1,6 @@
 """Directions: regression against planted truths, foreign files, units, discovery, and the files themselves."""
 
+import hashlib
 import json
 import os
 import pickle
@@ -13,7 +14,7 @@ from command import call
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oodinv import directions
+from oodinv import directions, image, manifest
 from oodinv.directions import Direction, labels, measures, regress
 from oodinv.directions.discover import affine_of, factorise, ganspace, sefa, style_weights
 from oodinv.directions.faces import Faces
@@ -23,6 +24,8 @@ from oodinv.directions.plan import Wanted, find_fit_recipe
 from oodinv.errors import MissingWeights, OodinvError, RecipeError, WeightsError
 from oodinv.models.stylegan2 import Generator
 from oodinv.recipe import find_card, read_card
+from oodinv.weights.build import find_files
+from oodinv.weights.checksum import sha256_file
 
 NUM_WS, W_DIM = 4, 12
 FFHQ = Target("ffhq-e4e", 18, 512)
@@ -457,6 +460,44 @@ def test_the_commands_make_files_that_list_reads(tmp_path: Path, tiny_card: Path
     assert torch.equal(directions.read(tmp_path / "older.safetensors").vector, torch.full((8, 16), -2.0))
     listed = call("directions", "list", *sorted(tmp_path.glob("*.safetensors")), "--json")
     assert [d["name"] for d in json.loads(listed.stdout)["directions"]] == ["older", "sefa-00", "sefa-01"]
+
+
+def inverted(folder: Path, card_path: Path, count: int) -> np.ndarray:
+    """An output of `invert`, as far as fitting reads it, with codes that rise along one axis. Returns the places."""
+    card = read_card(card_path)
+    files, _ = find_files(card, card_path)
+    weights: dict[str, str] = {role: sha256_file(file) for role, file in files.items()}
+    rng = np.random.default_rng(5)
+    places = rng.standard_normal(count)
+    entries = []
+    for i, place in enumerate(places):
+        w_plus = 0.01 * rng.standard_normal((8, 16)).astype(np.float32)
+        w_plus[2, 3] += place
+        image.write_npz(folder / f"latents/{i}.npz", w_plus=w_plus)
+        image.write_png(folder / f"aligned/{i}.png", np.full((32, 32, 3), i, np.uint8))
+        sha256 = hashlib.sha256(bytes([i])).hexdigest()
+        entries.append(manifest.Entry(f"{i}.jpg", str(i), sha256, "done", [f"aligned/{i}.png", f"latents/{i}.npz"]))
+    manifest.write(folder, manifest.Header("0", "invert", card.model_dump(mode="json"), weights, {}), entries)
+    return places
+
+
+def test_fit_takes_latents_of_invert_and_a_table(tmp_path: Path, tiny_card: Path) -> None:
+    places = inverted(tmp_path / "out", tiny_card, 120)
+    (tmp_path / "l.csv").write_text("file,tall\n" + "".join(f"{i}.jpg,{p}\n" for i, p in enumerate(places)))
+    common = ["directions", "fit", tmp_path / "out", "--labels", tmp_path / "l.csv", "-o", tmp_path]
+    done = call(*common, "--attribute", "tall", "--condition", "light", "--model", tiny_card, "--json")
+    assert done.returncode == 0, done.stderr
+    (summary,) = json.loads(done.stdout)["directions"]
+    assert summary["measure"] == "R2"
+    assert summary["quality"] > 0.95
+    assert summary["faces"] + summary["held_out"] == 120
+    vector = directions.read(tmp_path / "tall.safetensors").vector
+    assert float(vector[2, 3] / vector.norm()) > 0.98
+    clash = call(*common, "--attribute", "tall", "--condition", "tall", "--model", tiny_card)
+    assert (clash.returncode, "Traceback" in clash.stderr) == (1, False)
+    other = call(*common, "--attribute", "tall")
+    assert other.returncode == 1
+    assert "other weights" in other.stderr
 
 
 def test_shipped_directions_fit_the_default_model() -> None:

@@ -273,8 +273,8 @@ def fit_directions(
         list[str] | None, typer.Option("--data", help="SOURCE=FOLDER for each source that the recipe has.")
     ] = None,
     model: Annotated[
-        str, typer.Option("--model", help="Name of a model, or a card; the recipe's own has priority.")
-    ] = "mini",
+        str | None, typer.Option("--model", help="Name of a model, or a card; the recipe's, or mini, without.")
+    ] = None,
     device: options.Device = "auto",
     quiet: options.Quiet = False,
     as_json: options.Json = False,
@@ -329,28 +329,39 @@ def _fit_settings(
     name: str | None,
     layers: str | None,
     limit: int | None,
-    model: str,
+    model: str | None,
 ) -> "tuple[FitRecipe, dict[str, Path]]":
     """The recipe, shipped or made of the options, and the folder of each of its sources."""
-    from oodinv.directions.plan import FitRecipe, Source, Wanted, find_fit_recipe
+    from oodinv.directions.plan import find_fit_recipe, plan_of
 
     if recipe is not None:
+        if faces is not None or attribute or labels or names:
+            raise typer.BadParameter("a recipe says what to fit; give folders as --data SOURCE=FOLDER")
         settings = find_fit_recipe(recipe)
         folders = dict(_pair(text) for text in data or [])
         if set(folders) != set(settings.sources):
             needed = " ".join(f"--data {key}=FOLDER" for key in settings.sources)
             raise typer.BadParameter(f"the recipe needs {needed}", param_hint="--data")
-        return settings, folders
+        if limit is not None:
+            sources = {key: source.model_copy(update={"limit": limit}) for key, source in settings.sources.items()}
+            settings = settings.model_copy(update={"sources": sources})
+        return (settings if model is None else settings.model_copy(update={"model": model})), folders
     if faces is None or not attribute:
         raise typer.BadParameter("name FACES and --attribute, or a --recipe")
-    source = Source(
-        labels=None if labels is None else str(labels), names=names, categories=tuple(category or ()), limit=limit
-    )
-    rows = None if layers is None else list(parse_numbers(layers, "--layers"))
-    wanted = Wanted(
-        name=name or attribute, source="faces", attribute=attribute, conditions=tuple(condition or ()), layers=rows
-    )
-    return FitRecipe(kind="directions", model=model, sources={"faces": source}, directions=[wanted]), {"faces": faces}
+    source = {
+        "labels": None if labels is None else str(labels),
+        "names": names,
+        "categories": category or [],
+        "limit": limit,
+    }
+    wanted = {
+        "name": name or attribute,
+        "source": "faces",
+        "attribute": attribute,
+        "conditions": condition or [],
+        "layers": None if layers is None else list(parse_numbers(layers, "--layers")),
+    }
+    return plan_of(model or "mini", source, wanted), {"faces": faces}
 
 
 def _pair(text: str) -> tuple[str, Path]:

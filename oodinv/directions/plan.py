@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
+import pydantic
 from pydantic import Field, PositiveInt, model_validator
 
 from oodinv.errors import RecipeError
@@ -63,6 +64,20 @@ class FitRecipe(Strict):
         if len(set(names)) < len(names):
             raise ValueError(f"directions must have names of their own, not {names}")
         return self
+
+
+def plan_of(model: str, source: dict[str, object], wanted: dict[str, object]) -> FitRecipe:
+    """A recipe for one direction from one source, called `faces`.
+
+    Raises:
+        RecipeError: what is asked for contradicts itself.
+    """
+    plan = {"kind": "directions", "model": model, "sources": {"faces": source}, "directions": [wanted]}
+    try:
+        return FitRecipe.model_validate(plan)
+    except pydantic.ValidationError as error:
+        reasons = "; ".join(f"{e['loc'][-1] if e['loc'] else 'options'}: {e['msg']}" for e in error.errors())
+        raise RecipeError(f"this direction can't be fitted: {reasons}") from error
 
 
 def find_fit_recipe(recipe: str) -> FitRecipe:
