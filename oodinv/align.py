@@ -146,7 +146,7 @@ class _Sighting:
 
 
 class Yunet:
-    """Detector of OpenCV (FaceDetectorYN) with five points; one network behind a lock."""
+    """Detector of OpenCV (FaceDetectorYN) with five points; each thread loads a network of its own."""
 
     name: DetectorName = "yunet"
 
@@ -157,9 +157,9 @@ class Yunet:
         Raises:
             WeightsError: the file is missing or no such network.
         """
-        self._network = _load_yunet(path)
-        self._lock = threading.Lock()
-        self._quick = quick
+        self._path, self._quick = path, quick
+        self._own = threading.local()
+        self._own.network = _load_yunet(path)
 
     def detect(self, pixels: Pixels) -> list[Face]:
         """Faces in a photo uint8 (H, W, 3), from left to right; an empty list if there is none."""
@@ -192,10 +192,11 @@ class Yunet:
 
     def _look(self, picture: Pixels) -> list[_Sighting]:
         """Runs the network on an RGB picture."""
+        if not hasattr(self._own, "network"):
+            self._own.network = _load_yunet(self._path)
         bgr = np.ascontiguousarray(picture[..., ::-1])
-        with self._lock:
-            self._network.setInputSize((bgr.shape[1], bgr.shape[0]))
-            _, rows = self._network.detect(bgr)
+        self._own.network.setInputSize((bgr.shape[1], bgr.shape[0]))
+        _, rows = self._own.network.detect(bgr)
         if rows is None:
             return []
         return [_Sighting(row[4:14].reshape(5, 2).astype(np.float64), float(row[14])) for row in rows]
@@ -235,16 +236,20 @@ class Yunet:
         return _Sighting(transform(matrix, np.mean([s.points for s in seen], axis=0)), score)
 
 
+_LOADING = threading.Lock()
+
+
 def _load_yunet(path: Path) -> cv2.FaceDetectorYN:
-    """OpenCV 5 warns of a setting that its own loader makes, so its log is held back meanwhile."""
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
-    try:
-        return cv2.FaceDetectorYN.create(str(path), "", (320, 320), _CANDIDATE, 0.3, 5000)
-    except cv2.error as error:
-        raise WeightsError(f"{path}: OpenCV can't read it as the YuNet network; pull the weights again") from error
-    finally:
-        cv2.utils.logging.setLogLevel(level)
+    """OpenCV 5 warns of a setting that its own loader makes, so the log, shared by all, is held back meanwhile."""
+    with _LOADING:
+        level = cv2.utils.logging.getLogLevel()
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+        try:
+            return cv2.FaceDetectorYN.create(str(path), "", (320, 320), _CANDIDATE, 0.3, 5000)
+        except cv2.error as error:
+            raise WeightsError(f"{path}: OpenCV can't read it as the YuNet network; pull the weights again") from error
+        finally:
+            cv2.utils.logging.setLogLevel(level)
 
 
 def as_ffhq(points: Points) -> Points:

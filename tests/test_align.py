@@ -1,13 +1,16 @@
 """Detection and alignment on real photos, and what surrounds them on built ones."""
 
 import json
+import subprocess
 import sys
+import threading
 import types
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from oodinv import image
 from oodinv.align import (
@@ -31,6 +34,16 @@ TYPICAL = np.array([[0.375, 0.475], [0.625, 0.475], [0.5, 0.61], [0.395, 0.72], 
 @pytest.fixture(scope="module")
 def yunet() -> Yunet:
     return Yunet(pull("yunet"))
+
+
+def resized(pixels: np.ndarray, side: int) -> np.ndarray:
+    photo = Image.fromarray(pixels)
+    photo.thumbnail((side, side))
+    return np.asarray(photo)
+
+
+def found(yunet: Yunet, pixels: np.ndarray) -> list[tuple[bytes, float]]:
+    return [(face.landmarks.tobytes(), face.score) for face in yunet.detect(pixels)]
 
 
 def corner_error(quad: np.ndarray, ideal: np.ndarray) -> float:
@@ -113,6 +126,40 @@ def test_threads_share_a_detector(yunet: Yunet, shared: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         together = [faces[0].points for faces in pool.map(yunet.detect, photos)]
     np.testing.assert_array_equal(together, alone)
+
+
+def test_threads_see_what_one_sees(yunet: Yunet, samples: Path) -> None:
+    """Bit for bit, in any order of photos, that is of picture sizes, and beside others."""
+    paths = [path for path in sorted(samples.iterdir()) if path.suffix != ".md"][:3]
+    photos = [resized(image.read(path).pixels, side) for path, side in zip(paths, (150, 220, 333), strict=True)]
+    alone = [found(yunet, pixels) for pixels in photos]
+    order = [0, 2, 1, 2, 0, 1]
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(lambda n: found(yunet, photos[n]), order))
+    assert together == [alone[n] for n in order]
+
+
+def test_threads_have_networks_of_their_own(yunet: Yunet) -> None:
+    blank = np.zeros((64, 64, 3), np.uint8)
+    barrier = threading.Barrier(2, timeout=60)
+
+    def network(_: int) -> int:
+        yunet.detect(blank)
+        barrier.wait()
+        return id(yunet._own.network)
+
+    with ThreadPoolExecutor(2) as pool:
+        assert len(set(pool.map(network, range(2)))) == 2
+
+
+def test_a_command_fixes_how_work_is_split() -> None:
+    """Else OpenCV splits loops or not as other threads' timing has it."""
+    script = (
+        "import cv2; from oodinv.cli.prepare import choose_device; cv2.setNumThreads(4); choose_device('cpu'); "
+        "print(cv2.getNumThreads())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1"]
 
 
 def test_what_is_no_network_is_refused(tmp_path: Path) -> None:

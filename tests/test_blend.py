@@ -59,6 +59,24 @@ def test_a_change_that_is_a_ramp_arrives_in_its_place(size: int) -> None:
     assert (pasted[..., 2] == 0).all()
 
 
+@pytest.mark.parametrize("size", [16, 300])
+def test_sixteen_bits_are_kept_and_the_change_is_not_rounded(size: int) -> None:
+    """The 8-bit result is the rounded 16-bit one, whose rounding is 257 times as fine; outside, bits stay."""
+    quad = tilted(180)
+    eight = noise(300, 320)
+    fine = np.random.default_rng(3).integers(-100, 100, eight.shape)
+    deep = (eight.astype(int) * 257 + fine).astype(np.uint16)
+    edit = Edit(quad, noise(size, size, 1), noise(size, size, 2))
+    pasted, coarse = paste(deep, [edit]), paste(eight, [edit])
+    assert pasted.dtype == np.uint16
+    place = place_in_crop(quad, 300, 320)
+    outside = ((place <= 0) | (place >= 1)).any(axis=2)
+    np.testing.assert_array_equal(pasted[outside], deep[outside])
+    unclipped = (coarse > 0) & (coarse < 255)
+    assert np.abs((pasted.astype(int) - fine) / 257 - coarse)[unclipped].max() <= 0.5 + 1 / 257
+    assert len(np.unique((pasted[~outside] - fine[~outside]) % 257)) > 200
+
+
 def test_no_seam_at_the_border() -> None:
     photo, quad = np.full((300, 320, 3), 128, np.uint8), tilted(200)
     before, after = np.full((64, 64, 3), 50, np.uint8), np.full((64, 64, 3), 130, np.uint8)

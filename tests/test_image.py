@@ -318,3 +318,57 @@ def test_exif_too_large_for_a_jpeg_is_left_out(tmp_path: Path) -> None:
     photo = Photo(COLOUR, exif=b"Exif\0\0" + b"x" * 70_000, format="JPEG")
     image.write_photo(tmp_path / "large.jpg", photo)
     assert image.read(tmp_path / "large.jpg").pixels.shape == COLOUR.shape
+
+
+def deep_values(channels: int) -> np.ndarray:
+    return np.random.default_rng(channels).integers(0, 65536, (19, 23, channels), dtype=np.uint16)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_sixteen_bits_a_channel_come_through(channels: int, suffix: str, tmp_path: Path) -> None:
+    values = deep_values(channels)
+    cv2.imwrite(str(tmp_path / f"in{suffix}"), values[..., [[0], [], [2, 1, 0], [2, 1, 0, 3]][channels - 1]])
+    photo = image.read(tmp_path / f"in{suffix}", deep=True)
+    if photo.deep is None:  # Pillow shows such a TIFF with other colours, so it is left at 8 bits
+        assert (channels, suffix) == (4, ".tif")
+        return
+    np.testing.assert_array_equal(photo.deep, np.repeat(values, 3, axis=2) if channels == 1 else values)
+    image.write_photo(tmp_path / "out.png", photo)
+    again = cv2.imread(str(tmp_path / "out.png"), cv2.IMREAD_UNCHANGED)
+    assert again is not None
+    assert again.dtype == np.uint16
+    expected = values[..., 0] if channels == 1 else values[..., [2, 1, 0, 3][:channels]]
+    np.testing.assert_array_equal(again, expected)
+    assert image.read(tmp_path / "out.png").grey == (channels == 1)
+
+
+def test_sixteen_bits_keep_exif_profile_and_xmp(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[MAKE] = "Camera"
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    values = deep_values(3)
+    pixels = (values // 257).astype(np.uint8)
+    photo = Photo(pixels, exif=exif.tobytes(), icc=profile, xmp=b"<x:xmpmeta/>", deep=values)
+    image.write_photo(tmp_path / "deep.png", photo)
+    again = image.read(tmp_path / "deep.png", deep=True)
+    assert (again.icc, again.xmp) == (profile, b"<x:xmpmeta/>")
+    np.testing.assert_array_equal(again.deep, values)
+    with Image.open(tmp_path / "deep.png") as written:
+        written.load()
+        assert written.getexif()[MAKE] == "Camera"
+
+
+def test_a_deep_photo_is_turned_upright(tmp_path: Path) -> None:
+    values = deep_values(3)
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    sideways = Photo((values // 257).astype(np.uint8), exif=exif.tobytes(), deep=values)
+    image.write_photo(tmp_path / "sideways.png", sideways)
+    photo = image.read(tmp_path / "sideways.png", deep=True)
+    np.testing.assert_array_equal(photo.deep, image.upright(values, 6))
+
+
+def test_eight_bits_are_not_called_deep(tmp_path: Path) -> None:
+    image.write_png(tmp_path / "eight.png", COLOUR)
+    assert image.read(tmp_path / "eight.png", deep=True).deep is None

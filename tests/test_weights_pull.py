@@ -12,6 +12,7 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -208,6 +209,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_response(302)
             self.send_header("Location", "/net.onnx")
             self.end_headers()
+        elif self.path.startswith("/elsewhere"):  # another host: the same server under its name
+            self.send_response(302)
+            self.send_header("Location", f"https://localhost:{self.server.server_address[1]}/net.onnx")
+            self.end_headers()
+        elif self.path == "/broken-off":
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(CONTENT)))
+            self.end_headers()
+            self.wfile.write(CONTENT[:1000])
+        elif self.path == "/endless":
+            self.send_response(200)
+            self.end_headers()
+            with suppress(OSError):  # until the other side hangs up
+                for _ in range(1 << 12):
+                    self.wfile.write(bytes(1 << 16))
         elif self.path == "/downgrade":
             self.send_response(302)
             self.send_header("Location", "http://127.0.0.1/net.onnx")
@@ -225,7 +241,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("needs the openssl command to make a certificate")
     path = tmp_path_factory.mktemp("tls") / "both.pem"
     command = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost"
-    command += f" -addext subjectAltName=IP:127.0.0.1 -keyout {path} -out {path}.crt"
+    command += f" -addext subjectAltName=IP:127.0.0.1,DNS:localhost -keyout {path} -out {path}.crt"
     subprocess.run(command.split(), check=True, capture_output=True)
     path.write_text(path.read_text() + Path(f"{path}.crt").read_text())
     return path
@@ -249,7 +265,7 @@ def https_row(url: str, content: bytes = CONTENT) -> Row:
     return Row("fake-https", "net.onnx", "testing", "none", HttpsFile(url, sha256(content), len(content)))
 
 
-@pytest.mark.parametrize("page", ["/net.onnx", "/moved"])
+@pytest.mark.parametrize("page", ["/net.onnx", "/moved", "/elsewhere"])
 def test_a_file_arrives_over_https(page: str, server: str, tmp_path: Path) -> None:
     assert pull_row(https_row(server + page), tmp_path).read_bytes() == CONTENT
 
@@ -258,6 +274,19 @@ def test_a_file_arrives_over_https(page: str, server: str, tmp_path: Path) -> No
 def test_another_file_over_https_is_refused_and_removed(expected: bytes, server: str, tmp_path: Path) -> None:
     with pytest.raises(ChecksumMismatch, match=sha256(expected)):
         pull_row(https_row(f"{server}/net.onnx", expected), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_download_that_breaks_off_leaves_nothing_and_can_be_begun_again(server: str, tmp_path: Path) -> None:
+    with pytest.raises(ChecksumMismatch, match="1,000 bytes"):
+        pull_row(https_row(f"{server}/broken-off"), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert pull_row(https_row(f"{server}/net.onnx"), tmp_path).read_bytes() == CONTENT
+
+
+def test_no_more_is_taken_than_the_size_on_record(server: str, tmp_path: Path) -> None:
+    with pytest.raises(ChecksumMismatch, match="more bytes than that"):
+        pull_row(https_row(f"{server}/endless"), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -2,6 +2,7 @@
 
 import os
 
+import cv2
 import torch
 import typer
 
@@ -16,15 +17,29 @@ from oodinv.weights.pull import pull
 def choose_device(name: str) -> torch.device:
     """The device that `--device` names; for `auto` and `cuda` under torchrun, the one of this process (LOCAL_RANK).
 
+    Also fixes how work is split among threads, so that results don't depend on what else goes on.
+
     Raises:
         typer.BadParameter: there is none of this name.
     """
+    _fix_threads()
     try:
         device = devices.choose(name)
         local = os.environ.get("LOCAL_RANK")
         return devices.choose(f"cuda:{local}") if device == torch.device("cuda") and local else device
     except (ValueError, RuntimeError) as error:
         raise typer.BadParameter(str(error), param_hint="--device") from error
+
+
+def _fix_threads() -> None:
+    """Makes the split of work among threads the same whenever a command is repeated: sums end on it.
+
+    OpenCV splits a loop only while no other thread is in one, which is a matter of timing. Photos are read by
+    several threads anyway, each of which now does its own loops whole. MKL may take fewer threads than it was
+    given until it is told their number.
+    """
+    cv2.setNumThreads(1)
+    torch.set_num_threads(torch.get_num_threads())
 
 
 def choose_shard(text: str | None, restart: bool) -> Shard | None:

@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
+from oodinv.cli import options
+
 if TYPE_CHECKING:
     from oodinv.weights.catalog import Origin, Row
     from oodinv.weights.verify import Report
 
 app = typer.Typer(help="List, fetch, check and convert weight files.", no_args_is_help=True)
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one machine-readable summary on stdout.")]
 Part = Literal["generator", "samm"]
 Summary = dict[str, object]
 Item = TypeVar("Item", str, Path)
 
 
 @app.command("list", epilog="Example: oodinv weights list --json")
-def list_weights(as_json: JsonOption = False) -> None:
+def list_weights(as_json: options.Json = False) -> None:
     """List every weight file oodinv can use: what it is for, whether it is here, origin, licence, sha256."""
     from oodinv.weights.catalog import ROWS
     from oodinv.weights.pull import find
@@ -65,7 +66,7 @@ def _origin(origin: "Origin") -> str:
 @app.command("pull", epilog="Example: oodinv weights pull yunet lpips-alexnet")
 def pull_weights(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names that `weights list` shows.")],
-    as_json: JsonOption = False,
+    as_json: options.Json = False,
 ) -> None:
     """Fetch files into the cache, check their sha256, and print where they are.
 
@@ -84,7 +85,7 @@ def _pull_text(summary: Summary) -> str:
 @app.command("verify", epilog="Example: oodinv weights verify ffhq.pkl e4e_ffhq_encode.pt")
 def verify_weights(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Weight files of any kind.")],
-    as_json: JsonOption = False,
+    as_json: options.Json = False,
 ) -> None:
     """Say what a file is (layout, sizes, parameters, sha256), or why it is refused. Nothing in it is run."""
     from oodinv.weights.verify import verify
@@ -129,7 +130,7 @@ def import_weights(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A weight file of another project.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="The .safetensors to write.")],
     part: Annotated[Part | None, typer.Option("--part", help="Which network to take, where the file has both.")] = None,
-    as_json: JsonOption = False,
+    as_json: options.Json = False,
 ) -> None:
     """Convert a generator or SAMM to .safetensors, which loads faster and can hold no code.
 
