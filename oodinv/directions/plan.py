@@ -1,5 +1,6 @@
 """Recipes for fitting directions: where faces and labels come from, and which directions to make of them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -66,7 +67,7 @@ class FitRecipe(Strict):
         return self
 
 
-def plan_of(model: str, source: dict[str, object], wanted: dict[str, object]) -> FitRecipe:
+def plan_of(model: str, source: Mapping[str, object], wanted: Mapping[str, object]) -> FitRecipe:
     """A recipe for one direction from one source, called `faces`.
 
     Raises:
