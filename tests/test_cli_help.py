@@ -59,6 +59,11 @@ def test_commands_and_options_say_what_they_do(path: tuple[str, ...]) -> None:
         assert getattr(parameter, "help", None), f"{' '.join(path)}: {parameter.name} has no help"
 
 
+@pytest.mark.parametrize("path", [p for p, command in ALL.items() if not hasattr(command, "commands")], ids=" ".join)
+def test_every_command_has_a_machine_readable_summary(path: tuple[str, ...]) -> None:
+    assert any("--json" in parameter.opts for parameter in ALL[path].params)
+
+
 @pytest.mark.parametrize("path", [p for p in ALL if p], ids=" ".join)
 def test_the_readme_names_every_command(path: tuple[str, ...]) -> None:
     assert path[-1] in README
