@@ -20,6 +20,10 @@ MISMATCH = 12.0
 """Grey levels: where detail that was moved along with an edit misfits by this much, about a third of it is used."""
 VISIBLE = 2.0
 """Grey levels: a motion counts where the edit changed more than about this."""
+FACE = (0.29, 0.40)
+"""Of an FFHQ crop's side: half the width and height of the ellipse around the face that an edit may change fully."""
+_FACE_CENTRE = (0.5, 0.53)
+_FADE = 1.35  # at this many times the ellipse's size, nothing changes any more
 _FLOW_SIDE = 256
 _SMALL = 64
 
@@ -57,6 +61,32 @@ def feathered(mask: Mask, feather: float) -> Mask:
     if feather == 0:
         return mask
     return np.maximum(mask, cv2.GaussianBlur(mask, (0, 0), feather / 2))
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Where an edit may change anything
+
+
+def confined(before: Levels, after: Levels, composition: Composition, crop_scale: float) -> Levels:
+    """The edited composite, but as it was before the edit outside the area that the composition names.
+
+    A generator changes the background along with the face; pasted back, that would show the crop's border.
+    """
+    if composition.area == "crop":
+        return after
+    return before + face_weight(before.shape[0], crop_scale)[..., None] * (after - before)
+
+
+def face_weight(size: int, crop_scale: float) -> Mask:
+    """1 on the face of a crop, falling to 0 around the hair, (size, size). crop_scale: see `quad.ffhq_quad`.
+
+    The ellipse lies where FFHQ's alignment puts faces: eyes at 0.47 and mouth at 0.75 of the height.
+    """
+    place = (np.arange(size, dtype=np.float32) + 0.5) / size
+    x, y = ((0.5 + crop_scale * (place - 0.5) - c) / half for c, half in zip(_FACE_CENTRE, FACE, strict=True))
+    distance = np.hypot(x, y[:, None])
+    share = ((_FADE - distance) / (_FADE - 1)).clip(0, 1)
+    return np.asarray(share * share * (3 - 2 * share), dtype=np.float32)
 
 
 # ---------------------------------------------------------------------------------------------------------

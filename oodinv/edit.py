@@ -90,5 +90,5 @@ def reached(w_plus: Tensor, w_avg: Tensor, targets: Sequence[Target]) -> Tensor:
     if torch.linalg.matrix_rank(gram, rtol=1e-6) < len(targets):
         raise ValueError("two targets lie along the same direction")
     missing = torch.stack([target.score - score(w_plus, w_avg, target.unit) for target in targets], dim=1)
-    strengths = torch.linalg.solve(gram, missing.t()).t()
+    strengths: Tensor = torch.linalg.solve(gram, missing.t()).t()
     return w_plus + (strengths @ units).reshape(w_plus.shape).to(w_plus.dtype)

@@ -14,7 +14,7 @@ import oodinv
 from oodinv import directions, image
 from oodinv.align import Placement, read_placement
 from oodinv.blend import Edit
-from oodinv.compose import compose
+from oodinv.compose import Levels, compose, confined
 from oodinv.edit import Plan, Target, apply
 from oodinv.errors import ImageError, OodinvError, RecipeError
 from oodinv.image import Pixels
@@ -346,14 +346,23 @@ class EditStages:
 
     def _composites(self, crops: Tensor, base: Inversion, inversion: Inversion) -> Pixels:
         """uint8 (B, S, S, 3), composed as the recipe says."""
-        if self.recipe.compose.is_plain:
-            return image.to_uint8(inversion.composite)
+        before = self._joined(crops, base, base)
+        if inversion is base:
+            return _rounded(before)
+        after = self._joined(crops, base, inversion)
+        scale = self.model.card.crop.scale
+        return _rounded(
+            np.stack([confined(b, a, self.recipe.compose, scale) for b, a in zip(before, after, strict=True)])
+        )
+
+    def _joined(self, crops: Tensor, base: Inversion, inversion: Inversion) -> Levels:
+        """float32 (B, S, S, 3) in grey levels; without further wishes the very composite of the inversion."""
+        how = self.recipe.compose
+        if how.technique == "mask" and not (how.feather or how.detail or how.colour):
+            return _levels(inversion.composite)
         x, before, after = (_levels(t) for t in (crops, base.generated, inversion.generated))
         masks = inversion.mask[:, 0].float().cpu().numpy()
-        composed = [
-            compose(x[n], after[n], masks[n], self.recipe.compose, unedited=before[n]) for n in range(len(masks))
-        ]
-        return np.asarray(np.rint(np.stack(composed)).clip(0, 255), dtype=np.uint8)
+        return np.stack([compose(x[n], after[n], masks[n], how, unedited=before[n]) for n in range(len(masks))])
 
     def _artefacts(
         self, faces: list[InvertedFace], suffix: str, crops: Tensor, base: Inversion, inversion: Inversion
@@ -419,7 +428,11 @@ def composite_mark(made: Provenance) -> bytes:
     return packet(replace(made, source="compositeWithTrainedAlgorithmicMedia"))
 
 
-def _levels(images: Tensor) -> NDArray[np.float32]:
+def _rounded(levels: Levels) -> Pixels:
+    return np.asarray(np.rint(levels).clip(0, 255), dtype=np.uint8)
+
+
+def _levels(images: Tensor) -> Levels:
     """(B, 3, S, S) in [−1, 1] → float32 (B, S, S, 3) in grey levels, clipped to those that a picture can show."""
     scaled = ((images.detach().float() + 1) * 127.5).clamp(0, 255).permute(0, 2, 3, 1)
     return np.ascontiguousarray(scaled.cpu().numpy(), dtype=np.float32)

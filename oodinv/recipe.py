@@ -432,18 +432,15 @@ class Composition(Strict):
     """How what is drawn and what is kept are joined.
 
     feather: slope around kept parts in crop pixels. detail: share of the photo's fine structure, and colour: share
-    of its colour and light, that are given back where the generator lost them.
+    of its colour and light, that are given back where the generator lost them. area: where an edit may change
+    anything, the face with its hair or the whole crop.
     """
 
+    area: Literal["face", "crop"] = "face"
     technique: Technique = "mask"
     feather: Annotated[float, Field(ge=0, le=512)] = 0.0
     detail: Fraction = 0.0
     colour: Fraction = 0.0
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether this is what `invert` does: M·x + (1 − M)·g."""
-        return self == Composition()
 
 
 class EditStep(Strict):

@@ -12,7 +12,7 @@ from oodinv import image
 from oodinv.align import read_placement
 from oodinv.batch import WRITERS, Event, Finished, Started
 from oodinv.blend import Edit
-from oodinv.compose import Levels, compose
+from oodinv.compose import Levels, compose, confined
 from oodinv.errors import ImageError, OodinvError, OutputError
 from oodinv.image import Pixels
 from oodinv.manifest import Entry
@@ -86,7 +86,9 @@ def _compose(results: Results, face: Face, composition: Composition) -> tuple[Pi
         return pixels, _rounded(compose(crop, generated, mask, composition))
     unedited = _levels(read_picture(folder / f"unedited/{face.crop}.png", command))
     before = compose(crop, unedited, mask, composition)
-    return _rounded(before), _rounded(compose(crop, generated, mask, composition, unedited=unedited))
+    after = compose(crop, generated, mask, composition, unedited=unedited)
+    scale = float(results.header.card["crop"]["scale"])
+    return _rounded(before), _rounded(confined(before, after, composition, scale))
 
 
 def _levels(pixels: Pixels) -> Levels:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from oodinv.blend import Edit, paste
-from oodinv.compose import blend_pyramids, compose, feathered, lost, membrane, motion, seamless
+from oodinv.compose import blend_pyramids, compose, confined, face_weight, feathered, lost, membrane, motion, seamless
 from oodinv.quad import crop, square
 from oodinv.recipe import Composition
 
@@ -116,6 +116,17 @@ def test_motion_finds_a_shift_and_none_without_an_edit() -> None:
     assert np.median(flow[16:48, 16:48, 0]) == pytest.approx(-2, abs=0.3)
     assert abs(np.median(flow[16:48, 16:48, 1])) < 0.3
     assert np.abs(motion(before, before.copy())).max() == 0
+
+
+def test_an_edit_stays_on_the_face() -> None:
+    before, after = smooth(128, 0), smooth(128, 1)
+    y = confined(before, after, Composition(), 1.0)
+    np.testing.assert_allclose(y[40:100, 45:83], after[40:100, 45:83], atol=1e-3)
+    np.testing.assert_array_equal(y[:, :13], before[:, :13])
+    np.testing.assert_array_equal(y[:8, :30], before[:8, :30])
+    assert confined(before, after, Composition(area="crop"), 1.0) is after
+    tight, wide = (face_weight(128, scale).mean() for scale in (0.8, 1.0))
+    assert tight > wide
 
 
 def test_pasting_changes_nothing_where_nothing_was_edited() -> None:

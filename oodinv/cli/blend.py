@@ -16,6 +16,9 @@ def blend(
     feather: Annotated[float, typer.Option(min=0, max=512, help="Slope around kept parts, in crop pixels.")] = 0.0,
     detail: Annotated[float, typer.Option(min=0, max=1, help="Share of lost detail given back.")] = 0.0,
     colour: Annotated[float, typer.Option(min=0, max=1, help="Share of lost colour and light given back.")] = 0.0,
+    area: Annotated[
+        options.AreaChoice, typer.Option(help="Where an edit may change anything.")
+    ] = options.AreaChoice.face,
     paste: Annotated[bool, typer.Option("--paste", help="Put the composites back into the photos too.")] = False,
     quiet: options.Quiet = False,
     json: options.Json = False,
@@ -35,7 +38,7 @@ def blend(
     from oodinv.recompose import recompose
     from oodinv.saved import open_results
 
-    composition = Composition(technique=technique.value, feather=feather, detail=detail, colour=colour)
+    composition = Composition(area=area.value, technique=technique.value, feather=feather, detail=detail, colour=colour)
     results = open_results(folder, ("invert", "edit"))
     events = recompose(results, composition, paste)
     conclude(follow(events, Summary(folder), "blending", quiet), as_json=json, quiet=quiet)

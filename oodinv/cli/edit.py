@@ -41,6 +41,9 @@ def edit(
     feather: Annotated[float | None, typer.Option(min=0, max=512, help="Slope around kept parts, pixels.")] = None,
     detail: Annotated[float | None, typer.Option(min=0, max=1, help="Share of lost detail given back.")] = None,
     colour: Annotated[float | None, typer.Option(min=0, max=1, help="Share of lost colour given back.")] = None,
+    area: Annotated[
+        options.AreaChoice | None, typer.Option(help="Where anything may change; by default the recipe's.")
+    ] = None,
     preview: Annotated[
         bool, typer.Option("--preview", help="Write only the contact sheet; nothing is pasted.")
     ] = False,
@@ -71,7 +74,13 @@ def edit(
     """
     from oodinv.cli.edit_run import Request, run_edit
 
-    overrides = {"technique": technique and technique.value, "feather": feather, "detail": detail, "colour": colour}
+    overrides = {
+        "area": None if area is None else area.value,
+        "technique": None if technique is None else technique.value,
+        "feather": feather,
+        "detail": detail,
+        "colour": colour,
+    }
     request = Request(
         inputs=inputs or [],
         recipe=recipe,

@@ -22,6 +22,13 @@ class DetectorChoice(StrEnum):
     face_alignment = "face-alignment"
 
 
+class AreaChoice(StrEnum):
+    """Where an edit may change anything."""
+
+    face = "face"
+    crop = "crop"
+
+
 class TechniqueChoice(StrEnum):
     """Ways to join what is drawn and what is kept."""
 
