@@ -91,4 +91,5 @@ def reached(w_plus: Tensor, w_avg: Tensor, targets: Sequence[Target]) -> Tensor:
         raise ValueError("two targets lie along the same direction")
     missing = torch.stack([target.score - score(w_plus, w_avg, target.unit) for target in targets], dim=1)
     strengths: Tensor = torch.linalg.solve(gram, missing.t()).t()
-    return w_plus + (strengths @ units).reshape(w_plus.shape).to(w_plus.dtype)
+    moved: Tensor = w_plus + (strengths @ units).reshape(w_plus.shape).to(w_plus.dtype)
+    return moved
