@@ -54,10 +54,13 @@ def gather(
     missing: Missing,
     *,
     lpips: LpipsBackbone | None,
+    lpips_weight: float = 1.0,
     perceptual: Perceptual | None = None,
     identity: Identity | None = None,
 ) -> Judges:
     """The networks that a recipe's losses ask for. Files are looked for here, then in the cache.
+
+    LPIPS with weight 0 is for the scores on held-out faces alone, which can do without it.
 
     Raises:
         MissingWeights: one is missing, and the recipe says `missing: refuse`.
@@ -65,11 +68,11 @@ def gather(
     """
     left_out: list[str] = []
 
-    def have(loss: str, load: Callable[[], N]) -> N | None:
+    def have(loss: str, load: Callable[[], N], needed: bool = True) -> N | None:
         try:
             return load()
         except MissingWeights as error:
-            if missing == "refuse":
+            if needed and missing == "refuse":
                 raise MissingWeights(
                     f"recipe {recipe} has a {loss} loss, whose network is missing. {error}. To train without this "
                     "loss say --allow-missing, or `missing: allow` in the recipe"
@@ -81,7 +84,7 @@ def gather(
         return locate(weights, Path(f"recipe {recipe}"))
 
     return Judges(
-        lpips=None if lpips is None else have("LPIPS", lambda: load_lpips(lpips)),
+        lpips=None if lpips is None else have("LPIPS", lambda: load_lpips(lpips), lpips_weight > 0),
         vgg19=None
         if perceptual is None
         else have("perceptual and style", lambda: build_vgg19(translate(read(opened(perceptual.weights))))),

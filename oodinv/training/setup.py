@@ -46,6 +46,7 @@ def samm_judges(recipe: SammRecipe) -> Judges:
         recipe.name,
         recipe.missing,
         lpips=recipe.lpips_backbone,
+        lpips_weight=recipe.lpips,
         perceptual=recipe.perceptual,
         identity=recipe.identity,
     )
@@ -53,7 +54,13 @@ def samm_judges(recipe: SammRecipe) -> Judges:
 
 def encoder_judges(recipe: EncoderRecipe) -> Judges:
     """As `samm_judges`, for an encoder's recipe."""
-    return gather(recipe.name, recipe.missing, lpips=recipe.lpips_backbone, identity=recipe.identity)
+    return gather(
+        recipe.name,
+        recipe.missing,
+        lpips=recipe.lpips_backbone,
+        lpips_weight=recipe.lpips,
+        identity=recipe.identity,
+    )
 
 
 @dataclass(frozen=True)
