@@ -1,7 +1,5 @@
 """Checkpoints: everything a run needs to go on as if it had not stopped."""
 
-import pickle
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,19 +8,7 @@ import torch
 
 from oodinv.errors import WeightsError
 from oodinv.image import atomic_write
-
-DAMAGE = (
-    OSError,
-    EOFError,
-    RuntimeError,
-    ValueError,
-    TypeError,
-    KeyError,
-    AttributeError,
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-)
-"""What torch.load raises for a file that is torn, altered, or no checkpoint at all."""
+from oodinv.weights.rebuild import TORCH_DAMAGE
 
 
 class Stateful(Protocol):
@@ -63,7 +49,7 @@ def load(path: Path) -> Checkpoint:
         return Checkpoint(int(state["step"]), dict(state["parts"]), tuple(state.get("notes", ())))
     except FileNotFoundError as error:
         raise WeightsError(f"there is no checkpoint {path} to resume from; start without --resume") from error
-    except DAMAGE as error:
+    except (*TORCH_DAMAGE, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise WeightsError(f"{path} is not a checkpoint of oodinv ({error}); remove it and start again") from error
 
 
