@@ -106,5 +106,7 @@ def test_shipped_recipes_are_those_of_the_readme() -> None:
     found = {path.stem: read_edit_recipe(path) for path in (data_folder("recipes") / "edit").glob("*.yaml")}
     asked = {"older", "younger", "smile", "less-smile", "turn-left", "turn-right", "feminine", "masculine"}
     assert asked <= set(found)
+    directions = {path.stem for path in (data_folder("pretrained") / "directions/mini").glob("*.safetensors")}
+    assert {step.direction for recipe in found.values() for step in recipe.edits} <= directions
     assert found["older"].edits[0].direction == found["younger"].edits[0].direction
     assert found["older"].edits[0].strength == -(found["younger"].edits[0].strength or 0)

@@ -1,5 +1,6 @@
 """The steps of `oodinv edit`: find the inversion or make it, edit it, report. Imports torch: for its body only."""
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -190,7 +191,9 @@ def _report(request: Request, stages: EditStages, summary: Summary) -> None:
 
 def _preview(request: Request, stages: EditStages, summary: Summary) -> None:
     photos, _ = jobs(stages.inversion)
+    start = time.perf_counter()
     paths = report.write_sheets(summary.output, stages.preview(photos), composite_mark(stages.made))
     summary.done += len(photos)
     summary.total += len(photos)
+    summary.seconds = time.perf_counter() - start
     _say(request, f"to look at: {', '.join(map(str, paths))}")
