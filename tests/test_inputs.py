@@ -92,4 +92,4 @@ def test_missing_and_empty_inputs_are_named(tmp_path: Path) -> None:
 
 
 def test_result_folders_are_those_that_are_written() -> None:
-    assert set(RESULT_FOLDERS) == {"aligned", *OUTPUTS}
+    assert set(RESULT_FOLDERS) == {"aligned", *OUTPUTS, "inversion", "unedited", "strips"}
