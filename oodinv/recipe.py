@@ -186,7 +186,8 @@ LpipsBackbone = Literal["alexnet", "vgg16"]
 class Schedule(Strict):
     """How long, in which batches, and how often to look. Steps count optimiser updates.
 
-    A batch is computed in `accumulate` pieces, one after another, to fit into memory. The averaged weights
+    A batch of a SAMM recipe is computed in `accumulate` pieces, one after another, to fit into memory; what looks
+    at a batch as a whole (mean mask area, the discriminator's deviation) then looks at a piece. The averaged weights
     forget with a half-life of `ema_images` images, or by the constant `ema_decay` a step.
     """
 
@@ -227,6 +228,7 @@ class JointRecipe(Strict):
     @model_validator(mode="after")
     def _channel_tables(self) -> Self:
         sizes = sizes_from_four(self.data.size)
+        check_one_piece(self.schedule)
         check_sizes("generator_channels", self.generator_channels, sizes)
         check_sizes("encoder_channels", self.encoder_channels, sizes)
         check_adversarial(self.adversarial, sizes)
@@ -349,6 +351,7 @@ class EncoderRecipe(Strict):
 
     @model_validator(mode="after")
     def _channel_table(self) -> Self:
+        check_one_piece(self.schedule)
         if isinstance(self.encoder, AnyPyramid):
             check_sizes("encoder.channels", self.encoder.channels, sizes_from_four(self.data.size))
         return self
@@ -393,6 +396,7 @@ class GeneratorRecipe(Strict):
     @model_validator(mode="after")
     def _channel_tables(self) -> Self:
         sizes = sizes_from_four(self.data.size)
+        check_one_piece(self.schedule)
         if self.channels is not None:
             check_sizes("channels", self.channels, sizes)
         check_adversarial(self.adversarial, sizes)
@@ -408,6 +412,12 @@ def check_sizes(key: str, table: Mapping[int, int], sizes: list[int]) -> None:
     """Raises ValueError if a table of channels doesn't have exactly these sizes."""
     if sorted(table) != sizes:
         raise ValueError(f"{key} must have one entry for each of the sizes {sizes}, it has {sorted(table)}")
+
+
+def check_one_piece(schedule: Schedule) -> None:
+    """Raises ValueError if batches are to be computed in pieces where only SAMM's training can."""
+    if schedule.accumulate != 1:
+        raise ValueError("schedule.accumulate is for kind samm alone; lower schedule.batch")
 
 
 def check_adversarial(settings: Adversarial | None, sizes: list[int]) -> None:

@@ -238,6 +238,8 @@ def test_wrong_channel_tables_are_named() -> None:
     for key in ("generator_channels", "encoder_channels"):
         with pytest.raises(ValueError, match=key):
             JointRecipe.model_validate(good | {key: {4: 8, 8: 8}})
+    with pytest.raises(ValueError, match="accumulate"):
+        JointRecipe.model_validate(good | {"schedule": good["schedule"] | {"accumulate": 2}})
     adversarial = good["adversarial"] | {"channels": {4: 8}}
     with pytest.raises(ValueError, match=r"adversarial\.channels"):
         JointRecipe.model_validate(good | {"adversarial": adversarial})
