@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from oodinv.image import Pixels
 from oodinv.recipe import Composition
 
 Levels = NDArray[np.float32]
@@ -48,6 +49,11 @@ def compose(
             return blend_pyramids(crop, drawn, kept)
         case "poisson":
             return mixed(crop, seamless(crop, drawn, kept), kept)
+
+
+def rounded(levels: Levels) -> Pixels:
+    """Grey levels as a picture holds them, uint8."""
+    return np.asarray(np.rint(levels).clip(0, 255), dtype=np.uint8)
 
 
 def mixed(crop: Levels, drawn: Levels, mask: Mask) -> Levels:

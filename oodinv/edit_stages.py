@@ -10,27 +10,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-import oodinv
 from oodinv import directions, image
 from oodinv.align import Placement, read_placement
 from oodinv.blend import Edit
-from oodinv.compose import Levels, compose, confined
+from oodinv.compose import Levels, compose, confined, rounded
 from oodinv.edit import Plan, Target, apply
 from oodinv.errors import ImageError, OodinvError, RecipeError
 from oodinv.image import Pixels
 from oodinv.inputs import Job
 from oodinv.inverter import DTYPES, Dtype, Inversion, decode, encode
-from oodinv.manifest import Header
+from oodinv.manifest import Header, header_of
 from oodinv.models.encoder import Encoding
 from oodinv.models.samm import Alignment
 from oodinv.models.stylegan2 import Noise
-from oodinv.provenance import Provenance, packet
+from oodinv.provenance import Provenance, composite_mark, packet
 from oodinv.recipe import EditRecipe, EditStep
 from oodinv.report import Panel, finest_flow, strip
 from oodinv.saved import Results, read_arrays, read_latents, read_picture
 from oodinv.stages import OUTPUTS, Artefacts, Subject, artefacts, write_artefacts, write_pasted
 from oodinv.weights.build import Model
-from oodinv.weights.checksum import sha256_file
 
 # ---------------------------------------------------------------------------------------------------------
 # From a recipe to plans
@@ -348,10 +346,10 @@ class EditStages:
         """uint8 (B, S, S, 3), composed as the recipe says."""
         before = self._joined(crops, base, base)
         if inversion is base:
-            return _rounded(before)
+            return rounded(before)
         after = self._joined(crops, base, inversion)
         scale = self.model.card.crop.scale
-        return _rounded(
+        return rounded(
             np.stack([confined(b, a, self.recipe.compose, scale) for b, a in zip(before, after, strict=True)])
         )
 
@@ -423,15 +421,6 @@ class EditStages:
                         yield Panel(a.subject.name, face.face.crop, a.composite, a.mask, finest_flow(a.flows))
 
 
-def composite_mark(made: Provenance) -> bytes:
-    """The XMP packet of a picture that joins photo and generated parts."""
-    return packet(replace(made, source="compositeWithTrainedAlgorithmicMedia"))
-
-
-def _rounded(levels: Levels) -> Pixels:
-    return np.asarray(np.rint(levels).clip(0, 255), dtype=np.uint8)
-
-
 def _levels(images: Tensor) -> Levels:
     """(B, 3, S, S) in [−1, 1] → float32 (B, S, S, 3) in grey levels, clipped to those that a picture can show."""
     scaled = ((images.detach().float() + 1) * 127.5).clamp(0, 255).permute(0, 2, 3, 1)
@@ -456,9 +445,7 @@ def edit_header(stages: EditStages) -> Header:
         "aligned": bool(inversion.settings.get("aligned")),
         "inversion": {"settings": inversion.settings, "weights": inversion.weights},
     }
-    weights: dict[str, str] = {role: sha256_file(file) for role, file in stages.model.files.items()}
-    card = stages.model.card.model_dump(mode="json", exclude_none=True)
-    return Header(oodinv.__version__, "edit", card, weights, settings)
+    return header_of("edit", stages.model, settings)
 
 
 def check_model(model: Model, results: Results) -> None:
@@ -469,7 +456,7 @@ def check_model(model: Model, results: Results) -> None:
     """
     for role, file in model.files.items():
         made_with = results.header.weights.get(role)
-        if made_with is not None and made_with != sha256_file(file):
+        if made_with is not None and made_with != model.sha256[role]:
             raise RecipeError(
                 f"{results.path} was made with {results.model} and another {role} than {file}; name the model that "
                 "made it, or invert the photos again"

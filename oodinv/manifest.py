@@ -10,10 +10,14 @@ import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import oodinv
 from oodinv.errors import ManifestError, OutputError
 from oodinv.image import atomic_write
+
+if TYPE_CHECKING:
+    from oodinv.weights.build import Model
 
 FILE_NAME = "manifest.jsonl"
 
@@ -31,6 +35,14 @@ class Header:
     card: dict[str, Any]
     weights: dict[str, str]
     settings: dict[str, Any]
+
+
+def header_of(command: str, model: "Model", settings: dict[str, Any]) -> Header:
+    """The header of a run with a model: its card, its files' sha256, and what else changes results."""
+    card = model.card.model_dump(mode="json", exclude_none=True)
+    return Header(
+        oodinv.__version__, command, card, {str(role): digest for role, digest in model.sha256.items()}, settings
+    )
 
 
 @dataclass(frozen=True)

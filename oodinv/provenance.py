@@ -7,7 +7,7 @@ AISystemVersionUsed); IPTC NewsCodes, digitalsourcetype.
 """
 
 import xml.etree.ElementTree as ET  # entities, its one danger, are refused below
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import oodinv
@@ -89,6 +89,11 @@ def packet(provenance: Provenance, existing: bytes | None = None, limit: int | N
     content = f'<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>{body}<?xpacket end="w"?>'.encode()
     too_long = limit is not None and len(content) > limit and existing is not None
     return packet(provenance) if too_long else content
+
+
+def composite_mark(made: Provenance, existing: bytes | None = None, limit: int | None = None) -> bytes:
+    """As `packet`, for a picture that joins photo and generated parts."""
+    return packet(replace(made, source="compositeWithTrainedAlgorithmicMedia"), existing, limit)
 
 
 def _rdf(existing: bytes | None) -> ET.Element | None:

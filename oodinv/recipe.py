@@ -685,16 +685,28 @@ def _card_names() -> str:
     return ", ".join(sorted(p.stem for p in data_folder("pretrained").glob("*.yaml"))) or "none"
 
 
+RecipeKind = Literal["train", "edit", "benchmark", "directions"]
+
+
+def recipe_path(kind: RecipeKind, recipe: str) -> Path:
+    """Where a recipe would be: FILE.yaml is a path, any other text the name of a shipped one."""
+    return Path(recipe) if recipe.endswith((".yaml", ".yml")) else data_folder("recipes") / kind / f"{recipe}.yaml"
+
+
+def recipe_names(kind: RecipeKind) -> list[str]:
+    """Names of the shipped recipes of a kind."""
+    return sorted(path.stem for path in (data_folder("recipes") / kind).glob("*.yaml"))
+
+
 def find_train_recipe(recipe: str, data: Path | None) -> AnyTrainRecipe:
     """A training recipe by the name of a shipped one or as FILE.yaml, its data folder replaced if given.
 
     Raises:
         RecipeError: there is no such recipe, or it doesn't validate.
     """
-    shipped = data_folder("recipes") / "train"
-    path = Path(recipe) if recipe.endswith((".yaml", ".yml")) else shipped / f"{recipe}.yaml"
+    path = recipe_path("train", recipe)
     if not path.is_file():
-        names = ", ".join(sorted(p.stem for p in shipped.glob("*.yaml")))
+        names = ", ".join(recipe_names("train"))
         raise RecipeError(f"there is no training recipe {path}; pass a FILE.yaml, or one of {names}")
     settings: AnyTrainRecipe = read_yaml(path, TrainRecipe)
     if data is None:
@@ -714,7 +726,7 @@ def find_edit_recipe(recipe: str) -> Path:
     places += [shipped / name for name in names if Path(name).name == name]
     found = next((path for path in places if path.is_file()), None)
     if found is None:
-        known = ", ".join(sorted(p.stem for p in shipped.glob("*.yaml"))) or "none"
+        known = ", ".join(recipe_names("edit")) or "none"
         raise RecipeError(f"there is no edit recipe {recipe} here; pass a FILE.yaml, or one of {known}")
     return found
 
@@ -735,8 +747,7 @@ def find_benchmark_recipe(name: str) -> BenchmarkRecipe:
     Raises:
         RecipeError: there is no such recipe, or it doesn't validate.
     """
-    shipped = data_folder("recipes") / "benchmark"
-    path = Path(name) if name.endswith((".yaml", ".yml")) else shipped / f"{name}.yaml"
+    path = recipe_path("benchmark", name)
     if not path.is_file():
         names = ", ".join(benchmark_names())
         raise RecipeError(f"{name!r} is neither a folder nor a benchmark; there are {names}, or pass a FILE.yaml")
@@ -746,7 +757,7 @@ def find_benchmark_recipe(name: str) -> BenchmarkRecipe:
 
 def benchmark_names() -> list[str]:
     """Names of the shipped protocols."""
-    return sorted(p.stem for p in (data_folder("recipes") / "benchmark").glob("*.yaml"))
+    return recipe_names("benchmark")
 
 
 def find_dataset(dataset: Dataset) -> Path:

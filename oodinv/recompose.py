@@ -12,7 +12,7 @@ from oodinv import image
 from oodinv.align import read_placement
 from oodinv.batch import WRITERS, Event, Finished, Started
 from oodinv.blend import Edit
-from oodinv.compose import Levels, compose, confined
+from oodinv.compose import Levels, compose, confined, rounded
 from oodinv.errors import ImageError, OodinvError, OutputError
 from oodinv.image import Pixels
 from oodinv.manifest import Entry
@@ -83,17 +83,13 @@ def _compose(results: Results, face: Face, composition: Composition) -> tuple[Pi
         raise ImageError(f"{folder}/flows/{face.name}.npz: has no mask; run `{command}` again")
     mask = arrays["mask"].astype(np.float32)
     if results.header.command == "invert":
-        return pixels, _rounded(compose(crop, generated, mask, composition))
+        return pixels, rounded(compose(crop, generated, mask, composition))
     unedited = _levels(read_picture(folder / f"unedited/{face.crop}.png", command))
     before = compose(crop, unedited, mask, composition)
     after = compose(crop, generated, mask, composition, unedited=unedited)
     scale = float(results.header.card["crop"]["scale"])
-    return _rounded(before), _rounded(confined(before, after, composition, scale))
+    return rounded(before), rounded(confined(before, after, composition, scale))
 
 
 def _levels(pixels: Pixels) -> Levels:
     return pixels.astype(np.float32)
-
-
-def _rounded(levels: Levels) -> Pixels:
-    return np.asarray(np.rint(levels).clip(0, 255), dtype=np.uint8)

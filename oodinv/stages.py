@@ -19,11 +19,10 @@ from oodinv.errors import NoFaceError, OodinvError
 from oodinv.image import Photo, Pixels
 from oodinv.inputs import Job
 from oodinv.inverter import DTYPES, Dtype, Inversion, invert
-from oodinv.manifest import Header
+from oodinv.manifest import Header, header_of
 from oodinv.models.stylegan2 import Noise
-from oodinv.provenance import Provenance, SourceType, packet
+from oodinv.provenance import Provenance, SourceType, composite_mark, packet
 from oodinv.weights.build import Model
-from oodinv.weights.checksum import sha256_file
 
 Output = Literal["latents", "flows", "masks", "generated", "composites", "pasted"]
 OUTPUTS: tuple[Output, ...] = get_args(Output)
@@ -298,9 +297,7 @@ def invert_header(stages: InvertStages, detector: DetectorName) -> Header:
         "dtype": stages.dtype,
         "save": [name for name in OUTPUTS if name in stages.save],
     }
-    weights: dict[str, str] = {role: sha256_file(file) for role, file in stages.model.files.items()}
-    card = stages.model.card.model_dump(mode="json", exclude_none=True)
-    return Header(oodinv.__version__, "invert", card, weights, settings)
+    return header_of("invert", stages.model, settings)
 
 
 def _write_pasted(results: Inverted, folder: Path, made: Provenance) -> str:
@@ -320,8 +317,7 @@ def write_png_composite(folder: Path, name: str, pixels: Pixels, made: Provenanc
         ImageError, OutputError: the file can't be written.
     """
     output = f"composites/{name}.png"
-    xmp = packet(replace(made, source="compositeWithTrainedAlgorithmicMedia"))
-    image.write_png(folder / output, pixels, xmp)
+    image.write_png(folder / output, pixels, composite_mark(made))
     return output
 
 
@@ -332,9 +328,8 @@ def write_pasted(photo: Photo, edits: list[Edit], folder: Path, name: str, made:
         ImageError, OutputError: the file can't be written.
     """
     output = f"pasted/{name}{photo.suffix}"
-    made = replace(made, source="compositeWithTrainedAlgorithmicMedia")
     limit = image.JPEG_XMP_BYTES if photo.suffix == ".jpg" else None
-    xmp = packet(made, photo.xmp, limit)
+    xmp = composite_mark(made, photo.xmp, limit)
     image.write_photo(folder / output, replace(_changed(photo, edits), xmp=xmp))
     return output
 

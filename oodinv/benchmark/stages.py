@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-import oodinv
 from oodinv import image, quad
 from oodinv.align import Detector, align
 from oodinv.benchmark.score import Judges, as_saved, at_size, score, to_batch
@@ -20,11 +19,10 @@ from oodinv.errors import NoFaceError
 from oodinv.image import Pixels
 from oodinv.inputs import Job
 from oodinv.inverter import DTYPES, Dtype, Inversion, decode, encode
-from oodinv.manifest import Header
+from oodinv.manifest import Header, header_of
 from oodinv.metrics.alignment import flow_magnitude, mask_area
 from oodinv.recipe import BenchmarkRecipe
 from oodinv.weights.build import Model
-from oodinv.weights.checksum import sha256_file
 
 Scores = dict[str, dict[str, dict[str, float | None]]]
 """One photo's scores: by variant, then by target (composite, generated, in-domain, alignment), then by metric."""
@@ -167,6 +165,4 @@ def header(stages: BenchmarkStages) -> Header:
         "dtype": stages.dtype,
         "variants": [title(variant) for variant in stages.variants],
     }
-    weights: dict[str, str] = {role: sha256_file(file) for role, file in stages.model.files.items()}
-    card = stages.model.card.model_dump(mode="json", exclude_none=True)
-    return Header(oodinv.__version__, "benchmark", card, weights, settings)
+    return header_of("benchmark", stages.model, settings)

@@ -297,11 +297,9 @@ def fit_directions(
     from oodinv.directions import labels as tables
     from oodinv.directions import write
     from oodinv.directions.fit import fit
-    from oodinv.recipe import find_card, read_card
-    from oodinv.weights.build import load_model
+    from oodinv.weights.build import load_named
 
-    card = find_card(settings.model)
-    loaded = load_model(read_card(card), card).to(choose_device(device))
+    loaded = load_named(settings.model).to(choose_device(device))
     results: list[dict[str, object]] = []
     for key, source in settings.sources.items():
         found = _faces(loaded, folders[key], source.limit, quiet)
@@ -482,11 +480,9 @@ def discover_directions(
     from oodinv.cli.prepare import choose_device
     from oodinv.directions.discover import ganspace, map_samples, sefa
     from oodinv.errors import RecipeError
-    from oodinv.recipe import find_card, read_card
-    from oodinv.weights.build import load_model
+    from oodinv.weights.build import load_named
 
-    path = find_card(model)
-    loaded = load_model(read_card(path), path).to(choose_device(device))
+    loaded = load_named(model).to(choose_device(device))
     generator = loaded.generator
     rows = _layers(layers, generator.num_ws)
     mapped = None if faces is not None else map_samples(generator, samples, seed)

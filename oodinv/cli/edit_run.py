@@ -14,14 +14,15 @@ from oodinv.cli.console import stderr
 from oodinv.cli.options import DetectorChoice
 from oodinv.cli.prepare import choose_device, make_detector
 from oodinv.cli.progress import Summary, conclude, follow
-from oodinv.edit_stages import EditStages, check_model, composite_mark, edit_header, jobs, prepare
+from oodinv.edit_stages import EditStages, check_model, edit_header, jobs, prepare
 from oodinv.errors import ManifestError, RecipeError
 from oodinv.inputs import collect
 from oodinv.inverter import Dtype
-from oodinv.recipe import EditRecipe, find_card, find_edit_recipe, read_card, read_edit_recipe
+from oodinv.provenance import composite_mark
+from oodinv.recipe import EditRecipe, find_card, find_edit_recipe, read_edit_recipe
 from oodinv.saved import Results, is_inversion, last_inversion, open_results
 from oodinv.stages import InvertStages, invert_header
-from oodinv.weights.build import Model, load_model
+from oodinv.weights.build import Model, load_named
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,7 @@ def _card_of(inversion: Results) -> str:
 
 
 def _load(name: str, request: Request) -> Model:
-    path = find_card(name)
-    return load_model(read_card(path), path).to(choose_device(request.device))
+    return load_named(name).to(choose_device(request.device))
 
 
 def _invert(request: Request, model: Model, inputs: list[Path], folder: Path, summary: Summary) -> Results:

@@ -51,17 +51,15 @@ def invert(
     from oodinv.cli.prepare import choose_device, choose_shard, make_detector, parse_save, shard_notes
     from oodinv.cli.progress import Summary, conclude, follow
     from oodinv.inputs import collect
-    from oodinv.recipe import find_card, read_card
     from oodinv.stages import InvertStages, invert_header
-    from oodinv.weights.build import load_model
+    from oodinv.weights.build import load_named
 
     wanted = parse_save(save)
     share = choose_shard(shard, restart)
     jobs = collect(inputs, output)
-    path = find_card(model)
     chosen = choose_device(device)
     stages = InvertStages(
-        model=load_model(read_card(path), path).to(chosen),
+        model=load_named(model).to(chosen),
         device=chosen,
         dtype=dtype.value,
         detector=None if aligned else make_detector(detector, chosen),

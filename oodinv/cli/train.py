@@ -2,6 +2,7 @@
 
 import json as json_format
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from oodinv.training.loop import Event, Task
 
 R = TypeVar("R", "JointRecipe | GeneratorRecipe", "EncoderRecipe", "SammRecipe")
+F = TypeVar("F", "EncoderRecipe", "SammRecipe")
 
 app = typer.Typer(help="Train models from a folder of face photos.", no_args_is_help=True)
 
@@ -74,10 +76,7 @@ def generator(
     if not isinstance(settings, JointRecipe | GeneratorRecipe):
         raise _other_kind(recipe, settings)
     settings = _with_schedule(settings, dtype, batch_size)
-
-    def task(compute: "Compute") -> "Task":
-        return _generator_task(settings, init, compute)
-
+    task = partial(_generator_task, settings, init)
     _train(settings, task, output, device, resume=resume, restart=restart, quiet=quiet, json=json)
 
 
@@ -110,12 +109,8 @@ def encoder(
     if not isinstance(settings, EncoderRecipe):
         raise _other_kind(recipe, settings)
     settings = _with_schedule(settings, dtype, batch_size)
-    changes = ({"generator": generator} if generator else {}) | ({"missing": "allow"} if allow_missing else {})
-    settings = settings.model_copy(update=changes)
-
-    def task(compute: "Compute") -> "Task":
-        return _encoder_task(settings, init, compute)
-
+    settings = _with_changes(settings, allow_missing, generator=generator)
+    task = partial(_encoder_task, settings, init)
     _train(settings, task, output, device, resume=resume, restart=restart, quiet=quiet, json=json)
 
 
@@ -146,12 +141,8 @@ def samm(
     if not isinstance(settings, SammRecipe):
         raise _other_kind(recipe, settings)
     settings = _with_schedule(settings, dtype, batch_size)
-    changes = ({"model": model} if model else {}) | ({"missing": "allow"} if allow_missing else {})
-    settings = settings.model_copy(update=changes)
-
-    def task(compute: "Compute") -> "Task":
-        return _samm_task(settings, init, compute)
-
+    settings = _with_changes(settings, allow_missing, model=model)
+    task = partial(_samm_task, settings, init)
     _train(settings, task, output, device, resume=resume, restart=restart, quiet=quiet, json=json)
 
 
@@ -173,22 +164,32 @@ def _with_schedule(recipe: R, dtype: TrainDtype | None, batch: int | None) -> R:
     return recipe.model_copy(update={"schedule": schedule})
 
 
+def _with_changes(recipe: F, allow_missing: bool, **cards: str | None) -> F:
+    """The recipe with the cards that the command line names, and with its leave to train without some losses."""
+    changes: dict[str, object] = {key: card for key, card in cards.items() if card}
+    if allow_missing:
+        changes["missing"] = "allow"
+    return recipe.model_copy(update=changes)
+
+
 def _generator_task(recipe: "JointRecipe | GeneratorRecipe", init: str | None, compute: "Compute") -> "Task":
     from oodinv.recipe import GeneratorRecipe
     from oodinv.training import setup
     from oodinv.training.generator import GeneratorTask
     from oodinv.training.joint import JointTask
+    from oodinv.weights.build import load_named
 
     if isinstance(recipe, GeneratorRecipe):
         return GeneratorTask(recipe, compute, None if init is None else setup.fixed_generator(init))
-    return JointTask(recipe, setup.lpips(), compute, None if init is None else setup.base_model(init))
+    return JointTask(recipe, setup.lpips(), compute, None if init is None else load_named(init))
 
 
 def _encoder_task(recipe: "EncoderRecipe", init: str | None, compute: "Compute") -> "Task":
     from oodinv.training import setup
     from oodinv.training.encoder import EncoderTask
+    from oodinv.weights.build import load_named
 
-    start = None if init is None else setup.base_model(init)
+    start = None if init is None else load_named(init)
     backbone = None if recipe.backbone is None else setup.recognition_backbone(recipe.backbone, recipe.name)
     judges = setup.encoder_judges(recipe)
     return EncoderTask(recipe, setup.fixed_generator(recipe.generator), judges, compute, start, backbone)
@@ -197,9 +198,10 @@ def _encoder_task(recipe: "EncoderRecipe", init: str | None, compute: "Compute")
 def _samm_task(recipe: "SammRecipe", init: str | None, compute: "Compute") -> "Task":
     from oodinv.training import setup
     from oodinv.training.samm import SammTask
+    from oodinv.weights.build import load_named
 
-    start = None if init is None else setup.base_model(init)
-    return SammTask(recipe, setup.base_model(recipe.model), setup.samm_judges(recipe), compute, start)
+    start = None if init is None else load_named(init)
+    return SammTask(recipe, load_named(recipe.model), setup.samm_judges(recipe), compute, start)
 
 
 def _train(
@@ -219,7 +221,7 @@ def _train(
 
     if resume and restart:
         raise typer.BadParameter("--resume goes on with a run that --restart would remove; give one of them")
-    chosen = choose_device(parallel.local_device(device))
+    chosen = choose_device(device)
     with parallel.joined(chosen, recipe.schedule.batch) as team:
         if restart and team.leads:
             loop.forget(output)

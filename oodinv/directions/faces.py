@@ -20,13 +20,15 @@ from oodinv.image import Pixels
 from oodinv.inputs import Job
 from oodinv.inverter import encode
 from oodinv.quad import Points
-from oodinv.weights.build import Model
-from oodinv.weights.checksum import sha256_file
+from oodinv.weights.build import Model, Role
 
 HELD_OUT_SHARE = 10
 """One face in this many, by the hash of its file, takes no part in a fit and judges it."""
 
 BATCH = 32
+
+CODE_ROLES: tuple[Role, ...] = ("generator", "encoder")
+"""The files that latent codes depend on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,8 +148,7 @@ def read_inverted(model: Model, folder: Path) -> Iterator[Face | Skipped]:
     if found is None:
         raise RecipeError(f"{folder}: has no {manifest.FILE_NAME}; name an output folder of `oodinv invert`")
     header, entries = found
-    own = {role: sha256_file(path) for role, path in model.files.items() if role in ("generator", "encoder")}
-    if any(header.weights.get(role) != digest for role, digest in own.items()):
+    if any(header.weights.get(role) != model.sha256[role] for role in CODE_ROLES):
         raise RecipeError(
             f"{folder}: its latents were made by {header.card.get('name')} with other weights than those of "
             f"{model.card.name}; invert the photos again, or name the --model that made them"
@@ -203,8 +204,8 @@ def _landmarks(path: Path) -> Points:
 def cache_key(model: Model, jobs: list[Job]) -> str:
     """Names what `encode_photos` gives: the model's files and crop, and the photos' names, sizes and dates."""
     digest = hashlib.sha256(f"{model.card.size}:{model.card.crop.scale}:{measures.REGIONS}".encode())
-    for role in ("generator", "encoder"):
-        digest.update(sha256_file(model.files[role]).encode())
+    for role in CODE_ROLES:
+        digest.update(model.sha256[role].encode())
     for job in jobs:
         stat = job.path.stat()
         digest.update(f"{job.name}{job.path.suffix}:{stat.st_size}:{stat.st_mtime_ns}\n".encode(errors="replace"))

@@ -1,14 +1,13 @@
 """Recipes for fitting directions: where faces and labels come from, and which directions to make of them."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import pydantic
 from pydantic import Field, PositiveInt, model_validator
 
 from oodinv.errors import RecipeError
-from oodinv.recipe import Layers, Name, Strict, data_folder, read_yaml
+from oodinv.recipe import Layers, Name, Strict, read_yaml, recipe_names, recipe_path
 
 Range = tuple[float, float]
 
@@ -87,10 +86,9 @@ def find_fit_recipe(recipe: str) -> FitRecipe:
     Raises:
         RecipeError: there is no such recipe, or it doesn't validate.
     """
-    folder = data_folder("recipes") / "directions"
-    path = Path(recipe) if recipe.endswith((".yaml", ".yml")) else folder / f"{recipe}.yaml"
+    path = recipe_path("directions", recipe)
     if not path.is_file():
-        names = ", ".join(sorted(p.stem for p in folder.glob("*.yaml"))) or "none"
+        names = ", ".join(recipe_names("directions")) or "none"
         raise RecipeError(f"there is no recipe for directions {path}; pass a FILE.yaml, or one of {names}")
     settings: FitRecipe = read_yaml(path, FitRecipe)
     return settings

@@ -49,7 +49,7 @@ def load(path: Path) -> Checkpoint:
         return Checkpoint(int(state["step"]), dict(state["parts"]), tuple(state.get("notes", ())))
     except FileNotFoundError as error:
         raise WeightsError(f"there is no checkpoint {path} to resume from; start without --resume") from error
-    except (*TORCH_DAMAGE, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (*TORCH_DAMAGE, OSError) as error:
         raise WeightsError(f"{path} is not a checkpoint of oodinv ({error}); remove it and start again") from error
 
 

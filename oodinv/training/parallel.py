@@ -83,12 +83,6 @@ def wait(team: Team) -> None:
         dist.barrier()
 
 
-def local_device(name: str) -> str:
-    """`auto` and `cuda` under torchrun: the device that belongs to this process's number on its machine."""
-    local = os.environ.get("LOCAL_RANK")
-    return f"cuda:{local}" if local and name in ("auto", "cuda") and torch.cuda.is_available() else name
-
-
 @contextmanager
 def joined(device: torch.device, batch: int) -> Iterator[Team]:
     """The team that torchrun started this process in, for as long as the context lasts; else a team of one.

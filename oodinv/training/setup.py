@@ -9,11 +9,11 @@ from oodinv.align import Yunet
 from oodinv.errors import WeightsError
 from oodinv.models.perceptual import Lpips
 from oodinv.models.stylegan2 import Generator
-from oodinv.recipe import EncoderRecipe, FaceFolder, GeneratorOnlyCard, SammRecipe, find_card, read_card, read_yaml
+from oodinv.recipe import EncoderRecipe, FaceFolder, GeneratorOnlyCard, SammRecipe, find_card, read_yaml
 from oodinv.training.data import Faces, load_faces
 from oodinv.training.judges import Judges, gather
 from oodinv.training.parallel import ALONE, Team, wait
-from oodinv.weights.build import Model, load_lpips, load_model, locate
+from oodinv.weights.build import load_lpips, locate
 from oodinv.weights.layouts import translate
 from oodinv.weights.modules import build_generator
 from oodinv.weights.pull import pull
@@ -109,9 +109,3 @@ def take_over(module: nn.Module, source: nn.Module | None, card: Path) -> None:
         module.load_state_dict(source.state_dict())
     except RuntimeError as error:
         raise WeightsError(f"{card} has other sizes than this recipe: {error}; leave out --init") from error
-
-
-def base_model(card: str) -> Model:
-    """A model by name or card, on the CPU in float32."""
-    path = find_card(card)
-    return load_model(read_card(path), path)

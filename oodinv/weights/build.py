@@ -1,6 +1,7 @@
 """From a model card to a model: finds the files, reads them, builds the networks, checks that they fit."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -12,9 +13,10 @@ from oodinv.models.perceptual import Backbone as PerceptualBackbone
 from oodinv.models.perceptual import Lpips
 from oodinv.models.samm import Samm
 from oodinv.models.stylegan2 import Generator
-from oodinv.recipe import ModelCard
+from oodinv.recipe import ModelCard, find_card, read_card
 from oodinv.weights import catalog
 from oodinv.weights.average import read_average
+from oodinv.weights.checksum import sha256_file
 from oodinv.weights.layouts import Translation, translate
 from oodinv.weights.modules import AnyEncoder, build_encoder, build_generator, build_lpips, build_samm
 from oodinv.weights.pull import cache_dir, pull
@@ -37,6 +39,11 @@ class Model:
     samm: Samm | None
     files: dict[Role, Path]
     notes: tuple[str, ...]
+
+    @cached_property
+    def sha256(self) -> dict[Role, str]:
+        """The sha256 of each role's file; files can have gigabytes, so they are read for it once."""
+        return {role: sha256_file(file) for role, file in self.files.items()}
 
     def to(self, device: torch.device) -> "Model":
         """The same model on a device; its modules move, they are not copied."""
@@ -69,6 +76,16 @@ def load_model(card: ModelCard, path: Path) -> Model:
     model = Model(card, path, generator, encoder, samm, files, notes)
     _check_fit(model)
     return model
+
+
+def load_named(name: str) -> Model:
+    """The model of a name or of a card given as FILE.yaml, on the CPU in float32.
+
+    Raises:
+        RecipeError: there is no such card, or it doesn't validate. WeightsError: as `load_model`.
+    """
+    path = find_card(name)
+    return load_model(read_card(path), path)
 
 
 def load_lpips(backbone: PerceptualBackbone) -> Lpips:
