@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from oodinv import directions, image, manifest
 from oodinv.directions import Direction, labels, measures, regress
 from oodinv.directions.discover import affine_of, factorise, ganspace, sefa, style_weights
-from oodinv.directions.faces import Faces
+from oodinv.directions.faces import Faces, read_inverted
 from oodinv.directions.fit import fit
 from oodinv.directions.foreign import Target, import_file, read_codes
 from oodinv.directions.plan import Wanted, find_fit_recipe
 from oodinv.errors import MissingWeights, OodinvError, RecipeError, WeightsError
 from oodinv.models.stylegan2 import Generator
 from oodinv.recipe import find_card, read_card
-from oodinv.weights.build import find_files
+from oodinv.weights.build import find_files, load_named
 from oodinv.weights.checksum import sha256_file
 
 NUM_WS, W_DIM = 4, 12
@@ -479,6 +479,18 @@ def inverted(folder: Path, card_path: Path, count: int) -> np.ndarray:
         entries.append(manifest.Entry(f"{i}.jpg", str(i), sha256, "done", [f"aligned/{i}.png", f"latents/{i}.npz"]))
     manifest.write(folder, manifest.Header("0", "invert", card.model_dump(mode="json"), weights, {}), entries)
     return places
+
+
+def test_a_damaged_latents_file_is_left_out(tmp_path: Path, tiny_card: Path) -> None:
+    inverted(tmp_path, tiny_card, 3)
+    damaged = tmp_path / "latents/1.npz"
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 255  # the archive opens, but its checksum fails
+    damaged.write_bytes(content)
+    (tmp_path / "latents/2.npz").write_bytes(content[: len(content) // 2])
+    found = list(read_inverted(load_named(str(tiny_card)), tmp_path))
+    assert [type(item).__name__ for item in found] == ["Face", "Skipped", "Skipped"]
+    assert "1.npz" in found[1].reason
 
 
 def test_fit_takes_latents_of_invert_and_a_table(tmp_path: Path, tiny_card: Path) -> None:

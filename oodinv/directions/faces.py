@@ -20,6 +20,7 @@ from oodinv.image import Pixels
 from oodinv.inputs import Job
 from oodinv.inverter import encode
 from oodinv.quad import Points
+from oodinv.saved import read_latents
 from oodinv.weights.build import Model, Role
 
 HELD_OUT_SHARE = 10
@@ -166,14 +167,7 @@ def read_inverted(model: Model, folder: Path) -> Iterator[Face | Skipped]:
 
 def _read_face(model: Model, folder: Path, name: str, file: str, sha256: str) -> Face:
     path = folder / "latents" / f"{name}.npz"
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            w_plus = np.asarray(arrays["w_plus"], dtype=np.float32)
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise ImageError(f"{path}: is no latents file ({error}); invert the photo again") from error
-    shape = (model.generator.num_ws, model.generator.w_dim)
-    if w_plus.shape != shape:
-        raise ImageError(f"{path}: w_plus has shape {w_plus.shape}, the model needs {shape}")
+    w_plus = read_latents(path, (model.generator.num_ws, model.generator.w_dim))
     crop = image.read(folder / "aligned" / f"{name}.png").pixels
     measured = measures.of_crop(crop, model.card.crop.scale) | _placed_measures(folder / "aligned" / f"{name}.json")
     held_out = bool(sha256) and bytes.fromhex(sha256)[1] % HELD_OUT_SHARE == 0
