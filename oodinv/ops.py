@@ -61,6 +61,22 @@ def leaky(x: Tensor, bias: Tensor | None = None, clamp: float | None = None) -> 
     return x if clamp is None else x.clamp(-clamp * ACTIVATION_GAIN, clamp * ACTIVATION_GAIN)
 
 
+@lru_cache(maxsize=1)
+def _start_vector_math() -> None:
+    """Calls MKL's tanh once from a single thread, before threads share it.
+
+    Where the first call of a process comes from two threads at once, one of them may be served by a variant that is
+    off by up to 5e-5 (seen with PyTorch 2.13 on a CPU with AVX-512, about once in a thousand processes).
+    """
+    torch.tanh(torch.zeros(1))
+
+
+def tanh(x: Tensor) -> Tensor:
+    """Hyperbolic tangent, of any shape; the same in the first call of a process as in later ones."""
+    _start_vector_math()
+    return torch.tanh(x)
+
+
 def demodulation(weight: Tensor, style: Tensor, eps: float = 1e-8) -> Tensor:
     """Factors that bring each output channel of a modulated convolution back to unit variance.
 

@@ -1,6 +1,7 @@
 """Arithmetic against straightforward references and properties."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from oodinv import ops
 from oodinv.models.discriminator import Discriminator, append_batch_deviation
-from oodinv.models.samm import Alignment, AlignmentBody, align_features, apply_alignment
+from oodinv.models.samm import Alignment, AlignmentBody, align_features, apply_alignment, predict
 from oodinv.models.stylegan2 import Generator, channel_plan, map_latents, sizes_up_to, synthesize
 
 
@@ -199,3 +200,21 @@ def test_each_sample_of_a_batch_is_aligned_on_its_own() -> None:
         for i in range(3)
     ]
     np.testing.assert_allclose(together.detach(), torch.cat(apart).detach(), atol=1e-5)
+
+
+def test_the_first_tanh_of_a_process_is_not_shared_among_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def spy(x: Tensor, tanh: Callable[[Tensor], Tensor] = torch.tanh) -> Tensor:
+        sizes.append(x.numel())
+        return tanh(x)
+
+    monkeypatch.setattr(torch, "tanh", spy)
+    ops._start_vector_math.cache_clear()
+    features, body = random(5, 8, 16, 16), AlignmentBody(8).eval()
+    with torch.inference_mode():
+        found = [predict(body, features, features, 0.08) for _ in range(2)]
+    assert sizes == [1, 5 * 2 * 16 * 16, 5 * 2 * 16 * 16]
+    assert torch.equal(found[0].flow, found[1].flow)
+    x = random(5, 2, 16, 16)
+    assert torch.allclose(ops.tanh(x), (x.double().exp() - (-x.double()).exp()).float() / (2 * x.cosh()), atol=1e-6)

@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from oodinv.models.stylegan2 import Generator, Noise, block_latents, finish_block
-from oodinv.ops import blur, fuse_masks, instance_norm, warp
+from oodinv.ops import blur, fuse_masks, instance_norm, tanh, warp
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def predict(body: Callable[[Tensor], Tensor], aligned: Tensor, normed_features: 
     """One prediction from generator features aligned so far and normed encoder features (B, C, S, S)."""
     difference = instance_norm(aligned) - normed_features
     h = body(torch.cat([difference, normed_features], dim=1)).float()
-    smooth = blur(torch.cat([flow_range * torch.tanh(h[:, :2]), torch.sigmoid(h[:, 2:])], dim=1), 2, 1)
+    smooth = blur(torch.cat([flow_range * tanh(h[:, :2]), torch.sigmoid(h[:, 2:])], dim=1), 2, 1)
     return Alignment(flow=smooth[:, :2], mask=smooth[:, 2:])
 
 
