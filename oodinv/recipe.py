@@ -240,7 +240,8 @@ class JointRecipe(Strict):
 class SammRecipe(Strict):
     """SAMM trained with encoder and generator fixed (METHOD §4).
 
-    `occluders`: share of the training faces that get a shape, text or texture pasted on.
+    `occluders`: share of the training faces that get a shape, letters, a hat or a limb pasted on; `uncovered`: weight
+    of the share of them that the mask leaves to the generator.
     """
 
     kind: Literal["samm"]
@@ -260,6 +261,7 @@ class SammRecipe(Strict):
     adversarial: Adversarial | None = None
     missing: Missing = "refuse"
     occluders: Fraction = 0.0
+    uncovered: Annotated[float, Field(ge=0)] = 0.0
     mask: Annotated[float, Field(ge=0)] = 5.0
     binary: Annotated[float, Field(ge=0)] = 0.04
     area: dict[int, Fraction]

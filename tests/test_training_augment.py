@@ -9,7 +9,7 @@ from torch import Tensor
 
 from oodinv.training import augment
 from oodinv.training.augment import Augmentation, Controller
-from oodinv.training.occluders import KINDS, Occluder, mask_contrast, occlude, occlude_batch, skin
+from oodinv.training.occluders import FILLS, OUTLINES, Fill, Outline, mask_contrast, occlude, occlude_batch, skin
 from oodinv.training.parallel import Team
 from oodinv.training.pictures import flow_colours
 
@@ -113,22 +113,31 @@ def test_p_rises_while_real_faces_are_known_and_falls_otherwise() -> None:
     assert again.p.item() == 0.0
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_occluder_changes_only_where_it_says(kind: Occluder) -> None:
+@pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize("outline", OUTLINES)
+def test_an_occluder_changes_only_where_it_says(outline: Outline, fill: Fill) -> None:
     face = np.full((64, 64, 3), 128, np.uint8)
+    photo = np.random.default_rng(9).integers(0, 100, (64, 64, 3)).astype(np.uint8)
     for seed in range(5):
-        found = occlude(face, np.random.default_rng(seed), kind)
+        found = occlude(face, np.random.default_rng(seed), outline, fill, photo)
         assert np.array_equal(found.pixels[found.where == 0], face[found.where == 0])
-        assert 0.002 < found.where.mean() < 0.4
-        assert found.where[skin(64)].max() > 0.9
+        assert 0.002 < found.where.mean() < 0.5
+        assert outline == "hat" or found.where[skin(64)].max() > 0.9
+        if fill == "photo":
+            assert found.pixels[found.where == 1].max() < 100
 
 
 def test_occluders_hit_their_share_and_the_rest_is_exact() -> None:
     images = pictures(200, 32)
     found = occlude_batch(images, 0.3, np.random.default_rng(0))
-    changed = (found != images).flatten(1).any(dim=1)
+    changed = (found.images != images).flatten(1).any(dim=1)
     assert changed.float().mean().item() == pytest.approx(0.3, abs=0.1)
-    assert occlude_batch(images, 0.0, np.random.default_rng(0)) is images
+    assert torch.equal(found.where.flatten(1).amax(dim=1) > 0, changed)
+    outside = (found.where == 0).expand_as(images) & changed[:, None, None, None]
+    assert (found.images[outside] - images[outside]).abs().max() < 1 / 255
+    none = occlude_batch(images, 0.0, np.random.default_rng(0))
+    assert none.images is images
+    assert none.where.max() == 0
 
 
 def test_mask_contrast_by_hand() -> None:

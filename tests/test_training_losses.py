@@ -159,3 +159,12 @@ def test_a_missing_network_is_named_once_or_refused(monkeypatch: pytest.MonkeyPa
     found = gather("r", "refuse", lpips=None, perceptual=wanted["perceptual"])  # type: ignore[arg-type]
     assert isinstance(found.vgg19, Vgg19)
     assert found.missing == ()
+
+
+def test_uncovered_by_hand() -> None:
+    where = torch.zeros(2, 1, 4, 4)
+    where[0, :, :2] = 1
+    mask = torch.full((2, 1, 4, 4), 0.25)
+    mask[0, :, 0] = 1
+    assert losses.uncovered(mask, where).item() == pytest.approx((4 * 0 + 4 * 0.75) / 8)
+    assert losses.uncovered(mask, torch.zeros_like(where)).item() == 0

@@ -68,6 +68,14 @@ def mask_area(
     return torch.stack([F.relu(mean(m) - limits[key]) for key, m in masks.items()]).sum()
 
 
+def uncovered(mask: Tensor, where: Tensor) -> Tensor:
+    """Mean of 1 − M over what was pasted on the photo, so certainly out of domain; 0 where nothing was.
+
+    mask M (B, 1, S, S), where (B, 1, S, S) in [0, 1] → scalar.
+    """
+    return ((1 - mask) * where).sum() / where.sum().clamp_min(1)
+
+
 def psnr_each(a: Tensor, b: Tensor) -> Tensor:
     """10 · log₁₀(4 / mse) in dB for pairs (B, 3, S, S) in [−1, 1] → (B,)."""
     return 10 * torch.log10(4 / (a - b).square().mean(dim=(1, 2, 3)).clamp_min(1e-10))

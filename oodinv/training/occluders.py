@@ -1,8 +1,9 @@
-"""Synthetic occluders: coloured shapes, text and foreign textures pasted on faces.
+"""Synthetic occluders: shapes, letters, hats and limbs pasted on faces, of one colour, a texture or another photo.
 
 They show what out-of-domain content is, to test masks or, with `occluders` in a recipe, to train them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -14,8 +15,10 @@ from torch import Tensor
 
 from oodinv import image
 
-Occluder = Literal["shape", "text", "texture"]
-KINDS: tuple[Occluder, ...] = get_args(Occluder)
+Outline = Literal["shape", "text", "hat", "limb"]
+Fill = Literal["plain", "texture", "photo"]
+OUTLINES: tuple[Outline, ...] = get_args(Outline)
+FILLS: tuple[Fill, ...] = get_args(Fill)
 
 LETTERS = "ABCDEFGHKMNPRSTUVWXYZ2345689"
 FACE_CENTRE, FACE_RADII = (0.5, 0.58), (0.22, 0.28)
@@ -34,7 +37,7 @@ def _blob(size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     """A filled ellipse, rectangle or triangle across the face, uint8 (size, size), 255 inside."""
     canvas = np.zeros((size, size), np.uint8)
     centre = size * rng.uniform(0.3, 0.7, 2)
-    radii = size * rng.uniform(0.09, 0.2, 2)
+    radii = size * rng.uniform(0.09, 0.26, 2)
     corners = int(rng.integers(2, 5))
     if corners == 2:
         axes = (int(radii[0]), int(radii[1]))
@@ -45,6 +48,41 @@ def _blob(size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     points = centre + radii.max() * np.stack([np.cos(angles), np.sin(angles)], axis=1)
     cv2.fillPoly(canvas, [points.round().astype(np.int32)], 255, cv2.LINE_AA)
     return canvas
+
+
+def _hat(size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """All above a brim across the forehead, uint8 (size, size), 255 inside."""
+    canvas = np.zeros((size, size), np.uint8)
+    middle, brim = size * rng.uniform(0.4, 0.6), size * rng.uniform(0.15, 0.4)
+    half, tilt = size * rng.uniform(0.25, 0.55), size * rng.uniform(-0.1, 0.1)
+    crown, thickness = half * rng.uniform(0.6, 1.0), size * rng.uniform(0.02, 0.1)
+    left, right = middle - half, middle + half
+    brim_corners = [(left, brim - tilt), (left, brim - tilt - thickness), (right, brim + tilt - thickness)]
+    top = [(middle + crown, -size * 0.1), (middle - crown, -size * 0.1)]
+    sides = [(middle - crown, brim), (middle + crown, brim)]
+    for corners in ([*brim_corners, (right, brim + tilt)], [*sides, *top]):
+        cv2.fillPoly(canvas, [np.array(corners).round().astype(np.int32)], 255, cv2.LINE_AA)
+    return canvas
+
+
+def _limb(size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """An arm from the border to the face with up to four fingers, uint8 (size, size), 255 inside."""
+    canvas = np.zeros((size, size), np.uint8)
+    angle = rng.uniform(0, np.pi)  # from below or from a side
+    hand = size * rng.uniform((0.25, 0.45), (0.75, 0.85))
+    start = hand + size * np.array([np.cos(angle), np.sin(angle)])
+    width = size * rng.uniform(0.1, 0.2)
+    _stroke(canvas, start, hand, width)
+    for turn in np.linspace(-0.5, 0.5, int(rng.integers(0, 5))):
+        towards = np.array([np.cos(angle + np.pi + turn), np.sin(angle + np.pi + turn)])
+        _stroke(canvas, hand, hand + towards * width * rng.uniform(1, 1.8), width / 3.5)
+    return canvas
+
+
+def _stroke(canvas: NDArray[np.uint8], start: NDArray[np.float64], end: NDArray[np.float64], width: float) -> None:
+    """Draws a thick line with round ends."""
+    ends = [(int(x), int(y)) for x, y in (start.round(), end.round())]
+    cv2.line(canvas, ends[0], ends[1], 255, max(1, round(width)), cv2.LINE_AA)
 
 
 def _text(size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -72,29 +110,85 @@ def _texture(size: int, rng: np.random.Generator) -> NDArray[np.float32]:
     return texture
 
 
-def occlude(face: NDArray[np.uint8], rng: np.random.Generator, kind: Occluder | None = None) -> Occluded:
-    """Pastes one occluder on a face, uint8 (S, S, 3); of a random kind if none is named."""
-    size = face.shape[0]
-    kind = kind or KINDS[int(rng.integers(len(KINDS)))]
-    drawn = _text(size, rng) if kind == "text" else _blob(size, rng)
-    where = drawn.astype(np.float32) / np.float32(255)
-    plain = np.broadcast_to(rng.uniform(0, 255, 3).astype(np.float32), face.shape)
-    content = _texture(size, rng) if kind == "texture" else plain
+DRAW: dict[Outline, Callable[[int, np.random.Generator], NDArray[np.uint8]]] = {
+    "shape": _blob,
+    "text": _text,
+    "hat": _hat,
+    "limb": _limb,
+}
+
+
+def _shade(size: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Light that falls off across the picture, float32 (size, size, 1) around 1."""
+    y, x = np.mgrid[:size, :size] / size - 0.5
+    angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.8)
+    shade: NDArray[np.float32] = (1 + strength * (x * np.cos(angle) + y * np.sin(angle)))[..., None].astype(np.float32)
+    return shade
+
+
+def _part(photo: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float32]:
+    """A random part of a photo (S, S, 3) at the photo's size, turned by quarters, float32 in [0, 255]."""
+    size = photo.shape[0]
+    side = int(size * rng.uniform(0.3, 0.8))
+    y, x = rng.integers(0, size - side, 2)
+    part = np.rot90(photo[y : y + side, x : x + side], int(rng.integers(4)))
+    return cv2.resize(np.ascontiguousarray(part), (size, size), interpolation=cv2.INTER_LINEAR).astype(np.float32)
+
+
+def _content(fill: Fill, photo: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float32]:
+    """What an occluder is made of, float32 (S, S, 3) in [0, 255]."""
+    size = photo.shape[0]
+    if fill == "photo":
+        return _part(photo, rng)
+    plain = np.broadcast_to(rng.uniform(0, 255, 3).astype(np.float32), photo.shape)
+    content = _texture(size, rng) if fill == "texture" else plain
+    lit: NDArray[np.float32] = np.clip(content * _shade(size, rng), 0, 255)
+    return lit
+
+
+def occlude(
+    face: NDArray[np.uint8],
+    rng: np.random.Generator,
+    outline: Outline | None = None,
+    fill: Fill | None = None,
+    photo: NDArray[np.uint8] | None = None,
+) -> Occluded:
+    """Pastes one occluder on a face, uint8 (S, S, 3); outline and fill are random if none is named.
+
+    photo: what a fill of "photo" is cut from, as large as the face; the face itself if none is given.
+    """
+    outline = outline or OUTLINES[int(rng.integers(len(OUTLINES)))]
+    fill = fill or FILLS[int(rng.integers(len(FILLS)))]
+    where = DRAW[outline](face.shape[0], rng).astype(np.float32) / np.float32(255)
+    content = _content(fill, face if photo is None else photo, rng)
     weight = where[..., None]
     pixels = np.rint(weight * content + (1 - weight) * face).astype(np.uint8)
     return Occluded(pixels, where)
 
 
-def occlude_batch(images: Tensor, share: float, rng: np.random.Generator) -> Tensor:
-    """Pastes occluders on a share of the images (B, 3, S, S) in [−1, 1]; the others stay exactly as they are."""
+@dataclass(frozen=True)
+class OccludedBatch:
+    """Faces (B, 3, S, S) in [−1, 1], occluders pasted on some, and where: (B, 1, S, S) in [0, 1]."""
+
+    images: Tensor
+    where: Tensor
+
+
+def occlude_batch(images: Tensor, share: float, rng: np.random.Generator) -> OccludedBatch:
+    """Pastes occluders on a share of the images (B, 3, S, S) in [−1, 1]; the others stay exactly as they are.
+
+    Where an occluder is cut from a photo, that is the next image of the batch.
+    """
+    where = torch.zeros_like(images[:, :1])
     chosen = np.flatnonzero(rng.random(len(images)) < share)
     if not len(chosen):
-        return images
-    images = images.clone()
+        return OccludedBatch(images, where)
+    pixels, images = image.to_uint8(images), images.clone()
     for index in chosen:
-        face = image.to_uint8(images[index][None])[0]
-        images[index] = image.to_tensor(occlude(face, rng).pixels)[0].to(images.device)
-    return images
+        found = occlude(pixels[index], rng, photo=pixels[(index + 1) % len(pixels)])
+        images[index] = image.to_tensor(found.pixels)[0].to(images.device)
+        where[index, 0] = torch.from_numpy(found.where).to(images.device)
+    return OccludedBatch(images, where)
 
 
 def skin(size: int) -> NDArray[np.bool_]:

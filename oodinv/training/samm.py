@@ -20,7 +20,7 @@ from oodinv.training.device import Compute
 from oodinv.training.export import write_samm
 from oodinv.training.judges import Judges
 from oodinv.training.loop import Evaluation
-from oodinv.training.occluders import occlude_batch
+from oodinv.training.occluders import OccludedBatch, occlude_batch
 from oodinv.training.pictures import flow_colours, mask_grey
 from oodinv.training.randomness import numpy_generator
 from oodinv.training.setup import take_over
@@ -145,13 +145,15 @@ class SammTask:
             return {}
         return {"adversarial": (settings.weight, self.critic.judge(blended))}
 
-    def backward(self, images: Tensor, step: int, share: float) -> tuple[dict[str, float], Tensor]:
+    def backward(self, piece: OccludedBatch, step: int, share: float) -> tuple[dict[str, float], Tensor]:
         """Adds the gradient of a piece of the batch; returns its losses and composites."""
-        recipe = self.recipe
+        recipe, images = self.recipe, piece.images
         with self.compute.autocast():
             encoding = self.encode(images)
             aligned = self.align(self.samm, images, encoding, active_sizes(recipe.start_steps, step))
             terms = self.fidelity(aligned.blended, images) | self.adversarial(aligned.blended, step)
+            if recipe.uncovered > 0:
+                terms["uncovered"] = (recipe.uncovered, losses.uncovered(aligned.mask, piece.where))
             binary, area = self.mask_losses(aligned)
             loss = sum((weight * value for weight, value in terms.values()), torch.zeros((), device=images.device))
             loss = loss + recipe.mask * (recipe.binary * binary + area)
@@ -164,16 +166,18 @@ class SammTask:
         """One update of SAMM, then one of the discriminator if there is one."""
         schedule, team = self.recipe.schedule, self.compute.team
         rng = numpy_generator(schedule.seed, step, f"occluders {team.rank}")
-        images = self.compute.move(occlude_batch(images, self.recipe.occluders, rng))
+        occluded = occlude_batch(images, self.recipe.occluders, rng)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.zero_grad(set_to_none=True)
         reports, pairs = [], []
-        for piece in images.chunk(schedule.accumulate):
-            share = len(piece) / len(images)
+        pieces = zip(occluded.images.chunk(schedule.accumulate), occluded.where.chunk(schedule.accumulate), strict=True)
+        for faces, where in pieces:
+            piece = OccludedBatch(self.compute.move(faces), where.to(self.compute.device))
+            share = len(faces) / len(images)
             report, blended = self.backward(piece, step, share)
             reports.append((share, report))
-            pairs.append((piece, blended))
+            pairs.append((piece.images, blended))
         team.average_gradients(self.samm)
         self.optimizer.step()
         found = weigh(reports)
