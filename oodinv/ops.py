@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from oodinv.winograd import conv3x3
+
 LEAKY_SLOPE = 0.2
 ACTIVATION_GAIN = math.sqrt(2.0)
 
@@ -55,9 +57,11 @@ def leaky(x: Tensor, bias: Tensor | None = None, clamp: float | None = None) -> 
 
     x (B, C, ...), bias (C,). Source: StyleGAN2; the clamp is that of StyleGAN2-ADA's half-precision layers.
     """
-    if bias is not None:
-        x = x + bias.to(x.dtype).reshape(1, -1, *([1] * (x.ndim - 2)))
-    x = F.leaky_relu(x, LEAKY_SLOPE) * ACTIVATION_GAIN
+    if bias is None:
+        x = F.leaky_relu(x, LEAKY_SLOPE) * ACTIVATION_GAIN
+    else:  # the gain goes through leaky_relu, and into the addition of the bias it comes for nothing
+        shift = (bias * ACTIVATION_GAIN).to(x.dtype).reshape(1, -1, *([1] * (x.ndim - 2)))
+        x = F.leaky_relu(torch.add(shift, x, alpha=ACTIVATION_GAIN), LEAKY_SLOPE)
     return x if clamp is None else x.clamp(-clamp * ACTIVATION_GAIN, clamp * ACTIVATION_GAIN)
 
 
@@ -92,29 +96,43 @@ def modulated_conv2d(x: Tensor, weight: Tensor, style: Tensor, *, demodulate: bo
 
     x (B, I, H, W), weight (O, I, k, k) with odd k, style (B, I) → (B, O, H, W), or (B, O, 2H, 2W) with `up`.
     The style scales the input and the demodulation scales the output, which equals scaling the weights but
-    shares one convolution among the batch. Weights are multiplied by 1/√(I·k²) here (equalised learning
-    rate).
+    shares one convolution among the batch. For inference on the CPU each sample is convolved with weights of its
+    own: there the batch gains nothing, and scaling weights takes less time than scaling maps. Weights are
+    multiplied by 1/√(I·k²) here (equalised learning rate).
     Source: StyleGAN2, equations 1–3.
     """
-    gain = 1.0 / math.sqrt(weight[0].numel())
-    scaled = weight * gain
-    factors = demodulation(scaled, style)[:, :, None, None] if demodulate else None
-    x = x * style[:, :, None, None].to(x.dtype)
-    scaled = scaled.to(x.dtype)
+    scaled = weight * (1.0 / math.sqrt(weight[0].numel()))
+    factors = demodulation(scaled, style) if demodulate else None
+    if x.device.type == "cpu" and not torch.is_grad_enabled():
+        weights = scaled * style[:, None, :, None, None]
+        weights = weights if factors is None else weights * factors[:, :, None, None, None]
+        return _joined([_convolve(one, w.to(x.dtype), up) for one, w in zip(x.split(1), weights, strict=True)])
+    x = _convolve(x * style[:, :, None, None].to(x.dtype), scaled.to(x.dtype), up)
+    return x if factors is None else x * factors[:, :, None, None].to(x.dtype)
+
+
+def _convolve(x: Tensor, weight: Tensor, up: bool) -> Tensor:
+    """The convolution of `modulated_conv2d`, with weights (O, I, k, k) as they are."""
     if up:
-        x = F.conv_transpose2d(x, scaled.transpose(0, 1), stride=2)
-        x = blur(x, 1, 1, gain=4.0)
-    else:
-        x = F.conv2d(x, scaled, padding=weight.shape[-1] // 2)
-    return x if factors is None else x * factors.to(x.dtype)
+        return blur(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2), 1, 1, gain=4.0)
+    return conv3x3(x, weight) if weight.shape[-1] == 3 else F.conv2d(x, weight, padding=weight.shape[-1] // 2)
 
 
-def instance_norm(x: Tensor, eps: float = 1e-5) -> Tensor:
+def _joined(samples: list[Tensor]) -> Tensor:
+    """One batch of several samples (1, ...)."""
+    return samples[0] if len(samples) == 1 else torch.cat(samples)
+
+
+def instance_norm(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
     """Zero mean and unit variance for each sample and channel over space, with sums in float32.
 
-    (B, C, H, W) → (B, C, H, W).
+    (B, C, H, W) → (B, C, H, W), times `weight` (C,) plus `bias` (C,) if given.
     """
-    return F.instance_norm(x.float(), eps=eps).to(x.dtype)
+    if x.device.type != "cpu":
+        return F.instance_norm(x.float(), weight=weight, bias=bias, eps=eps).to(x.dtype)
+    # A single sample's batch norm is its instance norm, but leaves the channels last where they are.
+    norms = [F.batch_norm(one, None, None, weight, bias, training=True, eps=eps) for one in x.float().split(1)]
+    return _joined(norms).to(x.dtype)
 
 
 @lru_cache(maxsize=32)

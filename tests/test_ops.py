@@ -213,7 +213,7 @@ def test_the_first_tanh_of_a_process_is_not_shared_among_threads(monkeypatch: py
     ops._start_vector_math.cache_clear()
     features, body = random(5, 8, 16, 16), AlignmentBody(8).eval()
     with torch.inference_mode():
-        found = [predict(body, features, features, 0.08) for _ in range(2)]
+        found = [predict(body, features, body.see(features), 0.08) for _ in range(2)]
     assert sizes == [1, 5 * 2 * 16 * 16, 5 * 2 * 16 * 16]
     assert torch.equal(found[0].flow, found[1].flow)
     x = random(5, 2, 16, 16)

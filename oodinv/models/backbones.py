@@ -7,6 +7,7 @@ CVPR 2018) for the gate.
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
@@ -116,6 +117,7 @@ class Backbone(nn.Module):
 
         C = 64, 64, 128, 256, 512.
         """
+        image = image.contiguous(memory_format=torch.channels_last)  # faster with few channels, on CPU and GPU
         x = self.stem_prelu(self.stem_norm(self.stem_conv(image)))
         maps = {x.shape[-1]: x}
         for stage in self.stages:

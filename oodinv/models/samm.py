@@ -3,7 +3,7 @@
 Source: "Out-of-domain GAN inversion via invertibility decomposition" (Yang et al., ICCV 2023), METHOD §3.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from oodinv.models.stylegan2 import Generator, Noise, block_latents, finish_block
 from oodinv.ops import blur, fuse_masks, instance_norm, tanh, warp
+from oodinv.winograd import conv3x3
 
 
 @dataclass(frozen=True)
@@ -46,23 +47,66 @@ class AlignmentUnit(nn.Module):
         """(B, inputs, S, S) → (B, outputs, S, S)."""
         shortcut = x
         if self.shortcut_conv is not None and self.shortcut_norm is not None:
-            shortcut = self.shortcut_norm(self.shortcut_conv(x))
-        y = self.conv2(self.prelu(self.conv1(self.norm_in(x))))
-        return shortcut + self.norm_out(y)  # type: ignore[no-any-return]
+            shortcut = normed(self.shortcut_norm, self.shortcut_conv(x))
+        return shortcut + self.residual(conv3x3(normed(self.norm_in, x), self.conv1.weight))
+
+    def residual(self, x: Tensor) -> Tensor:
+        """What follows the first convolution, beside the shortcut. (B, outputs, S, S) → same."""
+        return normed(self.norm_out, conv3x3(self.prelu(x), self.conv2.weight))
+
+
+def normed(norm: nn.InstanceNorm2d, x: Tensor) -> Tensor:
+    """Instance norm with a module's parameters."""
+    return instance_norm(x, norm.weight, norm.bias, norm.eps)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a body makes of encoder features alone: the same in every cycle.
+
+    normed (B, C, S, S): the features after instance norm. convolved (B, 2C, S, S): their share of the first
+    convolution.
+    """
+
+    normed: Tensor
+    convolved: Tensor
 
 
 class AlignmentBody(nn.Module):
-    """Two residual units, 2C → 2C → 3: what predicts dx, dy and the mask at one size."""
+    """Two residual units, 2C → 2C → 3: what predicts dx, dy and the mask at one size.
+
+    Its input is the concatenation of a difference and encoder features. The first unit's norm keeps channels apart
+    and its convolution is linear, so that both are done on each half by itself, on the second half by `see` once.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        self.channels = channels
         self.units = nn.ModuleList([AlignmentUnit(2 * channels, 2 * channels), AlignmentUnit(2 * channels, 3)])
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, 2C, S, S) → (B, 3, S, S), unbounded."""
-        for unit in self.units:
-            x = unit(x)
-        return x
+    @property
+    def first(self) -> AlignmentUnit:
+        """The unit that keeps the number of channels."""
+        unit = self.units[0]
+        assert isinstance(unit, AlignmentUnit)
+        return unit
+
+    def see(self, features: Tensor) -> Seen:
+        """Encoder features (B, C, S, S), before instance norm."""
+        known = instance_norm(features)
+        return Seen(known, self._share(known, slice(self.channels, None)))
+
+    def forward(self, difference: Tensor, seen: Seen) -> Tensor:
+        """(B, C, S, S) → (B, 3, S, S), unbounded."""
+        convolved = self._share(difference, slice(self.channels)) + seen.convolved
+        x = torch.cat([difference, seen.normed], dim=1) + self.first.residual(convolved)
+        return self.units[1](x)  # type: ignore[no-any-return]
+
+    def _share(self, x: Tensor, inputs: slice) -> Tensor:
+        """Norm and first convolution of some of the first unit's input channels."""
+        norm = self.first.norm_in
+        x = instance_norm(x, norm.weight[inputs], norm.bias[inputs], norm.eps)
+        return conv3x3(x, self.first.conv1.weight[:, inputs])
 
 
 class Samm(nn.Module):
@@ -87,21 +131,19 @@ class Samm(nn.Module):
         """As `align_features`, with this module's parameters for `size` and an unprojected encoder tap."""
         features = self.project[str(size)](tap)
         mask = None if coarser is None else coarser.mask
-        return align_features(
-            self.bodies[str(size)], generated, features, mask, cycles=self.cycles, flow_range=self.flow_range
-        )
+        body = self.bodies[str(size)]
+        assert isinstance(body, AlignmentBody)
+        return align_features(body, generated, features, mask, cycles=self.cycles, flow_range=self.flow_range)
 
 
 def apply_alignment(generated: Tensor, alignment: Alignment) -> Tensor:
     """m · warp(g, flow) + (1 − m) · g. generated (B, C, S, S) → (B, C, S, S)."""
-    mask = alignment.mask.to(generated.dtype)
-    return mask * warp(generated, alignment.flow) + (1 - mask) * generated
+    return torch.lerp(generated, warp(generated, alignment.flow), alignment.mask.to(generated.dtype))
 
 
-def predict(body: Callable[[Tensor], Tensor], aligned: Tensor, normed_features: Tensor, flow_range: float) -> Alignment:
-    """One prediction from generator features aligned so far and normed encoder features (B, C, S, S)."""
-    difference = instance_norm(aligned) - normed_features
-    h = body(torch.cat([difference, normed_features], dim=1)).float()
+def predict(body: AlignmentBody, aligned: Tensor, seen: Seen, flow_range: float) -> Alignment:
+    """One prediction from generator features aligned so far (B, C, S, S) and what is known of the encoder's."""
+    h = body(instance_norm(aligned) - seen.normed, seen).float()
     smooth = blur(torch.cat([flow_range * tanh(h[:, :2]), torch.sigmoid(h[:, 2:])], dim=1), 2, 1)
     return Alignment(flow=smooth[:, :2], mask=smooth[:, 2:])
 
@@ -113,7 +155,7 @@ def refine(known: Alignment, found: Alignment, flow_range: float) -> Alignment:
 
 
 def align_features(
-    body: Callable[[Tensor], Tensor],
+    body: AlignmentBody,
     generated: Tensor,
     features: Tensor,
     coarser_mask: Tensor | None,
@@ -127,10 +169,10 @@ def align_features(
     predicts from the features aligned so far but warps the original ones, so that nothing is resampled twice.
     Returns the aligned features (B, C, S, S) and the alignment.
     """
-    normed_features = instance_norm(features)
+    seen = body.see(features)
     aligned, alignment = generated, None
     for cycle in range(cycles):
-        found = predict(body, aligned, normed_features, flow_range)
+        found = predict(body, aligned, seen, flow_range)
         alignment = found if alignment is None else refine(alignment, found, flow_range)
         if cycle == cycles - 1 and coarser_mask is not None:
             upsampled = F.interpolate(

@@ -1,0 +1,105 @@
+"""3 × 3 convolution with a quarter of the multiplications, for inference on the CPU, where PyTorch has none.
+
+Source: "Fast Algorithms for Convolutional Neural Networks" (Lavin and Gray, CVPR 2016): F(4 × 4, 3 × 3). Windows of
+6 × 6 pixels that overlap by two are transformed, multiplied with transformed weights as 36 matrix products over the
+channels, and transformed back to tiles of 4 × 4. The points ±1/√2 and ±√2 in place of the paper's ±1 and ±2 make the
+rounding errors four times smaller: 1e-5 of the result's standard deviation at most.
+"""
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+POINTS = (0.0, math.sqrt(0.5), -math.sqrt(0.5), math.sqrt(2.0), -math.sqrt(2.0))
+"""Where polynomials are evaluated; the sixth point is infinity."""
+
+TILE, TAPS, WINDOW = 4, 3, 6
+TILES_AT_ONCE = 128
+"""Tiles in flight: enough for efficient products, few enough to stay in the processor's cache."""
+
+LEAST_CHANNELS, LEAST_PIXELS = 128, 1024
+"""Below these, transforming costs more than it saves."""
+
+
+class Transforms(NamedTuple):
+    """Matrices for a window (36, 36), a weight (36, 9) and a product (16, 36), each flattened row by row."""
+
+    window: Tensor
+    weight: Tensor
+    product: Tensor
+
+
+@lru_cache(maxsize=1)
+def transforms() -> Transforms:
+    """The Toom–Cook construction at `POINTS` and infinity, float32."""
+    points = np.array(POINTS)
+    others = [np.delete(points, i) for i in range(len(points))]
+    scale = np.array([np.prod(point - rest) for point, rest in zip(points, others, strict=True)])
+    weight = np.vander(points, TAPS, increasing=True) / scale[:, None]
+    weight = np.vstack([weight, np.eye(TAPS)[-1]])
+    product = np.vstack([np.vander(points, TILE, increasing=True), np.eye(TILE)[-1]]).T
+    window = np.zeros((WINDOW, WINDOW))
+    for row, roots in enumerate([*others, points]):
+        window[row, : len(roots) + 1] = np.poly(roots)[::-1]
+    with torch.inference_mode(False):  # the cache outlives the mode of its first caller
+        return Transforms(*(torch.from_numpy(np.kron(m, m)).float() for m in (window, weight, product)))
+
+
+def conv3x3(x: Tensor, weight: Tensor) -> Tensor:
+    """3 × 3 convolution with stride 1 and zeros around, the fast way where it pays and no gradient is wanted.
+
+    x (B, I, H, W), weight (O, I, 3, 3) → (B, O, H, W).
+    """
+    if not pays(x, weight):
+        return F.conv2d(x, weight, padding=1)
+    return winograd(x, weight)
+
+
+def pays(x: Tensor, weight: Tensor) -> bool:
+    """Whether `winograd` can do this convolution and is faster than `conv2d`."""
+    single = x.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled(x.device.type)
+    height, width = x.shape[-2:]
+    return (
+        x.device.type == "cpu"
+        and single
+        and not torch.is_grad_enabled()
+        and min(weight.shape[:2]) >= LEAST_CHANNELS
+        and height * width >= LEAST_PIXELS
+        and height % TILE == width % TILE == 0
+    )
+
+
+def winograd(x: Tensor, weight: Tensor) -> Tensor:
+    """As `F.conv2d(x, weight, padding=1)`, for H and W that are multiples of four.
+
+    x (B, I, H, W), weight (O, I, 3, 3), both float32 on the CPU → (B, O, H, W), channels last in memory.
+    """
+    batch, inputs, height, width = x.shape
+    outputs, across, down = weight.shape[0], width // TILE, height // TILE
+    matrix = transforms()
+    flat = weight.reshape(outputs * inputs, TAPS * TAPS)
+    weights = (matrix.weight @ flat.t()).view(-1, outputs, inputs).transpose(1, 2)
+    padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1)).contiguous()
+    out = x.new_empty(batch, down, TILE, across, TILE, outputs)
+    step = max(1, TILES_AT_ONCE // across)
+    for sample in range(batch):
+        for top in range(0, down, step):
+            rows = min(step, down - top)
+            some = windows(padded[sample, TILE * top :], rows, across).reshape(WINDOW**2, -1)
+            transformed = (matrix.window @ some).view(WINDOW**2, rows * across, inputs)
+            products = torch.bmm(transformed, weights).view(WINDOW**2, -1)
+            tiles = (matrix.product @ products).view(TILE, TILE, rows, across, outputs)
+            out[sample, top : top + rows] = tiles.permute(2, 0, 3, 1, 4)
+    return out.view(batch, height, width, outputs).permute(0, 3, 1, 2)
+
+
+def windows(padded: Tensor, rows: int, across: int) -> Tensor:
+    """Overlapping windows of a picture (H, W, C) as a view (6, 6, rows, across, C)."""
+    down, right, channel = padded.stride()
+    strides = (down, right, TILE * down, TILE * right, channel)
+    return padded.as_strided((WINDOW, WINDOW, rows, across, padded.shape[-1]), strides, padded.storage_offset())

@@ -1,0 +1,105 @@
+"""Fast ways of computing against the straightforward ones that `bench/` compares their speed with."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from oodinv import ops, winograd
+from oodinv.models.backbones import IR_SE_50, Backbone
+from oodinv.models.samm import Predicted, Samm, synthesize_aligned
+from oodinv.models.stylegan2 import Generator, synthesize
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench"))
+import straightforward
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def worst(found: Tensor, expected: Tensor) -> float:
+    """Largest |difference| in standard deviations of what is expected."""
+    return ((found - expected).abs().max() / expected.std()).item()
+
+
+def shaken(module: nn.Module) -> nn.Module:
+    """The module with all its values moved, so that no weight is one and no bias zero."""
+    generator = torch.Generator().manual_seed(1)
+    for value in module.parameters():
+        value.data += 0.2 * torch.randn(value.shape, generator=generator)
+    return module.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def networks() -> tuple[Generator, Samm]:
+    torch.manual_seed(0)
+    generator = Generator(32, {4: 16, 8: 16, 16: 12, 32: 8}, w_dim=16, z_dim=16, mapping_layers=2)
+    samm = Samm({16: 12, 32: 8}, {16: 10, 32: 6}, cycles=2, flow_range=0.08)
+    shaken(generator)
+    shaken(samm)
+    return generator, samm
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("grad", [False, True])
+def test_aligned_synthesis_agrees(networks: tuple[Generator, Samm], batch: int, grad: bool) -> None:
+    """With and without gradients, which take different ways, and alone or in a batch."""
+    generator, samm = networks
+    w_plus = random(batch, generator.num_ws, 16)
+    features = {16: random(batch, 10, 16, 16, seed=1), 32: random(batch, 6, 32, 32, seed=2)}
+    expected, aligned = straightforward.generate(generator, samm, w_plus, features)
+    with torch.set_grad_enabled(grad):
+        found, alignments = synthesize_aligned(generator, w_plus, Predicted(samm, features), "zero")
+    assert worst(found, expected) < 1e-4
+    assert all(worst(alignments[s].flow, aligned[s].flow) < 1e-4 for s in (16, 32))
+    assert all(worst(alignments[s].mask, aligned[s].mask) < 1e-4 for s in (16, 32))
+    assert worst(synthesize(generator, w_plus, "zero"), expected) > 1e-2  # SAMM does something here
+
+
+def test_backbone_agrees() -> None:
+    torch.manual_seed(0)
+    backbone = Backbone(3, IR_SE_50).eval().requires_grad_(False)
+    image = random(1, 3, 32, 32)
+    found, expected = backbone(image), straightforward.backbone_maps(backbone, image)
+    assert {s: worst(found[s], x) < 1e-4 for s, x in expected.items()} == dict.fromkeys((32, 16, 8, 4, 2), True)
+
+
+@pytest.mark.parametrize(("batch", "inputs", "outputs", "height", "width"), [(1, 128, 136, 36, 32), (2, 5, 7, 8, 12)])
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+def test_winograd_agrees_with_a_convolution_in_double(
+    batch: int, inputs: int, outputs: int, height: int, width: int, memory: torch.memory_format
+) -> None:
+    x = random(batch, inputs, height, width).contiguous(memory_format=memory)
+    weight = random(outputs, inputs, 3, 3, seed=1).contiguous(memory_format=memory)
+    expected = F.conv2d(x.double(), weight.double(), padding=1)
+    assert worst(winograd.winograd(x, weight).double(), expected) < 3e-5
+
+
+def test_winograd_only_where_it_pays_and_no_gradient_is_wanted() -> None:
+    x, weight = random(1, 128, 32, 32), random(128, 128, 3, 3)
+    assert not winograd.pays(x, weight)
+    with torch.no_grad():
+        assert winograd.pays(x, weight)
+        assert not winograd.pays(x[..., :30], weight)
+        assert not winograd.pays(x[:, :64], weight[:, :64])
+        assert not winograd.pays(x.bfloat16(), weight.bfloat16())
+        with torch.autocast("cpu", torch.bfloat16):
+            assert not winograd.pays(x, weight)
+    weight.requires_grad_(True)
+    (gradient,) = torch.autograd.grad(winograd.conv3x3(x, weight).sum(), weight)
+    assert gradient.abs().sum() > 0
+
+
+@pytest.mark.parametrize("up", [False, True])
+def test_modulated_convolution_of_a_batch_agrees(up: bool) -> None:
+    x, weight, style = random(2, 6, 8, 8), random(4, 6, 3, 3, seed=1), random(2, 6, seed=2)
+    expected = straightforward.modulated_conv(x, weight, style, up=up)
+    with torch.no_grad():
+        apart = ops.modulated_conv2d(x, weight, style, up=up)
+    together = ops.modulated_conv2d(x, weight, style, up=up)
+    assert worst(apart, expected) < 1e-5
+    assert worst(together, expected) < 1e-5
