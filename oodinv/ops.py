@@ -35,8 +35,10 @@ def blur(x: Tensor, before: int, after: int, gain: float = 1.0, stride: int = 1)
     x (B, C, H, W) → (B, C, H', W'), H' = ⌊(H + before + after − 4) / stride⌋ + 1. The kernel is symmetric, so
     correlation and convolution agree. Source: StyleGAN2, appendix B.
     """
-    x = F.pad(x, (before, after, before, after))
-    return F.conv2d(x, _filter_kernel(x, gain), stride=stride, groups=x.shape[1])
+    kernel = _filter_kernel(x, gain)
+    if before == after:
+        return F.conv2d(x, kernel, stride=stride, padding=before, groups=x.shape[1])
+    return F.conv2d(F.pad(x, (before, after, before, after)), kernel, stride=stride, groups=x.shape[1])
 
 
 def upsample2(x: Tensor) -> Tensor:

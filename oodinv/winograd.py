@@ -7,7 +7,8 @@ rounding errors four times smaller: 1e-5 of the result's standard deviation at m
 """
 
 import math
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +21,8 @@ POINTS = (0.0, math.sqrt(0.5), -math.sqrt(0.5), math.sqrt(2.0), -math.sqrt(2.0))
 
 TILE, TAPS, WINDOW = 4, 3, 6
 TILES_AT_ONCE = 128
-"""Tiles in flight: enough for efficient products, few enough to stay in the processor's cache."""
+"""Tiles in flight: enough for efficient products, few enough to stay in the processor's cache. With many channels
+it pays to take more, because each portion of tiles reads all the weights."""
 
 LEAST_CHANNELS, LEAST_PIXELS = 128, 1024
 """Below these, transforming costs more than it saves."""
@@ -50,14 +52,22 @@ def transforms() -> Transforms:
         return Transforms(*(torch.from_numpy(np.kron(m, m)).float() for m in (window, weight, product)))
 
 
+Convolution = Callable[[Tensor], Tensor]
+
+
 def conv3x3(x: Tensor, weight: Tensor) -> Tensor:
     """3 × 3 convolution with stride 1 and zeros around, the fast way where it pays and no gradient is wanted.
 
     x (B, I, H, W), weight (O, I, 3, 3) → (B, O, H, W).
     """
-    if not pays(x, weight):
-        return F.conv2d(x, weight, padding=1)
-    return winograd(x, weight)
+    return convolution(weight, x)(x)
+
+
+def convolution(weight: Tensor, example: Tensor) -> Convolution:
+    """`conv3x3` with the same weights for several maps like `example`; weights are transformed once."""
+    if pays(example, weight):
+        return partial(winograd, weights=transformed(weight))
+    return partial(F.conv2d, weight=weight, padding=1)
 
 
 def pays(x: Tensor, weight: Tensor) -> bool:
@@ -74,28 +84,42 @@ def pays(x: Tensor, weight: Tensor) -> bool:
     )
 
 
-def winograd(x: Tensor, weight: Tensor) -> Tensor:
-    """As `F.conv2d(x, weight, padding=1)`, for H and W that are multiples of four.
+def transformed(weight: Tensor) -> Tensor:
+    """(O, I, 3, 3) → (36, I, O): four times as many values."""
+    outputs, inputs = weight.shape[:2]
+    flat = weight.reshape(outputs * inputs, TAPS * TAPS)
+    return (transforms().weight @ flat.t()).view(WINDOW**2, outputs, inputs).transpose(1, 2)
 
-    x (B, I, H, W), weight (O, I, 3, 3), both float32 on the CPU → (B, O, H, W), channels last in memory.
+
+def winograd(x: Tensor, weights: Tensor) -> Tensor:
+    """As `F.conv2d(x, weight, padding=1)`, for H and W that are multiples of four and `transformed` weights.
+
+    x (B, I, H, W), weights (36, I, O), both float32 on the CPU → (B, O, H, W), channels last in memory.
     """
     batch, inputs, height, width = x.shape
-    outputs, across, down = weight.shape[0], width // TILE, height // TILE
-    matrix = transforms()
-    flat = weight.reshape(outputs * inputs, TAPS * TAPS)
-    weights = (matrix.weight @ flat.t()).view(-1, outputs, inputs).transpose(1, 2)
-    padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1)).contiguous()
+    outputs, across, down = weights.shape[-1], width // TILE, height // TILE
+    padded = framed(x)
     out = x.new_empty(batch, down, TILE, across, TILE, outputs)
-    step = max(1, TILES_AT_ONCE // across)
+    step = max(1, max(TILES_AT_ONCE, inputs // 4) // across)
     for sample in range(batch):
         for top in range(0, down, step):
             rows = min(step, down - top)
             some = windows(padded[sample, TILE * top :], rows, across).reshape(WINDOW**2, -1)
-            transformed = (matrix.window @ some).view(WINDOW**2, rows * across, inputs)
-            products = torch.bmm(transformed, weights).view(WINDOW**2, -1)
-            tiles = (matrix.product @ products).view(TILE, TILE, rows, across, outputs)
+            some = (transforms().window @ some).view(WINDOW**2, rows * across, inputs)
+            products = torch.bmm(some, weights).view(WINDOW**2, -1)
+            tiles = (transforms().product @ products).view(TILE, TILE, rows, across, outputs)
             out[sample, top : top + rows] = tiles.permute(2, 0, 3, 1, 4)
     return out.view(batch, height, width, outputs).permute(0, 3, 1, 2)
+
+
+def framed(x: Tensor) -> Tensor:
+    """(B, C, H, W) → (B, H + 2, W + 2, C), with zeros around."""
+    batch, channels, height, width = x.shape
+    padded = x.new_empty(batch, height + 2, width + 2, channels)
+    padded[:, 1:-1, 1:-1] = x.permute(0, 2, 3, 1)
+    padded[:, (0, -1)] = 0
+    padded[:, :, (0, -1)] = 0
+    return padded
 
 
 def windows(padded: Tensor, rows: int, across: int) -> Tensor:

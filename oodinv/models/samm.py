@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from oodinv.models.stylegan2 import Generator, Noise, block_latents, finish_block
 from oodinv.ops import blur, fuse_masks, instance_norm, tanh, warp
-from oodinv.winograd import conv3x3
+from oodinv.winograd import Convolution, conv3x3, convolution
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,8 @@ class AlignmentUnit(nn.Module):
         shortcut = x
         if self.shortcut_conv is not None and self.shortcut_norm is not None:
             shortcut = normed(self.shortcut_norm, self.shortcut_conv(x))
-        return shortcut + self.residual(conv3x3(normed(self.norm_in, x), self.conv1.weight))
-
-    def residual(self, x: Tensor) -> Tensor:
-        """What follows the first convolution, beside the shortcut. (B, outputs, S, S) → same."""
-        return normed(self.norm_out, conv3x3(self.prelu(x), self.conv2.weight))
+        y = conv3x3(normed(self.norm_in, x), self.conv1.weight)
+        return shortcut + normed(self.norm_out, conv3x3(self.prelu(y), self.conv2.weight))
 
 
 def normed(norm: nn.InstanceNorm2d, x: Tensor) -> Tensor:
@@ -62,14 +59,16 @@ def normed(norm: nn.InstanceNorm2d, x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a body makes of encoder features alone: the same in every cycle.
+    """What a body makes of encoder features alone, and its convolutions: the same in every cycle.
 
     normed (B, C, S, S): the features after instance norm. convolved (B, 2C, S, S): their share of the first
-    convolution.
+    convolution. conv1: that convolution of the other C channels, conv2: the one after it.
     """
 
     normed: Tensor
     convolved: Tensor
+    conv1: Convolution
+    conv2: Convolution
 
 
 class AlignmentBody(nn.Module):
@@ -93,20 +92,26 @@ class AlignmentBody(nn.Module):
 
     def see(self, features: Tensor) -> Seen:
         """Encoder features (B, C, S, S), before instance norm."""
-        known = instance_norm(features)
-        return Seen(known, self._share(known, slice(self.channels, None)))
+        known, weight = instance_norm(features), self.first.conv1.weight
+        convolved = conv3x3(self._norm_share(known, slice(self.channels, None)), weight[:, self.channels :])
+        return Seen(
+            normed=known,
+            convolved=convolved,
+            conv1=convolution(weight[:, : self.channels], known),
+            conv2=convolution(self.first.conv2.weight, convolved),
+        )
 
     def forward(self, difference: Tensor, seen: Seen) -> Tensor:
         """(B, C, S, S) → (B, 3, S, S), unbounded."""
-        convolved = self._share(difference, slice(self.channels)) + seen.convolved
-        x = torch.cat([difference, seen.normed], dim=1) + self.first.residual(convolved)
-        return self.units[1](x)  # type: ignore[no-any-return]
+        first = self.first
+        y = seen.conv1(self._norm_share(difference, slice(self.channels))) + seen.convolved
+        y = normed(first.norm_out, seen.conv2(first.prelu(y)))
+        return self.units[1](torch.cat([difference, seen.normed], dim=1) + y)  # type: ignore[no-any-return]
 
-    def _share(self, x: Tensor, inputs: slice) -> Tensor:
-        """Norm and first convolution of some of the first unit's input channels."""
+    def _norm_share(self, x: Tensor, inputs: slice) -> Tensor:
+        """The first unit's norm of some of its input channels."""
         norm = self.first.norm_in
-        x = instance_norm(x, norm.weight[inputs], norm.bias[inputs], norm.eps)
-        return conv3x3(x, self.first.conv1.weight[:, inputs])
+        return instance_norm(x, norm.weight[inputs], norm.bias[inputs], norm.eps)
 
 
 class Samm(nn.Module):
