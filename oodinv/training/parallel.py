@@ -102,7 +102,7 @@ def joined(device: torch.device, batch: int) -> Iterator[Team]:
         torch.cuda.set_device(device)
     # This module's functions have the group as a default argument. Imported later on, as PyTorch's optimisers do,
     # they would keep it, with Gloo's threads, beyond its end; and the interpreter's end may abort such a thread.
-    import torch.distributed.nn.functional  # noqa: F401
+    from torch.distributed.nn import functional  # noqa: F401
 
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
