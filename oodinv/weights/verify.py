@@ -16,6 +16,7 @@ from oodinv.weights.layouts import Translation, translate
 from oodinv.weights.modules import (
     build_encoder,
     build_generator,
+    build_inception,
     build_recognition,
     build_samm,
     build_vgg19,
@@ -104,6 +105,8 @@ def _identify(source: Translation) -> tuple[str, dict[str, int]]:
         build_vgg19(source)
     if "recognition" in source.parts:
         build_recognition(source)
+    if "inception" in source.parts:
+        build_inception(source)
     return source.layout, sizes
 
 
