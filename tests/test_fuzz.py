@@ -3,11 +3,13 @@
 import io
 import pickle
 import tracemalloc
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -273,3 +275,63 @@ def test_honest_pickles_stay_far_below_the_bounds(tmp_path: Path) -> None:
         (tmp_path / "x.pkl").write_bytes(pickle.dumps(value, protocol))
         found = read(tmp_path / "x.pkl")
         assert len(found.tensors) == 4_000
+
+
+def legacy(values: bytes) -> bytes:
+    """A file as torch.save wrote it before PyTorch 1.6, with these values and no numbers."""
+    preamble = (0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": True, "type_sizes": {}})
+    return b"".join(pickle.dumps(item, protocol=2) for item in preamble) + values + pickle.dumps([], protocol=2)
+
+
+def calls(name: str, number: int) -> bytes:
+    """A pickle of {"a": name(number)}."""
+    module, _, attribute = name.rpartition(".")
+    called = f"c{module}\n{attribute}\n(I{number}\ntR".encode()
+    return b"\x80\x02}X\x01\0\0\0a" + called + b"s."
+
+
+def refers(*numbers: int) -> bytes:
+    """A pickle of references to so many storages, each of so many float32 numbers."""
+    one = b"".join(
+        f"(Vstorage\nctorch\nFloatStorage\nV{key}\nVcpu\nI{count}\nNtQ".encode() for key, count in enumerate(numbers)
+    )
+    return b"\x80\x02](" + one + b"e."
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize(
+    "values",
+    [
+        refers(1 << 34),
+        refers(*[100] * 50),
+        calls("torch.FloatStorage", 1 << 34),
+        calls("torch.Tensor", 1 << 34),
+        calls("builtins.bytearray", 1 << 34),
+        calls("torch._utils._rebuild_qtensor", 1 << 34),
+        calls("torch.UntypedStorage", 1 << 34),
+    ],
+    ids=["storage", "storages", "call", "tensor", "bytes", "quantised", "untyped"],
+)
+def test_a_pytorch_file_that_asks_for_more_than_it_has_is_never_loaded(
+    values: bytes, zipped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "small.pt"
+    path.write_bytes(legacy(values))
+    if zipped:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("small/data.pkl", values)
+            archive.writestr("small/version", "3\n")
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was loaded"))
+    with pytest.raises(WeightsError, match=r"damaged|refused"):
+        read(path)
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_an_honest_pytorch_file_of_shared_storages_is_read(old: bool, tmp_path: Path) -> None:
+    flat = torch.arange(12.0)
+    values = {"a": flat, "b": flat[3:9].reshape(2, 3), "p": torch.nn.Parameter(flat[:2]), "n": 7}
+    torch.save(values, tmp_path / "honest.pt", _use_new_zipfile_serialization=not old)
+    found = read(tmp_path / "honest.pt")
+    assert torch.equal(found.tensors["b"], flat[3:9].reshape(2, 3))
+    assert torch.equal(found.tensors["p"], flat[:2])
+    assert found.settings == {"n": 7}

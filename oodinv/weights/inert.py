@@ -96,6 +96,7 @@ _DOTTED = re.compile(r"\w+(\.\w+)+")
 @dataclass
 class _Machine:
     table: Table
+    referred: Callable[[Any], None]
     stack: list[Any] = field(default_factory=list)
     memo: dict[int, Any] = field(default_factory=dict)
     made: int = 0
@@ -190,10 +191,10 @@ class _Machine:
                 state, target = stack.pop(), stack[-1]
                 if isinstance(target, Made):
                     target.__setstate__(state)
-            case "PERSID":
-                stack.append(Persistent(arg))
-            case "BINPERSID":
-                stack.append(Persistent(stack.pop()))
+            case "PERSID" | "BINPERSID":
+                key = arg if opcode == "PERSID" else stack.pop()
+                self.referred(key)
+                stack.append(Persistent(key))
             case _:
                 raise MalformedError(f"uses {opcode}, which no weight file needs")
 
@@ -240,16 +241,21 @@ def _expect(value: Any, kind: type) -> Any:
     return value
 
 
-def load(stream: PickleStream, table: Table) -> Any:
+def _accept(_: Any) -> None:
+    """Lets every reference pass."""
+
+
+def load(stream: PickleStream, table: Table, referred: Callable[[Any], None] = _accept) -> Any:
     """The data of the one pickle that starts at the stream's position; the stream ends up behind it.
 
     table: the dotted names that the pickle may ask for.
+    referred: told of each reference to something beside the pickle; may raise `MalformedError`.
 
     Raises:
         RefusedError: it asks for another name.
         MalformedError: the bytes are no complete pickle.
     """
-    machine = _Machine(table)
+    machine = _Machine(table, referred)
     start = stream.tell()
     try:
         for count, (opcode, arg, position) in enumerate(pickletools.genops(cast(IO[bytes], stream))):

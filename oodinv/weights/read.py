@@ -199,6 +199,7 @@ def _read_torch(path: Path) -> Any:
         zipped = file.read(len(_ZIP)) == _ZIP
     if zipped:
         _check_archive(path)
+    _check_claims(path, zipped)
     try:
         with torch.serialization.safe_globals(_harmless()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch's advice to developers; nothing a user can act on
@@ -206,6 +207,19 @@ def _read_torch(path: Path) -> Any:
     except rebuild.TORCH_DAMAGE as error:
         name = _refused_name(path, zipped)
         raise (inert.RefusedError(name) if name else rebuild.refused_by_torch(error)) from error
+
+
+def _check_claims(path: Path, zipped: bool) -> None:
+    """Raise `WeightsError` for a file that would have PyTorch allocate more than its own size."""
+    size = path.stat().st_size
+    try:
+        if zipped:
+            rebuild.check_claims(_archived_pickle(path), size)
+            return
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            rebuild.check_legacy_claims(content, size)
+    except (inert.MalformedError, *_ARCHIVE_DAMAGE) as error:
+        raise WeightsError(f"is a damaged PyTorch file ({error}); download it again") from error
 
 
 def _harmless() -> list[Any]:
@@ -249,10 +263,10 @@ def _check_archive(path: Path) -> None:
             entries = archive.infolist()
     except _ARCHIVE_DAMAGE as error:
         raise WeightsError(f"is a damaged PyTorch file ({error}); download it again") from error
-    names = {Path(entry.filename).name for entry in entries}
+    names = [Path(entry.filename).name for entry in entries]
     if "constants.pkl" in names:
         raise UnknownLayout("is a TorchScript program; a file of tensors was expected")
-    if "data.pkl" not in names:
+    if names.count("data.pkl") != 1:
         raise UnknownLayout("is a zip archive that torch.save did not make; unpack it first")
     stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)  # as torch.save does
     if not stored or sum(entry.file_size for entry in entries) > path.stat().st_size:

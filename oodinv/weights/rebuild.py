@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from oodinv.errors import WeightsError
-from oodinv.weights.inert import Made, MalformedError, Name, RefusedError, Table, recorder
+from oodinv.weights.inert import Made, MalformedError, Name, PickleStream, RefusedError, Table, load, recorder
 
 MAX_DEPTH = 64
 MAX_VALUES = 200_000
@@ -32,7 +32,8 @@ LEGACY_TORCH = re.compile(rb"\x80[\x02-\x05](\x95.{8})?\x8a\x0a\x6c\xfc\x9c\x46\
 
 _SHARED_BY_CHANCE = 64  # bytes of an array; its pickle takes more than that
 
-_STORAGES = "Float Double Half BFloat16 Byte Char Short Int Long Bool"
+_KINDS = {8: "Double Long", 4: "Float Int", 2: "Half BFloat16 Short", 1: "Byte Char Bool"}
+_STORAGES = " ".join(_KINDS.values())
 _DTYPES = "float16 float32 float64 bfloat16 uint8 int8 int16 int32 int64 bool"
 
 
@@ -80,6 +81,59 @@ NAMES: Table = {
 
 TORCH_NAMES: Table = {**NAMES, **_records(*(f"torch.{kind}Storage" for kind in _STORAGES.split()))}
 """The same with what only the pickles inside PyTorch's own files ask for."""
+
+
+def _allocates(*_: Any) -> None:
+    """Answers for a class that PyTorch itself would make of a given size, however large."""
+    raise MalformedError("makes tensors without numbers in the file")
+
+
+CLAIMS: Table = {
+    **TORCH_NAMES,
+    **{f"torch.{kind}Storage": _allocates for kind in _STORAGES.split()},
+    **dict.fromkeys(("torch.Tensor", "torch.nn.parameter.Parameter", "builtins.bytearray"), _allocates),
+    **_records("torch._tensor._rebuild_from_type_v2", "builtins.complex", "__builtin__.complex"),
+    "collections.Counter": dict,
+}
+"""Names in a PyTorch file that is looked through before PyTorch reads it: what allocates must not be called."""
+
+
+def check_claims(pickled: PickleStream, size: int) -> None:
+    """Makes sure that a file of `size` bytes asks PyTorch for no more memory than it has numbers for.
+
+    pickled: the values of the file, before its numbers; read to the pickle's end.
+
+    Raises:
+        RefusedError: it asks for a name that no weight file needs.
+        MalformedError: it claims more bytes than the file has, or is no complete pickle.
+    """
+    claimed: dict[Any, int] = {}
+
+    def count(key: Any) -> None:
+        match key:
+            case ("storage", Name(name), str() as label, _, int() as numbers, *_) if name in _ITEM_BYTES:
+                claimed[label] = max(numbers, 0) * _ITEM_BYTES[name]
+            case _:
+                raise MalformedError("refers to something that is no storage")
+        if sum(claimed.values()) > size:
+            raise MalformedError(f"claims more than the {size:,} bytes it has")
+
+    load(pickled, CLAIMS, count)
+
+
+def check_legacy_claims(file: PickleStream, size: int) -> None:
+    """The same for a file of the old kind: a number to know the format by, its version, the system's types, values.
+
+    Raises:
+        RefusedError, MalformedError: as `check_claims`.
+    """
+    for _ in range(_LEGACY_PREAMBLE):
+        load(file, {})
+    check_claims(file, size)
+
+
+_LEGACY_PREAMBLE = 3
+_ITEM_BYTES = {f"torch.{kind}Storage": n for n, kinds in _KINDS.items() for kind in kinds.split()}
 
 
 class Rebuilder:
@@ -193,6 +247,7 @@ class Rebuilder:
 def _load_storage(payload: bytes) -> torch.TypedStorage:
     if not LEGACY_TORCH.match(payload):
         raise WeightsError("holds a tensor whose numbers are in no form that torch.save writes")
+    check_legacy_claims(io.BytesIO(payload), len(payload))
     try:
         storage = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     except TORCH_DAMAGE as error:
