@@ -543,6 +543,7 @@ MetricName = Literal[
     "lpips_alexnet",
     "lpips_vgg16",
     "identity_sface",
+    "identity_arcface",
 ]
 
 
@@ -585,7 +586,8 @@ class BenchmarkRecipe(Strict):
     """A protocol: pictures, metrics with their sizes, ablations, and what others published under it.
 
     reference: `photo` compares with the photo cropped at the size of the comparison, so that a small model pays
-    for its size; `crop` with the crop that the model saw.
+    for its size; `crop` with the crop that the model saw. frechet: the distance in SFace features. fid: the one in
+    InceptionV3's. Metrics whose network only a person may fetch are left out where its file is missing.
     """
 
     kind: Literal["benchmark"]
@@ -597,6 +599,7 @@ class BenchmarkRecipe(Strict):
     metrics: Annotated[list[MetricUse], Field(min_length=1)]
     ablate: list[str] = []
     frechet: bool = False
+    fid: bool = False
     seed: int = 0
     resamples: PositiveInt = 1000
     cost_images: PositiveInt = 8
@@ -611,7 +614,8 @@ class BenchmarkRecipe(Strict):
             raise ValueError(f"metrics must name each metric and size once, they are {keys}")
         if any(use.metric == "ms_ssim" and (use.size or 256) < 256 for use in self.metrics):
             raise ValueError("ms_ssim needs a size of at least 256: its coarsest scale is a sixteenth of it")
-        unknown = {key for row in self.published for key in row.values} - {*keys, *self.published_columns}
+        known = {*keys, *self.published_columns, *(["fid"] if self.fid else [])}
+        unknown = {key for row in self.published for key in row.values} - known
         if unknown:
             raise ValueError(f"published rows have {sorted(unknown)}, which no metric and no published_columns name")
         return self

@@ -141,8 +141,11 @@ def _measure_variant(stages: BenchmarkStages, variant: Variant, prepared: list[_
 def _generate(stages: BenchmarkStages, variant: Variant, one: _Prepared) -> float:
     """Seconds of one variant's generation; what is left of the full method's run is not counted in its favour."""
     model, dtype, w_plus = stages.model, DTYPES[stages.dtype], one.encoding.w_plus.float()
-    if variant in ("full", "no-mask"):
-        _, took = _timed(stages.device, lambda: decode(model, one.seen, w_plus, one.encoding, "fixed", dtype))
-    else:
-        _, took = _timed(stages.device, lambda: invert_as(variant, model, one.seen, one.encoding, one.full, dtype))
-    return took
+
+    def work() -> Inversion:
+        if variant not in ("full", "no-mask", "laplacian", "poisson"):
+            return invert_as(variant, model, one.seen, one.encoding, one.full, dtype)
+        full = decode(model, one.seen, w_plus, one.encoding, "fixed", dtype)
+        return invert_as(variant, model, one.seen, one.encoding, full, dtype)
+
+    return _timed(stages.device, work)[1]

@@ -2,11 +2,13 @@
 
 import base64
 import html
+from collections.abc import Sequence
 from pathlib import Path
 
 from oodinv import image
 from oodinv.benchmark.plots import Series, distribution, scatter
-from oodinv.benchmark.results import Outcome, column, series
+from oodinv.benchmark.results import Outcome, column, edits_of, series
+from oodinv.benchmark.stages import EDIT
 from oodinv.benchmark.variants import title
 from oodinv.recipe import BenchmarkRecipe, MetricUse
 from oodinv.tables import Table, to_csv, to_html, to_json, to_latex, to_markdown
@@ -55,7 +57,11 @@ def page(recipe: BenchmarkRecipe, outcomes: list[Outcome], tables: list[Table]) 
     """The report as one HTML page that needs no other file."""
     heading = html.escape(f"Benchmark: {recipe.title}")
     sections = [to_html(table) for table in tables]
-    sections += [_plots(recipe, outcome) + _cases(recipe.metrics[0], outcome) for outcome in outcomes if outcome.scores]
+    sections += [
+        _plots(recipe, outcome) + _cases(recipe.metrics[0], outcome) + _edited(outcome)
+        for outcome in outcomes
+        if outcome.scores
+    ]
     body = "".join(sections)
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{heading}</title><style>{_STYLE}</style>'
@@ -101,7 +107,7 @@ def _cases(use: MetricUse, outcome: Outcome) -> str:
     pairs = [(value, name) for name, value in found if value is not None]
     ordered = [name for _, name in sorted(pairs, reverse=column(use).better == "lower")]
     values = {name: value for value, name in pairs}
-    heads = '<div class="heads"><b>photo</b><b>generated</b><b>composite</b><b>mask (white: kept)</b></div>'
+    heads = _heads(("photo", "generated", "composite", "mask (white: kept)"))
     parts = []
     worst = ordered[:SHOWN]
     for words, names in (("worst", worst), ("best", [n for n in ordered[::-1] if n not in worst][:SHOWN])):
@@ -111,9 +117,28 @@ def _cases(use: MetricUse, outcome: Outcome) -> str:
     return "".join(parts)
 
 
+def _heads(names: Sequence[str]) -> str:
+    return f'<div class="heads">{"".join(f"<b>{html.escape(name)}</b>" for name in names)}</div>'
+
+
 def _figure(outcome: Outcome, name: str, caption: str) -> str:
-    path = outcome.folder / "pictures" / f"{name}.png"
-    data = base64.b64encode(path.read_bytes()).decode() if path.is_file() else ""
     area = outcome.scores[name]["full"]["alignment"]["mask_area"]
-    words = html.escape(f"{name}: {caption}" + ("" if area is None else f", mask area {100 * area:.1f} %"))
+    words = f"{name}: {caption}" + ("" if area is None else f", mask area {100 * area:.1f} %")
+    return _picture(outcome.folder / "pictures" / f"{name}.png", words)
+
+
+def _edited(outcome: Outcome) -> str:
+    """Results of the edits, as their recipes say, for the first photos."""
+    edits = [edit.removeprefix(EDIT) for edit in edits_of(outcome)]
+    if not edits:
+        return ""
+    names = list(outcome.scores)[:SHOWN]
+    figures = "".join(_picture(outcome.folder / "edits" / f"{name}.png", name) for name in names)
+    heads = _heads(("photo", "no edit", *edits))
+    return f"<h2>{html.escape(outcome.model)}: edits as their recipes say</h2>{heads}{figures}"
+
+
+def _picture(path: Path, words: str) -> str:
+    data = base64.b64encode(path.read_bytes()).decode() if path.is_file() else ""
+    words = html.escape(words)
     return f'<figure><img alt="{words}" src="data:image/png;base64,{data}"><figcaption>{words}</figcaption></figure>'

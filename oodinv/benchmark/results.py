@@ -10,7 +10,9 @@ import numpy as np
 
 from oodinv import manifest
 from oodinv.benchmark.cost import Cost, Stage
-from oodinv.benchmark.stages import Scores
+from oodinv.benchmark.edits import WAYS
+from oodinv.benchmark.score import REGIONAL
+from oodinv.benchmark.stages import EDIT, Scores
 from oodinv.benchmark.variants import Variant, meaning, title
 from oodinv.errors import ManifestError
 from oodinv.inputs import Job
@@ -38,11 +40,15 @@ _METRICS: dict[MetricName, tuple[str, Better, int, str]] = {
     "lpips_alexnet": ("LPIPS-Alex", "lower", 4, "LPIPS v0.1 with AlexNet"),
     "lpips_vgg16": ("LPIPS-VGG", "lower", 4, "LPIPS v0.1 with VGG16"),
     "identity_sface": ("ID (SFace)", "higher", 3, "cosine similarity of SFace features of the inner face"),
+    "identity_arcface": ("ID (ArcFace)", "higher", 3, "cosine similarity of ArcFace IR-SE-50 features, inner face"),
 }
 MASK_AREA = Column("mask_area", "mask area %", None, 1, "mean of M in percent: the share copied from the photo")
 FLOW = Column("flow", "flow %", None, 2, "mean length of the flow over all sizes, in percent of the picture's width")
 FRECHET = Column(
     "frechet_sface", "Fréchet (SFace)", "lower", 4, "Fréchet distance in SFace features; not FID, not comparable to it"
+)
+FID = Column(
+    "fid", "FID", "lower", 2, "Fréchet distance in 2,048 features of InceptionV3 (2015-12-05); needs more pictures"
 )
 COUNT = Column("n", "n", None, 0, "pictures measured")
 
@@ -93,13 +99,14 @@ def score_tables(recipe: BenchmarkRecipe, outcomes: list[Outcome], count: int | 
 
 
 def _table(recipe: BenchmarkRecipe, outcomes: list[Outcome], target: Target, expected: int | None) -> Table:
-    uses = [u for u in recipe.metrics if target != "in-domain" or u.metric != "identity_sface"]
+    uses = [u for u in recipe.metrics if target != "in-domain" or u.metric in REGIONAL]
     columns = [column(use) for use in uses]
     notes = [recipe.protocol] if target == "composite" else []
     rows = [_row(recipe, outcome, variant, target, columns) for outcome in outcomes for variant in outcome.variants]
     if target == "composite":
         if any(FRECHET.key in row.values for row in rows):
             columns.append(FRECHET)
+        columns += [FID] if recipe.fid else []
         columns += [Column(k, v, None, 3, f"{v}, as published") for k, v in recipe.published_columns.items()]
         published = [Row((p.method, "published"), _published(p.values), True) for p in recipe.published]
         rows += published
@@ -143,13 +150,14 @@ def _row(recipe: BenchmarkRecipe, outcome: Outcome, variant: Variant, target: Ta
         found = summarize(scaled, seed=recipe.seed, resamples=recipe.resamples)
         if found is not None:
             values[key] = Value(found.mean, found.error, found.low, found.high, found.count)
-    if target == "composite" and (distance := _frechet(outcome, variant)) is not None:
-        values[FRECHET.key] = Value(distance, count=len(outcome.scores))
+    for column, prefix in ((FRECHET, ""), (FID, "inception-")):
+        if target == "composite" and (distance := _frechet(outcome, variant, prefix)) is not None:
+            values[column.key] = Value(distance, count=len(outcome.scores))
     values[COUNT.key] = Value(len(outcome.scores))
     return Row((outcome.model, title(variant)), values)
 
 
-def _frechet(outcome: Outcome, variant: Variant) -> float | None:
+def _frechet(outcome: Outcome, variant: Variant, prefix: str) -> float | None:
     """Distance of a variant's composites from the photos; None where there are too few, or no features."""
     files = [outcome.folder / "features" / f"{name}.npz" for name in outcome.scores]
     if not files or not all(file.is_file() for file in files):
@@ -157,11 +165,104 @@ def _frechet(outcome: Outcome, variant: Variant) -> float | None:
     found = []
     for file in files:
         with np.load(file, allow_pickle=False) as arrays:
-            found.append((arrays["reference"], arrays[title(variant)]))
+            if prefix + "reference" not in arrays:
+                return None
+            found.append((arrays[prefix + "reference"], arrays[prefix + title(variant)]))
     references, results = (np.stack(side) for side in zip(*found, strict=True))
     if len(results) <= results.shape[1]:
         return None
     return frechet_distance(references, results)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Edits
+
+_EDIT_COLUMNS = (
+    Column("identity", "ID (SFace)", "higher", 3, "cosine similarity of SFace features of photo and edited composite"),
+    Column(
+        "moved",
+        "moved (codes)",
+        None,
+        2,
+        "change of the composite's codes, encoded again, along what the edit asked for: 1 is all of it, 0 nothing. "
+        "Encoder and direction are those that made the edit, so this is no independent judge",
+    ),
+    Column(
+        "leak",
+        "leak (codes)",
+        "lower",
+        2,
+        "mean size of the change along the model's other directions, in their strengths, of codes encoded again",
+    ),
+    Column(
+        "points_smile",
+        "smile (points)",
+        None,
+        4,
+        "change of the mouth's width in eye distances, from points that YuNet finds in the composites: independent",
+    ),
+    Column(
+        "points_yaw",
+        "yaw (points)",
+        None,
+        4,
+        "change of the nose's place between the eyes in eye distances, positive to the picture's right, from YuNet's "
+        "points: independent",
+    ),
+    Column("found", "face found", "higher", 2, "share of edited composites in which YuNet finds a face"),
+    Column(
+        "change",
+        "change in face",
+        None,
+        4,
+        "mean absolute difference on [-1, 1] of the composites with and without the edit, in the in-domain part of the "
+        "face: how much of the edit is to be seen",
+    ),
+    Column("outside", "MAE outside face", "lower", 4, "mean absolute error to the photo on [-1, 1], around the face"),
+    Column("kept", "MAE in M", "lower", 4, "mean absolute error to the photo on [-1, 1] where M keeps the photo"),
+)
+
+
+def edit_table(recipe: BenchmarkRecipe, outcomes: list[Outcome]) -> Table | None:
+    """One row for each edit in each way; None where none was carried out."""
+    rows = [
+        Row((outcome.model, edit.removeprefix(EDIT), way), _edit_values(recipe, outcome, edit, way))
+        for outcome in outcomes
+        for edit, ways in edits_of(outcome).items()
+        for way in ways
+    ]
+    if not rows:
+        return None
+    attributes = dict.fromkeys(key for row in rows for key in row.values if key.startswith("codes_"))
+    named = ((key, key.removeprefix("codes_")) for key in attributes)
+    each = tuple(
+        Column(key, f"{name} (codes)", None, 2, f"change along the direction {name} in its strengths, as for moved")
+        for key, name in named
+    )
+    used = dict.fromkeys(row.labels[2] for row in rows)
+    notes = (
+        "mean ± standard error over photos; bold: best value; arrows: which side is better.",
+        "Rows: " + "; ".join(f"{way}: {words}" for way, words in WAYS.items() if way in used) + ".",
+        "Codes of directions are told apart by least squares over all of the model's directions at once.",
+    )
+    title = "Edits: what they move, and what they leave alone"
+    return Table("scores-edits", title, ("model", "edit", "way"), _EDIT_COLUMNS + each + (COUNT,), tuple(rows), notes)
+
+
+def edits_of(outcome: Outcome) -> dict[str, list[str]]:
+    """Keys of the edits among an outcome's scores, with their ways."""
+    first = next(iter(outcome.scores.values()), {})
+    return {name: list(ways) for name, ways in first.items() if name.startswith(EDIT)}
+
+
+def _edit_values(recipe: BenchmarkRecipe, outcome: Outcome, edit: str, way: str) -> dict[str, Value]:
+    records = [scores[edit][way] for scores in outcome.scores.values()]
+    values = {COUNT.key: Value(len(records))}
+    for key in records[0]:
+        found = summarize([record.get(key) for record in records], seed=recipe.seed, resamples=recipe.resamples)
+        if found is not None:
+            values[key] = Value(found.mean, found.error, found.low, found.high, found.count)
+    return values
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -8,13 +8,19 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from oodinv import image
+from oodinv.errors import MissingWeights
 from oodinv.metrics import pixel, structure
-from oodinv.metrics.identity import Sface, identity
+from oodinv.metrics.identity import Sface, arcface, identity
 from oodinv.metrics.perceptual import lpips
+from oodinv.models.inception import Inception
 from oodinv.models.perceptual import Backbone, Lpips
+from oodinv.models.recognition import Recognition
 from oodinv.recipe import BenchmarkRecipe, MetricName, MetricUse
 from oodinv.weights.build import load_lpips
+from oodinv.weights.layouts import Translation, translate
+from oodinv.weights.modules import build_inception, build_recognition
 from oodinv.weights.pull import pull
+from oodinv.weights.read import read
 
 REGIONAL: frozenset[MetricName] = frozenset(
     {"psnr", "psnr_peak_sqrt2", "ssim", "ms_ssim", "mse_unit", "mse_pm1", "mae_pm1", "lpips_alexnet", "lpips_vgg16"}
@@ -24,23 +30,60 @@ REGIONAL: frozenset[MetricName] = frozenset(
 
 @dataclass(frozen=True)
 class Judges:
-    """The networks that metrics need, on one device (SFace on the CPU)."""
+    """The networks that metrics need, on one device (SFace on the CPU).
 
+    notes say which metrics are left out for want of a file that only a person may fetch, and where it comes from.
+    """
+
+    crop_scale: float
     lpips: dict[Backbone, Lpips]
     sface: Sface | None
+    arcface: Recognition | None
+    inception: Inception | None
+    notes: tuple[str, ...]
+
+    def can(self, metric: MetricName) -> bool:
+        """Whether a metric's network is at hand."""
+        return metric != "identity_arcface" or self.arcface is not None
 
 
-def load_judges(recipe: BenchmarkRecipe, crop_scale: float, device: torch.device) -> Judges:
-    """The networks that a protocol's metrics need, fetched if need be.
+def load_judges(recipe: BenchmarkRecipe, crop_scale: float, device: torch.device, *, edits: bool = False) -> Judges:
+    """The networks that a protocol's metrics need, and scores of edits if they are wanted; fetched if need be.
 
     Raises:
-        WeightsError: one can't be had.
+        WeightsError: one can't be had, or its file is damaged or another network.
     """
     used = {use.metric for use in recipe.metrics}
     backbones: tuple[Backbone, ...] = ("alexnet", "vgg16")
     networks = {name: load_lpips(name).to(device).eval() for name in backbones if f"lpips_{name}" in used}
-    wants_sface = "identity_sface" in used or recipe.frechet
-    return Judges(networks, Sface(pull("sface"), crop_scale) if wants_sface else None)
+    wants_sface = "identity_sface" in used or recipe.frechet or edits
+    notes = list[str]()
+    sources = {
+        name: _by_file(name, metric, notes)
+        for name, metric, wanted in (
+            ("arcface-ir-se50", "ID (ArcFace)", "identity_arcface" in used),
+            ("fid-inception", "FID", recipe.fid),
+        )
+        if wanted
+    }
+    faces, features = sources.get("arcface-ir-se50"), sources.get("fid-inception")
+    return Judges(
+        crop_scale=crop_scale,
+        lpips=networks,
+        sface=Sface(pull("sface"), crop_scale) if wants_sface else None,
+        arcface=None if faces is None else build_recognition(faces).to(device),
+        inception=None if features is None else build_inception(features).to(device),
+        notes=tuple(notes),
+    )
+
+
+def _by_file(name: str, metric: str, notes: list[str]) -> Translation | None:
+    """A file that only a person may fetch; None, and a note, where it isn't there."""
+    try:
+        return translate(read(pull(name)))
+    except MissingWeights as missing:
+        notes.append(f"{metric} is not measured: {missing}")
+        return None
 
 
 def as_saved(images: Tensor) -> Tensor:
@@ -65,7 +108,7 @@ def score(
     scores = {}
     with torch.inference_mode():
         for use in uses:
-            if weight is not None and use.metric not in REGIONAL:
+            if not judges.can(use.metric) or (weight is not None and use.metric not in REGIONAL):
                 continue
             size = use.size or result.shape[-1]
             a, b = at_size(reference, size), at_size(result, size)
@@ -97,6 +140,9 @@ def _measure(metric: MetricName, judges: Judges, a: Tensor, b: Tensor, weight: T
         case "identity_sface":
             assert judges.sface is not None
             return identity(judges.sface.embed(a), judges.sface.embed(b))
+        case "identity_arcface":
+            assert judges.arcface is not None
+            return identity(*(arcface(judges.arcface, x, judges.crop_scale) for x in (a, b)))
 
 
 def to_batch(crops: list[image.Pixels], device: torch.device) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from oodinv import image, quad
 from oodinv.align import Detector, align
+from oodinv.benchmark.edits import Trials, Tried, carry_out
 from oodinv.benchmark.score import Judges, as_saved, at_size, score, to_batch
 from oodinv.benchmark.variants import Variant, invert_as, title
 from oodinv.errors import NoFaceError
@@ -25,7 +26,11 @@ from oodinv.recipe import BenchmarkRecipe
 from oodinv.weights.build import Model
 
 Scores = dict[str, dict[str, dict[str, float | None]]]
-"""One photo's scores: by variant, then by target (composite, generated, in-domain, alignment), then by metric."""
+"""One photo's scores: by variant, then by target (composite, generated, in-domain, alignment), then by metric.
+
+Those of edits are under "edit NAME", then by way, then by measure.
+"""
+EDIT = "edit "
 
 PICTURE_SIZE = 256  # the largest side in which a photo's pictures are kept for the report
 
@@ -41,12 +46,16 @@ class Crop:
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """One photo's scores, its strip of pictures (input, generated, composite, mask), and features by variant."""
+    """One photo's scores, its strip of pictures (input, generated, composite, mask), and features by variant.
+
+    edits: strip of the photo, the composite without an edit, and each edit; None without edits.
+    """
 
     crop: Crop
     scores: Scores
     strip: Pixels
     features: dict[str, NDArray[np.float64]]
+    edits: Pixels | None
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,7 @@ class BenchmarkStages:
     recipe: BenchmarkRecipe
     variants: list[Variant]
     judges: Judges
+    trials: Trials | None = None
 
     def read(self, job: Job, content: bytes) -> Crop:
         """Decodes a photo and cuts out its largest face, or takes it as a crop.
@@ -107,8 +117,22 @@ class BenchmarkStages:
                 for i, record in enumerate(scores):
                     record.setdefault(name, {})[target] = {key: _finite(v[i]) for key, v in values.items()}
             self._keep_features(name, as_saved(inversion.composite), features)
-        strips = _strips(seen, full)
-        return [Scored(*parts) for parts in zip(photos, scores, strips, features, strict=True)]
+        strips, edited = _strips(seen, full), self._edited(photos, full, scores)
+        return [Scored(*parts) for parts in zip(photos, scores, strips, features, edited, strict=True)]
+
+    def _edited(self, photos: list[Crop], full: Inversion, scores: list[Scores]) -> list[Pixels | None]:
+        """Carries out the edits, adds their scores, and gives a strip of each photo's results."""
+        if self.trials is None:
+            return [None for _ in photos]
+        crops = [photo.seen for photo in photos]
+        tried = carry_out(self.trials, self.model, self.device, self.dtype, self.judges, crops, full)
+        for i, record in enumerate(scores):
+            record |= _edit_scores(tried, i)
+        shown = [[crop, *results] for crop, results in zip(crops, tried.pictures, strict=True)]
+        return [np.concatenate([image.resize(p, self._shown_size()) for p in row], axis=1) for row in shown]
+
+    def _shown_size(self) -> int:
+        return min(PICTURE_SIZE, self.model.card.size)
 
     def _score(self, inversion: Inversion, reference: Tensor, region: Tensor) -> dict[str, dict[str, list[float]]]:
         uses = self.recipe.metrics
@@ -124,10 +148,15 @@ class BenchmarkStages:
         }
 
     def _keep_features(self, name: str, images: Tensor, features: list[dict[str, NDArray[np.float64]]]) -> None:
-        if not self.recipe.frechet or self.judges.sface is None:
-            return
-        for record, feature in zip(features, self.judges.sface.embed(images), strict=True):
-            record[name] = feature.numpy()
+        """Adds what Fréchet distances compare: as NAME the features of SFace, as inception-NAME those of FID."""
+        if self.recipe.frechet and self.judges.sface is not None:
+            for record, feature in zip(features, self.judges.sface.embed(images), strict=True):
+                record[name] = feature.numpy()
+        if self.judges.inception is not None:
+            with torch.inference_mode():
+                found = self.judges.inception(images.float()).double().cpu().numpy()
+            for record, feature in zip(features, found, strict=True):
+                record[f"inception-{name}"] = feature
 
     def write(self, results: Scored, folder: Path) -> list[str]:
         """Writes scores/NAME.json, pictures/NAME.png and, where the protocol needs them, features/NAME.npz."""
@@ -138,8 +167,21 @@ class BenchmarkStages:
         image.write_png(folder / outputs[1], results.strip)
         if results.features:
             outputs.append(f"features/{name}.npz")
-            image.write_npz(folder / outputs[2], **results.features)
+            image.write_npz(folder / outputs[-1], **results.features)
+        if results.edits is not None:
+            outputs.append(f"edits/{name}.png")
+            image.write_png(folder / outputs[-1], results.edits)
         return outputs
+
+
+def _edit_scores(tried: Tried, number: int) -> Scores:
+    """The edits' scores of one photo of a batch."""
+    found: Scores = {}
+    for edit, values in tried.scores.items():
+        for key, series in values.items():
+            way, metric = key.split("/")
+            found.setdefault(EDIT + edit, {}).setdefault(way, {})[metric] = _finite(series[number])
+    return found
 
 
 def _finite(value: float) -> float | None:
@@ -157,12 +199,14 @@ def _strips(seen: Tensor, full: Inversion) -> list[Pixels]:
 def header(stages: BenchmarkStages) -> Header:
     """Header of the manifest: whatever changes scores."""
     protocol: dict[str, Any] = stages.recipe.model_dump(
-        mode="json", include={"name", "reference", "metrics", "frechet"}, exclude_none=True
+        mode="json", include={"name", "reference", "metrics", "frechet", "fid"}, exclude_none=True
     )
     settings = {
         **protocol,
         "aligned": stages.detector is None,
         "dtype": stages.dtype,
         "variants": [title(variant) for variant in stages.variants],
+        "left_out": [note.partition(":")[0] for note in stages.judges.notes],
+        "edits": {} if stages.trials is None else stages.trials.record(),
     }
     return header_of("benchmark", stages.model, settings)

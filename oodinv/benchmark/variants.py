@@ -6,17 +6,21 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from oodinv.compose import compose
 from oodinv.errors import RecipeError
 from oodinv.inverter import Inversion, decode
 from oodinv.models.encoder import Encoding
 from oodinv.models.samm import Alignment, Samm
 from oodinv.ops import composite
+from oodinv.recipe import Composition
 from oodinv.weights.build import Model
 
-Named = Literal["full", "plain", "no-flow", "no-mask"]
+Blend = Literal["laplacian", "poisson"]
+Named = Literal["full", "plain", "no-flow", "no-mask", "laplacian", "poisson"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,8 @@ _MEANING: dict[Named, str] = {
     "plain": "encoder and generator alone: no alignment, no mask",
     "no-flow": "masks as in full, all flows set to zero",
     "no-mask": "aligned as in full, nothing copied from the input",
+    "laplacian": "as full, but composed by a Laplacian pyramid",
+    "poisson": "as full, but composed seam-free (Poisson)",
 }
 
 
@@ -63,14 +69,14 @@ def meaning(variant: Variant) -> str:
     """One line for readers of a table."""
     match variant:
         case Cycles(count):
-            return f"alignment repeated {count} times at each size"
+            return f"{count} alignment cycle{'s' if count > 1 else ''} at each size"
         case Only(size):
             return f"alignment and mask at size {size} alone"
     return _MEANING[variant]
 
 
 def parse(names: Iterable[str]) -> list[Request]:
-    """Variants from names: plain, no-flow, no-mask, cycles-N, cycles-A..B, size-N, sizes; `full` comes first.
+    """Variants from names: plain, no-flow, no-mask, a blend, cycles-N, cycles-A..B, size-N, sizes; `full` is first.
 
     Raises:
         RecipeError: an unknown name, or a range that is empty.
@@ -133,6 +139,17 @@ def with_size(samm: Samm, size: int) -> Samm:
     return changed
 
 
+def blended(technique: Blend, image: Tensor, generated: Tensor, mask: Tensor) -> Tensor:
+    """Crops and generated pictures (B, 3, H, W) in [−1, 1] joined where the mask (B, 1, H, W) says, same shape."""
+    kept, drawn = (
+        ((x.float() + 1) * 127.5).clamp(0, 255).permute(0, 2, 3, 1).cpu().numpy() for x in (image, generated)
+    )
+    how = Composition(technique=technique)
+    masks = mask[:, 0].float().cpu().numpy()
+    levels = np.stack([compose(*parts, how) for parts in zip(kept, drawn, masks, strict=True)])
+    return torch.from_numpy(levels).permute(0, 3, 1, 2).to(image.device) / 127.5 - 1
+
+
 def invert_as(
     variant: Variant, model: Model, image: Tensor, encoding: Encoding, full: Inversion, dtype: torch.dtype
 ) -> Inversion:
@@ -149,6 +166,8 @@ def invert_as(
         case "no-mask":
             nothing = torch.zeros_like(full.mask)
             return replace(full, mask=nothing, composite=composite(image, full.generated, nothing))
+        case "laplacian" | "poisson":
+            return replace(full, composite=blended(variant, image, full.generated, full.mask))
         case Cycles(count) if model.samm is not None:
             changed = with_cycles(model.samm, count)
         case Only(size) if model.samm is not None:

@@ -9,12 +9,14 @@ from oodinv.cli import options
 
 if TYPE_CHECKING:
     from oodinv.benchmark.cost import Cost
+    from oodinv.benchmark.edits import Trials
     from oodinv.benchmark.results import Outcome
     from oodinv.benchmark.variants import Request
     from oodinv.cli.progress import Summary
     from oodinv.inputs import Job
     from oodinv.recipe import BenchmarkRecipe
     from oodinv.tables import Table
+    from oodinv.weights.build import Model
 
 DatasetOption = Annotated[
     str, typer.Option("--dataset", help="Name of a shipped benchmark, a benchmark as FILE.yaml, or a folder of photos.")
@@ -25,9 +27,12 @@ ModelOption = Annotated[
 AblateOption = Annotated[
     str | None,
     typer.Option(
-        help="In place of the protocol's: plain, no-flow, no-mask, cycles-N, cycles-A..B, size-N, sizes; "
-        "separated by commas, or none."
+        help="In place of the protocol's: plain, no-flow, no-mask, laplacian, poisson, cycles-N, cycles-A..B, size-N, "
+        "sizes; separated by commas, or none."
     ),
+]
+EditOption = Annotated[
+    list[str], typer.Option("--edit", help="Edit recipe to score, by name or as FILE.yaml; may be given several times.")
 ]
 ProtocolOption = Annotated[str, typer.Option(help="What a folder is measured by: a benchmark's name or FILE.yaml.")]
 
@@ -37,6 +42,7 @@ def benchmark(
     output: options.Output,
     model: ModelOption = ["mini"],  # noqa: B006 - typer copies it
     ablate: AblateOption = None,
+    edit: EditOption = [],  # noqa: B006 - typer copies it
     protocol: ProtocolOption = "folder",
     aligned: Annotated[bool, typer.Option("--aligned", help="Photos of the folder are crops already.")] = False,
     detector: options.Detector = options.DetectorChoice.yunet,
@@ -47,7 +53,7 @@ def benchmark(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Measure models: reconstruction, in-domain scores, ablations, cost; peers' published rows beside them.
+    """Measure models: reconstruction, in-domain scores, ablations, edits, cost; peers' published rows beside them.
 
     Prints the tables and writes them as CSV, JSON, Markdown and LaTeX, with an HTML report: report.html has the
     distributions, the worst and best cases as pictures, and mask area against error. A repeated command goes on
@@ -59,18 +65,22 @@ def benchmark(
 
         oodinv benchmark --dataset crops/ --aligned --ablate plain,no-flow,cycles-1..3,sizes -o report/
 
+        oodinv benchmark --dataset photos/ --edit older --edit smile -o report/
+
         oodinv benchmark --dataset celebahq --model ffhq-e4e --model ffhq-restyle -o report/
     """
     from oodinv.benchmark import report
-    from oodinv.benchmark.results import cost_table, score_tables
+    from oodinv.benchmark.results import cost_table, edit_table, score_tables
     from oodinv.benchmark.variants import parse
     from oodinv.inputs import collect
+    from oodinv.recipe import find_edit_recipe
 
     recipe, folder, is_aligned = _protocol(dataset, protocol, aligned)
     names = recipe.ablate if ablate is None else [n for n in ablate.split(",") if n.strip() not in ("", "none")]
     own = output.resolve()
     jobs = [job for job in collect([folder], output) if own not in job.path.resolve().parents]
-    run = _Run(recipe, jobs, parse(names), is_aligned, detector, device, dtype, batch_size, restart, quiet)
+    edits = list(dict.fromkeys(map(find_edit_recipe, edit)))
+    run = _Run(recipe, jobs, parse(names), edits, is_aligned, detector, device, dtype, batch_size, restart, quiet)
     outcomes, costs, summaries = list["Outcome"](), list[tuple[str, "Cost"]](), list["Summary"]()
     for card in _distinct_cards(model):
         outcome, cost, summary = run.measure(card, output)
@@ -78,7 +88,9 @@ def benchmark(
         costs += [(outcome.model, c) for c in cost]
         summaries.append(summary)
     count = None if recipe.dataset is None else recipe.dataset.count
-    scores, cost_of = score_tables(recipe, outcomes, count), cost_table(costs)
+    edited = edit_table(recipe, outcomes)
+    scores = score_tables(recipe, outcomes, count) + ([] if edited is None else [edited])
+    cost_of = cost_table(costs)
     files = report.write(output, recipe, outcomes, scores, cost_of)
     _conclude(summaries, scores, cost_of, files, quiet=quiet, as_json=json)
 
@@ -117,6 +129,7 @@ class _Run:
         recipe: "BenchmarkRecipe",
         jobs: "list[Job]",
         requests: "list[Request]",
+        edits: list[Path],
         aligned: bool,
         detector: options.DetectorChoice,
         device: str,
@@ -127,7 +140,7 @@ class _Run:
     ) -> None:
         from oodinv.cli.prepare import choose_device, make_detector
 
-        self._recipe, self._jobs, self._requests = recipe, jobs, requests
+        self._recipe, self._jobs, self._requests, self._edits = recipe, jobs, requests, edits
         self._device = choose_device(device)
         self._detector = None if aligned else make_detector(detector, self._device)
         self._dtype, self._batch_size, self._restart, self._quiet = dtype, batch_size, restart, quiet
@@ -146,6 +159,7 @@ class _Run:
 
         card = read_card(path)
         model = load_model(card, path).to(self._device)
+        judges = load_judges(self._recipe, card.crop.scale, self._device, edits=bool(self._edits))
         stages = BenchmarkStages(
             model=model,
             device=self._device,
@@ -153,14 +167,23 @@ class _Run:
             detector=self._detector,
             recipe=self._recipe,
             variants=applicable(self._requests, model.samm),
-            judges=load_judges(self._recipe, card.crop.scale, self._device),
+            judges=judges,
+            trials=self._trials(model),
         )
         folder = output / "models" / card.name
         events = run(stages, self._jobs, folder, header(stages), chunk=self._batch_size, restart=self._restart)
         summary = follow(events, Summary(folder, model.notes), f"measuring {card.name}", self._quiet)
-        outcome = collect_scores(card.name, folder, stages.variants, self._jobs, model.notes)
+        outcome = collect_scores(card.name, folder, stages.variants, self._jobs, (*model.notes, *judges.notes))
         good = [job for job in self._jobs if job.name in outcome.scores]
         return outcome, cost.measure(stages, good), summary
+
+    def _trials(self, model: "Model") -> "Trials | None":
+        """The edits to carry out with a model."""
+        from oodinv.align import Yunet
+        from oodinv.benchmark.edits import plan_trials
+        from oodinv.weights.pull import pull
+
+        return plan_trials(self._edits, model, Yunet(pull("yunet"), quick=True)) if self._edits else None
 
 
 def _conclude(

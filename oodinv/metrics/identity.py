@@ -1,7 +1,9 @@
 """Whether two aligned crops show the same person: cosine similarity of face-recognition features.
 
 SFace ("SFace: Sigmoid-Constrained Hypersphere Loss for Robust Face Recognition", Zhong et al., 2021) is run by
-OpenCV, on the CPU. Numbers of other recognition networks (ArcFace, CurricularFace) can't be compared with its own.
+OpenCV, on the CPU. ArcFace ("ArcFace: Additive Angular Margin Loss", Deng et al., CVPR 2019) with the IR-SE-50
+backbone is the network of the published identity losses. Numbers of different recognition networks (CurricularFace is
+a third) can't be compared with each other.
 """
 
 from pathlib import Path
@@ -13,6 +15,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from oodinv.errors import WeightsError
+from oodinv.models.recognition import Recognition
 
 INPUT_SIZE = 112
 INNER = (32 / 256, 35 / 256, 220 / 256, 223 / 256)
@@ -46,6 +49,11 @@ class Sface:
             self._network.setInput(np.ascontiguousarray(face[None]), "data")
             features.append(torch.from_numpy(np.array(self._network.forward()[0], np.float64)))
         return F.normalize(torch.stack(features), dim=1)
+
+
+def arcface(network: Recognition, images: Tensor, crop_scale: float) -> Tensor:
+    """images (B, 3, H, W) in [−1, 1], FFHQ-aligned → (B, 512), float64 of unit length, on their device."""
+    return F.normalize(network(inner_face(images.float(), crop_scale)).double(), dim=1)
 
 
 def inner_face(images: Tensor, crop_scale: float) -> Tensor:

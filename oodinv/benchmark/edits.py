@@ -1,0 +1,257 @@
+"""What edits are worth: whether they move what they should, and leave person, background and the rest alone.
+
+Each edit recipe is carried out as `oodinv edit` does it, and again with one thing done differently (`ways`).
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from oodinv import directions
+from oodinv.align import Detector
+from oodinv.benchmark.score import Judges, to_batch
+from oodinv.compose import face_weight
+from oodinv.directions import measures
+from oodinv.edit_stages import EditedFace, Edits, EditStages, InvertedFace, InvertedPhoto, Variant, prepare
+from oodinv.errors import RecipeError
+from oodinv.image import Pixels
+from oodinv.inputs import Job
+from oodinv.inverter import DTYPES, Dtype, Inversion, encode
+from oodinv.manifest import header_of
+from oodinv.metrics import pixel
+from oodinv.metrics.identity import identity
+from oodinv.recipe import EditRecipe, Technique, read_edit_recipe
+from oodinv.saved import Results
+from oodinv.weights.build import Model
+
+Way = Literal["no edit", "recipe", "edited-pass", "unedited-pass", "mask", "laplacian", "poisson", "no-detail"]
+WAYS: dict[Way, str] = {
+    "no edit": "the unedited inversion, composed as the recipe says",
+    "recipe": "as the recipe says",
+    "edited-pass": "flow and mask computed anew on the edited pass",
+    "unedited-pass": "flow and mask of the unedited inversion",
+    "mask": "composed by the mask",
+    "laplacian": "composed by a Laplacian pyramid",
+    "poisson": "composed seam-free (Poisson)",
+    "no-detail": "no detail and no colour of the photo given back",
+}
+TECHNIQUES: tuple[Technique, ...] = ("mask", "laplacian", "poisson")
+ASKED = 0.05  # of a strength: an attribute that is asked to move by less counts as to be left alone
+
+EditScores = dict[str, dict[str, list[float]]]
+"""By edit, "way/metric": one value a photo."""
+
+
+@dataclass(frozen=True, eq=False)
+class Attributes:
+    """The directions in which codes are measured, and what a strength of 1 of each adds, (K, num_ws · w_dim)."""
+
+    names: tuple[str, ...]
+    units: Tensor
+
+    def of(self, moved: Tensor) -> Tensor:
+        """Differences of codes (B, num_ws, w_dim) → the strengths (B, K) that explain them best together."""
+        units = self.units.to(moved.device)
+        flat = moved.double().flatten(1)
+        found: Tensor = torch.linalg.solve(units @ units.t(), units @ flat.t()).t()
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One result of one recipe in one way."""
+
+    edit: str
+    way: Way
+    recipe: EditRecipe
+    variant: Variant
+
+
+@dataclass(frozen=True, eq=False)
+class Trials:
+    """Everything that is tried with a model, what it is measured along, and what finds faces in the results."""
+
+    trials: list[Trial]
+    attributes: Attributes
+    detector: Detector
+
+    def record(self) -> dict[str, Any]:
+        """What of this changes scores, for a manifest."""
+        digest = hashlib.sha256(self.attributes.units.numpy().tobytes())
+        for trial in self.trials:
+            plan = trial.variant.plan
+            for moved in [*plan.deltas, *(target.unit for target in plan.targets)]:
+                digest.update(moved.numpy().tobytes())
+        tried = {f"{t.edit} {t.way}": t.recipe.model_dump(mode="json", exclude={"description"}) for t in self.trials}
+        return {"tried": tried, "directions": digest.hexdigest()}
+
+
+def ways(recipe: EditRecipe, has_samm: bool) -> dict[Way, EditRecipe]:
+    """The recipe as it is, and with one thing done differently at a time: mask's source, technique, detail."""
+    how = recipe.compose
+    found: dict[Way, EditRecipe] = {"recipe": recipe}
+    if has_samm:
+        other: Literal["edited", "unedited"] = "edited" if recipe.mask == "unedited" else "unedited"
+        way: Way = "edited-pass" if other == "edited" else "unedited-pass"
+        found[way] = recipe.model_copy(update={"mask": other})
+        for technique in TECHNIQUES:
+            if technique != how.technique:
+                changed = how.model_copy(update={"technique": technique})
+                found[technique] = recipe.model_copy(update={"compose": changed})
+    if how.detail or how.colour:
+        bare = how.model_copy(update={"detail": 0.0, "colour": 0.0})
+        found["no-detail"] = recipe.model_copy(update={"compose": bare})
+    return found
+
+
+def plan_trials(paths: Sequence[Path], model: Model, detector: Detector) -> Trials:
+    """Reads edit recipes for a model.
+
+    Raises:
+        RecipeError: one doesn't validate, asks for other people's codes, or names a direction that isn't there.
+    """
+    trials = list[Trial]()
+    chosen: dict[str, directions.Direction] = {
+        name: directions.read(path) for name, path in directions.shipped(model.card.name).items()
+    }
+    for path in paths:
+        recipe = read_edit_recipe(path)
+        if recipe.mix is not None or recipe.interpolate is not None or not recipe.edits:
+            raise RecipeError(f"{path}: the benchmark measures edits along directions; name some, leave out mix and "
+                              "interpolate")  # fmt: skip
+        edits = prepare(recipe, path, model, _nothing_saved(model), [1.0])
+        for variant in edits.variants:
+            name = path.stem + variant.suffix
+            trials += [Trial(name, way, r, variant) for way, r in ways(recipe, model.samm is not None).items()]
+        for step in recipe.edits:
+            found = directions.find(step.direction, model.card, *_shape(model), path.parent)
+            chosen.setdefault(found.name, found)
+    units = torch.stack([d.delta(1.0).double().flatten() for d in chosen.values()])
+    return Trials(trials, Attributes(tuple(chosen), units), detector)
+
+
+def _shape(model: Model) -> tuple[int, int]:
+    return model.generator.num_ws, model.generator.w_dim
+
+
+def _nothing_saved(model: Model) -> Results:
+    return Results(Path(), header_of("invert", model, {}), {})
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Carrying edits out and measuring them
+
+
+@dataclass(frozen=True, eq=False)
+class Tried:
+    """Scores of every edit of a batch, and for each photo its results: no edit, then each recipe as it is."""
+
+    scores: EditScores
+    pictures: list[list[Pixels]]
+
+
+def carry_out(
+    trials: Trials, model: Model, device: torch.device, dtype: Dtype, judges: Judges, crops: list[Pixels],
+    full: Inversion,
+) -> Tried:  # fmt: skip
+    """Edits crops uint8 (S, S, 3), whose inversion by the full method is at hand, in every way, and measures that."""
+    faces = _faces(crops, full)
+    seen = to_batch(crops, device)
+    scores: EditScores = {}
+    pictures: list[list[Pixels]] = [[] for _ in crops]
+    measure = _Measure(trials, model, dtype, judges, seen, full.mask.float())
+    for trial in trials.trials:
+        edited = _edit(trial, model, device, dtype, faces)
+        before, after = [face.before for face in edited], [face.results[0].composite for face in edited]
+        codes = torch.from_numpy(np.stack([face.results[0].w_plus for face in edited])).to(device)
+        found = scores.setdefault(trial.edit, {})
+        if trial.way == "recipe":
+            found |= {f"no edit/{key}": values for key, values in measure.picture(before).items()}
+            for row, first, last in zip(pictures, before, after, strict=True):
+                row += [last] if row else [first, last]
+        values = measure.picture(after) | measure.change(before, after, codes - full.w_plus)
+        found |= {f"{trial.way}/{key}": v for key, v in values.items()}
+    return Tried(scores, pictures)
+
+
+def _faces(crops: list[Pixels], full: Inversion) -> list[InvertedFace]:
+    """A batch as `oodinv invert` saves it and `oodinv edit` reads it."""
+    flows = {f"flow_{s}": a.flow for s, a in full.alignments.items()}
+    flows |= {f"mask_{s}": a.mask for s, a in full.alignments.items()}
+    arrays = {key: value.float().cpu().numpy() for key, value in flows.items()}
+    w_plus = full.w_plus.float().cpu().numpy()
+    return [
+        InvertedFace(str(n), crop, w_plus[n], {key: array[n] for key, array in arrays.items()}, None)
+        for n, crop in enumerate(crops)
+    ]
+
+
+def _edit(
+    trial: Trial, model: Model, device: torch.device, dtype: Dtype, faces: list[InvertedFace]
+) -> list[EditedFace]:
+    """Carries out one trial by the stages of `oodinv edit`."""
+    edits = Edits([trial.variant], trial.edit, ())
+    stages = EditStages(model, device, dtype, "fixed", len(faces), trial.recipe, edits, _nothing_saved(model))
+    (photo,) = stages.compute([InvertedPhoto(Job(Path(trial.edit), trial.edit), faces, b"")])
+    return photo.faces
+
+
+class _Measure:
+    """Measures of edited crops uint8 (S, S, 3) of one batch; the photos and their masks are the same for all."""
+
+    def __init__(self, trials: Trials, model: Model, dtype: Dtype, judges: Judges, seen: Tensor, mask: Tensor) -> None:
+        assert judges.sface is not None
+        self._trials, self._model, self._dtype, self._sface = trials, model, dtype, judges.sface
+        self._seen, self._mask = seen, mask
+        weight = torch.from_numpy(face_weight(model.card.size, model.card.crop.scale)).to(seen.device)
+        self._face = weight.expand_as(mask)
+        self._person = judges.sface.embed(seen)
+
+    def picture(self, crops: list[Pixels]) -> dict[str, list[float]]:
+        """How near results are to their photos where an edit should change nothing, and to the person."""
+        images = to_batch(crops, self._seen.device)
+        return {
+            "identity": identity(self._person, self._sface.embed(images)).tolist(),
+            "outside": pixel.mae_pm1(self._seen, images, 1 - self._face).tolist(),
+            "kept": pixel.mae_pm1(self._seen, images, self._mask).tolist(),
+        }
+
+    def change(self, before: list[Pixels], after: list[Pixels], asked: Tensor) -> dict[str, list[float]]:
+        """What an edit changed between composites, against the change of codes (B, num_ws, w_dim) asked for."""
+        first, last = (to_batch(crops, self._seen.device) for crops in (before, after))
+        in_domain = self._face * (1 - self._mask)
+        values = {"change": pixel.mae_pm1(first, last, in_domain).tolist()}
+        return values | self._codes(first, last, asked) | self._points(before, after)
+
+    def _codes(self, before: Tensor, after: Tensor, asked: Tensor) -> dict[str, list[float]]:
+        attributes, dtype = self._trials.attributes, DTYPES[self._dtype]
+        codes = [encode(self._model, images, dtype).w_plus.float() for images in (before, after)]
+        moved, wanted = attributes.of(codes[1] - codes[0]), attributes.of(asked)
+        aimed = wanted.abs() >= ASKED
+        share = (moved * wanted * aimed).sum(dim=1) / (wanted * aimed).square().sum(dim=1)
+        leak = (moved.abs() * ~aimed).sum(dim=1) / (~aimed).sum(dim=1)
+        each = {f"codes_{name}": moved[:, n].tolist() for n, name in enumerate(attributes.names)}
+        return {"moved": share.tolist(), "leak": leak.tolist(), **each}
+
+    def _points(self, before: list[Pixels], after: list[Pixels]) -> dict[str, list[float]]:
+        pairs = list(zip(self._detected(before), self._detected(after), strict=True))
+        differences = {
+            f"points_{name}": [np.nan if a is None or b is None else b[name] - a[name] for a, b in pairs]
+            for name in ("smile", "yaw")
+        }
+        return {"found": [float(b is not None) for _, b in pairs], **differences}
+
+    def _detected(self, crops: Iterable[Pixels]) -> list[dict[str, float] | None]:
+        """Measures of the largest face that the detector finds in each result; None where it finds none."""
+        found = list[dict[str, float] | None]()
+        for crop in crops:
+            faces = self._trials.detector.detect(crop)
+            largest = max(faces, key=lambda face: float(np.ptp(face.points, axis=0).sum()), default=None)
+            found.append(None if largest is None else measures.of_points(largest.points))
+        return found
