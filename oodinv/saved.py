@@ -1,6 +1,7 @@
 """Reading what `invert` and `edit` left in a folder, so that nothing is computed twice."""
 
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,15 @@ from oodinv import image, manifest
 from oodinv.errors import ImageError, ManifestError
 from oodinv.image import Pixels
 from oodinv.manifest import Entry, Header
+from oodinv.weights.average import NUMPY_DAMAGE
 
 Arrays = dict[str, NDArray[np.floating]]
+
+MAX_ARRAY_BYTES = 1 << 30
+"""Far above the flows and masks of a face of 1024 px (some 10 MiB): a small archive can unfold to any size."""
+
+ARCHIVE_DAMAGE = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
+"""What zipfile raises on an archive that is damaged, or packed or encrypted in ways that NumPy never uses."""
 
 
 @dataclass(frozen=True)
@@ -106,11 +114,14 @@ def read_arrays(path: Path, command: str) -> Arrays:
         ImageError: it is missing, damaged, or holds something else than finite numbers.
     """
     try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > MAX_ARRAY_BYTES:
+                raise ImageError(f"{path}: unfolds to more than {MAX_ARRAY_BYTES >> 20} MiB; run `{command}` again")
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: np.asarray(file[key]) for key in file.files}
     except FileNotFoundError as error:
         raise ImageError(f"{path}: is not there; run `{command}` with latents and flows among --save") from error
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, *ARCHIVE_DAMAGE, *NUMPY_DAMAGE) as error:
         raise ImageError(f"{path}: is damaged ({error}); run `{command}` again") from error
     for key, array in arrays.items():
         if not np.issubdtype(array.dtype, np.floating) or not np.isfinite(array).all():

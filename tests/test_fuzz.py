@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import sys
 import tracemalloc
 import zipfile
 from collections.abc import Callable
@@ -16,11 +17,17 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from oodinv import image, manifest
+from oodinv import saved as saved_results
 from oodinv.errors import ImageError, ManifestError, OodinvError, RecipeError, WeightsError
 from oodinv.manifest import Entry, Header
 from oodinv.recipe import read_card
+from oodinv.saved import read_arrays
 from oodinv.weights.average import read_average
 from oodinv.weights.read import read
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench"))
+from fuzz import READERS, ReaderName, accepts, seeds
+from fuzz import reader as make_reader
 
 CARDS = Path(__file__).resolve().parents[1] / "pretrained"
 
@@ -335,3 +342,71 @@ def test_an_honest_pytorch_file_of_shared_storages_is_read(old: bool, tmp_path: 
     assert torch.equal(found.tensors["b"], flat[3:9].reshape(2, 3))
     assert torch.equal(found.tensors["p"], flat[:2])
     assert found.settings == {"n": 7}
+
+
+# Arrays of a folder of results
+
+
+def archived(method: int) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as archive:
+        archive.writestr("w_plus.npy", saved(np.zeros((2, 8), np.float32)))
+    return file.getvalue()
+
+
+@fuzz
+@given(altered([archived(zipfile.ZIP_STORED), archived(zipfile.ZIP_DEFLATED)]))
+def test_any_bytes_are_arrays_or_an_image_error(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "odd.npz"
+    path.write_bytes(content)
+    try:
+        read_arrays(path, "oodinv invert")
+    except ImageError as error:
+        assert "odd.npz" in str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        saved(np.zeros(3, np.float32)),  # a bare .npy
+        pickle.dumps({"w_plus": 1}),
+        archived(zipfile.ZIP_STORED).replace(
+            b"PK\x01\x02\x14\x03\x14\0\0\0", b"PK\x01\x02\x14\x03\x14\0\x01\0"
+        ),  # encrypted
+        archived(zipfile.ZIP_STORED).replace(b"\x14\0\0\0\0\0", b"\x14\0\0\0\x63\0"),  # an unknown method
+        archived(zipfile.ZIP_STORED).replace(b"{'descr'", b"[{'descr'"),
+    ],
+    ids=["npy", "pickle", "encrypted", "method", "header"],
+)
+def test_arrays_in_another_form_are_an_image_error(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "odd.npz").write_bytes(content)
+    with pytest.raises(ImageError, match=r"odd\.npz: is damaged"):
+        read_arrays(tmp_path / "odd.npz", "oodinv invert")
+
+
+def test_arrays_that_unfold_without_end_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the archive's own list, before anything is unfolded."""
+    path = tmp_path / "bomb.npz"
+    np.savez_compressed(path, w_plus=np.zeros(1 << 18, np.float32))
+    assert read_arrays(path, "oodinv invert")["w_plus"].size == 1 << 18
+    monkeypatch.setattr(saved_results, "MAX_ARRAY_BYTES", 1 << 20)
+    with pytest.raises(ImageError, match=r"bomb\.npz: unfolds to more than 1 MiB"):
+        read_arrays(path, "oodinv invert")
+
+
+# What fuzzing found
+
+
+CORPUS = Path(__file__).resolve().parent / "corpus"
+FOUND = [(reader, path) for reader in READERS for path in sorted((CORPUS / reader).glob("*"))]
+
+
+@pytest.mark.parametrize(("reader", "path"), FOUND, ids=lambda value: getattr(value, "name", value))
+def test_what_fuzzing_found_is_read_or_refused(reader: ReaderName, path: Path, tmp_path: Path) -> None:
+    accepts(make_reader(reader, tmp_path), path.read_bytes())
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_fuzzing_starts_from_files_that_are_read(reader: ReaderName, tmp_path: Path) -> None:
+    read_bytes = make_reader(reader, tmp_path)
+    assert any(accepts(read_bytes, seed) for seed in seeds(reader))

@@ -1,0 +1,160 @@
+"""Feeds a reader bytes that a coverage-guided fuzzer makes up, for so many minutes.
+
+    python bench/fuzz.py READER [--minutes 5] [--corpus tests/corpus]
+
+READER is picture, card, recipe, manifest, arrays, average or weights. Whatever it is given, a reader must return or
+raise an error of oodinv, within ten seconds and in bounded memory; the fuzzer stops at the first input for which that
+isn't so and writes it as crash-…, timeout-… or oom-… to CORPUS/READER, where the tests find it from then on. Inputs
+that reach new code are kept for the next run in a folder of the user's cache, not in the corpus.
+
+Needs Google's atheris (`pip install atheris`), which has wheels for Linux.
+"""
+
+import argparse
+import io
+import json
+import pickle
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from PIL import Image
+
+ReaderName = Literal["picture", "card", "recipe", "manifest", "arrays", "average", "weights"]
+READERS: tuple[ReaderName, ...] = get_args(ReaderName)
+
+ROOT = Path(__file__).resolve().parents[1]
+CORPUS = ROOT / "tests" / "corpus"
+SECONDS = 10
+MEMORY_MB = 2500
+LONGEST = 4096
+
+
+def reader(name: ReaderName, folder: Path) -> Callable[[bytes], object]:
+    """What reads bytes as a file of one kind; may raise an `OodinvError` and nothing else.
+
+    folder: where readers of files find them; used over and over.
+    """
+    from oodinv import image, manifest, recipe, saved
+    from oodinv.weights import average, read
+
+    def from_file(read_file: Callable[[Path], object], file_name: str) -> Callable[[bytes], object]:
+        path = folder / file_name
+
+        def read_bytes(content: bytes) -> object:
+            path.write_bytes(content)
+            return read_file(path)
+
+        return read_bytes
+
+    match name:
+        case "picture":
+            return lambda content: image.decode(content, Path("odd.png"), deep=True)
+        case "card":
+            return from_file(recipe.read_card, "odd.yaml")
+        case "recipe":
+            return from_file(recipe.read_edit_recipe, "odd.yaml")
+        case "manifest":
+            return from_file(lambda _: manifest.read(folder), manifest.FILE_NAME)
+        case "arrays":
+            return from_file(lambda path: saved.read_arrays(path, "invert"), "odd.npz")
+        case "average":
+            return from_file(average.read_average, "odd.npy")
+        case "weights":
+            return from_file(read.read, "odd.pt")
+
+
+def accepts(read: Callable[[bytes], object], content: bytes) -> bool:
+    """Whether a reader takes the bytes; an error of oodinv is a no, any other passes through."""
+    from oodinv.errors import OodinvError
+
+    try:
+        read(content)
+    except OodinvError:
+        return False
+    return True
+
+
+def seeds(name: ReaderName) -> Iterator[bytes]:
+    """Small valid files to start from."""
+    match name:
+        case "picture":
+            yield from _pictures()
+        case "card":
+            yield from (path.read_bytes() for path in sorted((ROOT / "pretrained").glob("*.yaml")))
+        case "recipe":
+            yield from (path.read_bytes() for path in sorted((ROOT / "recipes" / "edit").glob("*.yaml")))
+        case "manifest":
+            header = {"oodinv": "1", "command": "invert", "card": {}, "weights": {}, "settings": {"noise": "fixed"}}
+            entry = {"input": "a.jpg", "name": "a", "sha256": "0" * 64, "status": "done", "outputs": ["masks/a.png"]}
+            yield f"{json.dumps(header)}\n{json.dumps(entry)}\n".encode()
+        case "arrays":
+            for save in (np.savez, np.savez_compressed):
+                file = io.BytesIO()
+                save(file, w_plus=np.zeros((2, 4), np.float32))
+                yield file.getvalue()
+        case "average":
+            file = io.BytesIO()
+            np.save(file, np.zeros(8, np.float32))
+            yield file.getvalue()
+        case "weights":
+            yield from _weights()
+
+
+def _pictures() -> Iterator[bytes]:
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (6, 5, 3), dtype=np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for form in ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "PPM"):
+        file = io.BytesIO()
+        picture.save(file, form, **({"exif": exif} if form in ("PNG", "JPEG", "WEBP") else {}))
+        yield file.getvalue()
+
+
+def _weights() -> Iterator[bytes]:
+    import torch
+    from safetensors.torch import save
+
+    values = {"w": torch.zeros(2, 2), "n": {"b": torch.ones(3)}}
+    for zipped in (True, False):
+        file = io.BytesIO()
+        torch.save(values, file, _use_new_zipfile_serialization=zipped)
+        yield file.getvalue()
+    yield save({"w": torch.zeros(2)})
+    yield pickle.dumps({"w": np.zeros(3, np.float32), "n": [1, "a"]})
+    empty = io.BytesIO()
+    zipfile.ZipFile(empty, "w").close()
+    yield empty.getvalue()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Fuzzes one reader.")
+    parser.add_argument("reader", choices=READERS)
+    parser.add_argument("--minutes", type=float, default=5)
+    parser.add_argument("--corpus", type=Path, default=CORPUS, help="folder for the inputs that a reader fails on")
+    options = parser.parse_args()
+    try:
+        import atheris
+    except ImportError:
+        parser.error("needs atheris: pip install atheris")
+    from oodinv.weights.pull import cache_dir
+
+    with tempfile.TemporaryDirectory() as scratch, atheris.instrument_imports(include=["oodinv"]):
+        read = reader(options.reader, Path(scratch))
+        known, found = cache_dir() / "fuzz" / options.reader, options.corpus / options.reader
+        for folder in (known, found):
+            folder.mkdir(parents=True, exist_ok=True)
+        for n, seed in enumerate(seeds(options.reader)):
+            (known / f"seed-{n}").write_bytes(seed)
+        limits = [f"-max_total_time={round(60 * options.minutes)}", f"-timeout={SECONDS}", f"-rss_limit_mb={MEMORY_MB}"]
+        shape = [f"-max_len={LONGEST}", f"-artifact_prefix={found}/", "-print_final_stats=1"]
+        atheris.Setup([sys.argv[0], *limits, *shape, str(known)], lambda content: accepts(read, content) and None)
+        atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
