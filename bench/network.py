@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from oodinv.benchmark.cost import device_name
+from oodinv.device import multiplies
 from oodinv.inverter import Inversion, invert
 from oodinv.models.e4e import E4e
 from oodinv.models.samm import Samm
@@ -206,6 +207,8 @@ def show(found: dict[str, Figures]) -> None:
             f"{name:24}{''.join(f'{cell:9.2f}' for cell in cells)}{memory:>9}{f.deviation:9.1e}{f.psnr:9.1f}"
             + ("" if f.deviation_from_stored is None else f"  {f.deviation_from_stored:.1e} from the stored outputs")
         )
+    if not multiplies(torch.device("cpu"), torch.bfloat16):
+        print("This CPU has no bfloat16 instructions: the row oodinv bfloat16 was computed in float32.")
 
 
 def main() -> None:
@@ -221,7 +224,8 @@ def main() -> None:
     stored = {} if options.golden is None else read_stored(options.golden)
     found = measure(model, image, options.repeats, stored)
     if options.json:
-        report: dict[str, Any] = {"device": device_name(torch.device("cpu"))}
+        cpu = torch.device("cpu")
+        report: dict[str, Any] = {"device": device_name(cpu), "bfloat16": multiplies(cpu, torch.bfloat16)}
         print(json.dumps(report | {name: asdict(figures) for name, figures in found.items()}))
     else:
         print(device_name(torch.device("cpu")))

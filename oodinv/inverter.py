@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from oodinv.device import multiplies
 from oodinv.models.encoder import Encoding
 from oodinv.models.samm import Alignment, Predicted, Reused, synthesize_aligned
 from oodinv.models.stylegan2 import Noise, synthesize
@@ -45,8 +46,11 @@ class Inversion:
 
 @contextmanager
 def computing(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
-    """No gradients; convolutions and matrix products in `dtype`, the rest in float32."""
-    half = dtype != torch.float32
+    """No gradients; convolutions and matrix products in `dtype`, the rest in float32.
+
+    On a CPU without instructions for a half-precision `dtype` all is in float32, which is several times as fast there.
+    """
+    half = dtype != torch.float32 and multiplies(device, dtype)
     exact = torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=half)
     with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=half), exact:
         yield

@@ -36,9 +36,10 @@ def blur(x: Tensor, before: int, after: int, gain: float = 1.0, stride: int = 1)
     correlation and convolution agree. Source: StyleGAN2, appendix B.
     """
     kernel = _filter_kernel(x, gain)
-    if before == after:
-        return F.conv2d(x, kernel, stride=stride, padding=before, groups=x.shape[1])
-    return F.conv2d(F.pad(x, (before, after, before, after)), kernel, stride=stride, groups=x.shape[1])
+    with torch.autocast(x.device.type, enabled=False):  # flows and masks stay in float32
+        if before == after:
+            return F.conv2d(x, kernel, stride=stride, padding=before, groups=x.shape[1])
+        return F.conv2d(F.pad(x, (before, after, before, after)), kernel, stride=stride, groups=x.shape[1])
 
 
 def upsample2(x: Tensor) -> Tensor:
@@ -46,7 +47,8 @@ def upsample2(x: Tensor) -> Tensor:
 
     A transposed convolution is zero insertion and filter in one; gain 4 keeps the brightness.
     """
-    return F.conv_transpose2d(x, _filter_kernel(x, 4.0), stride=2, padding=1, groups=x.shape[1])
+    with torch.autocast(x.device.type, enabled=False):  # colour stays in float32
+        return F.conv_transpose2d(x, _filter_kernel(x, 4.0), stride=2, padding=1, groups=x.shape[1])
 
 
 def normalize_second_moment(z: Tensor, eps: float = 1e-8) -> Tensor:

@@ -9,6 +9,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from oodinv import ops, winograd
+from oodinv.inverter import computing
 from oodinv.models.backbones import IR_SE_50, Backbone
 from oodinv.models.samm import Predicted, Samm, synthesize_aligned
 from oodinv.models.stylegan2 import Generator, synthesize
@@ -103,3 +104,27 @@ def test_modulated_convolution_of_a_batch_agrees(up: bool) -> None:
     together = ops.modulated_conv2d(x, weight, style, up=up)
     assert worst(apart, expected) < 1e-5
     assert worst(together, expected) < 1e-5
+
+
+@pytest.mark.parametrize("capable", [False, True])
+def test_half_precision_only_with_instructions_for_it(capable: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: capable)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    with computing(torch.device("cpu"), torch.bfloat16):
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert product.dtype == (torch.bfloat16 if capable else torch.float32)
+
+
+def test_half_precision_is_near_single(networks: tuple[Generator, Samm]) -> None:
+    """Emulated if need be; sums, grids and masks stay in float32."""
+    generator, samm = networks
+    w_plus = random(1, generator.num_ws, 16)
+    features = {16: random(1, 10, 16, 16, seed=1), 32: random(1, 6, 32, 32, seed=2)}
+    with torch.inference_mode():
+        expected, _ = synthesize_aligned(generator, w_plus, Predicted(samm, features), "zero")
+        with torch.autocast("cpu", torch.bfloat16):
+            found, alignments = synthesize_aligned(generator, w_plus, Predicted(samm, features), "zero")
+    assert {a.mask.dtype for a in alignments.values()} == {a.flow.dtype for a in alignments.values()} == {torch.float32}
+    assert found.dtype == torch.float32
+    assert 0 < (found - expected).square().mean().sqrt() / expected.std() < 0.05

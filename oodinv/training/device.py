@@ -7,19 +7,12 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
+from oodinv.device import multiplies
 from oodinv.training.parallel import ALONE, Team
 
 M = TypeVar("M", bound=nn.Module)
 
 Precision = Literal["auto", "float32", "bfloat16"]
-
-
-def cpu_has_fast_bfloat16() -> bool:
-    """Whether the CPU multiplies bfloat16 in hardware (AMX or AVX-512 BF16); elsewhere it is slower."""
-    flags = torch.backends.cpu.get_cpu_capability()
-    capabilities = getattr(torch._C, "_cpu", None)
-    checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    return flags.startswith("AVX512") and any(getattr(capabilities, c, lambda: False)() for c in checks)
 
 
 @dataclass(frozen=True)
@@ -45,7 +38,7 @@ class Compute:
 
 def compute_for(device: torch.device, precision: Precision, team: Team = ALONE) -> Compute:
     """`auto`: bfloat16 where the hardware multiplies it, float32 elsewhere."""
-    fast = device.type == "cuda" or cpu_has_fast_bfloat16()
+    fast = multiplies(device, torch.bfloat16)
     return Compute(device, fast if precision == "auto" else precision == "bfloat16", team)
 
 
