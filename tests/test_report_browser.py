@@ -1,0 +1,87 @@
+"""A report in a real browser: it loads in silence, its slider moves the cut, and it asks nobody for anything."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from oodinv.report import Panel, write_pages
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome", "headless_shell")
+PROBE = """<script>
+addEventListener("load", function () {
+  const slider = document.querySelector("input[type=range]");
+  const cut = function () { return getComputedStyle(document.querySelectorAll(".pair img")[1]).clipPath; };
+  const before = cut();
+  slider.value = 80;
+  slider.dispatchEvent(new Event("input", {bubbles: true}));
+  Promise.all(Array.from(document.images, function (i) { return i.decode(); })).then(function () {
+    document.title = JSON.stringify({
+      before: before, after: cut(), images: document.images.length,
+      drawn: Array.from(document.images).filter(function (i) { return i.naturalWidth > 0; }).length,
+      requests: performance.getEntriesByType("resource").map(function (e) { return e.name; })
+        .filter(function (name) { return !name.startsWith("data:"); })
+    });
+  });
+});
+</script>
+"""
+FAULTS = '<script>console.error("on purpose")</script><img src="http://127.0.0.1:9/picture.png">'
+
+
+@pytest.fixture(scope="module")
+def browser() -> str:
+    """A Chromium: the one that OODINV_BROWSER names, or one on the path."""
+    found = os.environ.get("OODINV_BROWSER") or next(filter(None, map(shutil.which, NAMES)), None)
+    if found is None:
+        pytest.skip("needs Chromium: install it, or name it in OODINV_BROWSER")
+    return found
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    """A report of two faces."""
+    rng = np.random.default_rng(0)
+    shown = [
+        Panel(f"face {n}", *rng.integers(0, 255, (2, 64, 64, 3), dtype=np.uint8), rng.integers(0, 255, (64, 64),
+              dtype=np.uint8), rng.normal(size=(2, 32, 32)))
+        for n in range(2)
+    ]  # fmt: skip
+    (path,) = write_pages(tmp_path, shown, 2, "older", {"recipe": "older"})
+    return path
+
+
+def opened(browser: str, path: Path, profile: Path) -> tuple[str, list[str]]:
+    """(the page once it has loaded, as HTML; what its console said as an error or a warning)."""
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    command += [f"--user-data-dir={profile}", "--enable-logging=stderr", "--disable-background-networking"]
+    command += ["--virtual-time-budget=20000", "--dump-dom", path.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert "</html>" in done.stdout, done.stderr[-2000:]
+    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+def test_a_report_loads_in_silence_and_its_slider_works(browser: str, page: Path, tmp_path: Path) -> None:
+    page.write_text(page.read_text(encoding="utf-8").replace("</body>", PROBE + "</body>"), encoding="utf-8")
+    html, console = opened(browser, page, tmp_path / "profile")
+    assert console == []
+    title = re.search(r"<title>(.*?)</title>", html, re.DOTALL)
+    assert title is not None
+    seen = json.loads(title[1].replace("&quot;", '"').replace("&amp;", "&"))
+    assert seen["images"] == seen["drawn"] == 2 * 6
+    assert seen["requests"] == []
+    assert "50%" in seen["before"]
+    assert "80%" in seen["after"]
+
+
+def test_the_check_sees_errors_and_the_page_stops_requests(browser: str, page: Path, tmp_path: Path) -> None:
+    """Without this, silence could mean that nothing listens. The page's own policy refuses the foreign picture."""
+    page.write_text(page.read_text(encoding="utf-8").replace("</body>", FAULTS + "</body>"), encoding="utf-8")
+    _, console = opened(browser, page, tmp_path / "profile")
+    assert any("on purpose" in line for line in console)
+    assert any("Content Security Policy" in line for line in console)
