@@ -54,7 +54,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Columns and rows; `name` for files, `title` and `notes` for readers."""
+    """Columns and rows; `name` for files, `title` and `notes` for readers.
+
+    marked: whether rows can be compared, so that the best value of a column is worth a mark.
+    """
 
     name: str
     title: str
@@ -62,6 +65,7 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
+    marked: bool = True
 
 
 def best(table: Table) -> frozenset[tuple[int, str]]:
@@ -69,6 +73,8 @@ def best(table: Table) -> frozenset[tuple[int, str]]:
 
     Nothing is best where fewer than two rows were measured, or where all values are equal.
     """
+    if not table.marked:
+        return frozenset()
     marked = set[tuple[int, str]]()
     for column in table.columns:
         means = {

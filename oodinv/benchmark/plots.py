@@ -3,7 +3,7 @@
 import html
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,15 +27,17 @@ class _Axis:
     high: float
     start: float
     end: float
+    whole: bool = False
 
     def place(self, value: float) -> float:
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
     def ticks(self) -> list[float]:
-        """About five round numbers within the axis."""
+        """About five round numbers within the axis, whole ones if what it counts is."""
         rough = (self.high - self.low) / 5
         power = 10.0 ** math.floor(math.log10(rough))
         step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough)
+        step = max(step, 1.0) if self.whole else step
         first = math.ceil(self.low / step - 1e-9)
         return [n * step for n in range(first, math.floor(self.high / step + 1e-9) + 1)]
 
@@ -82,7 +84,7 @@ def distribution(series: Sequence[Series], title: str) -> str:
     edges = np.linspace(x.low, x.high, 1 + max(6, min(30, round(math.sqrt(len(values) + 1) * 2))))
     counts = [np.histogram(s.x, edges)[0] for s in series]
     top = max((int(c.max()) for c in counts), default=1)
-    y = _axis([float(top)], HEIGHT - _BOTTOM, _TOP, from_zero=True)
+    y = replace(_axis([float(top)], HEIGHT - _BOTTOM, _TOP, from_zero=True), whole=True)
     body = []
     for i, count in enumerate(counts):
         path = f"M{x.place(edges[0]):.1f} {y.place(0):.1f}"

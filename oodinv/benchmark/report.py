@@ -16,8 +16,8 @@ from oodinv.tables import Table, to_csv, to_html, to_json, to_latex, to_markdown
 SHOWN = 4  # worst and best cases of a model
 
 _STYLE = """
-body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:1200px;padding:0 1em;color:#222}
-table{border-collapse:collapse;font-size:14px}th,td{padding:4px 10px;border-bottom:1px solid #ddd;text-align:left;
+body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:1500px;padding:0 1em;color:#222}
+table{border-collapse:collapse;font-size:14px}th,td{padding:4px 8px;border-bottom:1px solid #ddd;text-align:left;
 white-space:nowrap}
 th{border-bottom:2px solid #888}.number{text-align:right;font-variant-numeric:tabular-nums}.published{color:#777}
 .scroll{overflow-x:auto}dt{font-weight:600}dd{margin:0 0 4px 1.5em}svg text{font:11px sans-serif;fill:#444}
@@ -65,9 +65,20 @@ def page(recipe: BenchmarkRecipe, outcomes: list[Outcome], tables: list[Table]) 
     body = "".join(sections)
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{heading}</title><style>{_STYLE}</style>'
-        f"<h1>{heading}</h1><p>† and grey rows: published by others under their protocol. Hover over a value for its "
-        f"95 % bootstrap interval.</p>{body}</html>\n"
+        f"<h1>{heading}</h1>{_introduction(recipe, outcomes)}{body}</html>\n"
     )
+
+
+def _introduction(recipe: BenchmarkRecipe, outcomes: list[Outcome]) -> str:
+    measured = "; ".join(f"{outcome.model}: {len(outcome.scores)} pictures" for outcome in outcomes)
+    paragraphs = (
+        f"Protocol: {recipe.protocol}",
+        f"Measured: {measured}. † and grey rows: published by others under their protocol.",
+        "Values are mean ± standard error over pictures; hover over one for its 95 % bootstrap interval. ↓ lower is "
+        "better, ↑ higher is better, bold is the best measured value. Copied pixels flatter the composite: read it "
+        "beside the mask area and the in-domain part.",
+    )
+    return "".join(f"<p>{html.escape(words)}</p>" for words in paragraphs)
 
 
 def _known(values: list[float | None]) -> list[float]:

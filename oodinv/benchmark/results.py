@@ -9,11 +9,11 @@ from typing import Literal
 import numpy as np
 
 from oodinv import manifest
-from oodinv.benchmark.cost import Cost, Stage
+from oodinv.benchmark.cost import WARM_UP, Cost, Stage
 from oodinv.benchmark.edits import WAYS
 from oodinv.benchmark.score import REGIONAL
 from oodinv.benchmark.stages import EDIT, Scores
-from oodinv.benchmark.variants import Variant, meaning, title
+from oodinv.benchmark.variants import Variant, is_blend, meaning, title
 from oodinv.errors import ManifestError
 from oodinv.inputs import Job
 from oodinv.metrics.frechet import frechet_distance
@@ -30,8 +30,8 @@ _TITLES: dict[Target, str] = {
     "in-domain": "In-domain part of the generated picture: weighted by 1 - M of the full method",
 }
 _METRICS: dict[MetricName, tuple[str, Better, int, str]] = {
-    "psnr": ("PSNR", "higher", 2, "10 log10(peak² / MSE) in dB, mean over pictures"),
-    "psnr_peak_sqrt2": ("PSNR (peak² = 2)", "higher", 2, "10 log10(2 / MSE on [-1, 1]) in dB: PSNR less 3.01 dB"),
+    "psnr": ("PSNR dB", "higher", 2, "10 log10(peak² / MSE), mean over pictures"),
+    "psnr_peak_sqrt2": ("PSNR (peak² = 2) dB", "higher", 2, "10 log10(2 / MSE on [-1, 1]): PSNR less 3.01 dB"),
     "ssim": ("SSIM", "higher", 4, "structural similarity, 11-tap Gaussian window (sigma 1.5), mean over RGB"),
     "ms_ssim": ("MS-SSIM", "higher", 4, "structural similarity over five scales, mean over RGB"),
     "mse_unit": ("MSE [0, 1]", "lower", 5, "mean squared error of pictures in [0, 1]"),
@@ -102,7 +102,12 @@ def _table(recipe: BenchmarkRecipe, outcomes: list[Outcome], target: Target, exp
     uses = [u for u in recipe.metrics if target != "in-domain" or u.metric in REGIONAL]
     columns = [column(use) for use in uses]
     notes = [recipe.protocol] if target == "composite" else []
-    rows = [_row(recipe, outcome, variant, target, columns) for outcome in outcomes for variant in outcome.variants]
+    rows = [
+        _row(recipe, outcome, variant, target, columns)
+        for outcome in outcomes
+        for variant in outcome.variants
+        if target == "composite" or not is_blend(variant)
+    ]
     if target == "composite":
         if any(FRECHET.key in row.values for row in rows):
             columns.append(FRECHET)
@@ -241,12 +246,14 @@ def edit_table(recipe: BenchmarkRecipe, outcomes: list[Outcome]) -> Table | None
     )
     used = dict.fromkeys(row.labels[2] for row in rows)
     notes = (
-        "mean ± standard error over photos; bold: best value; arrows: which side is better.",
+        "mean ± standard error over photos; arrows: which side is better, among the ways of one edit.",
         "Rows: " + "; ".join(f"{way}: {words}" for way, words in WAYS.items() if way in used) + ".",
         "Codes of directions are told apart by least squares over all of the model's directions at once.",
     )
     title = "Edits: what they move, and what they leave alone"
-    return Table("scores-edits", title, ("model", "edit", "way"), _EDIT_COLUMNS + each + (COUNT,), tuple(rows), notes)
+    return Table(
+        "scores-edits", title, ("model", "edit", "way"), (*_EDIT_COLUMNS, *each, COUNT), tuple(rows), notes, False
+    )
 
 
 def edits_of(outcome: Outcome) -> dict[str, list[str]]:
@@ -294,7 +301,9 @@ def cost_table(costs: list[tuple[str, Cost]]) -> Table:
     ]
     rows = [Row((model, cost.variant, cost.device), _cost_values(cost)) for model, cost in costs]
     images = costs[0][1].images if costs else 0
-    notes = (f"{images} pictures, one at a time, after a warm-up; the device is waited for before the clock is read.",)
+    notes = (
+        f"{images} pictures, one at a time, after {WARM_UP} as warm-up; the device is waited for before the clock is read.",
+    )
     return Table("cost", "Cost", ("model", "variant", "device"), tuple(columns), tuple(rows), notes)
 
 

@@ -55,6 +55,11 @@ _MEANING: dict[Named, str] = {
 }
 
 
+def is_blend(variant: Variant) -> bool:
+    """Whether a variant differs from the full method in its composite alone."""
+    return variant in get_args(Blend)
+
+
 def title(variant: Variant) -> str:
     """Name of a variant in tables and files, as `parse` takes it."""
     match variant:
