@@ -10,6 +10,7 @@ import typer
 import oodinv
 from oodinv.cli import align, benchmark, blend, directions, edit, invert, train, weights
 from oodinv.cli.console import report_error
+from oodinv.cli.memory import use_one_heap
 from oodinv.errors import OodinvError
 
 app = typer.Typer(
@@ -49,6 +50,7 @@ app.add_typer(weights.app, name="weights")
 
 def main() -> None:
     """Runs the command line. Exit status: 0 done, 1 an error or a failed image, 2 usage, 130 interrupted."""
+    use_one_heap()
     try:
         app()
     except OodinvError as error:

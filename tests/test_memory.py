@@ -1,0 +1,41 @@
+"""One heap for all threads of a command, by glibc's own count."""
+
+import os
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COUNT = """
+import ctypes, sys, threading
+from oodinv.cli.memory import use_one_heap
+if sys.argv[2] == "one":
+    use_one_heap()
+c = ctypes.CDLL(None)
+c.malloc.restype = c.fopen.restype = ctypes.c_void_p
+both = threading.Barrier(3)
+def take():
+    c.malloc(5000)
+    both.wait()
+    both.wait()
+for _ in range(2):
+    threading.Thread(target=take).start()
+both.wait()
+file = ctypes.c_void_p(c.fopen(sys.argv[1].encode(), b"w"))
+c.malloc_info(0, file)
+c.fclose(file)
+both.wait()
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="counts the heaps of glibc")
+@pytest.mark.parametrize(("setting", "count"), [("one", 1), ("default", 3)])
+def test_threads_share_one_heap(setting: str, count: int, tmp_path: Path) -> None:
+    report = tmp_path / "heaps.xml"
+    environment = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}
+    environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
+    subprocess.run([sys.executable, "-c", COUNT, str(report), setting], check=True, env=environment)
+    assert len(re.findall("<heap nr=", report.read_text())) == count
