@@ -15,7 +15,7 @@ from oodinv.align import Placement, read_placement
 from oodinv.blend import Edit
 from oodinv.compose import Levels, compose, confined, rounded
 from oodinv.edit import Plan, Target, apply
-from oodinv.errors import ImageError, OodinvError, RecipeError
+from oodinv.errors import ImageError, RecipeError
 from oodinv.image import Pixels
 from oodinv.inputs import Job
 from oodinv.inverter import DTYPES, Dtype, Inversion, decode, encode
@@ -27,7 +27,7 @@ from oodinv.provenance import Provenance, composite_mark, packet
 from oodinv.recipe import EditRecipe, EditStep
 from oodinv.report import Panel, finest_flow, strip
 from oodinv.saved import Results, read_arrays, read_latents, read_picture
-from oodinv.stages import OUTPUTS, Artefacts, Subject, artefacts, write_artefacts, write_pasted
+from oodinv.stages import OUTPUTS, Artefacts, Subject, artefacts, in_halves, write_artefacts, write_pasted
 from oodinv.weights.build import Model
 
 # ---------------------------------------------------------------------------------------------------------
@@ -289,27 +289,27 @@ class EditStages:
         )
 
     def compute(self, photos: list[InvertedPhoto]) -> list[EditedPhoto]:
-        """Edits the faces of several photos in batches of `batch_size`."""
+        """Edits the faces of several photos in batches of `batch_size`, halved where memory is too small for them.
+
+        Raises:
+            OodinvError: memory is too small for one face.
+        """
         faces = [face for photo in photos for face in photo.faces]
         done: list[EditedFace] = []
         for start in range(0, len(faces), self.batch_size):
-            done += self._edit(faces[start : start + self.batch_size])
+            batch = faces[start : start + self.batch_size]
+            done += in_halves(batch, self._edit, self.device, self.model.card.size)
         rest = iter(done)
         return [EditedPhoto(photo, [next(rest) for _ in photo.faces]) for photo in photos]
 
     def _edit(self, faces: list[InvertedFace]) -> list[EditedFace]:
         crops = image.to_tensor(np.stack([face.crop for face in faces])).to(self.device)
         w_plus = torch.from_numpy(np.stack([face.w_plus for face in faces])).to(self.device)
-        try:
-            base = self._decode(crops, w_plus, self._alignments(faces))
-            source: Encoding | dict[int, Alignment] = base.alignments
-            if self.recipe.mask == "edited":
-                source = encode(self.model, crops, DTYPES[self.dtype])
-            inversions = [self._variant(v.plan, base, crops, w_plus, source) for v in self.edits.variants]
-        except torch.OutOfMemoryError as error:
-            raise OodinvError(
-                f"{self.device} has too little memory for {len(faces)} faces at once; use a smaller --batch-size"
-            ) from error
+        base = self._decode(crops, w_plus, self._alignments(faces))
+        source: Encoding | dict[int, Alignment] = base.alignments
+        if self.recipe.mask == "edited":
+            source = encode(self.model, crops, DTYPES[self.dtype])
+        inversions = [self._variant(v.plan, base, crops, w_plus, source) for v in self.edits.variants]
         before = self._composites(crops, base, base)
         variants = [
             self._artefacts(faces, v.suffix, crops, base, i)

@@ -1,10 +1,10 @@
 """What `align` and `invert` do to each photo: the stages that `batch.run` drives."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -170,6 +170,42 @@ def artefacts(subjects: list[Subject], inversion: Inversion) -> list[Artefacts]:
     ]
 
 
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def in_halves(faces: list[T], compute: Callable[[list[T]], list[R]], device: torch.device, size: int) -> list[R]:
+    """A batch's results, or those of its halves one after the other where memory is too small for it.
+
+    size: of the model's pictures, to name it.
+
+    Raises:
+        OodinvError: memory is too small for one face.
+    """
+    found = _attempt(faces, compute)
+    if found is not None:
+        return found
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    if len(faces) == 1:
+        raise OodinvError(
+            f"{device} has too little memory for a single face of {size} px; use --dtype bfloat16 or --device cpu, or "
+            "free memory"
+        )
+    half = len(faces) // 2
+    return in_halves(faces[:half], compute, device, size) + in_halves(faces[half:], compute, device, size)
+
+
+def _attempt(faces: list[T], compute: Callable[[list[T]], list[R]]) -> list[R] | None:
+    """A batch's results; None if memory doesn't suffice, with all that was allocated let go."""
+    try:
+        return compute(faces)
+    except RuntimeError as error:  # on the CPU, PyTorch has no class of its own for it
+        if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
+            raise
+    return None
+
+
 @dataclass(frozen=True)
 class InvertStages:
     """Aligns, inverts and composites photos, and pastes the result back.
@@ -218,29 +254,12 @@ class InvertStages:
         Raises:
             OodinvError: memory is too small for one face.
         """
-        found = self._attempt(subjects)
-        if found is not None:
-            return found
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        if len(subjects) == 1:
-            raise OodinvError(
-                f"{self.device} has too little memory for a single face of {self.model.card.size} px; use --dtype "
-                "bfloat16 or --device cpu, or free memory"
-            )
-        half = len(subjects) // 2
-        return self._invert(subjects[:half]) + self._invert(subjects[half:])
+        return in_halves(subjects, self._batch, self.device, self.model.card.size)
 
-    def _attempt(self, subjects: list[Subject]) -> list[Artefacts] | None:
-        """A batch's results; None if memory doesn't suffice, with all that was allocated let go."""
-        try:
-            crops = torch.stack([subject.tensor() for subject in subjects]).to(self.device)
-            inversion = invert(self.model, crops, noise=self._noise(subjects), dtype=DTYPES[self.dtype])
-            return artefacts(subjects, inversion)
-        except RuntimeError as error:  # on the CPU, PyTorch has no class of its own for it
-            if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
-                raise
-        return None
+    def _batch(self, subjects: list[Subject]) -> list[Artefacts]:
+        crops = torch.stack([subject.tensor() for subject in subjects]).to(self.device)
+        inversion = invert(self.model, crops, noise=self._noise(subjects), dtype=DTYPES[self.dtype])
+        return artefacts(subjects, inversion)
 
     def _noise(self, subjects: list[Subject]) -> Noise:
         """For `random`, one generator a face, seeded by its crop, so that a repeated run draws the same."""
