@@ -296,6 +296,7 @@ def fit_directions(
     from oodinv.cli.prepare import choose_device
     from oodinv.directions import labels as tables
     from oodinv.directions import write
+    from oodinv.directions.calibrate import calibrated
     from oodinv.directions.fit import fit
     from oodinv.weights.build import load_named
 
@@ -306,6 +307,7 @@ def fit_directions(
         table = tables.join(_labels(source, found.files), found.measures)
         for wanted in (w for w in settings.directions if w.source == key):
             fitted = fit(found, table, wanted, source.categories, loaded.card.name)
+            fitted = calibrated(fitted, loaded, found.w_plus)
             path = output / f"{wanted.name}.safetensors"
             write(path, fitted.direction)
             results.append(_fit_summary(fitted, path))

@@ -32,8 +32,8 @@ Strength = Annotated[float, Field(ge=-MAX_STRENGTH, le=MAX_STRENGTH)]
 class Direction:
     """What a strength of 1 adds to w_plus: vector, float32 (num_ws, w_dim), for the model of this card name.
 
-    unit says in words what a strength of 1 is; for fitted directions it moves the attribute, as far as it can be
-    told from latent codes, by one standard deviation over the training faces. layers: the rows of w_plus that it
+    unit says in words what a strength of 1 is; for fitted directions it moves the attribute, as the encoder tells
+    it from pictures, by one standard deviation over the training faces (`calibrate.calibrated`). layers: the rows of w_plus that it
     changes, None for all. safe_range: strengths (low, high) within which it stays among the faces it was made from;
     None where that isn't known. method: how it was made.
     """

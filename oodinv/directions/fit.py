@@ -38,9 +38,12 @@ class Fitted:
     """A direction and how well its attribute can be told from the codes of faces that took no part in the fit.
 
     quality: R² of a linear score, or the area under the ROC curve of a logistic one, over `held_out` faces.
+    score and deviation: where codes stand, and the standard deviation of that over the faces of the fit.
     """
 
     direction: Direction
+    score: "Score"
+    deviation: float
     measure: Literal["R2", "AUC"]
     quality: float
     faces: int
@@ -99,7 +102,8 @@ def fit(faces: Faces, labels: Labels, wanted: Wanted, categories: Sequence[str],
     unit = move * (scores.std() / slope)
     quality = (discrimination if is_binary else determination)(score.of(codes[held_out]), truth[held_out])
     direction = _direction(unit.reshape(faces.w_plus.shape[1:]), scores, is_binary, wanted, model, int(train.sum()))
-    return Fitted(direction, "AUC" if is_binary else "R2", quality, int(train.sum()), int(held_out.sum()))
+    measure: Literal["R2", "AUC"] = "AUC" if is_binary else "R2"
+    return Fitted(direction, score, float(scores.std()), measure, quality, int(train.sum()), int(held_out.sum()))
 
 
 def _usable(labels: Labels, wanted: Wanted) -> NDArray[np.bool_]:

@@ -1,0 +1,236 @@
+"""Measures the shipped edit recipes on faces that neither training nor the fit of directions saw.
+
+    python bench/edits.py UTKFACE [--model mini] [--faces 60] [--judges 900] [--json] [--sheet FOLDER]
+
+UTKFACE: labelled faces, AGE_SEX_ETHNICITY_DATE.jpg. Age and sex are told by regressions on SFace's features and on
+principal components of pixels, trained on faces that the directions were not fitted to; smile (mouth width over eye
+distance) and yaw by YuNet's points. Prints for each recipe, over strengths -2, -1, 0, 1, 2: the share of faces whose
+attribute rises at every step, the mean rise from -2 to 2, the share whose apparent sex flips from -1 to 1, SFace's
+similarity to the photo at 1, and the mean change in grey levels outside the face and on text that is pasted on.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from oodinv import image
+from oodinv.align import Yunet, align
+from oodinv.compose import face_weight
+from oodinv.directions import measures
+from oodinv.directions.faces import sample
+from oodinv.directions.fit import Score, fit_score
+from oodinv.directions.labels import from_names
+from oodinv.directions.plan import find_fit_recipe
+from oodinv.directions.regress import Array, Components, determination, discrimination, principal_components
+from oodinv.edit_stages import EditedFace, EditStages, InvertedFace, InvertedPhoto, prepare
+from oodinv.errors import ImageError
+from oodinv.image import Pixels
+from oodinv.inputs import Job, collect
+from oodinv.inverter import invert
+from oodinv.manifest import header_of
+from oodinv.metrics.identity import Sface, identity
+from oodinv.recipe import find_edit_recipe, read_edit_recipe
+from oodinv.report import strip
+from oodinv.saved import Results
+from oodinv.training.data import is_held_out
+from oodinv.training.occluders import occlude
+from oodinv.weights.build import Model, load_named
+from oodinv.weights.pull import pull
+
+STRENGTHS = [-2.0, -1.0, 0.0, 1.0, 2.0]
+RECIPES = {"older": "age", "feminine": "sex", "smile": "smile", "turn-right": "yaw"}
+PIXEL_COMPONENTS = 80
+ADULTS = 15
+"""Younger faces are left out, as they are from the fit."""
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """A crop uint8 (S, S, 3) with the age in years and the sex (1 female) that its file's name says."""
+
+    crop: Pixels
+    age: float
+    sex: float
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """Tells age and sex of crops, without the model under test."""
+
+    sface: Sface
+    pixels: Components
+    age: Score
+    sex: Score
+
+    def features(self, crops: list[Pixels]) -> Array:
+        return features(self.sface, self.pixels, crops)
+
+
+def features(sface: Sface, pixels: Components, crops: list[Pixels]) -> Array:
+    """SFace's features and coordinates of pixels, (N, 128 + P), each of about unit variance."""
+    embedded = sface.embed(torch.cat([image.to_tensor(crop) for crop in crops])).numpy() * np.sqrt(128)
+    return np.hstack([embedded, pixels.project(flat(crops))])
+
+
+def flat(crops: list[Pixels]) -> Array:
+    """Grey crops as rows, (N, S · S)."""
+    rows: Array = (np.stack(crops) @ measures.LUMA).reshape(len(crops), -1)
+    return rows
+
+
+def labelled(jobs: list[Job], detector: Yunet, model: Model, only_held_out: bool) -> Iterator[Labelled]:
+    """Adults among the photos; files without a face or without labels are left out."""
+    table = from_names("age_sex", tuple(job.path.name for job in jobs))
+    for job, age, sex in zip(jobs, table["age"], table["sex"], strict=True):
+        content = job.path.read_bytes()
+        if not age >= ADULTS or sex not in (0, 1) or is_held_out(content) != only_held_out:
+            continue
+        try:
+            face = align(
+                image.decode(content, job.path).pixels, detector, model.card.size, model.card.crop.scale, "largest"
+            )
+        except ImageError:
+            continue
+        yield Labelled(face[0].crop, age, sex)
+
+
+def train_judge(faces: list[Labelled], sface: Sface) -> tuple[Judge, dict[str, float]]:
+    """A judge of three quarters of the faces, and how good it is on the last quarter."""
+    cut = len(faces) * 3 // 4
+    crops = [face.crop for face in faces]
+    age, sex = (np.array([getattr(face, name) for face in faces]) for name in ("age", "sex"))
+    pixels = principal_components(flat(crops[:cut]), PIXEL_COMPONENTS, np.random.default_rng(0))
+    x = features(sface, pixels, crops)
+    judge = Judge(sface, pixels, fit_score(x[:cut], age[:cut], False), fit_score(x[:cut], sex[:cut], True))
+    quality = {
+        "age_R2": determination(judge.age.of(x[cut:]), age[cut:]),
+        "age_error_years": float(np.abs(judge.age.of(x[cut:]) - age[cut:]).mean()),
+        "sex_AUC": discrimination(judge.sex.of(x[cut:]), sex[cut:]),
+    }
+    return judge, quality
+
+
+def inverted(model: Model, crops: list[Pixels]) -> list[InvertedFace]:
+    """Faces as `oodinv invert` saves and `oodinv edit` reads them."""
+    found = invert(model, torch.cat([image.to_tensor(crop) for crop in crops]))
+    flows = {f"flow_{s}": a.flow.numpy() for s, a in found.alignments.items()}
+    flows |= {f"mask_{s}": a.mask.numpy() for s, a in found.alignments.items()}
+    return [
+        InvertedFace(str(n), crop, found.w_plus[n].numpy(), {key: array[n] for key, array in flows.items()}, None)
+        for n, crop in enumerate(crops)
+    ]
+
+
+def edited(model: Model, name: str, faces: list[InvertedFace], strengths: list[float]) -> list[EditedFace]:
+    """What `oodinv edit --recipe NAME --strength …` makes of faces."""
+    path = find_edit_recipe(name)
+    recipe = read_edit_recipe(path)
+    nothing = Results(Path(), header_of("invert", model, {}), {})
+    edits = prepare(recipe, path, model, nothing, strengths)
+    stages = EditStages(model, torch.device("cpu"), "float32", "fixed", 8, recipe, edits, nothing)
+    (photo,) = stages.compute([InvertedPhoto(Job(Path(name), name), faces, b"")])
+    return photo.faces
+
+
+def points(detector: Yunet, crop: Pixels, name: str) -> float:
+    """smile or yaw of the largest face of a crop that is enlarged; NaN where there is none."""
+    found = detector.detect(image.resize(crop, 256))
+    largest = max(found, key=lambda face: float(np.ptp(face.points, axis=0).sum()), default=None)
+    return np.nan if largest is None else measures.of_points(largest.points)[name]
+
+
+def told(judge: Judge, detector: Yunet, attribute: str, crops: list[Pixels]) -> Array:
+    """The attribute of each crop, (N,)."""
+    if attribute in ("smile", "yaw"):
+        return np.array([points(detector, crop, attribute) for crop in crops])
+    score: Score = getattr(judge, attribute)
+    return score.of(judge.features(crops))
+
+
+def rises(values: Array) -> dict[str, float]:
+    """values (N, K) over rising strengths: the share of rows that rise at each step, and the mean rise in all."""
+    whole = values[np.isfinite(values).all(axis=1)]
+    return {
+        "measured": float(len(whole)),
+        "monotonic": float((np.diff(whole, axis=1) > 0).all(axis=1).mean()),
+        "rise": float((whole[:, -1] - whole[:, 0]).mean()),
+    }
+
+
+def judged(
+    model: Model, judge: Judge, detector: Yunet, name: str, faces: list[InvertedFace], texts: list[InvertedFace],
+    wheres: NDArray[np.float32], sheet: Path | None,
+) -> dict[str, float]:  # fmt: skip
+    """All measures of one recipe."""
+    results = edited(model, name, faces, STRENGTHS)
+    columns = [[face.results[k].composite for face in results] for k in range(len(STRENGTHS))]
+    found = rises(np.stack([told(judge, detector, RECIPES[name], crops) for crops in columns], axis=1))
+    before, after = (judge.sex.of(judge.features(columns[k])) > 0 for k in (1, 3))
+    photos, plus = (torch.cat([image.to_tensor(c) for c in some]) for some in ([f.crop for f in faces], columns[3]))
+    outside = face_weight(model.card.size, model.card.crop.scale) == 0
+    change = np.abs(np.stack(columns[3]).astype(float) - np.stack([face.crop for face in faces])).mean(axis=3)
+    written = np.stack([face.results[0].composite for face in edited(model, name, texts, [1.0])]).astype(float)
+    kept = np.abs(written - np.stack([face.crop for face in texts])).mean(axis=3)[wheres > 0.95]
+    if sheet is not None:
+        rows = [strip([("photo", face.crop), *zip(map("{:+g}".format, STRENGTHS), row, strict=True)])
+                for face, row in zip(faces[:14], zip(*columns, strict=True), strict=False)]  # fmt: skip
+        image.write_png(sheet / f"{name}.png", np.vstack(rows), b"")
+    return found | {
+        "sex_flips": float((before != after).mean()),
+        "identity": float(identity(judge.sface.embed(photos), judge.sface.embed(plus)).mean()),
+        "outside_levels": float(change[:, outside].mean()),
+        "text_levels": float(kept.mean()),
+    }
+
+
+def measure(options: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """All that this script prints."""
+    model = load_named(options.model)
+    detector = Yunet(pull("yunet"), quick=True)
+    sface = Sface(pull("sface"), model.card.crop.scale)
+    jobs = collect([options.utkface], options.utkface / ".none")
+    limit = find_fit_recipe("mini").sources["utk"].limit
+    fitted = {job.path for job in sample(jobs, limit)}
+    unseen = sample([job for job in jobs if job.path not in fitted], len(jobs) - 1)
+    unseen = [unseen[n] for n in np.random.default_rng(0).permutation(len(unseen))]
+    trained = list(islice(labelled(unseen, detector, model, False), options.judges))
+    judge, quality = train_judge(trained, sface)
+    crops = [face.crop for face in islice(labelled(unseen, detector, model, True), options.faces)]
+    rng = np.random.default_rng(0)
+    pasted = [occlude(crop, rng, "text", "plain") for crop in crops]
+    faces, texts = inverted(model, crops), inverted(model, [some.pixels for some in pasted])
+    wheres = np.stack([some.where for some in pasted])
+    found = {"judge": quality | {"faces": float(len(crops)), "trained_on": float(len(trained))}}
+    for name in RECIPES:
+        found[name] = judged(model, judge, detector, name, faces, texts, wheres, options.sheet)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measures the shipped edit recipes on held-out faces.")
+    parser.add_argument("utkface", type=Path, help="folder of faces called AGE_SEX_ETHNICITY_DATE.jpg")
+    parser.add_argument("--model", default="mini", help="name or card")
+    parser.add_argument("--faces", type=int, default=60, help="held-out faces to edit")
+    parser.add_argument("--judges", type=int, default=900, help="faces that the judge of age and sex learns from")
+    parser.add_argument("--sheet", type=Path, help="folder for strips of the first faces, to look at")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args()
+    found = measure(options)
+    if options.json:
+        print(json.dumps(found))
+        return
+    for name, values in found.items():
+        print(name)
+        for key, value in values.items():
+            print(f"  {key:16} {value:.4f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""Units measured in pictures, and edits where memory is short."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from oodinv import edit_stages, stages
+from oodinv.directions import calibrate
+from oodinv.directions.faces import Faces
+from oodinv.directions.fit import Fitted, fit
+from oodinv.directions.plan import Wanted
+from oodinv.edit_stages import EditStages, InvertedFace, InvertedPhoto, prepare
+from oodinv.errors import OodinvError, RecipeError
+from oodinv.inputs import Job
+from oodinv.inverter import invert
+from oodinv.manifest import header_of
+from oodinv.models.encoder import Encoding
+from oodinv.recipe import EditRecipe, read_card
+from oodinv.saved import Results
+from oodinv.weights.build import Model, load_model
+
+
+@pytest.fixture(scope="module")
+def model(tiny_card: Path) -> Model:
+    return load_model(read_card(tiny_card), tiny_card)
+
+
+@pytest.fixture(scope="module")
+def fitted(model: Model) -> Fitted:
+    """A direction whose attribute is one number of the code."""
+    rng = np.random.default_rng(0)
+    codes = rng.normal(size=(400, model.generator.num_ws, 2)).astype(np.float32)
+    codes = np.concatenate([codes, np.zeros((400, model.generator.num_ws, 14), np.float32)], axis=2)
+    faces = Faces(tuple(map(str, range(400))), codes, {}, np.arange(400) % 4 == 0)
+    wanted = Wanted(name="d", source="s", attribute="a")
+    return fit(faces, {"a": codes[:, 0, 0].astype(np.float64)}, wanted, (), "tiny")
+
+
+def arriving(monkeypatch: pytest.MonkeyPatch, share: float) -> None:
+    """A generator that draws the code itself, and an encoder that sees so much of it."""
+    monkeypatch.setattr(calibrate, "synthesize", lambda _generator, w_plus, _noise: w_plus / 100)
+    monkeypatch.setattr(calibrate, "encode", lambda _model, images: Encoding(images * 100 * share, {}))
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 1.0, 1.6])
+def test_a_direction_is_lengthened_by_what_pictures_lack(
+    model: Model, fitted: Fitted, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    arriving(monkeypatch, share)
+    codes = np.random.default_rng(1).normal(size=(20, *fitted.direction.vector.shape)).astype(np.float32)
+    found = calibrate.calibrated(fitted, model, codes).direction
+    torch.testing.assert_close(found.vector, fitted.direction.vector / share, rtol=1e-3, atol=1e-6)
+    assert found.safe_range == fitted.direction.safe_range
+    assert "pictures" in found.unit
+
+
+def test_a_direction_that_pictures_do_not_show_is_refused(
+    model: Model, fitted: Fitted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arriving(monkeypatch, 0.05)
+    with pytest.raises(RecipeError, match="5%"):
+        calibrate.calibrated(fitted, model, np.zeros((4, *fitted.direction.vector.shape), np.float32))
+
+
+def test_edit_halves_its_batches_where_memory_is_short(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    crops = rng.integers(0, 255, (5, 32, 32, 3), dtype=np.uint8)
+    found = invert(model, torch.from_numpy(crops).permute(0, 3, 1, 2) / 127.5 - 1)
+    flows = {f"flow_{s}": a.flow.numpy() for s, a in found.alignments.items()}
+    flows |= {f"mask_{s}": a.mask.numpy() for s, a in found.alignments.items()}
+    faces = [
+        InvertedFace(str(n), crop, found.w_plus[n].numpy(), {k: v[n] for k, v in flows.items()}, None)
+        for n, crop in enumerate(crops)
+    ]
+    nothing = Results(Path(), header_of("invert", model, {}), {})
+    recipe = EditRecipe.model_validate({"truncation": 0.5})
+    edits = prepare(recipe, Path("half.yaml"), model, nothing, [1.0])
+    run = EditStages(model, torch.device("cpu"), "float32", "fixed", 5, recipe, edits, nothing)
+    photo = InvertedPhoto(Job(Path("p"), "p"), faces, b"")
+    (whole,) = run.compute([photo])
+    decode, sizes = edit_stages.decode, []
+
+    def small(model, crops, *arguments):  # type: ignore[no-untyped-def]
+        sizes.append(len(crops))
+        if len(crops) > room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return decode(model, crops, *arguments)
+
+    monkeypatch.setattr(edit_stages, "decode", small)
+    room = 2
+    (halved,) = run.compute([photo])
+    assert sizes == [5, 2, 2, 3, 1, 1, 2, 2]
+    for a, b in zip(whole.faces, halved.faces, strict=True):
+        assert a.face is b.face
+        np.testing.assert_allclose(a.results[0].composite.astype(int), b.results[0].composite.astype(int), atol=1)
+    room = 0
+    with pytest.raises(OodinvError, match="single face"):
+        run.compute([photo])
+
+
+def test_other_errors_are_not_taken_for_short_memory() -> None:
+    def fails(_faces: list[int]) -> list[int]:
+        raise RuntimeError("something else")
+
+    with pytest.raises(RuntimeError, match="something else"):
+        stages.in_halves([1, 2], fails, torch.device("cpu"), 32)
