@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -67,7 +68,7 @@ def read_all(stages: InvertStages, folder: Path, limit: int) -> tuple[list[Portr
     for job in collect([folder], folder / "none")[:limit]:
         content = job.path.read_bytes()
         try:
-            portrait, took = timed(torch.device("cpu"), lambda job=job, content=content: stages.read(job, content))
+            portrait, took = timed(torch.device("cpu"), partial(stages.read, job, content))
         except OodinvError:
             continue
         portraits.append(portrait)

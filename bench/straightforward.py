@@ -10,7 +10,7 @@ import math
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch import Tensor
+from torch import Tensor, nn
 
 from oodinv.inverter import Inversion
 from oodinv.models.backbones import INPUT_SIZE, Backbone
@@ -155,6 +155,7 @@ def backbone_maps(backbone: Backbone, image: Tensor) -> dict[int, Tensor]:
     x = backbone.stem_prelu(backbone.stem_norm(backbone.stem_conv(image)))
     maps = {x.shape[-1]: x}
     for stage in backbone.stages:
+        assert isinstance(stage, nn.Sequential)
         for unit in stage:
             x = unit(x)
         maps[x.shape[-1]] = x
