@@ -301,9 +301,7 @@ def cost_table(costs: list[tuple[str, Cost]]) -> Table:
     ]
     rows = [Row((model, cost.variant, cost.device), _cost_values(cost)) for model, cost in costs]
     images = costs[0][1].images if costs else 0
-    notes = (
-        f"{images} pictures, one at a time, after {WARM_UP} as warm-up; the device is waited for before the clock is read.",
-    )
+    notes = (f"{images} pictures, one at a time, after {WARM_UP} as warm-up; the clock waits for the device.",)
     return Table("cost", "Cost", ("model", "variant", "device"), tuple(columns), tuple(rows), notes)
 
 
