@@ -291,3 +291,14 @@ def test_too_little_memory_halves_the_batch(tiny_card: Path, monkeypatch: pytest
     room = 0
     with pytest.raises(OodinvError, match="single face"):
         run._invert(subjects)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_killed_at_random_moments_a_folder_ends_as_an_undisturbed_one() -> None:
+    """A few kills of what `bench/kills.py` does two hundred times."""
+    script = Path(__file__).resolve().parents[1] / "bench" / "kills.py"
+    environment = {**os.environ, "PYTHONPATH": str(script.parents[1]), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(script), "--kills", "3", "--photos", "16"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("3 kills")
