@@ -11,6 +11,7 @@ similarity to the photo at 1, and the mean change in grey levels outside the fac
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -210,6 +211,7 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, float]]:
     found = {"judge": quality | {"faces": float(len(crops)), "trained_on": float(len(trained))}}
     for name in RECIPES:
         found[name] = judged(model, judge, detector, name, faces, texts, wheres, options.sheet)
+        print(f"{name}: {found[name]}", file=sys.stderr, flush=True)
     return found
 
 
