@@ -34,10 +34,11 @@ def compose(
 ) -> Levels:
     """Joins crop and generated picture; `unedited` is what the generator drew before an edit, if there was one.
 
-    mask: y = M·x + (1 − M)·g. laplacian: `blend_pyramids`. poisson: the same as mask with `seamless` g. Before
-    that, g gets back what the generator lost (`lost`), in the shares composition.detail and composition.colour.
+    mask: y = M·x + (1 − M)·g. laplacian: `blend_pyramids`. poisson: the same as mask with `seamless` g. M counts from
+    composition.keep_above on. Before that, g gets back what the generator lost (`lost`), in the shares
+    composition.detail and composition.colour.
     """
-    kept = feathered(mask, composition.feather)
+    kept = feathered(raised(mask, composition.keep_above), composition.feather)
     drawn = generated
     if composition.detail or composition.colour:
         before = generated if unedited is None else unedited
@@ -60,6 +61,13 @@ def mixed(crop: Levels, drawn: Levels, mask: Mask) -> Levels:
     """M·x + (1 − M)·g."""
     weight = mask[..., None]
     return weight * crop + (1 - weight) * drawn
+
+
+def raised(mask: Mask, keep_above: float) -> Mask:
+    """The mask with 0 up to `keep_above`, in [0, 1), and a straight line from there to 1."""
+    if keep_above == 0:
+        return mask
+    return np.asarray((mask - keep_above).clip(0) / (1 - keep_above), dtype=np.float32)
 
 
 def feathered(mask: Mask, feather: float) -> Mask:

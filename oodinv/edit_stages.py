@@ -356,7 +356,7 @@ class EditStages:
     def _joined(self, crops: Tensor, base: Inversion, inversion: Inversion) -> Levels:
         """float32 (B, S, S, 3) in grey levels; without further wishes the very composite of the inversion."""
         how = self.recipe.compose
-        if how.technique == "mask" and not (how.feather or how.detail or how.colour):
+        if how.technique == "mask" and not (how.keep_above or how.feather or how.detail or how.colour):
             return _levels(inversion.composite)
         x, before, after = (_levels(t) for t in (crops, base.generated, inversion.generated))
         masks = inversion.mask[:, 0].float().cpu().numpy()

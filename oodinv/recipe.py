@@ -443,13 +443,15 @@ Technique = Literal["mask", "laplacian", "poisson"]
 class Composition(Strict):
     """How what is drawn and what is kept are joined.
 
-    feather: slope around kept parts in crop pixels. detail: share of the photo's fine structure, and colour: share
-    of its colour and light, that are given back where the generator lost them. area: where an edit may change
-    anything, the face with its hair or the whole crop.
+    keep_above: a mask up to this keeps nothing, and from there to 1 it rises in a line, so that edits reach eyes and
+    mouth, which masks half keep, and not what lies on the face. feather: slope around kept parts in crop pixels.
+    detail: share of the photo's fine structure, and colour: share of its colour and light, that are given back where
+    the generator lost them. area: where an edit may change anything, the face with its hair or the whole crop.
     """
 
     area: Literal["face", "crop"] = "face"
     technique: Technique = "mask"
+    keep_above: Annotated[float, Field(ge=0, lt=1)] = 0.0
     feather: Annotated[float, Field(ge=0, le=512)] = 0.0
     detail: Fraction = 0.0
     colour: Fraction = 0.0

@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 
 from oodinv.blend import Edit, paste
-from oodinv.compose import blend_pyramids, compose, confined, face_weight, feathered, lost, membrane, motion, seamless
+from oodinv.compose import (
+    blend_pyramids,
+    compose,
+    confined,
+    face_weight,
+    feathered,
+    lost,
+    membrane,
+    motion,
+    raised,
+    seamless,
+)
 from oodinv.quad import crop, square
 from oodinv.recipe import Composition
 
@@ -81,6 +92,15 @@ def test_poisson_keeps_gradients_up_to_the_line_between_its_ends() -> None:
     inner = slice(10, -10)
     change = np.diff(y, axis=1) - np.diff(g, axis=1)
     np.testing.assert_allclose(change[:, inner], 0.5, atol=0.02)
+
+
+def test_a_mask_counts_from_a_level_on() -> None:
+    mask = np.array([[0.0, 0.5, 0.75, 1.0]], np.float32)
+    assert raised(mask, 0.5).tolist() == [[0, 0, 0.5, 1]]
+    assert raised(mask, 0) is mask
+    x, g = (np.full((1, 4, 3), level, np.float32) for level in (100, 20))
+    joined = compose(x, g, mask, Composition(keep_above=0.5))
+    assert joined[0, :, 0].tolist() == [20, 20, 60, 100]
 
 
 def test_feathering_keeps_what_was_kept() -> None:

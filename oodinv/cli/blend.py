@@ -13,6 +13,9 @@ def blend(
     technique: Annotated[
         options.TechniqueChoice, typer.Option(help="How kept and drawn parts are joined.")
     ] = options.TechniqueChoice.mask,
+    keep_above: Annotated[
+        float, typer.Option(min=0, max=0.99, help="What the mask gives less than this is all drawn.")
+    ] = 0.0,
     feather: Annotated[float, typer.Option(min=0, max=512, help="Slope around kept parts, in crop pixels.")] = 0.0,
     detail: Annotated[float, typer.Option(min=0, max=1, help="Share of lost detail given back.")] = 0.0,
     colour: Annotated[float, typer.Option(min=0, max=1, help="Share of lost colour and light given back.")] = 0.0,
@@ -38,7 +41,14 @@ def blend(
     from oodinv.recompose import recompose
     from oodinv.saved import open_results
 
-    composition = Composition(area=area.value, technique=technique.value, feather=feather, detail=detail, colour=colour)
+    composition = Composition(
+        area=area.value,
+        technique=technique.value,
+        keep_above=keep_above,
+        feather=feather,
+        detail=detail,
+        colour=colour,
+    )
     results = open_results(folder, ("invert", "edit"))
     events = recompose(results, composition, paste)
     conclude(follow(events, Summary(folder), "blending", quiet), as_json=json, quiet=quiet)

@@ -38,6 +38,9 @@ def edit(
     technique: Annotated[
         options.TechniqueChoice | None, typer.Option(help="How kept and drawn parts are joined.")
     ] = None,
+    keep_above: Annotated[
+        float | None, typer.Option(min=0, max=0.99, help="What the mask gives less than this is all edited.")
+    ] = None,
     feather: Annotated[float | None, typer.Option(min=0, max=512, help="Slope around kept parts, pixels.")] = None,
     detail: Annotated[float | None, typer.Option(min=0, max=1, help="Share of lost detail given back.")] = None,
     colour: Annotated[float | None, typer.Option(min=0, max=1, help="Share of lost colour given back.")] = None,
@@ -77,6 +80,7 @@ def edit(
     overrides = {
         "area": None if area is None else area.value,
         "technique": None if technique is None else technique.value,
+        "keep_above": keep_above,
         "feather": feather,
         "detail": detail,
         "colour": colour,

@@ -45,9 +45,7 @@ Output = Annotated[
 ]
 Detector = Annotated[DetectorChoice, typer.Option(help="yunet: fast, five points. face-alignment: 68 points.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Dtype = Annotated[
-    DtypeChoice, typer.Option(help="Number format of convolutions; float32 where a CPU has no other.")
-]
+Dtype = Annotated[DtypeChoice, typer.Option(help="Number format of convolutions; float32 where a CPU has no other.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Faces computed together, and photos read together.")]
 Restart = Annotated[bool, typer.Option("--restart", help="Replace the results that the output folder holds.")]
 Shard = Annotated[

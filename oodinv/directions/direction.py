@@ -33,9 +33,9 @@ class Direction:
     """What a strength of 1 adds to w_plus: vector, float32 (num_ws, w_dim), for the model of this card name.
 
     unit says in words what a strength of 1 is; for fitted directions it moves the attribute, as the encoder tells
-    it from pictures, by one standard deviation over the training faces (`calibrate.calibrated`). layers: the rows of w_plus that it
-    changes, None for all. safe_range: strengths (low, high) within which it stays among the faces it was made from;
-    None where that isn't known. method: how it was made.
+    it from pictures, by one standard deviation over the training faces (`calibrate.calibrated`). layers: the rows of
+    w_plus that it changes, None for all. safe_range: strengths (low, high) within which it stays among the faces it
+    was made from; None where that isn't known. method: how it was made.
     """
 
     name: str

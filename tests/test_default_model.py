@@ -1,0 +1,38 @@
+"""The model that ships, on faces that its training left out."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def figures(shared: Path) -> dict[str, float]:
+    """What the script that fills the model's card prints, for a few faces."""
+    script = [sys.executable, str(REPOSITORY / "bench" / "heldout.py"), str(shared / "faces" / "celeba")]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run([*script, "--limit", "64", "--json"], env=environment, capture_output=True, check=True)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def test_faces_are_recognisable_and_composites_near_the_photo(figures: dict[str, float]) -> None:
+    assert figures["faces"] == 64
+    assert figures["generated_lpips"] < 0.13
+    assert figures["generated_psnr"] > 21
+    assert figures["composite_lpips"] < 0.06
+    assert 0.05 < figures["mask_area"] < 0.30
+
+
+def test_flows_bring_the_in_domain_region_nearer(figures: dict[str, float]) -> None:
+    assert figures["in_domain_psnr"] > figures["in_domain_psnr_without_flow"] + 0.7
+
+
+@pytest.mark.parametrize("outline", ["shape", "text", "hat", "limb"])
+def test_masks_find_what_was_pasted_on(figures: dict[str, float], outline: str) -> None:
+    assert figures[f"mask_on_{outline}_over_skin"] > 3
