@@ -12,7 +12,7 @@ from oodinv.directions.faces import Faces
 from oodinv.directions.fit import Fitted, fit
 from oodinv.directions.plan import Wanted
 from oodinv.edit_stages import EditStages, InvertedFace, InvertedPhoto, prepare
-from oodinv.errors import OodinvError, RecipeError
+from oodinv.errors import OodinvError
 from oodinv.inputs import Job
 from oodinv.inverter import invert
 from oodinv.manifest import header_of
@@ -56,12 +56,14 @@ def test_a_direction_is_lengthened_by_what_pictures_lack(
     assert "pictures" in found.unit
 
 
-def test_a_direction_that_pictures_do_not_show_is_refused(
+def test_a_direction_that_pictures_do_not_show_keeps_its_unit(
     model: Model, fitted: Fitted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arriving(monkeypatch, 0.05)
-    with pytest.raises(RecipeError, match="5%"):
-        calibrate.calibrated(fitted, model, np.zeros((4, *fitted.direction.vector.shape), np.float32))
+    found = calibrate.calibrated(fitted, model, np.zeros((4, *fitted.direction.vector.shape), np.float32)).direction
+    assert found.vector is fitted.direction.vector
+    assert found.unit == fitted.direction.unit
+    assert "5%" in found.method
 
 
 def test_edit_halves_its_batches_where_memory_is_short(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from oodinv.directions.direction import find
 from oodinv.edit import Plan, Target, apply, score
 from oodinv.errors import RecipeError
-from oodinv.recipe import EditRecipe, data_folder, find_edit_recipe, parse_yaml, read_edit_recipe
+from oodinv.recipe import (
+    EditRecipe,
+    data_folder,
+    find_card,
+    find_edit_recipe,
+    parse_yaml,
+    read_card,
+    read_edit_recipe,
+)
 
 NUM_WS, W_DIM = 6, 8
 
@@ -107,6 +116,23 @@ def test_shipped_recipes_are_those_of_the_readme() -> None:
     asked = {"older", "younger", "smile", "less-smile", "turn-left", "turn-right", "feminine", "masculine"}
     assert asked <= set(found)
     directions = {path.stem for path in (data_folder("pretrained") / "directions/mini").glob("*.safetensors")}
-    assert {step.direction for recipe in found.values() for step in recipe.edits} <= directions
+    own = [recipe for recipe in found.values() if recipe.model is None]
+    assert {step.direction for recipe in own for step in recipe.edits} <= directions
     assert found["older"].edits[0].direction == found["younger"].edits[0].direction
     assert found["older"].edits[0].strength == -(found["younger"].edits[0].strength or 0)
+
+
+@pytest.mark.parametrize("name", ["older", "younger", "smile", "less-smile"])
+def test_recipes_for_ffhq_take_the_published_files(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path = find_edit_recipe(f"ffhq-{name}")
+    recipe = read_edit_recipe(path)
+    assert recipe.model is not None
+    card = read_card(find_card(recipe.model))
+    (step,) = recipe.edits
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RecipeError, match=step.direction):
+        find(step.direction, card, 18, 512, path.parent)
+    (tmp_path / step.direction).write_bytes((shared / "directions" / f"e4e_{step.direction}").read_bytes())
+    assert find(step.direction, card, 18, 512, path.parent).vector[0].norm().item() == pytest.approx(1, abs=1e-3)

@@ -7,7 +7,6 @@ import torch
 from numpy.typing import NDArray
 
 from oodinv.directions.fit import Fitted
-from oodinv.errors import RecipeError
 from oodinv.inverter import computing, encode
 from oodinv.models.stylegan2 import synthesize
 from oodinv.weights.build import Model
@@ -26,17 +25,15 @@ def calibrated(fitted: Fitted, model: Model, codes: NDArray[np.float32]) -> Fitt
     t = mean over faces of (s(E(G(w + u))) − s(E(G(w − u)))) / 2σ, and u becomes u / t. codes (N, num_ws, w_dim):
     faces to draw, of which FACES are used. SAMM takes no part, so its weights don't change the unit.
 
-    Raises:
-        RecipeError: the direction hardly changes pictures.
+    Where less than LEAST arrives, as with a generator that doesn't draw the attribute, the unit stays that of codes,
+    and the direction's `unit` and `method` say so.
     """
     chosen = torch.from_numpy(codes[:: max(1, len(codes) // FACES)][:FACES])
     up, down = (fitted.score.of(_seen(model, chosen + sign * fitted.direction.vector)) for sign in (1, -1))
     share = float((up - down).mean()) / (2 * fitted.deviation)
     if not share >= LEAST:
-        raise RecipeError(
-            f"{fitted.direction.name}: pictures show only {share:.0%} of what codes say it changes; give more faces or "
-            "other layers"
-        )
+        method = f"{fitted.direction.method}; pictures show {share:.0%} of it, too little to set a unit by"
+        return replace(fitted, direction=replace(fitted.direction, method=method))
     direction = replace(
         fitted.direction,
         vector=fitted.direction.vector / share,
