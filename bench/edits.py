@@ -30,16 +30,15 @@ from oodinv.directions.fit import Score, fit_score
 from oodinv.directions.labels import from_names
 from oodinv.directions.plan import find_fit_recipe
 from oodinv.directions.regress import Array, Components, determination, discrimination, principal_components
-from oodinv.edit_stages import EditedFace, EditStages, InvertedFace, InvertedPhoto, prepare
+from oodinv.edit_stages import EditedFace, EditStages, InvertedFace, InvertedPhoto, inverted_faces, prepare
 from oodinv.errors import ImageError
 from oodinv.image import Pixels
 from oodinv.inputs import Job, collect
 from oodinv.inverter import invert
-from oodinv.manifest import header_of
 from oodinv.metrics.identity import Sface, identity
 from oodinv.recipe import find_edit_recipe, read_edit_recipe
 from oodinv.report import strip
-from oodinv.saved import Results
+from oodinv.saved import nothing_saved
 from oodinv.training.data import is_held_out
 from oodinv.training.occluders import occlude
 from oodinv.weights.build import Model, load_named
@@ -120,20 +119,14 @@ def train_judge(faces: list[Labelled], sface: Sface) -> tuple[Judge, dict[str, f
 
 def inverted(model: Model, crops: list[Pixels]) -> list[InvertedFace]:
     """Faces as `oodinv invert` saves and `oodinv edit` reads them."""
-    found = invert(model, torch.cat([image.to_tensor(crop) for crop in crops]))
-    flows = {f"flow_{s}": a.flow.numpy() for s, a in found.alignments.items()}
-    flows |= {f"mask_{s}": a.mask.numpy() for s, a in found.alignments.items()}
-    return [
-        InvertedFace(str(n), crop, found.w_plus[n].numpy(), {key: array[n] for key, array in flows.items()}, None)
-        for n, crop in enumerate(crops)
-    ]
+    return inverted_faces(crops, invert(model, torch.cat([image.to_tensor(crop) for crop in crops])))
 
 
 def edited(model: Model, name: str, faces: list[InvertedFace], strengths: list[float]) -> list[EditedFace]:
     """What `oodinv edit --recipe NAME --strength …` makes of faces."""
     path = find_edit_recipe(name)
     recipe = read_edit_recipe(path)
-    nothing = Results(Path(), header_of("invert", model, {}), {})
+    nothing = nothing_saved(model)
     edits = prepare(recipe, path, model, nothing, strengths)
     stages = EditStages(model, torch.device("cpu"), "float32", "fixed", 8, recipe, edits, nothing)
     (photo,) = stages.compute([InvertedPhoto(Job(Path(name), name), faces, b"")])
@@ -142,9 +135,8 @@ def edited(model: Model, name: str, faces: list[InvertedFace], strengths: list[f
 
 def points(detector: Yunet, crop: Pixels, name: str) -> float:
     """smile or yaw of the largest face of a crop that is enlarged; NaN where there is none."""
-    found = detector.detect(image.resize(crop, 256))
-    largest = max(found, key=lambda face: float(np.ptp(face.points, axis=0).sum()), default=None)
-    return np.nan if largest is None else measures.of_points(largest.points)[name]
+    found = measures.of_largest(detector, image.resize(crop, 256))
+    return np.nan if found is None else found[name]
 
 
 def told(judge: Judge, detector: Yunet, attribute: str, crops: list[Pixels]) -> Array:

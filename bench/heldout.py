@@ -21,10 +21,10 @@ from torch import Tensor
 
 from oodinv import image
 from oodinv.align import Yunet, align
+from oodinv.benchmark.variants import invert_as
 from oodinv.errors import ImageError
-from oodinv.inverter import Inversion, computing, decode, encode
+from oodinv.inverter import computing, decode, encode, invert
 from oodinv.models.perceptual import Lpips
-from oodinv.models.samm import Alignment
 from oodinv.training.data import is_held_out, list_images
 from oodinv.training.losses import lpips_each, psnr_each
 from oodinv.training.occluders import OUTLINES, Outline, mask_contrast, occlude
@@ -54,17 +54,11 @@ def held_out_faces(folder: Path, model: Model) -> Iterator[NDArray[np.uint8]]:
                 continue
 
 
-def without_flow(model: Model, images: Tensor, found: Inversion) -> Tensor:
-    """The generated image (B, 3, S, S) with every flow at zero."""
-    still = {s: Alignment(torch.zeros_like(a.flow), a.mask) for s, a in found.alignments.items()}
-    return decode(model, images, found.w_plus, still).generated
-
-
 def scores(model: Model, lpips: Lpips, images: Tensor) -> dict[str, Tensor]:
     """Each score of each face: images (B, 3, S, S) in [−1, 1] → {name: (B,)}."""
     encoding = encode(model, images)
     found = decode(model, images, encoding.w_plus.float(), encoding)
-    still = without_flow(model, images, found)
+    still = invert_as("no-flow", model, images, encoding, found, torch.float32).generated
     generated = found.generated.clamp(-1, 1)
     with computing(images.device, torch.float32):
         return {
@@ -85,8 +79,7 @@ def contrast(model: Model, faces: list[NDArray[np.uint8]], outline: Outline) -> 
     masks = []
     for some in batched(pasted):
         images = torch.cat([image.to_tensor(p.pixels) for p in some])
-        encoding = encode(model, images)
-        masks.append(decode(model, images, encoding.w_plus.float(), encoding).mask)
+        masks.append(invert(model, images).mask)
     where = torch.from_numpy(np.stack([p.where for p in pasted]))[:, None]
     return mask_contrast(torch.cat(masks), where).ratio
 

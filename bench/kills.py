@@ -23,20 +23,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 from PIL import Image
+from tiny import SIZE, write_card
 
 from oodinv import batch
 from oodinv.inputs import collect
 from oodinv.manifest import FILE_NAME
-from oodinv.models.pyramid import PyramidEncoder
-from oodinv.models.samm import Samm
-from oodinv.models.stylegan2 import Generator
 from oodinv.stages import OUTPUTS, InvertStages, invert_header
-from oodinv.weights import own
 from oodinv.weights.build import load_named
 
-SIZE = 32
 CHUNK = 4
 
 
@@ -55,28 +50,6 @@ class Outcome:
     killed: int
     ended: int
     differences: list[str]
-
-
-def write_card(folder: Path) -> Path:
-    """A model of 32 px with random weights and all that a real one has."""
-    torch.manual_seed(0)
-    channels = {4: 16, 8: 16, 16: 16, 32: 8}
-    generator = Generator(SIZE, channels, w_dim=16, z_dim=16, mapping_layers=2)
-    own.save(folder / "generator.safetensors", generator)
-    encoder = PyramidEncoder(SIZE, {32: 8, 16: 12, 8: 16, 4: 16}, num_ws=generator.num_ws, w_dim=16, hidden=16)
-    own.save(folder / "encoder.safetensors", encoder)
-    own.save(folder / "samm.safetensors", Samm({16: 16, 32: 8}, {16: 12, 32: 8}, cycles=2, flow_range=0.08))
-    card = {
-        "name": "tiny",
-        "size": SIZE,
-        "generator": {"weights": "generator.safetensors"},
-        "encoder": {"kind": "pyramid", "weights": "encoder.safetensors"},
-        "samm": {"weights": "samm.safetensors", "sizes": [16, 32]},
-        "licence": "none",
-    }
-    path = folder / "tiny.yaml"
-    path.write_text(yaml.safe_dump(card))
-    return path
 
 
 def write_photos(folder: Path, count: int) -> Path:

@@ -25,14 +25,13 @@ from oodinv.recipe import recipe_path
 from oodinv.weights import own
 
 SIZE = 1024
-CHANNELS = {4: 512, 8: 512, 16: 512, 32: 512, 64: 512, 128: 256, 256: 128, 512: 64, 1024: 32}
 PHOTOS = 60
 """Enough for one in twenty to be held out."""
 
 
 def write_model(folder: Path) -> Path:
     """Random generator and e4e encoder of the published sizes and their card."""
-    generator = Generator(SIZE, CHANNELS, w_dim=512, z_dim=512, mapping_layers=8)
+    generator = Generator(SIZE)
     own.save(folder / "generator.safetensors", generator)
     own.save(folder / "encoder.safetensors", E4e(num_ws=generator.num_ws))
     card = {
@@ -82,11 +81,12 @@ def main() -> None:
         arguments = ["train", "samm", "-r", str(recipe), "-o", str(folder / "run"), "--allow-missing", "--quiet"]
         command = [sys.executable, "-c", "from oodinv.cli.main import main; main()", *arguments]
         subprocess.run(command, check=True)
+        batch = yaml.safe_load(recipe.read_text())["schedule"]["batch"]
         for line in (folder / "run" / "log.jsonl").read_text().splitlines():
             entry = json.loads(line)
             if "images_per_second" in entry:
                 speed = entry["images_per_second"]
-                print(f"step {entry['step']}: {2 / speed:.0f} s" if speed else f"step {entry['step']}: {entry}")
+                print(f"step {entry['step']}: {batch / speed:.0f} s" if speed else f"step {entry['step']}: {entry}")
             elif "notes" in entry:
                 print("without:", *entry["notes"], sep="\n  ")
     print(f"peak memory: {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20:.1f} GiB")

@@ -8,28 +8,22 @@ computing. Reading is decoding, finding faces and cutting them out. Photos witho
 
 import argparse
 import json
-import resource
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 
 from oodinv import device as devices
 from oodinv.align import Yunet
-from oodinv.benchmark.cost import device_name
+from oodinv.benchmark.cost import device_name, peak_memory, timed
 from oodinv.errors import OodinvError
 from oodinv.inputs import collect
 from oodinv.inverter import DTYPES, decode, encode
 from oodinv.stages import OUTPUTS, Inverted, InvertStages, Portrait, artefacts
 from oodinv.weights.build import load_named
 from oodinv.weights.pull import pull
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -49,17 +43,6 @@ class Figures:
     def faces_per_second(self) -> float:
         """With stages one after the other."""
         return 1 / (self.read + self.encode + self.generate + self.convert + self.write)
-
-
-def timed(device: torch.device, work: Callable[[], T]) -> tuple[T, float]:
-    """A result and the seconds it took, the device's queue empty before and after."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    start = time.perf_counter()
-    result = work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return result, time.perf_counter() - start
 
 
 def read_all(stages: InvertStages, folder: Path, limit: int) -> tuple[list[Portrait], float]:
@@ -104,10 +87,8 @@ def measure(stages: InvertStages, portraits: list[Portrait], reading: float) -> 
             for stage, seconds in run(stages, batch, Path(out)).items():
                 totals[stage] += seconds
     faces = sum(len(portrait.subjects) for portrait in portraits)
-    on_cuda = device.type == "cuda"
-    peak = torch.cuda.max_memory_allocated(device) if on_cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     each = {stage: seconds / faces for stage, seconds in totals.items()}
-    return Figures(size, faces, reading / faces, **each, peak_bytes=peak if on_cuda else peak * 1024)
+    return Figures(size, faces, reading / faces, **each, peak_bytes=peak_memory(device) or 0)
 
 
 def show(found: list[Figures]) -> None:

@@ -1,7 +1,7 @@
 """What `edit` does to each inverted photo: the stages that `batch.run` drives, and the plan that they follow."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,10 +24,19 @@ from oodinv.models.encoder import Encoding
 from oodinv.models.samm import Alignment
 from oodinv.models.stylegan2 import Noise
 from oodinv.provenance import Provenance, composite_mark, packet
-from oodinv.recipe import EditRecipe, EditStep
+from oodinv.recipe import Composition, EditRecipe, EditStep
 from oodinv.report import Panel, finest_flow, strip
 from oodinv.saved import Results, read_arrays, read_latents, read_picture
-from oodinv.stages import OUTPUTS, Artefacts, Subject, artefacts, in_halves, write_artefacts, write_pasted
+from oodinv.stages import (
+    OUTPUTS,
+    Artefacts,
+    Subject,
+    artefacts,
+    in_halves,
+    saved_alignments,
+    write_artefacts,
+    write_pasted,
+)
 from oodinv.weights.build import Model
 
 # ---------------------------------------------------------------------------------------------------------
@@ -197,6 +206,15 @@ class InvertedFace:
     placement: Placement | None
 
 
+def inverted_faces(crops: Sequence[Pixels], inversion: Inversion) -> list[InvertedFace]:
+    """A batch that was just inverted, as faces to edit, named by their numbers; none is to be pasted."""
+    arrays, w_plus = saved_alignments(inversion), inversion.w_plus.float().cpu().numpy()
+    return [
+        InvertedFace(str(n), crop, w_plus[n], {key: array[n] for key, array in arrays.items()}, None)
+        for n, crop in enumerate(crops)
+    ]
+
+
 @dataclass(frozen=True, eq=False)
 class InvertedPhoto:
     """A photo's inverted faces; `content` is its file's, empty where nothing will be pasted."""
@@ -356,7 +374,7 @@ class EditStages:
     def _joined(self, crops: Tensor, base: Inversion, inversion: Inversion) -> Levels:
         """float32 (B, S, S, 3) in grey levels; without further wishes the very composite of the inversion."""
         how = self.recipe.compose
-        if how.technique == "mask" and not (how.keep_above or how.feather or how.detail or how.colour):
+        if how == Composition(area=how.area):
             return _levels(inversion.composite)
         x, before, after = (_levels(t) for t in (crops, base.generated, inversion.generated))
         masks = inversion.mask[:, 0].float().cpu().numpy()

@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,9 @@ from oodinv.errors import ImageError, ManifestError
 from oodinv.image import Pixels
 from oodinv.manifest import Entry, Header
 from oodinv.weights.average import NUMPY_DAMAGE
+
+if TYPE_CHECKING:
+    from oodinv.weights.build import Model
 
 Arrays = dict[str, NDArray[np.floating]]
 
@@ -105,6 +109,11 @@ def open_results(folder: Path, commands: tuple[str, ...]) -> Results:
     if not done:
         raise ManifestError(f"{folder} holds no finished photo; see the reasons in its {manifest.FILE_NAME}")
     return Results(folder, header, done)
+
+
+def nothing_saved(model: "Model") -> Results:
+    """What stands for an output folder where a model's inversions are at hand and were never saved."""
+    return Results(Path(), manifest.header_of("invert", model, {}), {})
 
 
 def read_arrays(path: Path, command: str) -> Arrays:

@@ -146,17 +146,22 @@ class Inverted:
     artefacts: list[Artefacts]
 
 
+def saved_alignments(inversion: Inversion) -> dict[str, NDArray[np.floating]]:
+    """Flows (B, 2, S, S) and masks (B, 1, S, S) of a batch by the names under which they are saved."""
+    return {
+        key: value.float().cpu().numpy()
+        for size, alignment in inversion.alignments.items()
+        for key, value in ((f"flow_{size}", alignment.flow), (f"mask_{size}", alignment.mask))
+    }
+
+
 def artefacts(subjects: list[Subject], inversion: Inversion) -> list[Artefacts]:
     """Splits a batch's inversion into one set of artefacts for each of its subjects."""
     generated = image.to_uint8(inversion.generated)
     composite = image.to_uint8(inversion.composite)
     mask = inversion.mask[:, 0].float().cpu().numpy()
     w_plus = inversion.w_plus.float().cpu().numpy()
-    fields = {
-        key: value.float().cpu().numpy()
-        for size, alignment in inversion.alignments.items()
-        for key, value in ((f"flow_{size}", alignment.flow), (f"mask_{size}", alignment.mask))
-    }
+    fields = saved_alignments(inversion)
     return [
         Artefacts(
             subject=subject,

@@ -1,9 +1,12 @@
-"""Runs the command line in a process of its own, as a user would."""
+"""Runs the command line in a process of its own, as a user would, on pictures made here."""
 
 import hashlib
 import subprocess
 import sys
 from pathlib import Path
+
+import numpy as np
+from PIL import Image
 
 MAIN = [sys.executable, "-c", "from oodinv.cli.main import main; main()"]
 
@@ -17,6 +20,15 @@ def start(*arguments: str | Path) -> "subprocess.Popen[str]":
 def call(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
     """Runs `oodinv ARGUMENTS` to its end."""
     return subprocess.run([*MAIN, *map(str, arguments)], capture_output=True, text=True, timeout=600, check=False)
+
+
+def smooth_crops(folder: Path, count: int) -> Path:
+    """So many pictures of 32 px, p0.png and on, written to a folder."""
+    rng = np.random.default_rng(0)
+    for n in range(count):
+        coarse = Image.fromarray(rng.integers(0, 255, (6, 6, 3), dtype=np.uint8))
+        coarse.resize((32, 32), Image.Resampling.BICUBIC).save(folder / f"p{n}.png")
+    return folder
 
 
 def files(folder: Path) -> dict[str, str]:

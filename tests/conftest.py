@@ -23,32 +23,7 @@ def samples() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_card(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Card of a 32 px model with random weights and SAMM: everything that a real one has, in milliseconds."""
-    import torch
-    import yaml
+    """Card of a 32 px model with random weights and SAMM."""
+    from tiny import write_card
 
-    from oodinv.models.pyramid import PyramidEncoder
-    from oodinv.models.samm import Samm
-    from oodinv.models.stylegan2 import Generator
-    from oodinv.weights import own
-
-    folder = tmp_path_factory.mktemp("tiny")
-    torch.manual_seed(0)
-    channels = {4: 16, 8: 16, 16: 16, 32: 8}
-    generator = Generator(32, channels, w_dim=16, z_dim=16, mapping_layers=2)
-    encoder = PyramidEncoder(32, {32: 8, 16: 12, 8: 16, 4: 16}, num_ws=generator.num_ws, w_dim=16, hidden=16)
-    samm = Samm({16: 16, 32: 8}, {16: 12, 32: 8}, cycles=2, flow_range=0.08)
-    own.save(folder / "generator.safetensors", generator)
-    own.save(folder / "encoder.safetensors", encoder)
-    own.save(folder / "samm.safetensors", samm)
-    card = {
-        "name": "tiny",
-        "size": 32,
-        "generator": {"weights": "generator.safetensors"},
-        "encoder": {"kind": "pyramid", "weights": "encoder.safetensors"},
-        "samm": {"weights": "samm.safetensors", "sizes": [16, 32]},
-        "licence": "none",
-    }
-    path = folder / "tiny.yaml"
-    path.write_text(yaml.safe_dump(card))
-    return path
+    return write_card(tmp_path_factory.mktemp("tiny"))

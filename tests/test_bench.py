@@ -1,9 +1,7 @@
 """Fast ways of computing against the straightforward ones that `bench/` compares their speed with."""
 
-import sys
-from pathlib import Path
-
 import pytest
+import straightforward
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -13,9 +11,6 @@ from oodinv.inverter import computing
 from oodinv.models.backbones import IR_SE_50, Backbone
 from oodinv.models.samm import Predicted, Samm, synthesize_aligned
 from oodinv.models.stylegan2 import Generator, synthesize
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench"))
-import straightforward
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:

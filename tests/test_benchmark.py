@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from command import call
-from PIL import Image
+from command import call, smooth_crops
 from skimage.metrics import peak_signal_noise_ratio
 
 from oodinv import image
@@ -47,11 +46,7 @@ def tiny(tiny_card: Path) -> Model:
 @pytest.fixture(scope="module")
 def crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five pictures of 32 px and one that is none."""
-    folder = tmp_path_factory.mktemp("crops")
-    rng = np.random.default_rng(0)
-    for n in range(5):
-        coarse = Image.fromarray(rng.integers(0, 255, (6, 6, 3), dtype=np.uint8))
-        coarse.resize((32, 32), Image.Resampling.BICUBIC).save(folder / f"p{n}.png")
+    folder = smooth_crops(tmp_path_factory.mktemp("crops"), 5)
     (folder / "bad.png").write_bytes(b"no picture")
     return folder
 

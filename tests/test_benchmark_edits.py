@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from command import call
-from PIL import Image
+from command import call, smooth_crops
 
 from oodinv import directions, image
 from oodinv.benchmark.edits import Attributes, ways
@@ -49,12 +48,7 @@ def test_each_way_does_one_thing_differently() -> None:
 @pytest.fixture(scope="module")
 def crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three pictures of 32 px."""
-    folder = tmp_path_factory.mktemp("crops")
-    rng = np.random.default_rng(0)
-    for n in range(3):
-        coarse = Image.fromarray(rng.integers(0, 255, (6, 6, 3), dtype=np.uint8))
-        coarse.resize((32, 32), Image.Resampling.BICUBIC).save(folder / f"p{n}.png")
-    return folder
+    return smooth_crops(tmp_path_factory.mktemp("crops"), 3)
 
 
 @pytest.fixture(scope="module")

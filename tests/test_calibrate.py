@@ -11,14 +11,13 @@ from oodinv.directions import calibrate
 from oodinv.directions.faces import Faces
 from oodinv.directions.fit import Fitted, fit
 from oodinv.directions.plan import Wanted
-from oodinv.edit_stages import EditStages, InvertedFace, InvertedPhoto, prepare
+from oodinv.edit_stages import EditStages, InvertedPhoto, inverted_faces, prepare
 from oodinv.errors import OodinvError
 from oodinv.inputs import Job
 from oodinv.inverter import invert
-from oodinv.manifest import header_of
 from oodinv.models.encoder import Encoding
 from oodinv.recipe import EditRecipe, read_card
-from oodinv.saved import Results
+from oodinv.saved import nothing_saved
 from oodinv.weights.build import Model, load_model
 
 
@@ -70,13 +69,8 @@ def test_edit_halves_its_batches_where_memory_is_short(model: Model, monkeypatch
     rng = np.random.default_rng(0)
     crops = rng.integers(0, 255, (5, 32, 32, 3), dtype=np.uint8)
     found = invert(model, torch.from_numpy(crops).permute(0, 3, 1, 2) / 127.5 - 1)
-    flows = {f"flow_{s}": a.flow.numpy() for s, a in found.alignments.items()}
-    flows |= {f"mask_{s}": a.mask.numpy() for s, a in found.alignments.items()}
-    faces = [
-        InvertedFace(str(n), crop, found.w_plus[n].numpy(), {k: v[n] for k, v in flows.items()}, None)
-        for n, crop in enumerate(crops)
-    ]
-    nothing = Results(Path(), header_of("invert", model, {}), {})
+    faces = inverted_faces(list(crops), found)
+    nothing = nothing_saved(model)
     recipe = EditRecipe.model_validate({"truncation": 0.5})
     edits = prepare(recipe, Path("half.yaml"), model, nothing, [1.0])
     run = EditStages(model, torch.device("cpu"), "float32", "fixed", 5, recipe, edits, nothing)

@@ -2,7 +2,6 @@
 
 import io
 import pickle
-import sys
 import tracemalloc
 import zipfile
 from collections.abc import Callable
@@ -12,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from fuzz import READERS, ReaderName, accepts, seeds
+from fuzz import reader as make_reader
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -24,10 +25,6 @@ from oodinv.recipe import read_card
 from oodinv.saved import read_arrays
 from oodinv.weights.average import read_average
 from oodinv.weights.read import read
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench"))
-from fuzz import READERS, ReaderName, accepts, seeds
-from fuzz import reader as make_reader
 
 CARDS = Path(__file__).resolve().parents[1] / "pretrained"
 

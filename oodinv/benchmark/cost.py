@@ -72,7 +72,8 @@ def _processor() -> str:
     return platform.processor() or platform.machine() or "CPU"
 
 
-def _peak_memory(device: torch.device) -> int | None:
+def peak_memory(device: torch.device) -> int | None:
+    """Peak bytes: of the device's allocator on CUDA, else of the process so far; None where that can't be told."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if sys.platform == "win32":
@@ -83,8 +84,8 @@ def _peak_memory(device: torch.device) -> int | None:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _timed(device: torch.device, work: Callable[[], T]) -> tuple[T, float]:
-    """The result and the seconds it took, the device's queue empty before and after."""
+def timed(device: torch.device, work: Callable[[], T]) -> tuple[T, float]:
+    """A result and the seconds it took, the device's queue empty before and after."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     start = time.perf_counter()
@@ -119,9 +120,9 @@ class _Prepared:
 def _prepare(stages: BenchmarkStages, job: Job) -> _Prepared:
     device, dtype = stages.device, DTYPES[stages.dtype]
     content = job.path.read_bytes()
-    crop, reading = _timed(device, lambda: stages.read(job, content))
+    crop, reading = timed(device, lambda: stages.read(job, content))
     seen = to_batch([crop.seen], device)
-    encoding, encoding_took = _timed(device, lambda: encode(stages.model, seen, dtype))
+    encoding, encoding_took = timed(device, lambda: encode(stages.model, seen, dtype))
     full = decode(stages.model, seen, encoding.w_plus.float(), encoding, "fixed", dtype)
     return _Prepared(seen, encoding, full, {"read": reading, "encode": encoding_took})
 
@@ -136,7 +137,7 @@ def _measure_variant(stages: BenchmarkStages, variant: Variant, prepared: list[_
         "encode": [one.seconds["encode"] for one in prepared],
         "generate": runs,
     }
-    return Cost(title(variant), device_name(device), len(prepared), seconds, _peak_memory(device))
+    return Cost(title(variant), device_name(device), len(prepared), seconds, peak_memory(device))
 
 
 def _generate(stages: BenchmarkStages, variant: Variant, one: _Prepared) -> float:
@@ -149,4 +150,4 @@ def _generate(stages: BenchmarkStages, variant: Variant, one: _Prepared) -> floa
         full = decode(model, one.seen, w_plus, one.encoding, "fixed", dtype)
         return invert_as(variant, model, one.seen, one.encoding, full, dtype)
 
-    return _timed(stages.device, work)[1]
+    return timed(stages.device, work)[1]

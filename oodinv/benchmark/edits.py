@@ -4,7 +4,7 @@ Each edit recipe is carried out as `oodinv edit` does it, and again with one thi
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,16 +18,24 @@ from oodinv.align import Detector
 from oodinv.benchmark.score import Judges, to_batch
 from oodinv.compose import face_weight
 from oodinv.directions import measures
-from oodinv.edit_stages import EditedFace, Edits, EditStages, InvertedFace, InvertedPhoto, Variant, prepare
+from oodinv.edit_stages import (
+    EditedFace,
+    Edits,
+    EditStages,
+    InvertedFace,
+    InvertedPhoto,
+    Variant,
+    inverted_faces,
+    prepare,
+)
 from oodinv.errors import RecipeError
 from oodinv.image import Pixels
 from oodinv.inputs import Job
 from oodinv.inverter import DTYPES, Dtype, Inversion, encode
-from oodinv.manifest import header_of
 from oodinv.metrics import pixel
 from oodinv.metrics.identity import identity
 from oodinv.recipe import EditRecipe, Technique, read_edit_recipe
-from oodinv.saved import Results
+from oodinv.saved import nothing_saved
 from oodinv.weights.build import Model
 
 Way = Literal["no edit", "recipe", "edited-pass", "unedited-pass", "mask", "laplacian", "poisson", "no-detail"]
@@ -125,7 +133,7 @@ def plan_trials(paths: Sequence[Path], model: Model, detector: Detector) -> Tria
         if recipe.mix is not None or recipe.interpolate is not None or not recipe.edits:
             raise RecipeError(f"{path}: the benchmark measures edits along directions; name some, leave out mix and "
                               "interpolate")  # fmt: skip
-        edits = prepare(recipe, path, model, _nothing_saved(model), [1.0])
+        edits = prepare(recipe, path, model, nothing_saved(model), [1.0])
         for variant in edits.variants:
             name = path.stem + variant.suffix
             trials += [Trial(name, way, r, variant) for way, r in ways(recipe, model.samm is not None).items()]
@@ -138,10 +146,6 @@ def plan_trials(paths: Sequence[Path], model: Model, detector: Detector) -> Tria
 
 def _shape(model: Model) -> tuple[int, int]:
     return model.generator.num_ws, model.generator.w_dim
-
-
-def _nothing_saved(model: Model) -> Results:
-    return Results(Path(), header_of("invert", model, {}), {})
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -161,7 +165,7 @@ def carry_out(
     full: Inversion,
 ) -> Tried:  # fmt: skip
     """Edits crops uint8 (S, S, 3), whose inversion by the full method is at hand, in every way, and measures that."""
-    faces = _faces(crops, full)
+    faces = inverted_faces(crops, full)
     seen = to_batch(crops, device)
     scores: EditScores = {}
     pictures: list[list[Pixels]] = [[] for _ in crops]
@@ -180,24 +184,12 @@ def carry_out(
     return Tried(scores, pictures)
 
 
-def _faces(crops: list[Pixels], full: Inversion) -> list[InvertedFace]:
-    """A batch as `oodinv invert` saves it and `oodinv edit` reads it."""
-    flows = {f"flow_{s}": a.flow for s, a in full.alignments.items()}
-    flows |= {f"mask_{s}": a.mask for s, a in full.alignments.items()}
-    arrays = {key: value.float().cpu().numpy() for key, value in flows.items()}
-    w_plus = full.w_plus.float().cpu().numpy()
-    return [
-        InvertedFace(str(n), crop, w_plus[n], {key: array[n] for key, array in arrays.items()}, None)
-        for n, crop in enumerate(crops)
-    ]
-
-
 def _edit(
     trial: Trial, model: Model, device: torch.device, dtype: Dtype, faces: list[InvertedFace]
 ) -> list[EditedFace]:
     """Carries out one trial by the stages of `oodinv edit`."""
     edits = Edits([trial.variant], trial.edit, ())
-    stages = EditStages(model, device, dtype, "fixed", len(faces), trial.recipe, edits, _nothing_saved(model))
+    stages = EditStages(model, device, dtype, "fixed", len(faces), trial.recipe, edits, nothing_saved(model))
     (photo,) = stages.compute([InvertedPhoto(Job(Path(trial.edit), trial.edit), faces, b"")])
     return photo.faces
 
@@ -240,18 +232,10 @@ class _Measure:
         return {"moved": share.tolist(), "leak": leak.tolist(), **each}
 
     def _points(self, before: list[Pixels], after: list[Pixels]) -> dict[str, list[float]]:
-        pairs = list(zip(self._detected(before), self._detected(after), strict=True))
+        first, last = ([measures.of_largest(self._trials.detector, crop) for crop in some] for some in (before, after))
+        pairs = list(zip(first, last, strict=True))
         differences = {
             f"points_{name}": [np.nan if a is None or b is None else b[name] - a[name] for a, b in pairs]
             for name in ("smile", "yaw")
         }
         return {"found": [float(b is not None) for _, b in pairs], **differences}
-
-    def _detected(self, crops: Iterable[Pixels]) -> list[dict[str, float] | None]:
-        """Measures of the largest face that the detector finds in each result; None where it finds none."""
-        found = list[dict[str, float] | None]()
-        for crop in crops:
-            faces = self._trials.detector.detect(crop)
-            largest = max(faces, key=lambda face: float(np.ptp(face.points, axis=0).sum()), default=None)
-            found.append(None if largest is None else measures.of_points(largest.points))
-        return found

@@ -13,6 +13,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from oodinv.align import Detector
 from oodinv.image import Pixels
 from oodinv.quad import Points
 
@@ -36,6 +37,13 @@ def of_points(points: Points) -> dict[str, float]:
     distance = max(float(np.hypot(*across)), 1e-9)
     yaw = float((nose - (eye_left + eye_right) / 2) @ across) / distance**2
     return {"yaw": yaw, "turn": abs(yaw), "smile": float(np.hypot(*(mouth_right - mouth_left))) / distance}
+
+
+def of_largest(detector: Detector, pixels: Pixels) -> dict[str, float] | None:
+    """`of_points` of the face whose points spread widest, in a picture uint8 (H, W, 3); None where none is found."""
+    faces = detector.detect(pixels)
+    largest = max(faces, key=lambda face: float(np.ptp(face.points, axis=0).sum()), default=None)
+    return None if largest is None else of_points(largest.points)
 
 
 def of_crop(crop: Pixels, crop_scale: float) -> dict[str, float]:

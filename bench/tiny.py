@@ -1,0 +1,36 @@
+"""A model of 32 px with random weights: everything that a real one has, in milliseconds."""
+
+from pathlib import Path
+
+import torch
+import yaml
+
+from oodinv.models.pyramid import PyramidEncoder
+from oodinv.models.samm import Samm
+from oodinv.models.stylegan2 import Generator
+from oodinv.weights import own
+
+SIZE = 32
+
+
+def write_card(folder: Path) -> Path:
+    """Writes generator, encoder, SAMM, and the card that joins them; returns the card's path."""
+    torch.manual_seed(0)
+    channels = {4: 16, 8: 16, 16: 16, 32: 8}
+    generator = Generator(SIZE, channels, w_dim=16, z_dim=16, mapping_layers=2)
+    encoder = PyramidEncoder(SIZE, {32: 8, 16: 12, 8: 16, 4: 16}, num_ws=generator.num_ws, w_dim=16, hidden=16)
+    samm = Samm({16: 16, 32: 8}, {16: 12, 32: 8}, cycles=2, flow_range=0.08)
+    own.save(folder / "generator.safetensors", generator)
+    own.save(folder / "encoder.safetensors", encoder)
+    own.save(folder / "samm.safetensors", samm)
+    card = {
+        "name": "tiny",
+        "size": SIZE,
+        "generator": {"weights": "generator.safetensors"},
+        "encoder": {"kind": "pyramid", "weights": "encoder.safetensors"},
+        "samm": {"weights": "samm.safetensors", "sizes": [16, 32]},
+        "licence": "none",
+    }
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(card))
+    return path
