@@ -162,9 +162,22 @@ def test_a_missing_network_is_named_once_or_refused(monkeypatch: pytest.MonkeyPa
 
 
 def test_uncovered_by_hand() -> None:
-    where = torch.zeros(2, 1, 4, 4)
+    where = torch.zeros(3, 1, 4, 4)
     where[0, :, :2] = 1
-    mask = torch.full((2, 1, 4, 4), 0.25)
+    where[1, :, 3, 3] = 1
+    mask = torch.full((3, 1, 4, 4), 0.25)
     mask[0, :, 0] = 1
-    assert losses.uncovered(mask, where).item() == pytest.approx((4 * 0 + 4 * 0.75) / 8)
+    of_large, of_small = (4 * 0 + 4 * 0.75) / 8, 0.75
+    assert losses.uncovered(mask, where).item() == pytest.approx((of_large + of_small) / 2)
     assert losses.uncovered(mask, torch.zeros_like(where)).item() == 0
+
+
+def test_mask_area_charges_nothing_for_what_was_pasted() -> None:
+    where = torch.zeros(2, 1, 8, 8)
+    where[0, :, :4] = 1
+    mask = torch.full((2, 1, 8, 8), 0.25)
+    mask[0, :, :4] = 1
+    half = torch.nn.functional.avg_pool2d(mask, 2)
+    masks: dict[int | str, torch.Tensor] = {4: half, "final": mask}
+    assert losses.mask_area(masks, {4: 0.2, "final": 0.25}, where).item() == pytest.approx(0.05)
+    assert losses.mask_area(masks, {4: 0.2, "final": 0.25}).item() == pytest.approx(0.4375 - 0.2 + 0.4375 - 0.25)

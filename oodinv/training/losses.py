@@ -59,21 +59,30 @@ def mask_binary(masks: Mapping[int | str, Tensor]) -> Tensor:
 def mask_area(
     masks: Mapping[int | str, Tensor],
     limits: Mapping[int | str, float],
+    where: Tensor | None = None,
     mean: Callable[[Tensor], Tensor] = torch.mean,
 ) -> Tensor:
     """Σ_s max(0, mean(m_s) − A_s): charges masks that copy more than a share A_s (METHOD §4).
 
-    mean: over the batch; where several processes share one, over all their parts of it.
+    {s: (B, 1, s, s)}. where (B, 1, S, S) in [0, 1]: what was pasted on the photos. It may be copied free of charge,
+    so the means are those over the rest. mean: over the batch; where several processes share one, over all their
+    parts of it.
     """
-    return torch.stack([F.relu(mean(m) - limits[key]) for key, m in masks.items()]).sum()
+    charges = []
+    for key, m in masks.items():
+        free = torch.ones_like(m) if where is None else 1 - F.adaptive_avg_pool2d(where, m.shape[-1])
+        charges.append(F.relu(mean(m * free) / mean(free).clamp_min(1e-6) - limits[key]))
+    return torch.stack(charges).sum()
 
 
 def uncovered(mask: Tensor, where: Tensor) -> Tensor:
-    """Mean of 1 − M over what was pasted on the photo, so certainly out of domain; 0 where nothing was.
+    """Mean of 1 − M over what was pasted on a photo, so certainly out of domain; photos count alike; 0 without any.
 
     mask M (B, 1, S, S), where (B, 1, S, S) in [0, 1] → scalar.
     """
-    return ((1 - mask) * where).sum() / where.sum().clamp_min(1)
+    areas = where.sum(dim=(1, 2, 3))
+    missed = ((1 - mask) * where).sum(dim=(1, 2, 3)) / areas.clamp_min(1e-6)
+    return missed.sum() / (areas > 0).sum().clamp_min(1)
 
 
 def psnr_each(a: Tensor, b: Tensor) -> Tensor:

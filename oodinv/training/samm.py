@@ -114,13 +114,13 @@ class SammTask:
         mask = final_mask({size: a.mask for size, a in alignments.items()}, self.generator.size)
         return Aligned(generated, alignments, mask, composite(images, generated, mask))
 
-    def mask_losses(self, aligned: Aligned) -> tuple[Tensor, Tensor]:
-        """Binary and area terms over every active size and the final mask."""
+    def mask_losses(self, aligned: Aligned, where: Tensor) -> tuple[Tensor, Tensor]:
+        """Binary and area terms over every active size and the final mask; where: pasted, (B, 1, S, S) in [0, 1]."""
         masks: dict[int | str, Tensor] = {size: a.mask for size, a in aligned.alignments.items()}
         masks[FINAL] = aligned.mask
         limits: dict[int | str, float] = {FINAL: self.recipe.final_area}
         limits.update(self.recipe.area.items())
-        return losses.mask_binary(masks), losses.mask_area(masks, limits, self.compute.team.mean)
+        return losses.mask_binary(masks), losses.mask_area(masks, limits, where, self.compute.team.mean)
 
     def fidelity(self, blended: Tensor, images: Tensor) -> dict[str, tuple[float, Tensor]]:
         """Weight and value of each term that compares composites to images (B, 3, S, S)."""
@@ -154,7 +154,7 @@ class SammTask:
             terms = self.fidelity(aligned.blended, images) | self.adversarial(aligned.blended, step)
             if recipe.uncovered > 0:
                 terms["uncovered"] = (recipe.uncovered, losses.uncovered(aligned.mask, piece.where))
-            binary, area = self.mask_losses(aligned)
+            binary, area = self.mask_losses(aligned, piece.where)
             loss = sum((weight * value for weight, value in terms.values()), torch.zeros((), device=images.device))
             loss = loss + recipe.mask * (recipe.binary * binary + area)
         (loss * share).backward()
