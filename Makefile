@@ -13,7 +13,7 @@ OUT ?= demo-out
 	touch $@
 
 .venv/.installed-dev: .venv/.installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt pytest hypothesis ruff mypy import-linter types-PyYAML pytorch-msssim
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt pytest hypothesis ruff mypy import-linter types-PyYAML pytorch-msssim "ray[data]"
 	touch $@
 
 demo: .venv/.installed

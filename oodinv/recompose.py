@@ -10,12 +10,13 @@ import numpy as np
 
 from oodinv import image
 from oodinv.align import read_placement
-from oodinv.batch import WRITERS, Event, Finished, Started
+from oodinv.batch import Event, Finished, Started
 from oodinv.blend import Edit
 from oodinv.compose import Levels, compose, confined, rounded
 from oodinv.errors import ImageError, OodinvError, OutputError
 from oodinv.image import Pixels
 from oodinv.manifest import Entry
+from oodinv.pipeline import WRITERS
 from oodinv.provenance import Provenance
 from oodinv.recipe import Composition
 from oodinv.saved import Face, Results, read_arrays, read_picture

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from oodinv import batch, manifest
+from oodinv import batch, manifest, pipeline
 from oodinv.batch import Event, Finished, Started
 from oodinv.errors import ImageError, ManifestError, OutputError
 from oodinv.image import atomic_write
@@ -211,7 +211,7 @@ def test_no_more_photos_are_alive_than_a_few_chunks(tmp_path: Path) -> None:
     stages = Neighbours()
     run(stages, folder, tmp_path / "out")
     assert stages.live == 0
-    assert stages.most_live <= (2 * batch.CHUNKS_AHEAD + 2) * 4
+    assert stages.most_live <= (2 * pipeline.CHUNKS_AHEAD + 2) * 4
 
 
 def test_events_come_while_the_run_goes_on(photos: Path, tmp_path: Path) -> None:

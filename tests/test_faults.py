@@ -12,9 +12,9 @@ import pytest
 from test_batch import HEADER, KilledError, Neighbours, files, run, statuses
 
 from oodinv import batch, lock, manifest
-from oodinv.batch import read_bytes
 from oodinv.errors import ImageError, ManifestError, OutputError
 from oodinv.inputs import collect
+from oodinv.pipeline import read_bytes
 
 
 @pytest.fixture

@@ -30,6 +30,8 @@ def align(
     device: options.Device = "auto",
     batch_size: options.BatchSize = 8,
     shard: options.Shard = None,
+    engine: options.Engine = options.EngineChoice.local,
+    workers: options.Workers = None,
     restart: options.Restart = False,
     quiet: options.Quiet = False,
     json: options.Json = False,
@@ -47,24 +49,25 @@ def align(
     """
     if model is not None and (size is not None or crop_scale is not None):
         raise typer.BadParameter("--model fixes size and framing; leave out --size and --crop-scale")
-    from oodinv.batch import run
-    from oodinv.cli.prepare import choose_device, choose_shard, make_detector, shard_notes
+    from functools import partial
+
+    from oodinv.batch import run_on
+    from oodinv.cli.engine import align_stages, choose_engine
+    from oodinv.cli.prepare import choose_shard, shard_notes
     from oodinv.cli.progress import Summary, conclude, follow
     from oodinv.inputs import collect
     from oodinv.recipe import find_card, read_card
-    from oodinv.stages import AlignStages, align_header
+    from oodinv.stages import align_header
 
     if model is not None:
         card = read_card(find_card(model))
         size, crop_scale = card.size, card.crop.scale
-    stages = AlignStages(
-        detector=make_detector(detector, choose_device(device)),
-        size=size or 1024,
-        crop_scale=crop_scale or 1.0,
-        faces=faces.value,
+    make_stages = partial(
+        align_stages, detector=detector, size=size or 1024, crop_scale=crop_scale or 1.0, faces=faces.value
     )
     share = choose_shard(shard, restart)
     jobs = collect(inputs, output)
+    stages, chosen = choose_engine(make_stages, device, engine, workers, share)
     header = align_header(stages, detector.value)
-    events = run(stages, jobs, output, header, chunk=batch_size, restart=restart, shard=share)
+    events = run_on(chosen, jobs, output, header, chunk=batch_size, restart=restart, shard=share)
     conclude(follow(events, Summary(output, shard_notes(share)), "aligning", quiet), as_json=json, quiet=quiet)

@@ -32,6 +32,8 @@ def invert(
     dtype: options.Dtype = options.DtypeChoice.float32,
     batch_size: options.BatchSize = 8,
     shard: options.Shard = None,
+    engine: options.Engine = options.EngineChoice.local,
+    workers: options.Workers = None,
     restart: options.Restart = False,
     quiet: options.Quiet = False,
     json: options.Json = False,
@@ -46,28 +48,31 @@ def invert(
         oodinv invert photos/ -o out/
 
         oodinv invert crops/ -o out/ --aligned --model ffhq-e4e --save latents,composites
+
+        RAY_ADDRESS=auto oodinv invert /shared/photos -o /shared/out --engine ray
     """
-    from oodinv.batch import run
-    from oodinv.cli.prepare import choose_device, choose_shard, make_detector, parse_save, shard_notes
+    from functools import partial
+
+    from oodinv.batch import run_on
+    from oodinv.cli.engine import choose_engine, invert_stages
+    from oodinv.cli.prepare import choose_shard, parse_save, shard_notes
     from oodinv.cli.progress import Summary, conclude, follow
     from oodinv.inputs import collect
-    from oodinv.stages import InvertStages, invert_header
-    from oodinv.weights.build import load_named
+    from oodinv.stages import invert_header
 
-    wanted = parse_save(save)
-    share = choose_shard(shard, restart)
-    jobs = collect(inputs, output)
-    chosen = choose_device(device)
-    stages = InvertStages(
-        model=load_named(model).to(chosen),
-        device=chosen,
+    make_stages = partial(
+        invert_stages,
+        model=model,
         dtype=dtype.value,
-        detector=None if aligned else make_detector(detector, chosen),
+        detector=None if aligned else detector,
         noise=noise.value,
         batch_size=batch_size,
-        save=wanted,
+        save=parse_save(save),
     )
+    share = choose_shard(shard, restart)
+    jobs = collect(inputs, output)
+    stages, chosen = choose_engine(make_stages, device, engine, workers, share)
     header = invert_header(stages, detector.value)
-    events = run(stages, jobs, output, header, chunk=batch_size, restart=restart, shard=share)
+    events = run_on(chosen, jobs, output, header, chunk=batch_size, restart=restart, shard=share)
     summary = follow(events, Summary(output, (*stages.model.notes, *shard_notes(share))), "inverting", quiet)
     conclude(summary, as_json=json, quiet=quiet)

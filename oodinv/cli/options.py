@@ -22,6 +22,13 @@ class DetectorChoice(StrEnum):
     face_alignment = "face-alignment"
 
 
+class EngineChoice(StrEnum):
+    """What photos are handed out by."""
+
+    local = "local"
+    ray = "ray"
+
+
 class AreaChoice(StrEnum):
     """Where an edit may change anything."""
 
@@ -56,6 +63,16 @@ Shard = Annotated[
         "under torchrun by itself.",
         show_default=False,
     ),
+]
+Engine = Annotated[
+    EngineChoice,
+    typer.Option(
+        help="local: this process. ray: workers of the Ray cluster that RAY_ADDRESS names, or of this machine."
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="With --engine ray; by default one a GPU, or one for two CPUs.", show_default=False),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary, errors only.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one machine-readable summary on stdout.")]

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from oodinv import image, manifest
 from oodinv.align import Detector, align, face_of_68
-from oodinv.batch import read_bytes
 from oodinv.directions import measures
 from oodinv.errors import ImageError, OodinvError, RecipeError
 from oodinv.image import Pixels
 from oodinv.inputs import Job
 from oodinv.inverter import encode
+from oodinv.pipeline import read_bytes
 from oodinv.quad import Points
 from oodinv.saved import read_latents
 from oodinv.weights.build import Model, Role
