@@ -102,6 +102,11 @@ def _bad_placement(path: Path, reason: str) -> ImageError:
     return ImageError(f"{path}: expected what `oodinv align` writes ({reason}); align the photo again")
 
 
+def largest(faces: Sequence[Face]) -> Face:
+    """The face whose FFHQ crop is largest, of at least one."""
+    return max(faces, key=lambda face: quad_side(ffhq_quad(face.points)))
+
+
 def align(
     pixels: Pixels, detector: Detector, size: int, crop_scale: float, faces: Literal["all", "largest"]
 ) -> list[AlignedFace]:
@@ -116,7 +121,7 @@ def align(
     if not found:
         raise NoFaceError("no face found; if there is one, try the other --detector, or cut it out and use --aligned")
     if faces == "largest":
-        found = [max(found, key=lambda face: quad_side(ffhq_quad(face.points)))]
+        found = [largest(found)]
     photo_size = (pixels.shape[1], pixels.shape[0])
     quads = [ffhq_quad(face.points, crop_scale) for face in found]
     return [

@@ -588,8 +588,9 @@ class BenchmarkRecipe(Strict):
     """A protocol: pictures, metrics with their sizes, ablations, and what others published under it.
 
     reference: `photo` compares with the photo cropped at the size of the comparison, so that a small model pays
-    for its size; `crop` with the crop that the model saw. frechet: the distance in SFace features. fid: the one in
-    InceptionV3's. Metrics whose network only a person may fetch are left out where its file is missing.
+    for its size; `crop` with the crop that the model saw. edits: recipes whose edits are scored too. frechet: the
+    distance in SFace features. fid: the one in InceptionV3's. Metrics whose network only a person may fetch are left
+    out where its file is missing.
     """
 
     kind: Literal["benchmark"]
@@ -600,6 +601,7 @@ class BenchmarkRecipe(Strict):
     reference: Literal["photo", "crop"]
     metrics: Annotated[list[MetricUse], Field(min_length=1)]
     ablate: list[str] = []
+    edits: list[str] = []
     frechet: bool = False
     fid: bool = False
     seed: int = 0

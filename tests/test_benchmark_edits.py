@@ -68,9 +68,10 @@ def report(crops: Path, recipe: Path, tiny_card: Path, tmp_path_factory: pytest.
     protocol = {
         "kind": "benchmark", "name": "test", "title": "A test", "protocol": "none", "reference": "crop",
         "metrics": [{"metric": "psnr"}, {"metric": "identity_arcface"}], "fid": True, "cost_images": 1,
+        "edits": [str(recipe)],
     }  # fmt: skip
     (folder.parent / "test.yaml").write_text(yaml.safe_dump(protocol))
-    done = call("benchmark", "--dataset", crops, "-o", folder, "--model", tiny_card, "--aligned", "--edit", recipe,
+    done = call("benchmark", "--dataset", crops, "-o", folder, "--model", tiny_card, "--aligned",
                 "--protocol", folder.parent / "test.yaml", "--batch-size", "2", "--ablate", "laplacian,poisson",
                 "--quiet")  # fmt: skip
     assert done.returncode == 0, done.stderr

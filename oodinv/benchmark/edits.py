@@ -40,7 +40,7 @@ from oodinv.weights.build import Model
 
 Way = Literal["no edit", "recipe", "edited-pass", "unedited-pass", "mask", "laplacian", "poisson", "no-detail"]
 WAYS: dict[Way, str] = {
-    "no edit": "the unedited inversion, composed as the recipe says",
+    "no edit": "the unedited inversion composed as the recipe says, with all detail given back the photo",
     "recipe": "as the recipe says",
     "edited-pass": "flow and mask computed anew on the edited pass",
     "unedited-pass": "flow and mask of the unedited inversion",

@@ -3,6 +3,7 @@
 import base64
 import html
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from oodinv import image
@@ -56,7 +57,9 @@ def _write_text(path: Path, text: str) -> None:
 def page(recipe: BenchmarkRecipe, outcomes: list[Outcome], tables: list[Table]) -> str:
     """The report as one HTML page that needs no other file."""
     heading = html.escape(f"Benchmark: {recipe.title}")
-    sections = [to_html(table) for table in tables]
+    sections = [
+        to_html(replace(t, notes=tuple(n for n in t.notes if n != recipe.protocol))) for t in tables
+    ]  # said above
     sections += [
         _plots(recipe, outcome) + _cases(recipe.metrics[0], outcome) + _edited(outcome)
         for outcome in outcomes

@@ -32,7 +32,11 @@ AblateOption = Annotated[
     ),
 ]
 EditOption = Annotated[
-    list[str], typer.Option("--edit", help="Edit recipe to score, by name or as FILE.yaml; may be given several times.")
+    list[str],
+    typer.Option(
+        "--edit",
+        help="Edit recipe to score, by name or as FILE.yaml, in place of the protocol's; may be given several times.",
+    ),
 ]
 ProtocolOption = Annotated[str, typer.Option(help="What a folder is measured by: a benchmark's name or FILE.yaml.")]
 
@@ -79,7 +83,7 @@ def benchmark(
     names = recipe.ablate if ablate is None else [n for n in ablate.split(",") if n.strip() not in ("", "none")]
     own = output.resolve()
     jobs = [job for job in collect([folder], output) if own not in job.path.resolve().parents]
-    edits = list(dict.fromkeys(map(find_edit_recipe, edit)))
+    edits = list(dict.fromkeys(map(find_edit_recipe, edit or recipe.edits)))
     run = _Run(recipe, jobs, parse(names), edits, is_aligned, detector, device, dtype, batch_size, restart, quiet)
     outcomes, costs, summaries = list["Outcome"](), list[tuple[str, "Cost"]](), list["Summary"]()
     for card in _distinct_cards(model):

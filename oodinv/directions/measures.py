@@ -13,7 +13,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from oodinv.align import Detector
+from oodinv.align import Detector, largest
 from oodinv.image import Pixels
 from oodinv.quad import Points
 
@@ -40,10 +40,9 @@ def of_points(points: Points) -> dict[str, float]:
 
 
 def of_largest(detector: Detector, pixels: Pixels) -> dict[str, float] | None:
-    """`of_points` of the face whose points spread widest, in a picture uint8 (H, W, 3); None where none is found."""
+    """`of_points` of the largest face in a picture uint8 (H, W, 3); None where none is found."""
     faces = detector.detect(pixels)
-    largest = max(faces, key=lambda face: float(np.ptp(face.points, axis=0).sum()), default=None)
-    return None if largest is None else of_points(largest.points)
+    return of_points(largest(faces).points) if faces else None
 
 
 def of_crop(crop: Pixels, crop_scale: float) -> dict[str, float]:
