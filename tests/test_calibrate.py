@@ -7,12 +7,14 @@ import pytest
 import torch
 
 from oodinv import edit_stages, stages
-from oodinv.directions import calibrate
+from oodinv.align import Face
+from oodinv.directions import calibrate, drawn
 from oodinv.directions.faces import Faces
 from oodinv.directions.fit import Fitted, fit
 from oodinv.directions.plan import Wanted
 from oodinv.edit_stages import EditStages, InvertedPhoto, inverted_faces, prepare
 from oodinv.errors import OodinvError
+from oodinv.image import Pixels
 from oodinv.inputs import Job
 from oodinv.inverter import invert
 from oodinv.models.encoder import Encoding
@@ -39,7 +41,7 @@ def fitted(model: Model) -> Fitted:
 
 def arriving(monkeypatch: pytest.MonkeyPatch, share: float) -> None:
     """A generator that draws the code itself, and an encoder that sees so much of it."""
-    monkeypatch.setattr(calibrate, "synthesize", lambda _generator, w_plus, _noise: w_plus / 100)
+    monkeypatch.setattr(drawn, "synthesize", lambda _generator, w_plus, _noise: w_plus / 100)
     monkeypatch.setattr(calibrate, "encode", lambda _model, images: Encoding(images * 100 * share, {}))
 
 
@@ -53,6 +55,32 @@ def test_a_direction_is_lengthened_by_what_pictures_lack(
     torch.testing.assert_close(found.vector, fitted.direction.vector / share, rtol=1e-3, atol=1e-6)
     assert found.safe_range == fitted.direction.safe_range
     assert "pictures" in found.unit
+
+
+class Nobody:
+    """A detector that finds no face."""
+
+    def detect(self, pixels: Pixels) -> list[Face]:  # noqa: ARG002
+        return []
+
+
+def test_a_measure_of_pictures_sets_the_unit_of_its_direction(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures show 0.3 times the first number of a code; half of that is noise to the label."""
+    rng = np.random.default_rng(0)
+    shape = (model.generator.num_ws, model.generator.w_dim)
+    codes = rng.normal(size=(400, *shape)).astype(np.float32)
+    monkeypatch.setattr(
+        drawn, "measured", lambda _model, w_plus, _detector: {"drawn_smile": 0.3 * w_plus[:, 0, 0].numpy()}
+    )
+    labels = {"drawn_smile": 0.3 * codes[:, 0, 0].astype(np.float64) + rng.normal(scale=0.3, size=400)}
+    faces = Faces(tuple(map(str, range(400))), codes, {}, np.arange(400) % 4 == 0)
+    fitted = fit(faces, labels, Wanted(name="d", source="s", attribute="drawn_smile"), (), "tiny")
+    found = calibrate.calibrated(fitted, model, codes, Nobody())
+    spread = labels["drawn_smile"][np.arange(400) % 4 != 0].std()
+    assert 0.3 * found.direction.vector[0, 0].item() == pytest.approx(spread, rel=1e-3)
+    assert found.direction.unit.startswith("one standard deviation of smile as pictures drawn with it show")
+    with pytest.raises(ValueError, match="detector"):
+        calibrate.calibrated(fitted, model, codes)
 
 
 def test_a_direction_that_pictures_do_not_show_keeps_its_unit(

@@ -282,7 +282,8 @@ def fit_directions(
     """Fit directions to labelled faces, conditioned against other labels, in calibrated units.
 
     Labels come from a CSV file, from file names, or from the faces themselves: yaw, turn, smile, hair, light and
-    background are measured without an annotator. A tenth of the faces judges the fit. Codes are kept in the cache.
+    background are measured without an annotator, drawn_yaw, drawn_turn and drawn_smile on the pictures that the model
+    draws of the faces. A tenth of the faces judges the fit. Codes are kept in the cache.
 
     [bold]Examples[/]
 
@@ -293,21 +294,29 @@ def fit_directions(
     settings, folders = _fit_settings(
         recipe, data, faces, attribute, condition, labels, names, category, name, layers, limit, model
     )
+    import torch
+
+    from oodinv.align import Yunet
     from oodinv.cli.prepare import choose_device
+    from oodinv.directions import drawn, write
     from oodinv.directions import labels as tables
-    from oodinv.directions import write
     from oodinv.directions.calibrate import calibrated
     from oodinv.directions.fit import fit
     from oodinv.weights.build import load_named
+    from oodinv.weights.pull import pull
 
     loaded = load_named(settings.model).to(choose_device(device))
     results: list[dict[str, object]] = []
     for key, source in settings.sources.items():
         found = _faces(loaded, folders[key], source.limit, quiet)
         table = tables.join(_labels(source, found.files), found.measures)
-        for wanted in (w for w in settings.directions if w.source == key):
+        own = [wanted for wanted in settings.directions if wanted.source == key]
+        detector = Yunet(pull("yunet"), quick=True) if any(w.looks_at(drawn.NAMES) for w in own) else None
+        if detector is not None:
+            table = tables.join(table, drawn.measured(loaded, torch.from_numpy(found.w_plus), detector))
+        for wanted in own:
             fitted = fit(found, table, wanted, source.categories, loaded.card.name)
-            fitted = calibrated(fitted, loaded, found.w_plus)
+            fitted = calibrated(fitted, loaded, found.w_plus, detector)
             path = output / f"{wanted.name}.safetensors"
             write(path, fitted.direction)
             results.append(_fit_summary(fitted, path))

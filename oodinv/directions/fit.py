@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from oodinv.directions import drawn
 from oodinv.directions.direction import Direction
 from oodinv.directions.faces import Faces
 from oodinv.directions.labels import Labels, one_hot
@@ -38,12 +39,14 @@ class Fitted:
     """A direction and how well its attribute can be told from the codes of faces that took no part in the fit.
 
     quality: R² of a linear score, or the area under the ROC curve of a logistic one, over `held_out` faces.
-    score and deviation: where codes stand, and the standard deviation of that over the faces of the fit.
+    score and deviation: where codes stand, and the standard deviation of that over the faces of the fit. spread: the
+    label's own.
     """
 
     direction: Direction
     score: "Score"
     deviation: float
+    spread: float
     measure: Literal["R2", "AUC"]
     quality: float
     faces: int
@@ -74,7 +77,7 @@ def fit(faces: Faces, labels: Labels, wanted: Wanted, categories: Sequence[str],
     The move is what changes in w_plus on average when the attribute alone changes (`regress.partial_effect`),
     restricted to the chosen layers. Its length is such that a strength of 1 raises the score, a regression of the
     attribute on codes, by the standard deviation that the score has over the faces. The safe range are the scores'
-    1st and 99th percentile about their mean, in that unit.
+    1st and 99th percentile about their mean, in that unit; the labels' own where they were measured on drawn pictures.
 
     Raises:
         RecipeError: a label isn't there, is constant, has too few faces, or can't be told from the codes.
@@ -101,9 +104,11 @@ def fit(faces: Faces, labels: Labels, wanted: Wanted, categories: Sequence[str],
         )
     unit = move * (scores.std() / slope)
     quality = (discrimination if is_binary else determination)(score.of(codes[held_out]), truth[held_out])
-    direction = _direction(unit.reshape(faces.w_plus.shape[1:]), scores, is_binary, wanted, model, int(train.sum()))
+    standing = truth[train] if wanted.attribute in drawn.NAMES else scores
+    direction = _direction(unit.reshape(faces.w_plus.shape[1:]), standing, is_binary, wanted, model, int(train.sum()))
     measure: Literal["R2", "AUC"] = "AUC" if is_binary else "R2"
-    return Fitted(direction, score, float(scores.std()), measure, quality, int(train.sum()), int(held_out.sum()))
+    deviation, spread = float(scores.std()), float(truth[train].std())
+    return Fitted(direction, score, deviation, spread, measure, quality, int(train.sum()), int(held_out.sum()))
 
 
 def _usable(labels: Labels, wanted: Wanted) -> NDArray[np.bool_]:
@@ -165,9 +170,9 @@ def fit_score(codes: Array, truth: Array, is_binary: bool) -> Score:
     return Score(components, weights, offset)
 
 
-def _direction(unit: Array, scores: Array, is_binary: bool, wanted: Wanted, model: str, count: int) -> Direction:
-    low, high = ((np.percentile(scores, p) - scores.mean()) / scores.std() for p in (1, 99))
-    step = "" if is_binary else f", {scores.std():.3g} on the label's scale"
+def _direction(unit: Array, standing: Array, is_binary: bool, wanted: Wanted, model: str, count: int) -> Direction:
+    low, high = ((np.percentile(standing, p) - standing.mean()) / standing.std() for p in (1, 99))
+    step = "" if is_binary else f", {standing.std():.3g} on the label's scale"
     held = f", {', '.join(wanted.conditions)} held fixed" if wanted.conditions else ""
     kind = "logistic" if is_binary else "ridge"
     return Direction(
@@ -175,7 +180,7 @@ def _direction(unit: Array, scores: Array, is_binary: bool, wanted: Wanted, mode
         model=model,
         vector=torch.from_numpy(unit).float(),
         layers=None if wanted.layers is None else tuple(wanted.layers),
-        unit=f"one standard deviation of {wanted.attribute} as codes tell it{step}",
+        unit=f"one standard deviation of {wanted.attribute.removeprefix('drawn_')} as codes tell it{step}",
         safe_range=(round(float(low), 2), round(float(high), 2)),
         attribute=wanted.attribute,
         description=wanted.description,

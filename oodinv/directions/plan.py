@@ -1,6 +1,6 @@
 """Recipes for fitting directions: where faces and labels come from, and which directions to make of them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Literal, Self
 
 import pydantic
@@ -46,6 +46,10 @@ class Wanted(Strict):
         if self.attribute in self.conditions:
             raise ValueError(f"{self.attribute} can't be both the attribute and a condition")
         return self
+
+    def looks_at(self, labels: Collection[str]) -> bool:
+        """Whether it takes any of these labels."""
+        return any(name in labels for name in (self.attribute, *self.conditions, *self.within))
 
 
 class FitRecipe(Strict):
