@@ -18,7 +18,7 @@ from oodinv import directions, image, manifest
 from oodinv.directions import Direction, labels, measures, regress
 from oodinv.directions.discover import affine_of, factorise, ganspace, sefa, style_weights
 from oodinv.directions.faces import Faces, read_inverted
-from oodinv.directions.fit import fit
+from oodinv.directions.fit import fit, told_by
 from oodinv.directions.foreign import Target, import_file, read_codes
 from oodinv.directions.plan import Wanted, find_fit_recipe
 from oodinv.errors import MissingWeights, OodinvError, RecipeError, WeightsError
@@ -72,6 +72,15 @@ def test_conditions_remove_what_only_goes_along() -> None:
     assert abs(cosine(free, axes[1])) > 0.3
     assert abs(cosine(held, axes[1])) < 0.05
     assert cosine(held, axes[0]) > 0.98
+
+
+def test_what_another_fit_tells_stands_in_for_a_label() -> None:
+    faces, table, axes = planted(together=0.8)
+    known = fit(faces, table, Wanted(name="sex", source="s", attribute="sex"), (), "tiny")
+    told = table | told_by(known, faces)
+    held = fitted(faces, told, attribute="age", conditions=("told_sex",)).vector.numpy()
+    assert abs(cosine(held, axes[1])) < 0.15
+    assert cosine(held, axes[0]) > 0.97
 
 
 def test_partial_effect_is_that_of_least_squares_with_all_columns() -> None:

@@ -301,12 +301,13 @@ def fit_directions(
     from oodinv.directions import drawn, write
     from oodinv.directions import labels as tables
     from oodinv.directions.calibrate import calibrated
-    from oodinv.directions.fit import fit
+    from oodinv.directions.fit import Fitted, fit, told_by
     from oodinv.weights.build import load_named
     from oodinv.weights.pull import pull
 
     loaded = load_named(settings.model).to(choose_device(device))
     results: list[dict[str, object]] = []
+    earlier: list[Fitted] = []
     for key, source in settings.sources.items():
         found = _faces(loaded, folders[key], source.limit, quiet)
         table = tables.join(_labels(source, found.files), found.measures)
@@ -314,8 +315,11 @@ def fit_directions(
         detector = Yunet(pull("yunet"), quick=True) if any(w.looks_at(drawn.NAMES) for w in own) else None
         if detector is not None:
             table = tables.join(table, drawn.measured(loaded, torch.from_numpy(found.w_plus), detector))
+        table = tables.join(table, *(told_by(fitted, found) for fitted in earlier))
         for wanted in own:
             fitted = fit(found, table, wanted, source.categories, loaded.card.name)
+            table = tables.join(table, told_by(fitted, found))
+            earlier.append(fitted)
             fitted = calibrated(fitted, loaded, found.w_plus, detector)
             path = output / f"{wanted.name}.safetensors"
             write(path, fitted.direction)

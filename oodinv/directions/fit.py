@@ -111,6 +111,16 @@ def fit(faces: Faces, labels: Labels, wanted: Wanted, categories: Sequence[str],
     return Fitted(direction, score, deviation, spread, measure, quality, int(train.sum()), int(held_out.sum()))
 
 
+def told_by(fitted: Fitted, faces: Faces) -> Labels:
+    """told_NAME: what the fit of a direction called NAME tells of faces by their codes, as a label for other fits.
+
+    So that a direction can be conditioned against what its faces have no labels for.
+    """
+    return {
+        f"told_{fitted.direction.name}": fitted.score.of(faces.w_plus.reshape(len(faces.w_plus), -1).astype(np.float64))
+    }
+
+
 def _usable(labels: Labels, wanted: Wanted) -> NDArray[np.bool_]:
     """Which faces have every label that is asked for, within its range."""
     names = [wanted.attribute, *wanted.conditions, *wanted.within]

@@ -28,6 +28,8 @@ class Source(Strict):
 class Wanted(Strict):
     """A direction to fit: its attribute is a label or measure, and so are the conditions that it must not move.
 
+    told_NAME as a condition is what an earlier direction of the recipe, NAME, tells of the faces by their codes.
+
     within: labels with the range (low, high) outside of which faces are left out. layers: rows that it may change.
     regression: for the score; without it logistic for labels with two values, linear for others.
     """

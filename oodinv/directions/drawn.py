@@ -1,0 +1,38 @@
+"""What can be told of the pictures that a model draws from codes, without SAMM."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from oodinv import image
+from oodinv.align import Detector
+from oodinv.directions import measures
+from oodinv.directions.labels import Labels
+from oodinv.inverter import computing
+from oodinv.models.stylegan2 import synthesize
+from oodinv.weights.build import Model
+
+NAMES = ("drawn_yaw", "drawn_turn", "drawn_smile")
+"""yaw, turn and smile of the picture that a face's code draws, in place of the photo's."""
+
+BATCH = 16
+_SEEN_SIZE = 256  # px: smaller pictures are enlarged for the detector
+
+
+def pictures(model: Model, w_plus: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Codes (N, num_ws, w_dim) → batches of pictures (B, 3, S, S) in [−1, 1], on the model's device."""
+    device = model.generator.w_avg.device
+    for some in w_plus.split(BATCH):
+        with computing(device, torch.float32):
+            yield synthesize(model.generator, some.to(device), "fixed").clamp(-1, 1)
+
+
+def measured(model: Model, w_plus: torch.Tensor, detector: Detector) -> Labels:
+    """`NAMES` of codes (N, num_ws, w_dim), each (N,); NaN where the detector finds no face in the picture."""
+    found = [_of_picture(detector, pixels) for some in pictures(model, w_plus) for pixels in image.to_uint8(some)]
+    return {name: np.array([face.get(name.removeprefix("drawn_"), np.nan) for face in found]) for name in NAMES}
+
+
+def _of_picture(detector: Detector, pixels: image.Pixels) -> dict[str, float]:
+    return measures.of_largest(detector, image.resize(pixels, max(_SEEN_SIZE, pixels.shape[0]))) or {}
