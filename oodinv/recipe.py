@@ -241,7 +241,9 @@ class SammRecipe(Strict):
     """SAMM trained with encoder and generator fixed (METHOD §4).
 
     `occluders`: share of the training faces that get a shape, letters, a hat or a limb pasted on; `uncovered`: weight
-    of the share of them that the mask leaves to the generator.
+    of the share of them that the mask leaves to the generator. `face_area`: most that the mask may copy of the face
+    inside an FFHQ crop, beside what is pasted on, as `area` and `final_area` are of the whole picture: what is copied
+    can't be edited.
     """
 
     kind: Literal["samm"]
@@ -266,6 +268,7 @@ class SammRecipe(Strict):
     binary: Annotated[float, Field(ge=0)] = 0.04
     area: dict[int, Fraction]
     final_area: Fraction = 0.2
+    face_area: Fraction = 1.0
 
     @model_validator(mode="after")
     def _every_size(self) -> Self:

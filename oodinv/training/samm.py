@@ -20,7 +20,7 @@ from oodinv.training.device import Compute
 from oodinv.training.export import write_samm
 from oodinv.training.judges import Judges
 from oodinv.training.loop import Evaluation
-from oodinv.training.occluders import OccludedBatch, occlude_batch
+from oodinv.training.occluders import OccludedBatch, occlude_batch, skin
 from oodinv.training.pictures import flow_colours, mask_grey
 from oodinv.training.randomness import numpy_generator
 from oodinv.training.setup import take_over
@@ -120,7 +120,11 @@ class SammTask:
         masks[FINAL] = aligned.mask
         limits: dict[int | str, float] = {FINAL: self.recipe.final_area}
         limits.update(self.recipe.area.items())
-        return losses.mask_binary(masks), losses.mask_area(masks, limits, where, self.compute.team.mean)
+        area = losses.mask_area(masks, limits, where, self.compute.team.mean)
+        face = torch.from_numpy(skin(where.shape[-1])).to(where)
+        beside = torch.maximum(where, 1 - face)
+        in_face = losses.mask_area({FINAL: aligned.mask}, {FINAL: self.recipe.face_area}, beside, self.compute.team.mean)
+        return losses.mask_binary(masks), area + in_face
 
     def fidelity(self, blended: Tensor, images: Tensor) -> dict[str, tuple[float, Tensor]]:
         """Weight and value of each term that compares composites to images (B, 3, S, S)."""
