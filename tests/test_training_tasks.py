@@ -20,7 +20,8 @@ from oodinv.training.encoder import EncoderTask, limit_offsets, stage_at
 from oodinv.training.generator import GeneratorTask, mix_styles
 from oodinv.training.judges import Judges
 from oodinv.training.loop import Saved, Task
-from oodinv.training.samm import SammTask
+from oodinv.training.occluders import skin
+from oodinv.training.samm import Aligned, SammTask
 from oodinv.training.setup import fixed_generator
 from oodinv.weights.build import load_model
 
@@ -256,3 +257,21 @@ def test_published_learning_rate_and_average() -> None:
     rates = [loop.learning_rate(settings, step) for step in (0, 14999, 15000, 30000)]
     assert rates == pytest.approx([2e-5, 2e-5, 1.5e-5, 1.125e-5])
     assert ema.decay_at(settings, 0, 2) ** (10000 / 32) == pytest.approx(0.5)
+
+
+def test_the_face_has_a_limit_of_its_own(tiny_card: Path) -> None:
+    recipe = samm_recipe(1, tiny_card).model_dump()
+    recipe |= {"area": {16: 1.0, 32: 1.0}, "final_area": 1.0, "face_area": 0.2}
+    task = SammTask(
+        SammRecipe.model_validate(recipe), load_model(read_card(tiny_card), tiny_card), Judges(random_lpips()), CPU
+    )
+    face = torch.from_numpy(skin(32)).float()[None, None]
+    everywhere = torch.full((1, 1, 32, 32), 0.6)
+
+    def charged(mask: torch.Tensor, where: torch.Tensor) -> float:
+        picture = torch.zeros(1, 3, 32, 32)
+        return task.mask_losses(Aligned(picture, {}, mask, picture), where)[1].item()
+
+    assert charged(everywhere, torch.zeros_like(face)) == pytest.approx(0.4)
+    assert charged(1 - face, torch.zeros_like(face)) == 0
+    assert charged(everywhere, face) == 0

@@ -120,11 +120,10 @@ class SammTask:
         masks[FINAL] = aligned.mask
         limits: dict[int | str, float] = {FINAL: self.recipe.final_area}
         limits.update(self.recipe.area.items())
-        area = losses.mask_area(masks, limits, where, self.compute.team.mean)
-        face = torch.from_numpy(skin(where.shape[-1])).to(where)
-        beside = torch.maximum(where, 1 - face)
-        in_face = losses.mask_area({FINAL: aligned.mask}, {FINAL: self.recipe.face_area}, beside, self.compute.team.mean)
-        return losses.mask_binary(masks), area + in_face
+        mean = self.compute.team.mean
+        free_of_charge = torch.maximum(where, 1 - torch.from_numpy(skin(where.shape[-1])).to(where))
+        face = losses.mask_area({FINAL: aligned.mask}, {FINAL: self.recipe.face_area}, free_of_charge, mean)
+        return losses.mask_binary(masks), losses.mask_area(masks, limits, where, mean) + face
 
     def fidelity(self, blended: Tensor, images: Tensor) -> dict[str, tuple[float, Tensor]]:
         """Weight and value of each term that compares composites to images (B, 3, S, S)."""
