@@ -24,11 +24,11 @@ from oodinv.align import Yunet, align
 from oodinv.benchmark.variants import invert_as
 from oodinv.errors import ImageError
 from oodinv.inverter import computing, decode, encode, invert
+from oodinv.metrics.pixel import psnr
 from oodinv.models.perceptual import Lpips
 from oodinv.training.data import is_held_out, list_images
-from oodinv.training.losses import lpips_each, psnr_each
+from oodinv.training.losses import lpips_each
 from oodinv.training.occluders import OUTLINES, Outline, mask_contrast, occlude
-from oodinv.training.samm import in_domain_psnr
 from oodinv.weights.build import Model, load_lpips, load_named
 from oodinv.weights.pull import pull
 
@@ -63,12 +63,12 @@ def scores(model: Model, lpips: Lpips, images: Tensor) -> dict[str, Tensor]:
     with computing(images.device, torch.float32):
         return {
             "generated_lpips": lpips_each(lpips, generated, images),
-            "generated_psnr": psnr_each(generated, images),
+            "generated_psnr": psnr(generated, images),
             "composite_lpips": lpips_each(lpips, found.composite.clamp(-1, 1), images),
-            "composite_psnr": psnr_each(found.composite.clamp(-1, 1), images),
+            "composite_psnr": psnr(found.composite.clamp(-1, 1), images),
             "mask_area": found.mask.mean(dim=(1, 2, 3)),
-            "in_domain_psnr": in_domain_psnr(generated, images, found.mask),
-            "in_domain_psnr_without_flow": in_domain_psnr(still.clamp(-1, 1), images, found.mask),
+            "in_domain_psnr": psnr(generated, images, 1 - found.mask),
+            "in_domain_psnr_without_flow": psnr(still.clamp(-1, 1), images, 1 - found.mask),
         }
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.optim import Adam
 
 from oodinv.errors import RecipeError
+from oodinv.metrics.pixel import psnr
 from oodinv.models.backbones import INPUT_SIZE
 from oodinv.models.e4e import E4e
 from oodinv.models.feature_style import FeatureStyle
@@ -218,7 +219,7 @@ class EncoderTask:
             images = self.compute.move(batch)
             w_plus = self.average_encoder.encode(images, self.generator).w_plus
             generated = synthesize(self.generator, w_plus, "zero").clamp(-1, 1)
-            found.setdefault("psnr", []).append(losses.psnr_each(generated, images))
+            found.setdefault("psnr", []).append(psnr(generated, images))
             if self.judges.lpips is not None:
                 pair = self.seen(generated), self.seen(images)
                 found.setdefault("lpips", []).append(losses.lpips_each(self.judges.lpips, *pair))

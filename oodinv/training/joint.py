@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 
+from oodinv.metrics.pixel import psnr
 from oodinv.models.perceptual import Lpips
 from oodinv.models.pyramid import PyramidEncoder
 from oodinv.models.stylegan2 import Generator, synthesize
@@ -99,18 +100,16 @@ class JointTask:
     @torch.no_grad()
     def evaluate(self, batches: list[Tensor]) -> Evaluation:
         """PSNR (dB) and LPIPS of the averaged networks."""
-        psnr: list[Tensor] = []
-        lpips: list[Tensor] = []
+        found: dict[str, list[Tensor]] = {"psnr": [], "lpips": []}
         rows: list[Tensor] = []
         for batch in batches:
             images = self.compute.move(batch)
             generated = synthesize(self.average_generator, self.average_encoder(images).w_plus, "zero").clamp(-1, 1)
-            psnr.append(losses.psnr_each(generated, images))
-            lpips.append(losses.lpips_each(self.lpips, generated, images))
+            found["psnr"].append(psnr(generated, images))
+            found["lpips"].append(losses.lpips_each(self.lpips, generated, images))
             if not rows:
                 rows = [images, generated]
-        scores = {"psnr": torch.cat(psnr).mean().item(), "lpips": torch.cat(lpips).mean().item()}
-        return Evaluation(scores, rows)
+        return Evaluation({name: torch.cat(values).mean().item() for name, values in found.items()}, rows)
 
     def export(self, folder: Path) -> Path:
         """Writes encoder, generator and a card without SAMM."""

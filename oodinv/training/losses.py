@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from oodinv.metrics.identity import INNER
 from oodinv.models.perceptual import Lpips
 from oodinv.models.recognition import FACE_SIZE
 from oodinv.ops import resize
@@ -16,9 +17,6 @@ PERCEPTUAL_SIZE = 128
 
 VGG19_WEIGHTS = (0.1, 0.1, 1.0, 1.0, 1.0)
 """Of conv1_2, conv2_2, conv3_4, conv4_4 and conv5_4 (METHOD §4)."""
-
-INNER_FACE = ((35 / 256, 223 / 256), (32 / 256, 220 / 256))
-"""Rows and columns of FFHQ's crop that a face-recognition network looks at, as shares of its side."""
 
 
 def perceptual_size(image: Tensor) -> Tensor:
@@ -85,11 +83,6 @@ def uncovered(mask: Tensor, where: Tensor) -> Tensor:
     return missed.sum() / (areas > 0).sum().clamp_min(1)
 
 
-def psnr_each(a: Tensor, b: Tensor) -> Tensor:
-    """10 · log₁₀(4 / mse) in dB for pairs (B, 3, S, S) in [−1, 1] → (B,)."""
-    return 10 * torch.log10(4 / (a - b).square().mean(dim=(1, 2, 3)).clamp_min(1e-10))
-
-
 def perceptual(a: Sequence[Tensor], b: Sequence[Tensor], weights: Sequence[float] = VGG19_WEIGHTS) -> Tensor:
     """Σ_l w_l · mean|φ_l(a) − φ_l(b)| over taps (B, C, H, W) before ReLU → scalar (METHOD §4).
 
@@ -112,8 +105,8 @@ def style(a: Sequence[Tensor], b: Sequence[Tensor], weights: Sequence[float] = V
 
 def inner_face(image: Tensor) -> Tensor:
     """The inner face of an FFHQ crop as ArcFace wants it. (B, 3, S, S) in [−1, 1] → (B, 3, 112, 112)."""
-    rows, columns = (slice(*(round(share * image.shape[-1]) for share in span)) for span in INNER_FACE)
-    face = image[..., rows, columns]
+    left, top, right, bottom = (round(edge * image.shape[-1]) for edge in INNER)
+    face = image[..., top:bottom, left:right]
     return F.adaptive_avg_pool2d(face, FACE_SIZE) if face.shape[-1] >= FACE_SIZE else resize(face, FACE_SIZE)
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.optim import Adam
 
 from oodinv.errors import RecipeError
+from oodinv.metrics.pixel import psnr
 from oodinv.models.encoder import Encoding
 from oodinv.models.samm import Alignment, Predicted, Samm, synthesize_aligned
 from oodinv.models.stylegan2 import synthesize
@@ -33,14 +34,6 @@ def active_sizes(start_steps: dict[int, int], step: int) -> list[int]:
     """Sizes that are switched on at a step, coarse to fine; the coarsest always is."""
     coarsest = min(start_steps)
     return [size for size in sorted(start_steps) if size == coarsest or step >= start_steps[size]]
-
-
-def in_domain_psnr(generated: Tensor, images: Tensor, mask: Tensor) -> Tensor:
-    """PSNR in dB with squared errors weighted by 1 − M. (B, 3, S, S), (B, 1, S, S) → (B,)."""
-    weight = 1 - mask
-    error = ((generated - images).square() * weight).sum(dim=(1, 2, 3))
-    total = (3 * weight).sum(dim=(1, 2, 3)).clamp_min(1e-6)
-    return 10 * torch.log10(4 / (error / total).clamp_min(1e-10))
 
 
 @dataclass(frozen=True)
@@ -213,8 +206,8 @@ class SammTask:
         """Scores of each image, (B,)."""
         found = {
             "mask_area": aligned.mask.mean(dim=(1, 2, 3)),
-            "in_domain_psnr": in_domain_psnr(aligned.generated, images, aligned.mask),
-            "in_domain_psnr_plain": in_domain_psnr(plain, images, aligned.mask),
+            "in_domain_psnr": psnr(aligned.generated, images, 1 - aligned.mask),
+            "in_domain_psnr_plain": psnr(plain, images, 1 - aligned.mask),
         }
         if self.judges.lpips is None:
             return found
