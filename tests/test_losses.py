@@ -6,8 +6,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from oodinv.metrics.pixel import psnr
 from oodinv.training import losses
 from oodinv.training.samm import active_sizes
+
+
+def test_psnr_of_a_known_error() -> None:
+    a = torch.zeros(2, 3, 8, 8)
+    b = torch.stack([torch.full((3, 8, 8), 0.2), torch.full((3, 8, 8), 2.0)])
+    expected = torch.tensor([10 * math.log10(4 / 0.04), 0.0])
+    torch.testing.assert_close(psnr(a, b), expected.double())
 
 
 def test_adversarial_losses_at_zero_and_far_out() -> None:
@@ -38,6 +46,16 @@ def test_mask_losses_by_hand() -> None:
     }
     assert losses.mask_binary(masks).item() == pytest.approx(0.5 / 4 + 0.1)
     assert losses.mask_area(masks, {32: 0.3, "final": 0.2}).item() == pytest.approx(0.2)
+
+
+def test_in_domain_psnr_ignores_what_the_mask_covers() -> None:
+    image = torch.zeros(1, 3, 4, 4)
+    generated = image.clone()
+    generated[..., :2] = 2.0
+    generated[..., 2:] = 0.2
+    mask = torch.zeros(1, 1, 4, 4)
+    mask[..., :2] = 1.0
+    assert psnr(generated, image, 1 - mask).item() == pytest.approx(20.0, abs=1e-4)
 
 
 @pytest.mark.parametrize(("step", "expected"), [(0, [32]), (5, [32, 64]), (9, [32, 64, 128])])
