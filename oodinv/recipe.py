@@ -241,9 +241,9 @@ class SammRecipe(Strict):
     """SAMM trained with encoder and generator fixed (METHOD §4).
 
     `occluders`: share of the training faces that get a shape, letters, a hat or a limb pasted on; `uncovered`: weight
-    of the share of them that the mask leaves to the generator. `face_area`: most that the mask may copy of the face
-    inside an FFHQ crop, beside what is pasted on, as `area` and `final_area` are of the whole picture: what is copied
-    can't be edited.
+    of the share of them that the mask leaves to the generator. `face_area`: most that the mask may copy of those faces
+    beside what is pasted on, inside an FFHQ crop, as `area` and `final_area` are of the whole picture: the mask is
+    there for what lies on the face.
     """
 
     kind: Literal["samm"]

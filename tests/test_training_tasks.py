@@ -259,7 +259,7 @@ def test_published_learning_rate_and_average() -> None:
     assert ema.decay_at(settings, 0, 2) ** (10000 / 32) == pytest.approx(0.5)
 
 
-def test_the_face_has_a_limit_of_its_own(tiny_card: Path) -> None:
+def test_the_face_beside_an_occluder_has_a_limit_of_its_own(tiny_card: Path) -> None:
     recipe = samm_recipe(1, tiny_card).model_dump()
     recipe |= {"area": {16: 1.0, 32: 1.0}, "final_area": 1.0, "face_area": 0.2}
     task = SammTask(
@@ -272,6 +272,9 @@ def test_the_face_has_a_limit_of_its_own(tiny_card: Path) -> None:
         picture = torch.zeros(1, 3, 32, 32)
         return task.mask_losses(Aligned(picture, {}, mask, picture), where)[1].item()
 
-    assert charged(everywhere, torch.zeros_like(face)) == pytest.approx(0.4)
-    assert charged(1 - face, torch.zeros_like(face)) == 0
+    pasted = torch.zeros_like(face)
+    pasted[..., 12:16, 14:20] = 1
+    assert charged(everywhere, pasted) == pytest.approx(0.4)
+    assert charged(torch.maximum(1 - face, pasted), pasted) == 0
     assert charged(everywhere, face) == 0
+    assert charged(everywhere, torch.zeros_like(face)) == 0

@@ -36,6 +36,16 @@ def active_sizes(start_steps: dict[int, int], step: int) -> list[int]:
     return [size for size in sorted(start_steps) if size == coarsest or step >= start_steps[size]]
 
 
+def free_of_face_area(where: Tensor) -> Tensor:
+    """1 where `face_area` sets no limit: outside the face, on what was pasted, and on photos that show nothing pasted.
+
+    where (B, 1, S, S) in [0, 1]: what was pasted → the same shape and range.
+    """
+    outside = 1 - torch.from_numpy(skin(where.shape[-1])).to(where)
+    untouched = (where.amax(dim=(1, 2, 3), keepdim=True) == 0).to(where)
+    return torch.maximum(torch.maximum(where, outside), untouched)
+
+
 @dataclass(frozen=True)
 class Aligned:
     """SAMM's view of a batch: generated (B, 3, S, S), alignments by size, M (B, 1, S, S), composite (B, 3, S, S)."""
@@ -114,8 +124,7 @@ class SammTask:
         limits: dict[int | str, float] = {FINAL: self.recipe.final_area}
         limits.update(self.recipe.area.items())
         mean = self.compute.team.mean
-        free_of_charge = torch.maximum(where, 1 - torch.from_numpy(skin(where.shape[-1])).to(where))
-        face = losses.mask_area({FINAL: aligned.mask}, {FINAL: self.recipe.face_area}, free_of_charge, mean)
+        face = losses.mask_area({FINAL: aligned.mask}, {FINAL: self.recipe.face_area}, free_of_face_area(where), mean)
         return losses.mask_binary(masks), losses.mask_area(masks, limits, where, mean) + face
 
     def fidelity(self, blended: Tensor, images: Tensor) -> dict[str, tuple[float, Tensor]]:
