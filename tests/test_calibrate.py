@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from oodinv import edit_stages, stages
 from oodinv.align import Face
@@ -64,8 +65,16 @@ class Nobody:
         return []
 
 
-def test_a_measure_of_pictures_sets_the_unit_of_its_direction(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures show 0.3 times the first number of a code; half of that is noise to the label."""
+@pytest.mark.parametrize(
+    "known", [{}, {"smile": np.where(np.arange(400) == 1, np.nan, np.arange(400) / 400)}], ids=["pictures", "photos"]
+)
+def test_a_measure_of_pictures_sets_the_unit_of_its_direction(
+    model: Model, monkeypatch: pytest.MonkeyPatch, known: dict[str, NDArray[np.float64]]
+) -> None:
+    """Pictures show 0.3 times the first number of a code; half of that is noise to the label.
+
+    A strength of 1 moves them by one standard deviation of the photos' measure, where that is known.
+    """
     rng = np.random.default_rng(0)
     shape = (model.generator.num_ws, model.generator.w_dim)
     codes = rng.normal(size=(400, *shape)).astype(np.float32)
@@ -73,10 +82,16 @@ def test_a_measure_of_pictures_sets_the_unit_of_its_direction(model: Model, monk
         drawn, "measured", lambda _model, w_plus, _detector: {"drawn_smile": 0.3 * w_plus[:, 0, 0].numpy()}
     )
     labels = {"drawn_smile": 0.3 * codes[:, 0, 0].astype(np.float64) + rng.normal(scale=0.3, size=400)}
+    labels |= known
     faces = Faces(tuple(map(str, range(400))), codes, {}, np.arange(400) % 4 == 0)
     fitted = fit(faces, labels, Wanted(name="d", source="s", attribute="drawn_smile"), (), "tiny")
     found = calibrate.calibrated(fitted, model, codes, Nobody())
-    spread = labels["drawn_smile"][np.arange(400) % 4 != 0].std()
+    spread = np.nanstd(labels.get("smile", labels["drawn_smile"])[np.arange(400) % 4 != 0])
+    low, high = np.percentile(labels["drawn_smile"][np.arange(400) % 4 != 0], [1, 99])
+    assert found.direction.safe_range is not None
+    assert found.direction.safe_range[1] - found.direction.safe_range[0] == pytest.approx(
+        (high - low) / spread, abs=0.02
+    )
     assert 0.3 * found.direction.vector[0, 0].item() == pytest.approx(spread, rel=1e-3)
     assert found.direction.unit.startswith("one standard deviation of smile as pictures drawn with it show")
     with pytest.raises(ValueError, match="detector"):

@@ -23,9 +23,9 @@ def calibrated(fitted: Fitted, model: Model, codes: NDArray[np.float32], detecto
     That is the score s of the fit, with its standard deviation σ. A code w and what an encoder sees in the picture
     drawn from it differ: of a step along u only a share arrives. With generator G and encoder E, that share is
     t = mean over faces of (s(E(G(w + u))) − s(E(G(w − u)))) / 2σ, and u becomes u / t. Where the attribute was
-    measured on drawn pictures (`drawn.NAMES`), by `detector`, that measure takes the place of s(E(·)), and its spread
-    over the faces of the fit that of σ. codes (N, num_ws, w_dim): faces to draw, of which FACES are used. SAMM takes
-    no part, so its weights don't change the unit.
+    measured on drawn pictures (`drawn.NAMES`), by `detector`, that measure takes the place of s(E(·)), and its standard
+    deviation over the photos of the fit that of σ. codes (N, num_ws, w_dim): faces to draw, of which FACES are used.
+    SAMM takes no part, so its weights don't change the unit.
 
     Where less than LEAST arrives, as with a generator that doesn't draw the attribute, the unit stays that of codes,
     and the direction's `unit` and `method` say so.
@@ -53,7 +53,7 @@ def _share(fitted: Fitted, model: Model, codes: torch.Tensor, detector: Detector
     attribute = fitted.direction.attribute
     if attribute not in drawn.NAMES:
         up, down = (fitted.score.of(_seen(model, some)) for some in moved)
-        return float((up - down).mean()) / (2 * fitted.deviation)
+        return float((up - down).mean()) / (2 * fitted.spread)
     if detector is None:
         raise ValueError(f"{attribute} is measured on pictures, which takes a detector")
     up, down = (drawn.measured(model, some, detector)[attribute] for some in moved)

@@ -39,13 +39,12 @@ class Fitted:
     """A direction and how well its attribute can be told from the codes of faces that took no part in the fit.
 
     quality: R² of a linear score, or the area under the ROC curve of a logistic one, over `held_out` faces.
-    score and deviation: where codes stand, and the standard deviation of that over the faces of the fit. spread: the
-    label's own.
+    score: where codes stand. spread: standard deviation over the faces of the fit of what the unit is measured by,
+    that score, or, for an attribute of drawn pictures, the same measure of the photos, which show more than codes draw.
     """
 
     direction: Direction
     score: "Score"
-    deviation: float
     spread: float
     measure: Literal["R2", "AUC"]
     quality: float
@@ -77,7 +76,8 @@ def fit(faces: Faces, labels: Labels, wanted: Wanted, categories: Sequence[str],
     The move is what changes in w_plus on average when the attribute alone changes (`regress.partial_effect`),
     restricted to the chosen layers. Its length is such that a strength of 1 raises the score, a regression of the
     attribute on codes, by the standard deviation that the score has over the faces. The safe range are the scores'
-    1st and 99th percentile about their mean, in that unit; the labels' own where they were measured on drawn pictures.
+    1st and 99th percentile about their mean, in units of the spread; the labels' own where they were measured on drawn
+    pictures.
 
     Raises:
         RecipeError: a label isn't there, is constant, has too few faces, or can't be told from the codes.
@@ -104,11 +104,12 @@ def fit(faces: Faces, labels: Labels, wanted: Wanted, categories: Sequence[str],
         )
     unit = move * (scores.std() / slope)
     quality = (discrimination if is_binary else determination)(score.of(codes[held_out]), truth[held_out])
-    standing = truth[train] if wanted.attribute in drawn.NAMES else scores
-    direction = _direction(unit.reshape(faces.w_plus.shape[1:]), standing, is_binary, wanted, model, int(train.sum()))
+    is_drawn = wanted.attribute in drawn.NAMES
+    spread = _photos_spread(labels, train, wanted.attribute) if is_drawn else float(scores.std())
+    standing = truth[train] if is_drawn else scores
+    direction = _direction(unit.reshape(faces.w_plus.shape[1:]), standing, spread, is_binary, wanted, model)
     measure: Literal["R2", "AUC"] = "AUC" if is_binary else "R2"
-    deviation, spread = float(scores.std()), float(truth[train].std())
-    return Fitted(direction, score, deviation, spread, measure, quality, int(train.sum()), int(held_out.sum()))
+    return Fitted(direction, score, spread, measure, quality, int(train.sum()), int(held_out.sum()))
 
 
 def told_by(fitted: Fitted, faces: Faces) -> Labels:
@@ -180,9 +181,19 @@ def fit_score(codes: Array, truth: Array, is_binary: bool) -> Score:
     return Score(components, weights, offset)
 
 
-def _direction(unit: Array, standing: Array, is_binary: bool, wanted: Wanted, model: str, count: int) -> Direction:
-    low, high = ((np.percentile(standing, p) - standing.mean()) / standing.std() for p in (1, 99))
-    step = "" if is_binary else f", {standing.std():.3g} on the label's scale"
+def _photos_spread(labels: Labels, train: NDArray[np.bool_], attribute: str) -> float:
+    """Standard deviation of a measure of drawn pictures over the faces' photos: codes draw less than these show.
+
+    Over the pictures themselves where nothing is known of the photos.
+    """
+    values = labels.get(attribute.removeprefix("drawn_"), labels[attribute])[train]
+    return float(np.nanstd(values))
+
+
+def _direction(unit: Array, standing: Array, spread: float, is_binary: bool, wanted: Wanted, model: str) -> Direction:
+    """unit: what a strength of 1 adds. standing (N,): where the faces stand; spread: the step that the unit is."""
+    low, high = (np.percentile(standing, [1, 99]) - standing.mean()) / spread
+    step = "" if is_binary else f", {spread:.3g} on the label's scale"
     held = f", {', '.join(wanted.conditions)} held fixed" if wanted.conditions else ""
     kind = "logistic" if is_binary else "ridge"
     return Direction(
@@ -194,5 +205,5 @@ def _direction(unit: Array, standing: Array, is_binary: bool, wanted: Wanted, mo
         safe_range=(round(float(low), 2), round(float(high), 2)),
         attribute=wanted.attribute,
         description=wanted.description,
-        method=f"partial regression on {count} faces{held}; unit by a {kind} score",
+        method=f"partial regression on {len(standing)} faces{held}; unit by a {kind} score",
     )
