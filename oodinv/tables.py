@@ -190,8 +190,11 @@ def to_latex(table: Table) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
 
 
-def to_html(table: Table) -> str:
-    """An HTML section: table, then what each column means; the best values are bold, intervals are tooltips."""
+def to_html(table: Table, known: frozenset[Column] = frozenset()) -> str:
+    """An HTML section: table, then what each column means; the best values are bold, intervals are tooltips.
+
+    The meanings are folded where every column is among the `known` ones, explained before.
+    """
     marked = best(table)
     head = "".join(f"<th>{html.escape(name)}</th>" for name in table.labels)
     head += "".join(f'<th title="{html.escape(c.meaning)}">{html.escape(c.heading)}</th>' for c in table.columns)
@@ -202,9 +205,10 @@ def to_html(table: Table) -> str:
         body.append(f'<tr class="published">{cells}</tr>' if row.published else f"<tr>{cells}</tr>")
     meanings = "".join(f"<dt>{html.escape(c.heading)}</dt><dd>{html.escape(c.meaning)}</dd>" for c in table.columns)
     notes = "".join(f"<p>{html.escape(note)}</p>" for note in table.notes)
+    shown = "" if known.issuperset(table.columns) else " open"
     return (
         f"<section><h2>{html.escape(table.title)}</h2><div class=scroll><table><tr>{head}</tr>{''.join(body)}</table>"
-        f"</div>{notes}<details open><summary>What the columns mean</summary><dl>{meanings}</dl></details></section>"
+        f"</div>{notes}<details{shown}><summary>What the columns mean</summary><dl>{meanings}</dl></details></section>"
     )
 
 

@@ -150,6 +150,8 @@ def test_the_best_measured_value_is_marked_in_every_form() -> None:
     assert r"\caption{50 \% \& more}" in to_latex(TABLE)
     assert r"peer $\dagger$ & 9.0 & -- & -- \\" in to_latex(TABLE)
     assert "<b>2.0 ± 0.1</b>" in to_html(TABLE)
+    assert "<details open>" in to_html(TABLE)
+    assert "<details>" in to_html(TABLE, frozenset(TABLE.columns))
     records = list(csv.DictReader(io.StringIO(to_csv(TABLE))))
     assert [r["a.best"] for r in records] == ["1", "0", "0"]
     assert [r["published"] for r in records] == ["0", "0", "1"]

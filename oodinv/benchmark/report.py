@@ -57,9 +57,11 @@ def _write_text(path: Path, text: str) -> None:
 def page(recipe: BenchmarkRecipe, outcomes: list[Outcome], tables: list[Table]) -> str:
     """The report as one HTML page that needs no other file."""
     heading = html.escape(f"Benchmark: {recipe.title}")
-    sections = [
-        to_html(replace(t, notes=tuple(n for n in t.notes if n != recipe.protocol))) for t in tables
-    ]  # said above
+    sections = []
+    for n, table in enumerate(tables):
+        unsaid = tuple(note for note in table.notes if note != recipe.protocol)
+        explained = frozenset(column for earlier in tables[:n] for column in earlier.columns)
+        sections.append(to_html(replace(table, notes=unsaid), explained))
     sections += [
         _plots(recipe, outcome) + _cases(recipe.metrics[0], outcome) + _edited(outcome)
         for outcome in outcomes
