@@ -18,7 +18,7 @@ from oodinv.quad import Points, crop_to_photo, quad_side
 
 Depth = TypeVar("Depth", np.uint8, np.uint16)
 
-FEATHER = 0.06  # of the quad's side: over this distance from its border inwards, the change grows from nothing
+FEATHER = 0.15  # of the quad's side: over this distance from its border inwards, the change grows from nothing
 _BAND = 512  # rows worked on at a time, so that a 50-megapixel photo needs little memory
 
 
