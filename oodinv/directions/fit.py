@@ -186,8 +186,8 @@ def _photos_spread(labels: Labels, train: NDArray[np.bool_], attribute: str) -> 
 
     Over the pictures themselves where nothing is known of the photos.
     """
-    values = labels.get(attribute.removeprefix("drawn_"), labels[attribute])[train]
-    return float(np.nanstd(values))
+    photos = labels.get(attribute.removeprefix("drawn_"), labels[attribute])[train]
+    return float(np.nanstd(photos if np.isfinite(photos).any() else labels[attribute][train]))
 
 
 def _direction(unit: Array, standing: Array, spread: float, is_binary: bool, wanted: Wanted, model: str) -> Direction:
