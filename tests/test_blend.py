@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from oodinv.blend import FEATHER, Edit, paste
+from oodinv.blend import Edit, paste
 from oodinv.quad import crop, square
 
 
@@ -101,8 +101,8 @@ def test_the_photo_keeps_its_detail() -> None:
     photo, quad = noise(300, 320), tilted(200)
     before = crop(photo, quad, 16)
     after = before + np.uint8(20)
-    pasted = paste(photo, [Edit(quad, before, after)])
-    inside = (np.abs(place_in_crop(quad, 300, 320) - 0.5) < 0.5 - FEATHER).all(axis=2)
+    pasted = paste(photo, [Edit(quad, before, after)], feather=0.1)
+    inside = (np.abs(place_in_crop(quad, 300, 320) - 0.5) < 0.4).all(axis=2)
     np.testing.assert_array_equal(pasted[inside], photo[inside] + 20)
 
 
