@@ -85,9 +85,6 @@ def decode_all(
         except (ImageError, OSError):
             return None
 
-    if detector is not None:  # OpenCV's detector holds state and uses every core itself
-        yield from (found for found in map(one, paths) if found is not None)
-        return
     with ThreadPoolExecutor() as pool:
         yield from (found for found in pool.map(one, paths) if found is not None)
 
