@@ -3,7 +3,8 @@
 Source: "Fast Algorithms for Convolutional Neural Networks" (Lavin and Gray, CVPR 2016): F(4 × 4, 3 × 3). Windows of
 6 × 6 pixels that overlap by two are transformed, multiplied with transformed weights as 36 matrix products over the
 channels, and transformed back to tiles of 4 × 4. The points ±1/√2 and ±√2 in place of the paper's ±1 and ±2 make the
-rounding errors four times smaller: 1e-5 of the result's standard deviation at most.
+rounding errors four times smaller: 1e-5 of the result's standard deviation at most. In bfloat16, where sums are still
+kept in float32, the error is 1.5 % of the standard deviation on average, five times that of a plain convolution.
 """
 
 import math
@@ -36,9 +37,9 @@ class Transforms(NamedTuple):
     product: Tensor
 
 
-@lru_cache(maxsize=1)
-def transforms() -> Transforms:
-    """The Toom–Cook construction at `POINTS` and infinity, float32."""
+@lru_cache(maxsize=2)
+def transforms(dtype: torch.dtype) -> Transforms:
+    """The Toom–Cook construction at `POINTS` and infinity."""
     points = np.array(POINTS)
     others = [np.delete(points, i) for i in range(len(points))]
     scale = np.array([np.prod(point - rest) for point, rest in zip(points, others, strict=True)])
@@ -49,7 +50,7 @@ def transforms() -> Transforms:
     for row, roots in enumerate([*others, points]):
         window[row, : len(roots) + 1] = np.poly(roots)[::-1]
     with torch.inference_mode(False):  # the cache outlives the mode of its first caller
-        return Transforms(*(torch.from_numpy(np.kron(m, m)).float() for m in (window, weight, product)))
+        return Transforms(*(torch.from_numpy(np.kron(m, m)).to(dtype) for m in (window, weight, product)))
 
 
 Convolution = Callable[[Tensor], Tensor]
@@ -66,17 +67,22 @@ def conv3x3(x: Tensor, weight: Tensor) -> Tensor:
 def convolution(weight: Tensor, example: Tensor) -> Convolution:
     """`conv3x3` with the same weights for several maps like `example`; weights are transformed once."""
     if pays(example, weight):
-        return partial(winograd, weights=transformed(weight))
+        return partial(winograd, weights=transformed(weight, number_format(example)))
     return partial(F.conv2d, weight=weight, padding=1)
+
+
+def number_format(x: Tensor) -> torch.dtype:
+    """In what a convolution of x is computed: the format of autocast where that is on, else x's own."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
 def pays(x: Tensor, weight: Tensor) -> bool:
     """Whether `winograd` can do this convolution and is faster than `conv2d`."""
-    single = x.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled(x.device.type)
     height, width = x.shape[-2:]
     return (
         x.device.type == "cpu"
-        and single
+        and number_format(x) in (torch.float32, torch.bfloat16)
         and not torch.is_grad_enabled()
         and min(weight.shape[:2]) >= LEAST_CHANNELS
         and height * width >= LEAST_PIXELS
@@ -84,38 +90,42 @@ def pays(x: Tensor, weight: Tensor) -> bool:
     )
 
 
-def transformed(weight: Tensor) -> Tensor:
-    """(O, I, 3, 3) → (36, I, O): four times as many values."""
+def transformed(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """(O, I, 3, 3) → (36, I, O) in `dtype`: four times as many values. Computed in float32."""
     outputs, inputs = weight.shape[:2]
-    flat = weight.reshape(outputs * inputs, TAPS * TAPS)
-    return (transforms().weight @ flat.t()).view(WINDOW**2, outputs, inputs).transpose(1, 2)
+    flat = weight.float().reshape(outputs * inputs, TAPS * TAPS)
+    with torch.autocast(weight.device.type, enabled=False):
+        found = transforms(torch.float32).weight @ flat.t()
+    return found.to(dtype).view(WINDOW**2, outputs, inputs).transpose(1, 2)
 
 
 def winograd(x: Tensor, weights: Tensor) -> Tensor:
     """As `F.conv2d(x, weight, padding=1)`, for H and W that are multiples of four and `transformed` weights.
 
-    x (B, I, H, W), weights (36, I, O), both float32 on the CPU → (B, O, H, W), channels last in memory.
+    x (B, I, H, W) on the CPU, weights (36, I, O), float32 or bfloat16 → (B, O, H, W) in the format of the weights,
+    channels last in memory.
     """
     batch, inputs, height, width = x.shape
     outputs, across, down = weights.shape[-1], width // TILE, height // TILE
-    padded = framed(x)
-    out = x.new_empty(batch, down, TILE, across, TILE, outputs)
+    padded = framed(x, weights.dtype)
+    out = padded.new_empty(batch, down, TILE, across, TILE, outputs)
     step = max(1, max(TILES_AT_ONCE, inputs // 4) // across)
+    transform = transforms(weights.dtype)
     for sample in range(batch):
         for top in range(0, down, step):
             rows = min(step, down - top)
             some = windows(padded[sample, TILE * top :], rows, across).reshape(WINDOW**2, -1)
-            some = (transforms().window @ some).view(WINDOW**2, rows * across, inputs)
+            some = (transform.window @ some).view(WINDOW**2, rows * across, inputs)
             products = torch.bmm(some, weights).view(WINDOW**2, -1)
-            tiles = (transforms().product @ products).view(TILE, TILE, rows, across, outputs)
+            tiles = (transform.product @ products).view(TILE, TILE, rows, across, outputs)
             out[sample, top : top + rows] = tiles.permute(2, 0, 3, 1, 4)
     return out.view(batch, height, width, outputs).permute(0, 3, 1, 2)
 
 
-def framed(x: Tensor) -> Tensor:
-    """(B, C, H, W) → (B, H + 2, W + 2, C), with zeros around."""
+def framed(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """(B, C, H, W) → (B, H + 2, W + 2, C) in `dtype`, with zeros around."""
     batch, channels, height, width = x.shape
-    padded = x.new_empty(batch, height + 2, width + 2, channels)
+    padded = x.new_empty(batch, height + 2, width + 2, channels, dtype=dtype)
     padded[:, 1:-1, 1:-1] = x.permute(0, 2, 3, 1)
     padded[:, (0, -1)] = 0
     padded[:, :, (0, -1)] = 0

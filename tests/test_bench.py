@@ -72,7 +72,11 @@ def test_winograd_agrees_with_a_convolution_in_double(
     x = random(batch, inputs, height, width).contiguous(memory_format=memory)
     weight = random(outputs, inputs, 3, 3, seed=1).contiguous(memory_format=memory)
     expected = F.conv2d(x.double(), weight.double(), padding=1)
-    assert worst(winograd.winograd(x, winograd.transformed(weight)).double(), expected) < 3e-5
+    single = winograd.winograd(x, winograd.transformed(weight, torch.float32))
+    assert worst(single.double(), expected) < 3e-5
+    half = winograd.winograd(x, winograd.transformed(weight, torch.bfloat16))
+    assert half.dtype == torch.bfloat16
+    assert (half.double() - expected).std() < 0.02 * expected.std()
 
 
 def test_winograd_only_where_it_pays_and_no_gradient_is_wanted() -> None:
@@ -82,9 +86,12 @@ def test_winograd_only_where_it_pays_and_no_gradient_is_wanted() -> None:
         assert winograd.pays(x, weight)
         assert not winograd.pays(x[..., :30], weight)
         assert not winograd.pays(x[:, :64], weight[:, :64])
-        assert not winograd.pays(x.bfloat16(), weight.bfloat16())
-        with torch.autocast("cpu", torch.bfloat16):
+        assert not winograd.pays(x.half(), weight.half())
+        with torch.autocast("cpu", torch.float16):
             assert not winograd.pays(x, weight)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert winograd.conv3x3(x, weight).dtype == torch.bfloat16
+            assert winograd.pays(x, weight)
     weight.requires_grad_(True)
     (gradient,) = torch.autograd.grad(winograd.conv3x3(x, weight).sum(), weight)
     assert gradient.abs().sum() > 0
