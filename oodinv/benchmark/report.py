@@ -12,7 +12,7 @@ from oodinv.benchmark.results import Outcome, column, edits_of, series
 from oodinv.benchmark.stages import EDIT
 from oodinv.benchmark.variants import title
 from oodinv.recipe import BenchmarkRecipe, MetricUse
-from oodinv.tables import Table, to_csv, to_html, to_json, to_latex, to_markdown
+from oodinv.tables import Column, Table, to_csv, to_html, to_json, to_latex, to_markdown
 
 SHOWN = 4  # worst and best cases of a model
 
@@ -57,11 +57,11 @@ def _write_text(path: Path, text: str) -> None:
 def page(recipe: BenchmarkRecipe, outcomes: list[Outcome], tables: list[Table]) -> str:
     """The report as one HTML page that needs no other file."""
     heading = html.escape(f"Benchmark: {recipe.title}")
-    sections = []
-    for n, table in enumerate(tables):
+    sections, explained = [], frozenset[Column]()
+    for table in tables:
         unsaid = tuple(note for note in table.notes if note != recipe.protocol)
-        explained = frozenset(column for earlier in tables[:n] for column in earlier.columns)
         sections.append(to_html(replace(table, notes=unsaid), explained))
+        explained |= frozenset(table.columns)
     sections += [
         _plots(recipe, outcome) + _cases(recipe.metrics[0], outcome) + _edited(outcome)
         for outcome in outcomes

@@ -5,6 +5,7 @@ They show what out-of-domain content is, to test masks or, with `occluders` in a
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, get_args
 
 import cv2
@@ -191,11 +192,13 @@ def occlude_batch(images: Tensor, share: float, rng: np.random.Generator) -> Occ
     return OccludedBatch(images, where)
 
 
+@lru_cache(maxsize=4)
 def skin(size: int) -> NDArray[np.bool_]:
-    """An ellipse inside the face of an FFHQ crop, (size, size)."""
+    """An ellipse inside the face of an FFHQ crop, (size, size), not to be written to."""
     y, x = (np.mgrid[:size, :size] + 0.5) / size
     (cx, cy), (rx, ry) = FACE_CENTRE, FACE_RADII
     inside: NDArray[np.bool_] = ((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 <= 1
+    inside.flags.writeable = False
     return inside
 
 
@@ -217,6 +220,6 @@ def mask_contrast(masks: Tensor, where: Tensor) -> MaskContrast:
 
     Averaged over all pixels of the batch alike. Edges, where `where` is between 0.05 and 0.95, count for neither.
     """
-    face = torch.from_numpy(skin(masks.shape[-1])).to(masks.device)
+    face = torch.tensor(skin(masks.shape[-1])).to(masks.device)
     pasted, free = where > 0.95, (where < 0.05) & face
     return MaskContrast(masks[pasted].mean().item(), masks[free].mean().item())

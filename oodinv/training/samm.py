@@ -41,7 +41,7 @@ def free_of_face_area(where: Tensor) -> Tensor:
 
     where (B, 1, S, S) in [0, 1]: what was pasted → the same shape and range.
     """
-    outside = 1 - torch.from_numpy(skin(where.shape[-1])).to(where)
+    outside = 1 - torch.tensor(skin(where.shape[-1])).to(where)
     untouched = (where.amax(dim=(1, 2, 3), keepdim=True) == 0).to(where)
     return torch.maximum(torch.maximum(where, outside), untouched)
 
