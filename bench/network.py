@@ -11,7 +11,6 @@ the composite against ours in float32.
 
 import argparse
 import ctypes
-import gzip
 import importlib.util
 import json
 import statistics
@@ -20,6 +19,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -83,15 +83,20 @@ def random_model() -> tuple[Model, Tensor]:
     return Model(card, Path("bench.yaml"), generator, encoder, samm, {}, ()), image.clamp(-1, 1)
 
 
-def golden_model(folder: Path) -> tuple[Model, Tensor]:
-    """The networks and the picture of the golden case."""
+def golden_fill(folder: Path) -> ModuleType:
+    """The module among the golden cases that draws weights and images."""
     spec = importlib.util.spec_from_file_location("golden_fill", folder / "fill.py")
     assert spec is not None
     assert spec.loader is not None
-    fill = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(fill)
-    with gzip.open(folder / "ood_e4e_1024.spec.json.gz", "rt") as file:
-        state: dict[str, Tensor] = fill.state_dict(json.load(file))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def golden_model(folder: Path) -> tuple[Model, Tensor]:
+    """The networks and the picture of the golden case."""
+    fill = golden_fill(folder)
+    state: dict[str, Tensor] = fill.state_dict(fill.load_spec(folder / "ood_e4e_1024.spec.json.gz"))
     samm_keys = ("modulation.", "feats_conv.")
     networks = {
         f"state_dict.{'decoder.' + k.removeprefix('generator.') if k.startswith('generator.') else k}": v

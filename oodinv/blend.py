@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from oodinv.image import Pixels
+from oodinv.image import Pixels, smoothstep
 from oodinv.quad import Points, crop_to_photo, quad_side
 
 Depth = TypeVar("Depth", np.uint8, np.uint16)
@@ -107,11 +107,5 @@ def _weight(quad: Points, shape: tuple[int, ...], feather: float) -> NDArray[np.
     for across, down, offset in matrix:
         place = across * x + down * y + offset
         inside = np.minimum(place, 1 - place) / feather
-        weight *= _smoothstep(inside)
+        weight *= smoothstep(inside)
     return weight
-
-
-def _smoothstep(t: NDArray[np.float32]) -> NDArray[np.float32]:
-    """3t² − 2t³, with t clipped to [0, 1]: level at both ends."""
-    t = t.clip(0, 1)
-    return t * t * (3 - 2 * t)

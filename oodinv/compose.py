@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from oodinv.image import Pixels
+from oodinv.image import Pixels, smoothstep
 from oodinv.recipe import Composition
 
 Levels = NDArray[np.float32]
@@ -99,8 +99,7 @@ def face_weight(size: int, crop_scale: float) -> Mask:
     place = (np.arange(size, dtype=np.float32) + 0.5) / size
     x, y = ((0.5 + crop_scale * (place - 0.5) - c) / half for c, half in zip(_FACE_CENTRE, FACE, strict=True))
     distance = np.hypot(x, y[:, None])
-    share = ((_FADE - distance) / (_FADE - 1)).clip(0, 1)
-    return np.asarray(share * share * (3 - 2 * share), dtype=np.float32)
+    return smoothstep(np.asarray((_FADE - distance) / (_FADE - 1), dtype=np.float32))
 
 
 # ---------------------------------------------------------------------------------------------------------

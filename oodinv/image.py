@@ -320,6 +320,12 @@ def resize(pixels: Pixels, size: int) -> Pixels:
     return np.array(Image.fromarray(pixels).resize((size, size), Image.Resampling.LANCZOS))
 
 
+def smoothstep(t: NDArray[np.float32]) -> NDArray[np.float32]:
+    """3t² − 2t³, with t clipped to [0, 1]: a fade that is level at both ends."""
+    t = t.clip(0, 1)
+    return t * t * (3 - 2 * t)
+
+
 def to_tensor(pixels: Pixels) -> Tensor:
     """uint8 (H, W, 3) or (B, H, W, 3) → float32 (B, 3, H, W) in [−1, 1]: v / 127.5 − 1."""
     batch = pixels if pixels.ndim == 4 else pixels[None]

@@ -1,7 +1,6 @@
 """The golden cases: weights by name, input images, stored outputs, and files in the published containers."""
 
 import argparse
-import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from network import golden_fill
 from torch import Tensor
 
 TOLERANCE = {"e4e": 1e-3, "feature_style": 1e-3, "restyle": 5e-3}
@@ -17,12 +17,7 @@ CASES = {"e4e": "ood_e4e_1024", "restyle": "ood_restyle_1024", "feature_style": 
 
 def fill(shared: Path) -> ModuleType:
     """The module that draws weights and images."""
-    spec = importlib.util.spec_from_file_location("golden_fill", shared / "golden" / "fill.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return golden_fill(shared / "golden")
 
 
 def state_dict(shared: Path, case: str) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from oodinv.training import augment
 from oodinv.training.augment import Augmentation, Controller
 from oodinv.training.occluders import FILLS, OUTLINES, Fill, Outline, mask_contrast, occlude, occlude_batch, skin
 from oodinv.training.parallel import Team
-from oodinv.training.pictures import flow_colours
+from oodinv.training.pictures import flow_pictures
 
 
 def pictures(batch: int = 4, size: int = 16) -> Tensor:
@@ -149,9 +149,9 @@ def test_mask_contrast_by_hand() -> None:
     assert contrast.ratio == pytest.approx(9)
 
 
-def test_flow_colours_are_white_at_rest_and_red_to_the_right() -> None:
+def test_flow_pictures_are_white_at_rest_and_red_to_the_right() -> None:
     flow = torch.zeros(1, 2, 4, 4)
-    assert torch.equal(flow_colours(flow, 0.08, 8), torch.ones(1, 3, 8, 8))
+    assert torch.equal(flow_pictures(flow, 0.08, 8), torch.ones(1, 3, 8, 8))
     flow[:, 0] = 0.08
-    colour = flow_colours(flow, 0.08, 4)[0, :, 0, 0]
-    torch.testing.assert_close(colour, torch.tensor([1.0, -0.5, -0.5]))
+    colour = flow_pictures(flow, 0.08, 4)[0, :, 0, 0]
+    torch.testing.assert_close(colour, torch.tensor([1.0, -1.0, -1.0]))

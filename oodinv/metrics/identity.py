@@ -15,9 +15,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from oodinv.errors import WeightsError
-from oodinv.models.recognition import Recognition
+from oodinv.models.recognition import FACE_SIZE, Recognition
 
-INPUT_SIZE = 112
 INNER = (32 / 256, 35 / 256, 220 / 256, 223 / 256)
 """Left, top, right, bottom of the inner face in an FFHQ crop, as shares of its side.
 
@@ -62,7 +61,7 @@ def inner_face(images: Tensor, crop_scale: float) -> Tensor:
     box = (round(size * min(max(0.5 + (edge - 0.5) / crop_scale, 0.0), 1.0)) for edge in INNER)
     left, top, right, bottom = box
     inner = images[..., top:bottom, left:right]
-    return F.interpolate(inner, (INPUT_SIZE, INPUT_SIZE), mode="bilinear", antialias=True)
+    return F.interpolate(inner, (FACE_SIZE, FACE_SIZE), mode="bilinear", antialias=True)
 
 
 def identity(a: Tensor, b: Tensor) -> Tensor:

@@ -1,11 +1,12 @@
 """Pictures to look at while a model trains."""
 
-import math
-
+import numpy as np
 import torch
 from torch import Tensor
 
+from oodinv import image
 from oodinv.ops import resize
+from oodinv.report import flow_colours
 
 
 def picture_grid(rows: list[Tensor]) -> Tensor:
@@ -13,17 +14,10 @@ def picture_grid(rows: list[Tensor]) -> Tensor:
     return torch.cat([torch.cat(list(row), dim=2) for row in rows], dim=1)[None]
 
 
-def flow_colours(flow: Tensor, flow_range: float, size: int) -> Tensor:
-    """Directions as hues on a colour wheel, lengths as saturation, no flow as white.
-
-    flow (B, 2, S, S) in grid units, of which `flow_range` has full colour → (B, 3, size, size) in [−1, 1].
-    """
-    flow = resize(flow.float(), size)
-    length = (flow.square().sum(dim=1, keepdim=True).sqrt() / flow_range).clamp(max=1)
-    angle = torch.atan2(flow[:, 1:], flow[:, :1])
-    shifts = torch.tensor([0.0, 2 * math.pi / 3, 4 * math.pi / 3], device=flow.device).reshape(1, 3, 1, 1)
-    hue = (torch.cos(angle - shifts) + 1) / 2
-    return 2 * (1 - length * (1 - hue)) - 1
+def flow_pictures(flow: Tensor, flow_range: float, size: int) -> Tensor:
+    """`report.flow_colours` of flows (B, 2, S, S) in grid units → (B, 3, size, size) in [−1, 1], on the CPU."""
+    flows = resize(flow.float(), size).cpu().numpy()
+    return image.to_tensor(np.stack([flow_colours(one, flow_range) for one in flows]))
 
 
 def mask_grey(mask: Tensor) -> Tensor:

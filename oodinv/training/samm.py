@@ -22,7 +22,7 @@ from oodinv.training.export import write_samm
 from oodinv.training.judges import Judges
 from oodinv.training.loop import Evaluation
 from oodinv.training.occluders import OccludedBatch, occlude_batch, skin
-from oodinv.training.pictures import flow_colours, mask_grey
+from oodinv.training.pictures import flow_pictures, mask_grey
 from oodinv.training.randomness import numpy_generator
 from oodinv.training.setup import take_over
 from oodinv.weights.build import Model
@@ -229,7 +229,7 @@ class SammTask:
     def rows(self, images: Tensor, aligned: Aligned) -> list[Tensor]:
         """Input, generated, composite, mask and finest flow, each (B, 3, S, S) in [−1, 1]."""
         flow = aligned.alignments[max(aligned.alignments)].flow
-        colours = flow_colours(flow, self.recipe.flow_range, images.shape[-1])
+        colours = flow_pictures(flow, self.recipe.flow_range, images.shape[-1])
         return [images, aligned.generated, aligned.blended, mask_grey(aligned.mask), colours]
 
     def export(self, folder: Path) -> Path:
