@@ -1,11 +1,13 @@
 # make demo   installs oodinv into .venv and inverts the sample photos
 # make test   the same environment with ruff, mypy, import-linter and pytest
+# make strips the README's pictures of each edit recipe, from the results of make demo
 
 PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= demo-out
+RECIPES := older younger smile less-smile turn-left turn-right feminine masculine
 
-.PHONY: demo test clean
+.PHONY: demo test strips clean
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -28,5 +30,12 @@ test: .venv/.installed-dev
 	$(BIN)/lint-imports
 	$(BIN)/pytest
 
+strips: demo
+	mkdir -p docs
+	for recipe in $(RECIPES); do \
+	  $(BIN)/oodinv edit $(OUT) --recipe $$recipe --strength 0.5,1,1.5 -o $(OUT)-$$recipe --quiet && \
+	  cp $(OUT)-$$recipe/strips/eileen-collins.png docs/$$recipe.png || exit 1; \
+	done
+
 clean:
-	rm -rf .venv $(OUT)
+	rm -rf .venv $(OUT) $(addprefix $(OUT)-,$(RECIPES))
