@@ -186,7 +186,7 @@ def judged(
 def measure(options: argparse.Namespace) -> dict[str, dict[str, float]]:
     """All that this script prints."""
     model = load_named(options.model)
-    detector = Yunet(pull("yunet"), quick=True)
+    detector, exact = (Yunet(pull("yunet"), quick=quick) for quick in (True, False))
     sface = Sface(pull("sface"), model.card.crop.scale)
     jobs = collect([options.utkface], options.utkface / ".none")
     limit = find_fit_recipe("mini").sources["utk"].limit
@@ -202,7 +202,7 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, float]]:
     wheres = np.stack([some.where for some in pasted])
     found = {"judge": quality | {"faces": float(len(crops)), "trained_on": float(len(trained))}}
     for name in RECIPES:
-        found[name] = judged(model, judge, detector, name, faces, texts, wheres, options.sheet)
+        found[name] = judged(model, judge, exact, name, faces, texts, wheres, options.sheet)
         print(f"{name}: {found[name]}", file=sys.stderr, flush=True)
     return found
 

@@ -23,9 +23,9 @@ def figures(shared: Path) -> dict[str, float]:
 
 def test_faces_are_recognisable_and_composites_near_the_photo(figures: dict[str, float]) -> None:
     assert figures["faces"] == 64
-    assert figures["generated_lpips"] < 0.126
-    assert figures["generated_psnr"] > 21.5
-    assert figures["composite_lpips"] < 0.055
+    assert figures["generated_lpips"] < 0.12
+    assert figures["generated_psnr"] > 21.8
+    assert figures["composite_lpips"] < 0.052
     assert 0.05 < figures["mask_area"] < 0.30
 
 
@@ -33,6 +33,6 @@ def test_flows_bring_the_in_domain_region_nearer(figures: dict[str, float]) -> N
     assert figures["in_domain_psnr"] > figures["in_domain_psnr_without_flow"] + 1.5
 
 
-@pytest.mark.parametrize(("outline", "least"), [("shape", 3.3), ("text", 2.7), ("hat", 4.5), ("limb", 3.0)])
+@pytest.mark.parametrize(("outline", "least"), [("shape", 3.5), ("text", 2.8), ("hat", 5.5), ("limb", 3.2)])
 def test_masks_find_what_was_pasted_on(figures: dict[str, float], outline: str, least: float) -> None:
     assert figures[f"mask_on_{outline}_over_skin"] > least

@@ -1,6 +1,8 @@
 """What can be told of the pictures that a model draws from codes, without SAMM."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
@@ -30,7 +32,9 @@ def pictures(model: Model, w_plus: torch.Tensor) -> Iterator[torch.Tensor]:
 
 def measured(model: Model, w_plus: torch.Tensor, detector: Detector) -> Labels:
     """`NAMES` of codes (N, num_ws, w_dim), each (N,); NaN where the detector finds no face in the picture."""
-    found = [_of_picture(detector, pixels) for some in pictures(model, w_plus) for pixels in image.to_uint8(some)]
+    with ThreadPoolExecutor() as pool:
+        drawn = (pixels for some in pictures(model, w_plus) for pixels in image.to_uint8(some))
+        found = list(pool.map(partial(_of_picture, detector), drawn))
     return {name: np.array([face.get(name.removeprefix("drawn_"), np.nan) for face in found]) for name in NAMES}
 
 
