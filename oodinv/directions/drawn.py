@@ -32,9 +32,9 @@ def pictures(model: Model, w_plus: torch.Tensor) -> Iterator[torch.Tensor]:
 
 def measured(model: Model, w_plus: torch.Tensor, detector: Detector) -> Labels:
     """`NAMES` of codes (N, num_ws, w_dim), each (N,); NaN where the detector finds no face in the picture."""
-    with ThreadPoolExecutor() as pool:
-        drawn = (pixels for some in pictures(model, w_plus) for pixels in image.to_uint8(some))
-        found = list(pool.map(partial(_of_picture, detector), drawn))
+    with ThreadPoolExecutor() as pool:  # batch by batch: a pool would draw all pictures before it measures them
+        batches = (pool.map(partial(_of_picture, detector), image.to_uint8(some)) for some in pictures(model, w_plus))
+        found = [face for batch in batches for face in batch]
     return {name: np.array([face.get(name.removeprefix("drawn_"), np.nan) for face in found]) for name in NAMES}
 
 
