@@ -186,7 +186,7 @@ def judged(
 def measure(options: argparse.Namespace) -> dict[str, dict[str, float]]:
     """All that this script prints."""
     model = load_named(options.model)
-    detector, exact = (Yunet(pull("yunet"), quick=quick) for quick in (True, False))
+    detector, exact = Yunet(pull("yunet"), quick=True), Yunet(pull("yunet"))
     sface = Sface(pull("sface"), model.card.crop.scale)
     jobs = collect([options.utkface], options.utkface / ".none")
     limit = find_fit_recipe("mini").sources["utk"].limit

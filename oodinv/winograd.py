@@ -82,6 +82,7 @@ def pays(x: Tensor, weight: Tensor) -> bool:
     height, width = x.shape[-2:]
     return (
         x.device.type == "cpu"
+        and (x.dtype == weight.dtype or torch.is_autocast_enabled("cpu"))
         and number_format(x) in (torch.float32, torch.bfloat16)
         and not torch.is_grad_enabled()
         and min(weight.shape[:2]) >= LEAST_CHANNELS

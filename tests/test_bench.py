@@ -87,6 +87,7 @@ def test_winograd_only_where_it_pays_and_no_gradient_is_wanted() -> None:
         assert not winograd.pays(x[..., :30], weight)
         assert not winograd.pays(x[:, :64], weight[:, :64])
         assert not winograd.pays(x.half(), weight.half())
+        assert not winograd.pays(x, weight.double())
         with torch.autocast("cpu", torch.float16):
             assert not winograd.pays(x, weight)
         with torch.autocast("cpu", torch.bfloat16):
