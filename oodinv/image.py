@@ -282,7 +282,10 @@ def _decode_16(content: bytes) -> NDArray[np.uint16] | None:
     png = content.startswith(_PNG_MARK) and content[24:25] == b"\x10"  # its bits a channel
     if not png and not content.startswith(_TIFF_MARKS):
         return None
-    found = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+    try:
+        found = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:  # a picture of a shape, or damaged in a way, that only Pillow takes
+        return None
     if found is None or found.dtype != np.uint16:
         return None
     values = np.asarray(found.reshape(*found.shape[:2], -1), np.uint16)

@@ -15,6 +15,7 @@ import oodinv
 from oodinv import image
 from oodinv.align import AlignedFace, Detector, DetectorName, align
 from oodinv.blend import Edit, paste
+from oodinv.compose import compose, rounded
 from oodinv.errors import NoFaceError, OodinvError
 from oodinv.image import Photo, Pixels
 from oodinv.inputs import Job
@@ -22,6 +23,7 @@ from oodinv.inverter import DTYPES, Dtype, Inversion, invert
 from oodinv.manifest import Header, header_of
 from oodinv.models.stylegan2 import Noise
 from oodinv.provenance import Provenance, SourceType, composite_mark, packet
+from oodinv.recipe import Composition
 from oodinv.weights.build import Model
 
 Output = Literal["latents", "flows", "masks", "generated", "composites", "pasted"]
@@ -137,6 +139,13 @@ class Artefacts:
     generated: Pixels
     composite: Pixels
 
+    def coloured(self, colour: float) -> Pixels:
+        """The composite with so much of the colour and light given back that the generator lost, in [0, 1]."""
+        if colour == 0:
+            return self.composite
+        crop, generated, mask = (a.astype(np.float32) for a in (self.subject.crop, self.generated, self.flows["mask"]))
+        return rounded(compose(crop, generated, mask, Composition(colour=colour)))
+
 
 @dataclass(frozen=True, eq=False)
 class Inverted:
@@ -215,7 +224,8 @@ def _attempt(faces: list[T], compute: Callable[[list[T]], list[R]]) -> list[R] |
 class InvertStages:
     """Aligns, inverts and composites photos, and pastes the result back.
 
-    `detector` is None where inputs are crops already. `save` says which artefacts are written beside the crops.
+    `detector` is None where inputs are crops already. `save` says which artefacts are written beside the crops;
+    `colour`, which share of the photo's colour and light a pasted composite gets back.
     """
 
     model: Model
@@ -225,6 +235,7 @@ class InvertStages:
     noise: NoiseName
     batch_size: int
     save: frozenset[Output]
+    colour: float = 1.0
 
     def read(self, job: Job, content: bytes) -> Portrait:
         """Decodes a photo and cuts out its faces, or takes it as a crop.
@@ -284,8 +295,17 @@ class InvertStages:
         for a in results.artefacts:
             outputs += [*_write_aligned(a.subject, folder), *write_artefacts(a, folder, self.save, made)]
         if "pasted" in self.save and self.detector is not None:
-            outputs.append(_write_pasted(results, folder, made))
+            outputs.append(self._write_pasted(results, folder, made))
         return outputs
+
+    def _write_pasted(self, results: Inverted, folder: Path, made: Provenance) -> str:
+        photo = results.portrait.decoded()
+        edits = [
+            Edit(a.subject.aligned.quad, a.subject.crop, a.coloured(self.colour))
+            for a in results.artefacts
+            if a.subject.aligned is not None
+        ]
+        return write_pasted(photo, edits, folder, results.portrait.job.name, made)
 
 
 def write_artefacts(a: Artefacts, folder: Path, save: frozenset[Output], made: Provenance) -> Iterator[str]:
@@ -320,18 +340,9 @@ def invert_header(stages: InvertStages, detector: DetectorName) -> Header:
         "noise": stages.noise,
         "dtype": stages.dtype,
         "save": [name for name in OUTPUTS if name in stages.save],
+        "colour": stages.colour,
     }
     return header_of("invert", stages.model, settings)
-
-
-def _write_pasted(results: Inverted, folder: Path, made: Provenance) -> str:
-    photo = results.portrait.decoded()
-    edits = [
-        Edit(a.subject.aligned.quad, a.subject.crop, a.composite)
-        for a in results.artefacts
-        if a.subject.aligned is not None
-    ]
-    return write_pasted(photo, edits, folder, results.portrait.job.name, made)
 
 
 def write_png_composite(folder: Path, name: str, pixels: Pixels, made: Provenance) -> str:

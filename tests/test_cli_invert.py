@@ -123,6 +123,34 @@ def test_the_composite_is_the_blend_of_crop_and_generated(inverted: Path) -> Non
         assert np.abs(blend - composite)[inside].max() <= 1.0
 
 
+def test_a_pasted_face_keeps_the_colours_of_its_photo(
+    inverted: Path, samples: Path, tiny_card: Path, tmp_path: Path
+) -> None:
+    """The tiny model draws grey noise: whatever colour its faces have, the photo's must not change."""
+    out = tmp_path / "out"
+    done = call("invert", samples, "-o", out, "--model", tiny_card, "--save", "pasted", "--colour", "0")
+    assert done.returncode == 0, done.stderr
+    name = "barack-obama"
+    quad = np.array(json.loads((inverted / f"aligned/{name}.json").read_text())["quad"])
+    (left, top), (right, bottom) = quad.min(axis=0).astype(int), quad.max(axis=0).astype(int)
+    photo, kept, plain = (
+        cv2.GaussianBlur(np.asarray(Image.open(path)).astype(np.float32), (0, 0), (right - left) / 8)[
+            top:bottom, left:right
+        ]
+        for path in (samples / f"{name}.jpg", inverted / f"pasted/{name}.jpg", out / f"pasted/{name}.jpg")
+    )
+    assert np.abs(kept - photo).mean() < 0.1 * np.abs(plain - photo).mean()
+    assert np.abs(plain - photo).mean() > 10
+
+
+def test_blend_with_all_colour_pastes_what_invert_pasted(samples: Path, tiny_card: Path, tmp_path: Path) -> None:
+    assert call("invert", samples, "-o", tmp_path, "--model", tiny_card).returncode == 0
+    pasted = {path: path.read_bytes() for path in (tmp_path / "pasted").iterdir()}
+    assert call("blend", tmp_path, "--colour", "1", "--paste").returncode == 0
+    assert len(pasted) == 5
+    assert {path: path.read_bytes() for path in pasted} == pasted
+
+
 def test_forty_good_and_ten_broken_photos(samples: Path, tiny_card: Path, tmp_path: Path) -> None:
     photos, out = tmp_path / "photos", tmp_path / "out"
     write_copies(samples, photos, 40)

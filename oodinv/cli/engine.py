@@ -35,6 +35,7 @@ def invert_stages(
     noise: NoiseName,
     batch_size: int,
     save: frozenset[Output],
+    colour: float,
 ) -> InvertStages:
     """Stages of `oodinv invert`, as `align_stages`; without a detector for crops."""
     chosen = choose_device(device)
@@ -46,6 +47,7 @@ def invert_stages(
         noise=noise,
         batch_size=batch_size,
         save=save,
+        colour=colour,
     )
 
 

@@ -27,6 +27,9 @@ def invert(
     ] = False,
     noise: Annotated[NoiseChoice, typer.Option(help="Noise input of the generator.")] = NoiseChoice.fixed,
     save: Annotated[str, typer.Option(help="What to write besides the crops, separated by commas.")] = EVERYTHING,
+    colour: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the photo's colour and light kept where it is pasted into.")
+    ] = 1.0,
     detector: options.Detector = options.DetectorChoice.yunet,
     device: options.Device = "auto",
     dtype: options.Dtype = options.DtypeChoice.float32,
@@ -68,6 +71,7 @@ def invert(
         noise=noise.value,
         batch_size=batch_size,
         save=parse_save(save),
+        colour=colour,
     )
     share = choose_shard(shard, restart)
     jobs = collect(inputs, output)

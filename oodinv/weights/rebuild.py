@@ -312,7 +312,7 @@ def _is_shape(value: Any) -> bool:
     return all(type(side) is int and 0 <= side <= MAX_SIDE for side in value)
 
 
-_NUMBERS = re.compile(r"[<>|=]?([biuf][1248]|b1)|bool")
+_NUMBERS = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248])|bool")
 
 
 def _dtype(made: Made) -> np.dtype[Any]:
