@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Literal, TypeVar
 
 import cv2
 import numpy as np
@@ -173,9 +173,19 @@ def _to_rgb(picture: Image.Image) -> tuple[Pixels, Pixels | None]:
     if picture.mode == "F":
         return _repeat(_scale(np.asarray(picture).astype(np.float64), 1.0)), None
     if picture.has_transparency_data:
-        rgba = np.array(picture.convert("RGBA"))
+        rgba = _values(picture, "RGBA")
         return np.ascontiguousarray(rgba[..., :3]), np.ascontiguousarray(rgba[..., 3])
-    return np.array(picture.convert("RGB")), None
+    return _values(picture, "RGB"), None
+
+
+def _values(picture: Image.Image, mode: Literal["RGB", "RGBA"]) -> Pixels:
+    """The picture in a mode, (H, W, 3 or 4). Pillow would need three more copies of a whole picture for that."""
+    width, height = picture.size
+    values = np.empty((height, width, len(mode)), dtype=np.uint8)
+    for top in range(0, height, _ROWS):
+        bottom = min(top + _ROWS, height)
+        values[top:bottom] = np.asarray(picture.crop((0, top, width, bottom)).convert(mode))
+    return values
 
 
 def _scale(values: NDArray[np.float64], white: float) -> Pixels:
@@ -194,7 +204,7 @@ def _to_srgb(picture: Image.Image, icc: bytes | None) -> Pixels:
     if picture.mode == "LAB":
         source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
     elif icc is None or icc[16:20] != b"CMYK":
-        return np.array(picture.convert("RGB"))
+        return _values(picture, "RGB")
     else:
         source = ImageCms.ImageCmsProfile(BytesIO(icc))
     try:
@@ -204,7 +214,7 @@ def _to_srgb(picture: Image.Image, icc: bytes | None) -> Pixels:
         raise ValueError(f"its colour profile can't be used: {error}") from error
     if converted is None:
         raise ValueError("its colour profile can't be used")
-    return np.array(converted)
+    return _values(converted, "RGB")
 
 
 def upright(pixels: NDArray[Number], orientation: int) -> NDArray[Number]:

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -96,6 +97,34 @@ def png16(channels: np.ndarray) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
     chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "YCbCr"])
+def test_large_pictures_are_read_as_pillow_reads_them(mode: str) -> None:
+    """More rows than are converted at a time, and no multiple of them."""
+    form, like = "TIFF" if mode == "YCbCr" else "PNG", "RGBA" if "A" in mode else "RGB"
+    values = np.random.default_rng(0).integers(0, 256, (700, 9, len(like)), dtype=np.uint8)
+    picture = Image.fromarray(values).convert(mode)
+    file = io.BytesIO()
+    picture.save(file, form)
+    photo = image.decode(file.getvalue(), Path("large"))
+    expected = np.asarray(Image.open(file).convert(like))
+    np.testing.assert_array_equal(photo.pixels, expected[..., :3])
+    assert (photo.alpha is None) == (like == "RGB")
+    if photo.alpha is not None:
+        np.testing.assert_array_equal(photo.alpha, expected[..., 3])
+
+
+def test_a_large_picture_is_decoded_without_copies_of_it() -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (3000, 2000), "gray").save(file, "PNG")
+    tracemalloc.start()
+    try:
+        pixels = image.decode(file.getvalue(), Path("large")).pixels
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.5 * pixels.nbytes
 
 
 def test_read_16_bit_rgb_is_scaled(tmp_path: Path) -> None:
