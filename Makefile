@@ -15,7 +15,7 @@ RECIPES := older younger smile less-smile turn-left turn-right feminine masculin
 	touch $@
 
 .venv/.installed-dev: .venv/.installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt pytest hypothesis ruff mypy import-linter types-PyYAML pytorch-msssim "ray[data]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt pytest hypothesis ruff mypy import-linter types-PyYAML pytorch-msssim "ray[data]" c2pa-python
 	touch $@
 
 demo: .venv/.installed

@@ -1,0 +1,191 @@
+"""Signed provenance: copies of a run's pictures with Content Credentials, made by c2pa-python, an extra.
+
+A claim says with which tool, model and recipe a picture was made, and names the photo that it was made of, where that
+is still what it was. Source: C2PA Technical Specification 2.2, actions and ingredients.
+"""
+
+import hashlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+
+from PIL import Image
+
+import oodinv
+from oodinv.batch import Event, Finished, Started
+from oodinv.errors import ImageError, OodinvError, OutputError
+from oodinv.image import atomic_write
+from oodinv.manifest import Entry
+from oodinv.provenance import SOURCE_TYPES, SourceType
+from oodinv.saved import Results
+
+if TYPE_CHECKING:
+    from c2pa import Signer
+
+Algorithm = Literal["es256", "es384", "es512", "ps256", "ps384", "ps512", "ed25519"]
+
+FOLDER = "signed"
+_SOURCES: dict[str, SourceType] = {
+    "generated": "trainedAlgorithmicMedia",
+    "unedited": "trainedAlgorithmicMedia",
+    "composites": "compositeWithTrainedAlgorithmicMedia",
+    "pasted": "compositeWithTrainedAlgorithmicMedia",
+    "strips": "compositeWithTrainedAlgorithmicMedia",
+}
+"""What is signed, by folder."""
+_MIME = {
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".webp": "image/webp",
+    ".tif": "image/tiff",
+    ".tiff": "image/tiff",
+    ".gif": "image/gif",
+    ".avif": "image/avif",
+}
+_PHOTO = "photo"
+_AGENT = {"name": "oodinv", "version": oodinv.__version__}
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Who signs: PEM files of the certificates (the signer's first) and of the private key in PKCS #8.
+
+    timestamp: address of an RFC 3161 service, which is asked for each picture; None for no timestamps.
+    """
+
+    certificates: Path
+    key: Path
+    algorithm: Algorithm
+    timestamp: str | None = None
+
+
+def sign(results: Results, credentials: Credentials) -> Iterator[Event]:
+    """Writes a signed copy of every picture that the run made to OUT/signed; yields an event a photo.
+
+    A photo with a missing picture fails alone.
+
+    Raises:
+        OodinvError: c2pa-python is not installed, or the credentials can't be used. OutputError: the folder can't be
+            written.
+    """
+    signer = _signer(credentials)
+    yield Started(len(results.entries), 0)
+    for entry in results.entries.values():
+        yield Finished(_photo(results, signer, entry))
+
+
+def _signer(credentials: Credentials) -> "Signer":
+    try:
+        from c2pa import C2paError, C2paSignerInfo, Signer
+    except ImportError as error:
+        raise OodinvError("signing needs c2pa-python, which is not installed; pip install 'oodinv[c2pa]'") from error
+    try:
+        chain, key = credentials.certificates.read_bytes(), credentials.key.read_bytes()
+        stamp = None if credentials.timestamp is None else credentials.timestamp.encode()
+        signer = Signer.from_info(C2paSignerInfo(credentials.algorithm.encode(), chain, key, stamp))
+        _try(signer)
+        return signer
+    except OSError as error:
+        raise OodinvError(f"can't read {error.filename}: {error.strerror}; check --certificate and --key") from error
+    except C2paError as error:
+        raise OodinvError(
+            f"can't sign with {credentials.certificates} and {credentials.key} ({error}); expected PEM files: the "
+            f"signer's certificate followed by those it leads to, and its private key in PKCS #8 for "
+            f"{credentials.algorithm}, or another --algorithm"
+        ) from error
+
+
+def _try(signer: "Signer") -> None:
+    """Signs a blank picture: c2pa-python doesn't look at certificates before."""
+    blank = BytesIO()
+    Image.new("L", (8, 8)).save(blank, "PNG")
+    blank.seek(0)
+    made = {"action": "c2pa.created", "digitalSourceType": f"{SOURCE_TYPES}digitalCreation"}
+    _embedded(blank, _MIME[".png"], signer, _claim("blank", [made]), None)
+
+
+def _photo(results: Results, signer: "Signer", entry: Entry) -> Entry:
+    start = time.perf_counter()
+    try:
+        photo = _unchanged(entry)
+        outputs = [_copy(results, signer, output, photo) for output in entry.outputs if _folder(output) in _SOURCES]
+    except OutputError:
+        raise  # the folder's fault: going on would fail every photo
+    except OodinvError as error:
+        return Entry(entry.input, entry.name, entry.sha256, "failed", error=str(error))
+    return Entry(entry.input, entry.name, entry.sha256, "done", outputs, seconds=round(time.perf_counter() - start, 3))
+
+
+def _folder(output: str) -> str:
+    return PurePosixPath(output).parts[0]
+
+
+def _copy(results: Results, signer: "Signer", output: str, photo: Path | None) -> str:
+    """Writes the signed copy of one picture and returns its path below OUT."""
+    source = _SOURCES[_folder(output)]
+    parent = None if source == "trainedAlgorithmicMedia" else photo
+    content = _signed(results.path / output, signer, claim(results, Path(output).name, source, parent), parent)
+    copy = f"{FOLDER}/{output}"
+    atomic_write(results.path / copy, lambda file: file.write(content))
+    return copy
+
+
+def _unchanged(entry: Entry) -> Path | None:
+    """The photo that a result was made of; None if it is gone, has changed, or is of a kind that can't be named."""
+    path = Path(entry.input)
+    if path.suffix.lower() not in _MIME or not path.is_file():
+        return None
+    with path.open("rb") as file:
+        same = hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256
+    return path if same else None
+
+
+def claim(results: Results, title: str, source: SourceType, photo: Path | None) -> dict[str, Any]:
+    """What is claimed of a picture: opened and edited where its photo is named, created where it isn't."""
+    made = {
+        "digitalSourceType": SOURCE_TYPES + source,
+        "softwareAgent": _AGENT,
+        "parameters": {"model": results.model} | ({} if results.recipe is None else {"recipe": results.recipe}),
+    }
+    opened: dict[str, Any] = {"action": "c2pa.opened", "parameters": {"ingredientIds": [_PHOTO]}}
+    created, edited = ({"action": f"c2pa.{done}"} | made for done in ("created", "edited"))
+    return _claim(title, [created] if photo is None else [opened, edited])
+
+
+def _claim(title: str, actions: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "claim_generator_info": [_AGENT],
+        "title": title,
+        "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": actions}}],
+    }
+
+
+def _signed(path: Path, signer: "Signer", claimed: dict[str, Any], photo: Path | None) -> bytes:
+    from c2pa import C2paError
+
+    try:
+        with path.open("rb") as picture:
+            return _embedded(picture, _MIME[path.suffix.lower()], signer, claimed, photo)
+    except FileNotFoundError as error:
+        raise ImageError(f"{error.filename}: is not there; make it again, or leave it out of --save") from error
+    except (OSError, C2paError) as error:
+        raise ImageError(f"{path}: can't be signed: {error}") from error
+
+
+def _embedded(picture: BinaryIO, mime: str, signer: "Signer", claimed: dict[str, Any], photo: Path | None) -> bytes:
+    """A picture's bytes with the claim in them, without thumbnails: a photo before its edit may be private."""
+    from c2pa import Builder, Context, Settings
+
+    settings = Settings.from_dict({"builder": {"thumbnail": {"enabled": False}}})
+    with Context(settings) as context, Builder(claimed, context) as builder:
+        if photo is not None:
+            named = {"title": photo.name, "relationship": "parentOf", "instance_id": _PHOTO}
+            with photo.open("rb") as original:
+                builder.add_ingredient(named, _MIME[photo.suffix.lower()], original)
+        signed = BytesIO()
+        builder.sign(signer, mime, picture, signed)
+        return signed.getvalue()
