@@ -36,7 +36,7 @@ from oodinv.image import Pixels
 from oodinv.inputs import Job, collect
 from oodinv.inverter import invert
 from oodinv.metrics.identity import Sface, identity
-from oodinv.recipe import find_edit_recipe, read_edit_recipe
+from oodinv.recipe.edit import find_edit_recipe, read_edit_recipe
 from oodinv.report import strip
 from oodinv.saved import nothing_saved
 from oodinv.training.data import is_held_out

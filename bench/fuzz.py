@@ -39,7 +39,9 @@ def reader(name: ReaderName, folder: Path) -> Callable[[bytes], object]:
 
     folder: where readers of files find them; used over and over.
     """
-    from oodinv import image, manifest, recipe, saved
+    from oodinv import image, manifest, saved
+    from oodinv.recipe.card import read_card
+    from oodinv.recipe.edit import read_edit_recipe
     from oodinv.weights import average, read
 
     def from_file(read_file: Callable[[Path], object], file_name: str) -> Callable[[bytes], object]:
@@ -55,9 +57,9 @@ def reader(name: ReaderName, folder: Path) -> Callable[[bytes], object]:
         case "picture":
             return lambda content: image.decode(content, Path("odd.png"), deep=True)
         case "card":
-            return from_file(recipe.read_card, "odd.yaml")
+            return from_file(read_card, "odd.yaml")
         case "recipe":
-            return from_file(recipe.read_edit_recipe, "odd.yaml")
+            return from_file(read_edit_recipe, "odd.yaml")
         case "manifest":
             return from_file(lambda _: manifest.read(folder), manifest.FILE_NAME)
         case "arrays":

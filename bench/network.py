@@ -33,7 +33,7 @@ from oodinv.inverter import Inversion, invert
 from oodinv.models.e4e import E4e
 from oodinv.models.samm import Samm
 from oodinv.models.stylegan2 import Generator
-from oodinv.recipe import ModelCard
+from oodinv.recipe.card import ModelCard
 from oodinv.weights.build import Model
 from oodinv.weights.layouts import translate
 from oodinv.weights.modules import build_encoder, build_generator, build_samm

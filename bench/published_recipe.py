@@ -22,7 +22,7 @@ import yaml
 from oodinv import image
 from oodinv.models.e4e import E4e
 from oodinv.models.stylegan2 import Generator
-from oodinv.recipe import recipe_path
+from oodinv.recipe.base import recipe_path
 from oodinv.weights import own
 
 SIZE = 1024

@@ -33,7 +33,7 @@ from oodinv.inverter import invert
 from oodinv.metrics.pixel import psnr
 from oodinv.models.perceptual import Lpips
 from oodinv.quad import crop, scale_quad
-from oodinv.recipe import recipe_path
+from oodinv.recipe.base import recipe_path
 from oodinv.training.data import is_held_out, list_images
 from oodinv.training.losses import lpips_each
 from oodinv.weights.build import Model, load_lpips, load_named

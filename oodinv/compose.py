@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oodinv.image import Pixels, smoothstep
-from oodinv.recipe import Composition
+from oodinv.recipe.edit import Composition
 
 Levels = NDArray[np.float32]
 Mask = NDArray[np.float32]

@@ -24,7 +24,7 @@ from oodinv.models.encoder import Encoding
 from oodinv.models.samm import Alignment
 from oodinv.models.stylegan2 import Noise
 from oodinv.provenance import Provenance, composite_mark, packet
-from oodinv.recipe import Composition, EditRecipe, EditStep
+from oodinv.recipe.edit import Composition, EditRecipe, EditStep
 from oodinv.report import Panel, finest_flow, strip
 from oodinv.saved import Results, read_arrays, read_latents, read_picture
 from oodinv.stages import (

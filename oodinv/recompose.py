@@ -18,7 +18,7 @@ from oodinv.image import Pixels
 from oodinv.manifest import Entry
 from oodinv.pipeline import WRITERS
 from oodinv.provenance import Provenance
-from oodinv.recipe import Composition
+from oodinv.recipe.edit import Composition
 from oodinv.saved import Face, Results, read_arrays, read_picture
 from oodinv.stages import write_pasted, write_png_composite
 

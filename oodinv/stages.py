@@ -23,7 +23,7 @@ from oodinv.inverter import DTYPES, Dtype, Inversion, invert
 from oodinv.manifest import Header, header_of
 from oodinv.models.stylegan2 import Noise
 from oodinv.provenance import Provenance, SourceType, composite_mark, packet
-from oodinv.recipe import Composition
+from oodinv.recipe.edit import Composition
 from oodinv.weights.build import Model
 
 Output = Literal["latents", "flows", "masks", "generated", "composites", "pasted"]

@@ -18,7 +18,8 @@ from oodinv.benchmark.plots import Series, distribution, scatter
 from oodinv.benchmark.variants import Cycles, Only, Sizes, applicable, invert_as, parse, with_size
 from oodinv.errors import RecipeError
 from oodinv.inverter import encode, invert
-from oodinv.recipe import benchmark_names, find_benchmark_recipe, read_card
+from oodinv.recipe.benchmark import benchmark_names, find_benchmark_recipe
+from oodinv.recipe.card import read_card
 from oodinv.tables import Column, Row, Table, Value, best, to_csv, to_html, to_json, to_latex, to_markdown
 from oodinv.weights.build import Model, load_model
 

@@ -16,7 +16,8 @@ from oodinv.benchmark.score import load_judges
 from oodinv.compose import face_weight
 from oodinv.metrics.identity import arcface, identity
 from oodinv.models.recognition import Recognition
-from oodinv.recipe import BenchmarkRecipe, Composition, EditRecipe, EditStep
+from oodinv.recipe.benchmark import BenchmarkRecipe
+from oodinv.recipe.edit import Composition, EditRecipe, EditStep
 
 EDIT = {"edits": [{"direction": "up.safetensors", "strength": 2.0}], "compose": {"area": "crop", "detail": 0.5}}
 WAYS = ["no edit", "recipe", "edited-pass", "laplacian", "poisson", "no-detail"]

@@ -19,7 +19,8 @@ from oodinv.image import Pixels
 from oodinv.inputs import Job
 from oodinv.inverter import invert
 from oodinv.models.encoder import Encoding
-from oodinv.recipe import EditRecipe, read_card
+from oodinv.recipe.card import read_card
+from oodinv.recipe.edit import EditRecipe
 from oodinv.saved import nothing_saved
 from oodinv.weights.build import Model, load_model
 

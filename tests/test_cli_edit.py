@@ -209,7 +209,7 @@ def test_the_mask_of_the_edited_pass_is_an_option(here: Path, tiny_card: Path, t
 
 
 def test_a_target_is_reached(here: Path, tiny_card: Path, tmp_path: Path) -> None:
-    from oodinv.recipe import read_card
+    from oodinv.recipe.card import read_card
     from oodinv.weights.build import load_model
 
     edited(here, tiny_card, "target", tmp_path)

@@ -285,7 +285,7 @@ def test_memory_does_not_grow_with_the_folder(tiny_card: Path, tmp_path: Path) -
 def test_sixteen_bits_reach_the_network(tiny_card: Path, tmp_path: Path) -> None:
     """Two crops that are alike in 8 bits but not in 16 give different latents, near those of the exact values."""
     from oodinv.inverter import invert
-    from oodinv.recipe import read_card
+    from oodinv.recipe.card import read_card
     from oodinv.weights.build import load_model
 
     values = np.random.default_rng(0).uniform(0, 65535, (32, 32, 3)).astype(np.uint16) // 257 * 257 + 100

@@ -17,7 +17,7 @@ from oodinv.compose import (
     seamless,
 )
 from oodinv.quad import crop, square
-from oodinv.recipe import Composition
+from oodinv.recipe.edit import Composition
 
 
 def smooth(size: int, seed: int) -> np.ndarray:

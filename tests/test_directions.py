@@ -23,7 +23,7 @@ from oodinv.directions.foreign import Target, import_file, read_codes
 from oodinv.directions.plan import Wanted, find_fit_recipe
 from oodinv.errors import MissingWeights, OodinvError, RecipeError, WeightsError
 from oodinv.models.stylegan2 import Generator
-from oodinv.recipe import find_card, read_card
+from oodinv.recipe.card import find_card, read_card
 from oodinv.weights.build import find_files, load_named
 from oodinv.weights.checksum import sha256_file
 

@@ -9,15 +9,9 @@ import torch
 from oodinv.directions.direction import find
 from oodinv.edit import Plan, Target, apply, score
 from oodinv.errors import RecipeError
-from oodinv.recipe import (
-    EditRecipe,
-    data_folder,
-    find_card,
-    find_edit_recipe,
-    parse_yaml,
-    read_card,
-    read_edit_recipe,
-)
+from oodinv.recipe.base import data_folder, parse_yaml
+from oodinv.recipe.card import find_card, read_card
+from oodinv.recipe.edit import EditRecipe, find_edit_recipe, read_edit_recipe
 
 NUM_WS, W_DIM = 6, 8
 

@@ -262,7 +262,7 @@ def test_too_little_memory_halves_the_batch(tiny_card: Path, monkeypatch: pytest
 
     from oodinv import stages
     from oodinv.errors import OodinvError
-    from oodinv.recipe import read_card
+    from oodinv.recipe.card import read_card
     from oodinv.weights.build import load_model
 
     rng = np.random.default_rng(0)

@@ -21,7 +21,7 @@ from oodinv import image, manifest
 from oodinv import saved as saved_results
 from oodinv.errors import ImageError, ManifestError, OodinvError, RecipeError, WeightsError
 from oodinv.manifest import Entry, Header
-from oodinv.recipe import read_card
+from oodinv.recipe.card import read_card
 from oodinv.saved import read_arrays
 from oodinv.weights.average import read_average
 from oodinv.weights.read import read

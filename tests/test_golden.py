@@ -17,7 +17,7 @@ from oodinv.device import multiplies
 from oodinv.inverter import Inversion, decode, encode, invert
 from oodinv.metrics.pixel import psnr
 from oodinv.models.stylegan2 import Generator, map_latents, synthesize
-from oodinv.recipe import read_card
+from oodinv.recipe.card import read_card
 from oodinv.weights.build import load_model
 from oodinv.weights.layouts import translate
 from oodinv.weights.modules import build_generator

@@ -17,7 +17,7 @@ from oodinv.errors import MissingWeights, UnknownLayout, WeightsError
 from oodinv.models.pyramid import PyramidEncoder
 from oodinv.models.samm import Samm
 from oodinv.models.stylegan2 import Generator, map_latents, synthesize
-from oodinv.recipe import find_card, read_card
+from oodinv.recipe.card import find_card, read_card
 from oodinv.weights import own
 from oodinv.weights.average import read_average
 from oodinv.weights.build import Model, load_model

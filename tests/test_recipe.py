@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oodinv.errors import RecipeError
-from oodinv.recipe import ModelCard, data_folder, find_card, parse_yaml, read_card
+from oodinv.recipe.base import data_folder, parse_yaml
+from oodinv.recipe.card import ModelCard, find_card, read_card
 
 CARD = """
 name: test

@@ -14,7 +14,8 @@ from oodinv.errors import RecipeError, WeightsError
 from oodinv.image import to_uint8
 from oodinv.inverter import invert
 from oodinv.models.perceptual import Lpips
-from oodinv.recipe import FaceFolder, JointRecipe, SammRecipe, Schedule, find_card, read_card
+from oodinv.recipe.card import find_card, read_card
+from oodinv.recipe.train import FaceFolder, JointRecipe, SammRecipe, Schedule
 from oodinv.training import ema, loop
 from oodinv.training.data import Faces, Sampler, is_held_out, load_faces
 from oodinv.training.device import Compute
@@ -228,7 +229,8 @@ def test_learning_rate_warms_up_and_falls() -> None:
 
 
 def test_shipped_recipes_are_valid() -> None:
-    from oodinv.recipe import data_folder, find_train_recipe
+    from oodinv.recipe.base import data_folder
+    from oodinv.recipe.train import find_train_recipe
 
     names = [p.stem for p in (data_folder("recipes") / "train").glob("*.yaml")]
     assert {find_train_recipe(name, None).kind for name in names} >= {"joint", "samm"}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from oodinv.errors import MissingWeights
 from oodinv.models.recognition import Recognition
 from oodinv.models.vgg19 import GROUPS, MEAN, Vgg19
-from oodinv.recipe import Identity, Perceptual
+from oodinv.recipe.train import Identity, Perceptual
 from oodinv.training import losses
 from oodinv.training.judges import gather
 from oodinv.weights.layouts import VGG19_CONVS, translate

@@ -30,7 +30,7 @@ from oodinv.training.generator import GeneratorTask
 from oodinv.training.judges import Judges
 from oodinv.training.samm import SammTask
 from oodinv.weights.build import load_model
-from oodinv.recipe import read_card
+from oodinv.recipe.card import read_card
 from test_training import random_lpips
 from test_training_tasks import full_samm_recipe, generator_recipe
 

@@ -14,7 +14,8 @@ from oodinv.inverter import invert
 from oodinv.models.recognition import Recognition
 from oodinv.models.restyle import Restyle
 from oodinv.models.vgg19 import Vgg19
-from oodinv.recipe import EncoderRecipe, GeneratorRecipe, JointRecipe, SammRecipe, Schedule, StepDecay, read_card
+from oodinv.recipe.card import read_card
+from oodinv.recipe.train import EncoderRecipe, GeneratorRecipe, JointRecipe, SammRecipe, Schedule, StepDecay
 from oodinv.training import ema, loop
 from oodinv.training.encoder import EncoderTask, limit_offsets, stage_at
 from oodinv.training.generator import GeneratorTask, mix_styles
@@ -124,7 +125,7 @@ def test_a_generator_gives_a_card_that_an_encoder_makes_whole(tmp_path: Path) ->
 def test_a_restyle_encoder_is_trained_and_loaded_again(tiny_card: Path, tmp_path: Path) -> None:
     """With its passes; a tiny w_dim would not fit its backbone's 512 channels, so the generator has 512 too."""
     from oodinv.models.stylegan2 import Generator
-    from oodinv.recipe import GeneratorCard, GeneratorOnlyCard
+    from oodinv.recipe.card import GeneratorCard, GeneratorOnlyCard
     from oodinv.training.setup import FixedGenerator
     from oodinv.weights import own
 

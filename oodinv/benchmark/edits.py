@@ -34,7 +34,7 @@ from oodinv.inputs import Job
 from oodinv.inverter import DTYPES, Dtype, Inversion, encode
 from oodinv.metrics import pixel
 from oodinv.metrics.identity import identity
-from oodinv.recipe import EditRecipe, Technique, read_edit_recipe
+from oodinv.recipe.edit import EditRecipe, Technique, read_edit_recipe
 from oodinv.saved import nothing_saved
 from oodinv.weights.build import Model
 

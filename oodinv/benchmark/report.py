@@ -11,7 +11,7 @@ from oodinv.benchmark.plots import Series, distribution, scatter
 from oodinv.benchmark.results import Outcome, column, edits_of, series
 from oodinv.benchmark.stages import EDIT
 from oodinv.benchmark.variants import title
-from oodinv.recipe import BenchmarkRecipe, MetricUse
+from oodinv.recipe.benchmark import BenchmarkRecipe, MetricUse
 from oodinv.tables import Column, Table, to_csv, to_html, to_json, to_latex, to_markdown
 
 SHOWN = 4  # worst and best cases of a model

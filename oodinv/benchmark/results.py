@@ -18,7 +18,7 @@ from oodinv.errors import ManifestError
 from oodinv.inputs import Job
 from oodinv.metrics.frechet import frechet_distance
 from oodinv.metrics.statistics import summarize
-from oodinv.recipe import BenchmarkRecipe, MetricName, MetricUse
+from oodinv.recipe.benchmark import BenchmarkRecipe, MetricName, MetricUse
 from oodinv.tables import Better, Column, Row, Table, Value
 
 Target = Literal["composite", "generated", "in-domain"]

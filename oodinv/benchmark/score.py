@@ -15,7 +15,7 @@ from oodinv.metrics.perceptual import lpips
 from oodinv.models.inception import Inception
 from oodinv.models.perceptual import Backbone, Lpips
 from oodinv.models.recognition import Recognition
-from oodinv.recipe import BenchmarkRecipe, MetricName, MetricUse
+from oodinv.recipe.benchmark import BenchmarkRecipe, MetricName, MetricUse
 from oodinv.weights.build import load_lpips
 from oodinv.weights.layouts import Translation, translate
 from oodinv.weights.modules import build_inception, build_recognition

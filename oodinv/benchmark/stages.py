@@ -22,7 +22,7 @@ from oodinv.inputs import Job
 from oodinv.inverter import DTYPES, Dtype, Inversion, decode, encode
 from oodinv.manifest import Header, header_of
 from oodinv.metrics.alignment import flow_magnitude, mask_area
-from oodinv.recipe import BenchmarkRecipe
+from oodinv.recipe.benchmark import BenchmarkRecipe
 from oodinv.weights.build import Model
 
 Scores = dict[str, dict[str, dict[str, float | None]]]

@@ -16,7 +16,7 @@ from oodinv.inverter import Inversion, decode
 from oodinv.models.encoder import Encoding
 from oodinv.models.samm import Alignment, Samm
 from oodinv.ops import composite
-from oodinv.recipe import Composition
+from oodinv.recipe.edit import Composition
 from oodinv.weights.build import Model
 
 Blend = Literal["laplacian", "poisson"]

@@ -56,7 +56,7 @@ def align(
     from oodinv.cli.prepare import choose_shard, shard_notes
     from oodinv.cli.progress import Summary, conclude, follow
     from oodinv.inputs import collect
-    from oodinv.recipe import find_card, read_card
+    from oodinv.recipe.card import find_card, read_card
     from oodinv.stages import align_header
 
     if model is not None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from oodinv.benchmark.variants import Request
     from oodinv.cli.progress import Summary
     from oodinv.inputs import Job
-    from oodinv.recipe import BenchmarkRecipe
+    from oodinv.recipe.benchmark import BenchmarkRecipe
     from oodinv.tables import Table
     from oodinv.weights.build import Model
 
@@ -77,7 +77,7 @@ def benchmark(
     from oodinv.benchmark.results import cost_table, edit_table, score_tables
     from oodinv.benchmark.variants import parse
     from oodinv.inputs import collect
-    from oodinv.recipe import find_edit_recipe
+    from oodinv.recipe.edit import find_edit_recipe
 
     recipe, folder, is_aligned = _protocol(dataset, protocol, aligned)
     names = recipe.ablate if ablate is None else [n for n in ablate.split(",") if n.strip() not in ("", "none")]
@@ -101,7 +101,7 @@ def benchmark(
 
 def _protocol(dataset: str, protocol: str, aligned: bool) -> "tuple[BenchmarkRecipe, Path, bool]":
     """The recipe, the folder of photos, and whether they are crops already."""
-    from oodinv.recipe import benchmark_names, find_benchmark_recipe, find_dataset
+    from oodinv.recipe.benchmark import benchmark_names, find_benchmark_recipe, find_dataset
 
     if dataset not in benchmark_names() and Path(dataset).is_dir():
         recipe = find_benchmark_recipe(protocol)
@@ -115,7 +115,7 @@ def _protocol(dataset: str, protocol: str, aligned: bool) -> "tuple[BenchmarkRec
 def _distinct_cards(models: list[str]) -> list[Path]:
     """Paths of the cards; two of the same name would share a folder and a row's label."""
     from oodinv.errors import RecipeError
-    from oodinv.recipe import find_card, read_card
+    from oodinv.recipe.card import find_card, read_card
 
     paths = list(dict.fromkeys(find_card(model) for model in models))
     names = [read_card(path).name for path in paths]
@@ -158,7 +158,7 @@ class _Run:
         from oodinv.benchmark.stages import BenchmarkStages, header
         from oodinv.benchmark.variants import applicable
         from oodinv.cli.progress import Summary, follow
-        from oodinv.recipe import read_card
+        from oodinv.recipe.card import read_card
         from oodinv.weights.build import load_model
 
         card = read_card(path)

@@ -37,7 +37,7 @@ def blend(
         oodinv blend out/ --technique poisson --feather 4
     """
     from oodinv.cli.progress import Summary, conclude, follow
-    from oodinv.recipe import Composition
+    from oodinv.recipe.edit import Composition
     from oodinv.recompose import recompose
     from oodinv.saved import open_results
 

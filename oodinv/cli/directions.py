@@ -78,7 +78,8 @@ def list_directions(
 ) -> None:
     """List the directions that come with oodinv, or those in files: what a strength of 1 is, and the safe range."""
     from oodinv.directions import read, shipped
-    from oodinv.recipe import data_folder, find_card, read_card
+    from oodinv.recipe.base import data_folder
+    from oodinv.recipe.card import find_card, read_card
 
     if files:
         paths = files
@@ -154,7 +155,7 @@ def import_directions(
     from oodinv.cli.console import report_error
     from oodinv.directions.foreign import target_of
     from oodinv.errors import OodinvError
-    from oodinv.recipe import find_card, read_card
+    from oodinv.recipe.card import find_card, read_card
 
     if scale == 0:
         raise typer.BadParameter("0 would move nothing", param_hint="--scale")

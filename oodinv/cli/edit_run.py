@@ -19,7 +19,8 @@ from oodinv.errors import ManifestError, RecipeError
 from oodinv.inputs import collect
 from oodinv.inverter import Dtype
 from oodinv.provenance import composite_mark
-from oodinv.recipe import EditRecipe, find_card, find_edit_recipe, read_edit_recipe
+from oodinv.recipe.card import find_card
+from oodinv.recipe.edit import EditRecipe, find_edit_recipe, read_edit_recipe
 from oodinv.saved import Results, is_inversion, last_inversion, open_results
 from oodinv.stages import InvertStages, invert_header
 from oodinv.weights.build import Model, load_named

@@ -13,7 +13,7 @@ from oodinv.cli import options
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from oodinv.recipe import AnyTrainRecipe, EncoderRecipe, GeneratorRecipe, JointRecipe, SammRecipe
+    from oodinv.recipe.train import AnyTrainRecipe, EncoderRecipe, GeneratorRecipe, JointRecipe, SammRecipe
     from oodinv.training.device import Compute
     from oodinv.training.loop import Event, Task
 
@@ -70,7 +70,7 @@ def generator(
     Writes a log (JSON lines), picture grids of held-out faces, a checkpoint, and the model with its card. A
     generator alone needs an encoder before `invert` takes it: `oodinv train encoder`.
     """
-    from oodinv.recipe import GeneratorRecipe, JointRecipe, find_train_recipe
+    from oodinv.recipe.train import GeneratorRecipe, JointRecipe, find_train_recipe
 
     settings = find_train_recipe(recipe, data)
     if not isinstance(settings, JointRecipe | GeneratorRecipe):
@@ -103,7 +103,7 @@ def encoder(
     Writes a log (JSON lines), picture grids of held-out faces, a checkpoint, and the encoder with a card that
     joins it to the generator.
     """
-    from oodinv.recipe import EncoderRecipe, find_train_recipe
+    from oodinv.recipe.train import EncoderRecipe, find_train_recipe
 
     settings = find_train_recipe(recipe, data)
     if not isinstance(settings, EncoderRecipe):
@@ -135,7 +135,7 @@ def samm(
     Writes a log (JSON lines), picture grids of held-out faces, a checkpoint, and SAMM with a card that joins
     it to the model.
     """
-    from oodinv.recipe import SammRecipe, find_train_recipe
+    from oodinv.recipe.train import SammRecipe, find_train_recipe
 
     settings = find_train_recipe(recipe, data)
     if not isinstance(settings, SammRecipe):
@@ -173,7 +173,7 @@ def _with_changes(recipe: F, allow_missing: bool, **cards: str | None) -> F:
 
 
 def _generator_task(recipe: "JointRecipe | GeneratorRecipe", init: str | None, compute: "Compute") -> "Task":
-    from oodinv.recipe import GeneratorRecipe
+    from oodinv.recipe.train import GeneratorRecipe
     from oodinv.training import setup
     from oodinv.training.generator import GeneratorTask
     from oodinv.training.joint import JointTask

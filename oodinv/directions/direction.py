@@ -17,7 +17,8 @@ from torch import Tensor
 
 from oodinv.errors import RecipeError, WeightsError
 from oodinv.image import atomic_write
-from oodinv.recipe import ModelCard, Name, data_folder
+from oodinv.recipe.base import Name, data_folder
+from oodinv.recipe.card import ModelCard
 from oodinv.weights.read import read as read_weights
 
 FORMAT = "oodinv-direction"

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from oodinv.directions.direction import Direction, is_own, read
 from oodinv.errors import MissingWeights, UnknownLayout, WeightsError
-from oodinv.recipe import ModelCard
+from oodinv.recipe.card import ModelCard
 from oodinv.weights.build import locate
 from oodinv.weights.layouts import translate
 from oodinv.weights.modules import build_generator

@@ -7,7 +7,8 @@ import pydantic
 from pydantic import Field, PositiveInt, model_validator
 
 from oodinv.errors import RecipeError
-from oodinv.recipe import Layers, Name, Strict, read_yaml, recipe_names, recipe_path
+from oodinv.recipe.base import Name, Strict, read_yaml, recipe_names, recipe_path
+from oodinv.recipe.edit import Layers
 
 Range = tuple[float, float]
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from oodinv.models.discriminator import Discriminator, LatentDiscriminator
-from oodinv.recipe import Adversarial, LatentAdversarial
+from oodinv.recipe.train import Adversarial, LatentAdversarial
 from oodinv.training import losses
 from oodinv.training.checkpoint import Stateful
 from oodinv.training.device import Compute

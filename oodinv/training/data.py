@@ -14,7 +14,7 @@ from oodinv import image
 from oodinv.align import Detector, align
 from oodinv.errors import ImageError, RecipeError
 from oodinv.inputs import SUFFIXES
-from oodinv.recipe import FaceFolder
+from oodinv.recipe.train import FaceFolder
 
 HELD_OUT_SHARE = 20
 """One file in this many is held out."""

@@ -6,7 +6,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from oodinv.recipe import Schedule
+from oodinv.recipe.train import Schedule
 
 M = TypeVar("M", bound=nn.Module)
 

@@ -20,7 +20,7 @@ from oodinv.models.feature_style import FeatureStyle
 from oodinv.models.pyramid import PyramidEncoder
 from oodinv.models.restyle import Restyle
 from oodinv.models.stylegan2 import Generator, map_latents, synthesize
-from oodinv.recipe import AnyE4e, AnyFeatureStyle, AnyPyramid, AnyRestyle, EncoderRecipe, Offsets
+from oodinv.recipe.train import AnyE4e, AnyFeatureStyle, AnyPyramid, AnyRestyle, EncoderRecipe, Offsets
 from oodinv.training import ema, losses
 from oodinv.training.adversarial import latent_critic
 from oodinv.training.checkpoint import Stateful

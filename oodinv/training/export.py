@@ -13,21 +13,18 @@ from oodinv.models.pyramid import PyramidEncoder
 from oodinv.models.restyle import Restyle
 from oodinv.models.samm import Samm
 from oodinv.models.stylegan2 import Generator
-from oodinv.recipe import (
+from oodinv.recipe.card import (
     E4eCard,
     EncoderCard,
-    EncoderRecipe,
     FeatureStyleCard,
     GeneratorCard,
     GeneratorOnlyCard,
-    GeneratorRecipe,
-    JointRecipe,
     ModelCard,
     PyramidCard,
     RestyleCard,
     SammCard,
-    SammRecipe,
 )
+from oodinv.recipe.train import EncoderRecipe, GeneratorRecipe, JointRecipe, SammRecipe
 from oodinv.weights import own
 from oodinv.weights.modules import AnyEncoder
 

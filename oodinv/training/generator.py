@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from oodinv.models.stylegan2 import Generator, map_latents, synthesize
-from oodinv.recipe import GeneratorRecipe, PathLength
+from oodinv.recipe.train import GeneratorRecipe, PathLength
 from oodinv.training import augment, ema, losses
 from oodinv.training.adversarial import image_critic
 from oodinv.training.checkpoint import Stateful

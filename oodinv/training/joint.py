@@ -10,7 +10,7 @@ from oodinv.metrics.pixel import psnr
 from oodinv.models.perceptual import Lpips
 from oodinv.models.pyramid import PyramidEncoder
 from oodinv.models.stylegan2 import Generator, synthesize
-from oodinv.recipe import JointRecipe
+from oodinv.recipe.train import JointRecipe
 from oodinv.training import ema, losses
 from oodinv.training.adversarial import image_critic
 from oodinv.training.checkpoint import Stateful

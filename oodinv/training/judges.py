@@ -12,7 +12,7 @@ from oodinv.errors import MissingWeights
 from oodinv.models.perceptual import Lpips
 from oodinv.models.recognition import Recognition
 from oodinv.models.vgg19 import Vgg19
-from oodinv.recipe import Identity, LpipsBackbone, Missing, Perceptual
+from oodinv.recipe.train import Identity, LpipsBackbone, Missing, Perceptual
 from oodinv.training import losses
 from oodinv.training.device import Compute
 from oodinv.weights.build import load_lpips, locate

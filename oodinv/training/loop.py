@@ -15,7 +15,7 @@ from torch import Tensor
 
 from oodinv import image
 from oodinv.errors import RecipeError
-from oodinv.recipe import Schedule
+from oodinv.recipe.train import Schedule
 from oodinv.training import checkpoint
 from oodinv.training.data import Faces, Sampler, held_out_batches
 from oodinv.training.parallel import ALONE, Team

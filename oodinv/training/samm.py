@@ -13,7 +13,7 @@ from oodinv.models.encoder import Encoding
 from oodinv.models.samm import Alignment, Predicted, Samm, synthesize_aligned
 from oodinv.models.stylegan2 import synthesize
 from oodinv.ops import composite, final_mask
-from oodinv.recipe import SammRecipe
+from oodinv.recipe.train import SammRecipe
 from oodinv.training import ema, losses
 from oodinv.training.adversarial import image_critic, weigh
 from oodinv.training.checkpoint import Stateful

@@ -9,7 +9,9 @@ from oodinv.align import Yunet
 from oodinv.errors import WeightsError
 from oodinv.models.perceptual import Lpips
 from oodinv.models.stylegan2 import Generator
-from oodinv.recipe import EncoderRecipe, FaceFolder, GeneratorOnlyCard, SammRecipe, find_card, read_yaml
+from oodinv.recipe.base import read_yaml
+from oodinv.recipe.card import GeneratorOnlyCard, find_card
+from oodinv.recipe.train import EncoderRecipe, FaceFolder, SammRecipe
 from oodinv.training.data import Faces, load_faces
 from oodinv.training.judges import Judges, gather
 from oodinv.training.parallel import ALONE, Team, wait

@@ -13,7 +13,7 @@ from oodinv.models.perceptual import Backbone as PerceptualBackbone
 from oodinv.models.perceptual import Lpips
 from oodinv.models.samm import Samm
 from oodinv.models.stylegan2 import Generator
-from oodinv.recipe import ModelCard, find_card, read_card
+from oodinv.recipe.card import ModelCard, find_card, read_card
 from oodinv.weights import catalog
 from oodinv.weights.average import read_average
 from oodinv.weights.checksum import sha256_file

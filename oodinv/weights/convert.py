@@ -8,7 +8,7 @@ import torch
 from oodinv.errors import UnknownLayout, WeightsError
 from oodinv.models.samm import Samm
 from oodinv.models.stylegan2 import Generator
-from oodinv.recipe import SammCard
+from oodinv.recipe.card import SammCard
 from oodinv.weights import own
 from oodinv.weights.layouts import Translation, translate
 from oodinv.weights.modules import build_generator, build_samm

@@ -20,7 +20,7 @@ from oodinv.models.restyle import Restyle
 from oodinv.models.samm import Samm
 from oodinv.models.stylegan2 import Generator, map_latents
 from oodinv.models.vgg19 import Vgg19
-from oodinv.recipe import E4eCard, EncoderCard, FeatureStyleCard, PyramidCard, RestyleCard, SammCard
+from oodinv.recipe.card import E4eCard, EncoderCard, FeatureStyleCard, PyramidCard, RestyleCard, SammCard
 from oodinv.weights import own
 from oodinv.weights.layouts import Translation, summarise
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from oodinv.errors import UnknownLayout
-from oodinv.recipe import E4eCard, EncoderCard, FeatureStyleCard, PyramidCard, RestyleCard, SammCard
+from oodinv.recipe.card import E4eCard, EncoderCard, FeatureStyleCard, PyramidCard, RestyleCard, SammCard
 from oodinv.weights import catalog
 from oodinv.weights.checksum import sha256_file
 from oodinv.weights.layouts import Translation, translate

@@ -1,0 +1,131 @@
+"""Model cards: where a model's parts come from, and how photos are cropped for it."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, PositiveInt, model_validator
+
+from oodinv.errors import RecipeError
+from oodinv.recipe.base import Name, Size, Strict, data_folder, read_yaml
+
+
+class Crop(Strict):
+    """How photos are cropped: FFHQ's framing, `scale` < 1 for a tighter one."""
+
+    framing: Literal["ffhq"] = "ffhq"
+    scale: Annotated[float, Field(gt=0.2, le=4)] = 1.0
+
+
+class GeneratorCard(Strict):
+    """A StyleGAN2 generator and the file that holds it."""
+
+    kind: Literal["stylegan2"] = "stylegan2"
+    weights: str
+
+
+class E4eCard(Strict):
+    """The encoder of encoder4editing."""
+
+    kind: Literal["e4e"]
+    weights: str
+    average: str | None = None
+
+
+class RestyleCard(Strict):
+    """The ReStyle encoder with an e4e backbone; `passes` refinements."""
+
+    kind: Literal["restyle"]
+    weights: str
+    average: str | None = None
+    passes: PositiveInt = 5
+
+
+class FeatureStyleCard(Strict):
+    """The Feature-Style encoder, its content feature left out."""
+
+    kind: Literal["feature_style"]
+    weights: str
+    average: str | None = None
+
+
+class PyramidCard(Strict):
+    """The project's own small encoder."""
+
+    kind: Literal["pyramid"]
+    weights: str
+    average: str | None = None
+
+
+EncoderCard = Annotated[E4eCard | RestyleCard | FeatureStyleCard | PyramidCard, Field(discriminator="kind")]
+
+
+class SammCard(Strict):
+    """The spatial alignment and masking module: sizes, cycles and flow range as it was trained."""
+
+    weights: str
+    sizes: list[Size] = Field(default_factory=lambda: [32, 64, 128, 256], min_length=1)
+    cycles: PositiveInt = 2
+    flow_range: Annotated[float, Field(gt=0, le=1)] = 0.08
+
+    @model_validator(mode="after")
+    def _sorted(self) -> Self:
+        if sorted(set(self.sizes)) != self.sizes:
+            raise ValueError("samm.sizes must rise and name each size once")
+        return self
+
+
+class GeneratorOnlyCard(Strict):
+    """What `oodinv train encoder` reads of a card: its generator. Written for a generator that has no encoder yet."""
+
+    name: Name
+    size: Size
+    crop: Crop = Crop()
+    generator: GeneratorCard
+    encoder: EncoderCard | None = None
+    samm: SammCard | None = None
+    licence: str
+    description: str = ""
+
+
+class ModelCard(Strict):
+    """A model: where its parts come from and how photos are cropped for it."""
+
+    name: Name
+    size: Size
+    crop: Crop = Crop()
+    generator: GeneratorCard
+    encoder: EncoderCard
+    samm: SammCard | None = None
+    licence: str
+    description: str = ""
+
+
+def find_card(model: str) -> Path:
+    """Path of a model card: `FILE.yaml` is a path, any other text the name of a shipped model.
+
+    Raises:
+        RecipeError: there is no such card; lists the names there are.
+    """
+    if model.endswith((".yaml", ".yml")):
+        path = Path(model)
+        if not path.is_file():
+            raise RecipeError(f"there is no model card {path}; pass a YAML file, or one of {_card_names()}")
+        return path
+    path = data_folder("pretrained") / f"{model}.yaml"
+    if Path(model).name != model or not path.is_file():
+        raise RecipeError(f"no model is named {model!r}; there are {_card_names()}, or pass a card as FILE.yaml")
+    return path
+
+
+def _card_names() -> str:
+    return ", ".join(sorted(p.stem for p in data_folder("pretrained").glob("*.yaml"))) or "none"
+
+
+def read_card(path: Path) -> ModelCard:
+    """Reads a model card.
+
+    Raises:
+        RecipeError: the file can't be read or doesn't validate.
+    """
+    card: ModelCard = read_yaml(path, ModelCard)
+    return card

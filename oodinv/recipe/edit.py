@@ -1,0 +1,131 @@
+"""Edit recipes: directions and strengths, mixing, interpolation, and how the result is composed."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from oodinv.errors import RecipeError
+from oodinv.recipe.base import Finite, Fraction, Strict, data_folder, read_yaml, recipe_names
+
+Strengths = Annotated[list[Finite], Field(min_length=1)]
+Layers = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+Technique = Literal["mask", "laplacian", "poisson"]
+
+
+class Composition(Strict):
+    """How what is drawn and what is kept are joined.
+
+    keep_above: a mask up to this keeps nothing, and from there to 1 it rises in a line, so that edits reach eyes and
+    mouth, which masks half keep, and not what lies on the face. feather: slope around kept parts in crop pixels.
+    detail: share of the photo's fine structure, and colour: share of its colour and light, that are given back where
+    the generator lost them. area: where an edit may change anything, the face with its hair or the whole crop.
+    """
+
+    area: Literal["face", "crop"] = "face"
+    technique: Technique = "mask"
+    keep_above: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    feather: Annotated[float, Field(ge=0, le=512)] = 0.0
+    detail: Fraction = 0.0
+    colour: Fraction = 0.0
+
+
+class EditStep(Strict):
+    """One direction, by name or as a file, and how far to follow it.
+
+    strength: in the direction's unit. strengths: one result for each. target: until the direction's score has
+    this value; 0 is the average face. layers: rows of w_plus that it may change, all that it has by default.
+    """
+
+    direction: str
+    strength: Finite | None = None
+    strengths: Strengths | None = None
+    target: Finite | None = None
+    layers: Layers | None = None
+
+    @model_validator(mode="after")
+    def _one_measure(self) -> Self:
+        given = [self.strength is not None, self.strengths is not None, self.target is not None]
+        if sum(given) != 1:
+            raise ValueError("needs one of strength, strengths and target")
+        return self
+
+
+class Mix(Strict):
+    """Rows of w_plus taken from another person: a name among the inputs' results, or a latents file (.npz)."""
+
+    person: str
+    layers: Layers
+
+
+class Interpolation(Strict):
+    """Part of the way to another person: amount 0 is the input, 1 the other; amounts: one result for each."""
+
+    person: str
+    amount: Finite | None = None
+    amounts: Strengths | None = None
+
+    @model_validator(mode="after")
+    def _one_measure(self) -> Self:
+        if (self.amount is None) == (self.amounts is None):
+            raise ValueError("needs either amount or amounts")
+        return self
+
+
+class EditRecipe(Strict):
+    """What to do to faces. Paths are relative to the current folder, those of direction files to the recipe's.
+
+    mask: where flow and mask come from, the unedited inversion or the edited pass.
+    """
+
+    description: str = ""
+    model: str | None = None
+    inputs: list[str] = Field(default_factory=list)
+    output: str | None = None
+    edits: list[EditStep] = Field(default_factory=list)
+    truncation: Fraction = 1.0
+    mix: Mix | None = None
+    interpolate: Interpolation | None = None
+    mask: Literal["unedited", "edited"] = "unedited"
+    compose: Composition = Composition()
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> Self:
+        if not self.edits and self.mix is None and self.interpolate is None and self.truncation == 1:
+            raise ValueError("asks for nothing: give edits, mix, interpolate or truncation")
+        if self.sweeps > 1:
+            raise ValueError("only one of the edits may have strengths, or interpolate amounts")
+        return self
+
+    @property
+    def sweeps(self) -> int:
+        """How many of its parts ask for several results."""
+        amounts = self.interpolate is not None and self.interpolate.amounts is not None
+        return sum(step.strengths is not None for step in self.edits) + amounts
+
+
+def find_edit_recipe(recipe: str) -> Path:
+    """Path of an edit recipe: a file next to the user, or else a shipped one; the suffix .yaml may be left out.
+
+    Raises:
+        RecipeError: there is no such recipe; lists the names there are.
+    """
+    shipped = data_folder("recipes") / "edit"
+    names = [recipe] if recipe.endswith((".yaml", ".yml")) else [f"{recipe}.yaml", recipe]
+    places = [Path(name) for name in names]
+    places += [shipped / name for name in names if Path(name).name == name]
+    found = next((path for path in places if path.is_file()), None)
+    if found is None:
+        known = ", ".join(recipe_names("edit")) or "none"
+        raise RecipeError(f"there is no edit recipe {recipe} here; pass a FILE.yaml, or one of {known}")
+    return found
+
+
+def read_edit_recipe(path: Path) -> EditRecipe:
+    """Reads an edit recipe.
+
+    Raises:
+        RecipeError: the file can't be read or doesn't validate.
+    """
+    recipe: EditRecipe = read_yaml(path, EditRecipe)
+    return recipe
