@@ -1,0 +1,106 @@
+"""What the commands of `oodinv directions` share: options, layers, faces as latent codes, what is told of a result."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from oodinv.directions import Direction
+    from oodinv.directions.faces import Face, Faces, Skipped
+    from oodinv.weights.build import Model
+
+ModelOption = Annotated[str, typer.Option("--model", help="Name of a model, or a card as FILE.yaml.")]
+FolderOption = Annotated[
+    Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the directions, one .safetensors each.")
+]
+LayersOption = Annotated[
+    str | None, typer.Option("--layers", help="Rows of w_plus to change, such as 0-3,7; all without.")
+]
+
+
+def parse_numbers(text: str, option: str) -> tuple[int, ...]:
+    """Numbers and ranges such as 0-3,7, in order, each once.
+
+    Raises:
+        typer.BadParameter: the text is something else.
+    """
+    numbers = set[int]()
+    for part in text.split(","):
+        low, dash, high = part.strip().partition("-")
+        if not low.isdecimal() or (dash and not high.isdecimal()) or len(part) > 12:
+            raise typer.BadParameter(f"{text!r}: give numbers and ranges such as 0-3,7", param_hint=option)
+        first, last = int(low), int(high if dash else low)
+        if not first <= last <= first + 10_000:
+            raise typer.BadParameter(f"{part.strip()!r} is no range", param_hint=option)
+        numbers |= set(range(first, last + 1))
+    return tuple(sorted(numbers))
+
+
+def chosen_layers(text: str | None, num_ws: int) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    layers = parse_numbers(text, "--layers")
+    if layers[-1] >= num_ws:
+        raise typer.BadParameter(f"{text}: the model has layers 0 to {num_ws - 1}", param_hint="--layers")
+    return layers
+
+
+def summary(direction: "Direction", path: Path) -> dict[str, object]:
+    return {
+        "name": direction.name,
+        "model": direction.model,
+        "attribute": direction.attribute,
+        "description": direction.description,
+        "unit": direction.unit,
+        "safe_range": direction.safe_range,
+        "layers": direction.layers,
+        "method": direction.method,
+        "shape": list(direction.vector.shape),
+        "path": str(path),
+    }
+
+
+def faces_of(model: "Model", folder: Path, limit: int | None, quiet: bool) -> "Faces":
+    """Faces of a folder, from the cache where they have been encoded before."""
+    from oodinv.directions import faces as encoded
+    from oodinv.inputs import collect
+    from oodinv.weights.pull import cache_dir
+
+    if encoded.is_inverted(folder):
+        return encoded.gather(_follow(encoded.read_inverted(model, folder), None, folder, quiet))
+    jobs = encoded.sample(collect([folder], folder / ".none"), limit)
+    path = cache_dir() / "faces" / f"{encoded.cache_key(model, jobs)}.npz"
+    if (known := encoded.recall(path)) is not None:
+        return known
+    from oodinv.align import Yunet
+    from oodinv.weights.pull import pull
+
+    stream = encoded.encode_photos(model, jobs, Yunet(pull("yunet"), quick=True))
+    found = encoded.gather(_follow(stream, len(jobs), folder, quiet))
+    encoded.store(path, found)
+    return found
+
+
+def _follow(stream: "Iterator[Face | Skipped]", total: int | None, folder: Path, quiet: bool) -> "Iterator[Face]":
+    """Draws progress, and says at the end how many files gave no face."""
+    from rich.markup import escape
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from oodinv.cli.console import stderr
+    from oodinv.directions.faces import Face
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    skipped = 0
+    with Progress(*columns, console=stderr, disable=quiet) as progress:
+        bar = progress.add_task(f"encoding {escape(str(folder))}", total=total)
+        for item in stream:
+            progress.advance(bar)
+            if isinstance(item, Face):
+                yield item
+            else:
+                skipped += 1
+    if skipped and not quiet:
+        stderr.print(f"{escape(str(folder))}: {skipped} files gave no face and were left out")
