@@ -30,7 +30,8 @@ from oodinv.directions.fit import Score, fit_score
 from oodinv.directions.labels import from_names
 from oodinv.directions.plan import find_fit_recipe
 from oodinv.directions.regress import Array, Components, determination, discrimination, principal_components
-from oodinv.edit_stages import EditedFace, EditStages, InvertedFace, InvertedPhoto, inverted_faces, prepare
+from oodinv.edit_plan import prepare
+from oodinv.edit_stages import EditedFace, EditStages, InvertedFace, InvertedPhoto, inverted_faces
 from oodinv.errors import ImageError
 from oodinv.image import Pixels
 from oodinv.inputs import Job, collect

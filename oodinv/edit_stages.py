@@ -1,4 +1,4 @@
-"""What `edit` does to each inverted photo: the stages that `batch.run` drives, and the plan that they follow."""
+"""What `edit` does to each inverted photo: the stages that `batch.run` drives."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -10,11 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from oodinv import directions, image
+from oodinv import image
 from oodinv.align import Placement, read_placement
 from oodinv.blend import Edit
 from oodinv.compose import Levels, compose, confined, rounded
-from oodinv.edit import Plan, Target, apply
+from oodinv.edit import Plan, apply
+from oodinv.edit_plan import Edits
 from oodinv.errors import ImageError, RecipeError
 from oodinv.image import Pixels
 from oodinv.inputs import Job
@@ -24,7 +25,7 @@ from oodinv.models.encoder import Encoding
 from oodinv.models.samm import Alignment
 from oodinv.models.stylegan2 import Noise
 from oodinv.provenance import Provenance, composite_mark, packet
-from oodinv.recipe.edit import Composition, EditRecipe, EditStep
+from oodinv.recipe.edit import Composition, EditRecipe
 from oodinv.report import Panel, finest_flow, strip
 from oodinv.saved import Results, read_arrays, read_latents, read_picture
 from oodinv.stages import (
@@ -38,161 +39,6 @@ from oodinv.stages import (
     write_pasted,
 )
 from oodinv.weights.build import Model
-
-# ---------------------------------------------------------------------------------------------------------
-# From a recipe to plans
-
-
-@dataclass(frozen=True, eq=False)
-class Variant:
-    """One result for each face: what follows the face's name in the output, and what becomes of its code."""
-
-    suffix: str
-    plan: Plan
-
-
-@dataclass(frozen=True, eq=False)
-class Edits:
-    """A recipe made concrete for a model: its variants, its summary in words, and warnings."""
-
-    variants: list[Variant]
-    summary: str
-    warnings: tuple[str, ...]
-
-
-def prepare(recipe: EditRecipe, path: Path, model: Model, results: Results, factors: list[float]) -> Edits:
-    """Looks up directions and persons. `factors` multiply every strength; several give a sweep.
-
-    Raises:
-        RecipeError: a direction or person isn't there or doesn't fit, or there are two sweeps.
-    """
-    if len(factors) > 1 and recipe.sweeps:
-        raise RecipeError(f"{path} is a sweep already; give one --strength, which multiplies all of its strengths")
-    if factors != [1.0] and all(step.target is not None for step in recipe.edits):
-        raise RecipeError(f"{path} has no strengths for --strength to multiply")
-    found = [directions.find(s.direction, model.card, *_shape(model), path.parent) for s in recipe.edits]
-    towards = None if recipe.interpolate is None else _person(recipe.interpolate.person, results, model)
-    mixed = None if recipe.mix is None else _person(recipe.mix.person, results, model)
-    variants, warnings = [], list[str]()
-    for suffix, factor, turn in _sweep(recipe, factors):
-        steps = list(zip(recipe.edits, found, strict=True))
-        amount = 0.0 if recipe.interpolate is None else _amount(recipe, turn)
-        plan = Plan(
-            truncation=recipe.truncation,
-            towards=towards,
-            amount=amount,
-            mixed=mixed,
-            layers=() if recipe.mix is None else _checked(recipe.mix.layers, model, path),
-            deltas=[
-                _on_layers(d.delta(_strength(s, factor, turn)), s, model, path) for s, d in steps if s.target is None
-            ],
-            targets=[
-                Target(_on_layers(d.delta(1.0), s, model, path), s.target) for s, d in steps if s.target is not None
-            ],
-        )
-        _check_targets(plan, model, path)
-        variants.append(Variant(suffix, plan))
-        warnings += [_warning(s, factor, turn) for s, d in steps if _is_outside(d, s, factor, turn)]
-    return Edits(variants, _summary(recipe, path, factors), tuple(dict.fromkeys(warnings)))
-
-
-def _shape(model: Model) -> tuple[int, int]:
-    return model.generator.num_ws, model.generator.w_dim
-
-
-def _sweep(recipe: EditRecipe, factors: list[float]) -> Iterator[tuple[str, float, int]]:
-    """(suffix, factor, position in the recipe's sweep) of each variant."""
-    if len(factors) > 1:
-        yield from ((f"@{factor:+g}", factor, 0) for factor in factors)
-        return
-    (factor,) = factors
-    swept = next((step.strengths for step in recipe.edits if step.strengths is not None), None)
-    if swept is not None:
-        yield from ((f"@{factor * strength:+g}", factor, turn) for turn, strength in enumerate(swept))
-    elif recipe.interpolate is not None and recipe.interpolate.amounts is not None:
-        yield from ((f"@{amount:g}", factor, turn) for turn, amount in enumerate(recipe.interpolate.amounts))
-    else:
-        yield "", factor, 0
-
-
-def _strength(step: EditStep, factor: float, turn: int) -> float:
-    chosen = step.strength if step.strengths is None else step.strengths[turn]
-    return factor * (chosen or 0.0)
-
-
-def _amount(recipe: EditRecipe, turn: int) -> float:
-    assert recipe.interpolate is not None
-    amounts = recipe.interpolate.amounts
-    return (recipe.interpolate.amount or 0.0) if amounts is None else amounts[turn]
-
-
-def _is_outside(direction: directions.Direction, step: EditStep, factor: float, turn: int) -> bool:
-    return step.target is None and bool(direction.outside(_strength(step, factor, turn)))
-
-
-def _warning(step: EditStep, factor: float, turn: int) -> str:
-    return f"{step.direction} at {_strength(step, factor, turn):+g} leaves the range in which faces stay faces"
-
-
-def _checked(layers: list[int], model: Model, path: Path) -> tuple[int, ...]:
-    if max(layers) >= model.generator.num_ws:
-        raise RecipeError(f"{path} names layer {max(layers)}; {model.card.name} has 0 to {model.generator.num_ws - 1}")
-    return tuple(sorted(set(layers)))
-
-
-def _on_layers(delta: Tensor, step: EditStep, model: Model, path: Path) -> Tensor:
-    """The delta (num_ws, w_dim) with the rows of other layers set to zero."""
-    if step.layers is None:
-        return delta
-    rows = list(_checked(step.layers, model, path))
-    kept = torch.zeros_like(delta)
-    kept[rows] = delta[rows]
-    return kept
-
-
-def _check_targets(plan: Plan, model: Model, path: Path) -> None:
-    for target in plan.targets:
-        if not target.unit.any():
-            raise RecipeError(f"{path}: a direction with a target changes none of its layers; name others")
-    try:
-        apply(plan, torch.zeros(1, *_shape(model)), torch.zeros(_shape(model)))
-    except ValueError as error:
-        raise RecipeError(f"{path}: {error}; leave one of them out") from error
-
-
-def _person(person: str, results: Results, model: Model) -> Tensor:
-    """Another person's w_plus (num_ws, w_dim): a latents file, or the name of a face among the results."""
-    own = results.path / f"latents/{person}.npz"
-    path = Path(person) if person.endswith(".npz") else own
-    if not path.is_file():
-        names = [crop for entry in results.entries.values() for crop in results.crops(entry)]
-        shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
-        raise RecipeError(
-            f"there is no person {person} in {results.path}; name a latents file (.npz), or one of {shown}"
-        )
-    return torch.from_numpy(read_latents(path, _shape(model)))
-
-
-def _summary(recipe: EditRecipe, path: Path, factors: list[float]) -> str:
-    """The recipe in words, for pictures' metadata: its name and what it asks for."""
-    parts = []
-    for step in recipe.edits:
-        if step.target is not None:
-            parts.append(f"{step.direction} to {step.target:g}")
-        else:
-            chosen = step.strengths or [step.strength or 0.0]
-            parts.append(f"{step.direction} {', '.join(f'{f * c:+g}' for f in factors for c in chosen)}")
-    if recipe.truncation != 1:
-        parts.append(f"truncation {recipe.truncation:g}")
-    if recipe.interpolate is not None:
-        parts.append(f"interpolated towards {Path(recipe.interpolate.person).stem}")
-    if recipe.mix is not None:
-        parts.append(f"mixed with {Path(recipe.mix.person).stem}")
-    return f"{path.stem}: {'; '.join(parts)}"
-
-
-# ---------------------------------------------------------------------------------------------------------
-# Stages
 
 
 @dataclass(frozen=True, eq=False)
@@ -301,7 +147,7 @@ class EditStages:
         return InvertedFace(
             name=name,
             crop=image.resize(read_picture(folder / f"aligned/{name}.png", "oodinv invert"), self.model.card.size),
-            w_plus=read_latents(folder / f"latents/{name}.npz", _shape(self.model)),
+            w_plus=read_latents(folder / f"latents/{name}.npz", self.model.code_shape),
             flows=flows,
             placement=None if aligned else read_placement(folder / f"aligned/{name}.json"),
         )

@@ -13,7 +13,8 @@ from oodinv.directions import calibrate, drawn
 from oodinv.directions.faces import Faces
 from oodinv.directions.fit import Fitted, fit
 from oodinv.directions.plan import Wanted
-from oodinv.edit_stages import EditStages, InvertedPhoto, inverted_faces, prepare
+from oodinv.edit_plan import prepare
+from oodinv.edit_stages import EditStages, InvertedPhoto, inverted_faces
 from oodinv.errors import OodinvError
 from oodinv.image import Pixels
 from oodinv.inputs import Job

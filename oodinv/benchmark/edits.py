@@ -18,16 +18,8 @@ from oodinv.align import Detector
 from oodinv.benchmark.score import Judges, to_batch
 from oodinv.compose import face_weight
 from oodinv.directions import measures
-from oodinv.edit_stages import (
-    EditedFace,
-    Edits,
-    EditStages,
-    InvertedFace,
-    InvertedPhoto,
-    Variant,
-    inverted_faces,
-    prepare,
-)
+from oodinv.edit_plan import Edits, Variant, prepare
+from oodinv.edit_stages import EditedFace, EditStages, InvertedFace, InvertedPhoto, inverted_faces
 from oodinv.errors import RecipeError
 from oodinv.image import Pixels
 from oodinv.inputs import Job
@@ -138,14 +130,10 @@ def plan_trials(paths: Sequence[Path], model: Model, detector: Detector) -> Tria
             name = path.stem + variant.suffix
             trials += [Trial(name, way, r, variant) for way, r in ways(recipe, model.samm is not None).items()]
         for step in recipe.edits:
-            found = directions.find(step.direction, model.card, *_shape(model), path.parent)
+            found = directions.find(step.direction, model.card, *model.code_shape, path.parent)
             chosen.setdefault(found.name, found)
     units = torch.stack([d.delta(1.0).double().flatten() for d in chosen.values()])
     return Trials(trials, Attributes(tuple(chosen), units), detector)
-
-
-def _shape(model: Model) -> tuple[int, int]:
-    return model.generator.num_ws, model.generator.w_dim
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -14,7 +14,8 @@ from oodinv.cli.console import stderr
 from oodinv.cli.options import DetectorChoice
 from oodinv.cli.prepare import choose_device, make_detector
 from oodinv.cli.progress import Summary, conclude, follow
-from oodinv.edit_stages import EditStages, check_model, edit_header, jobs, prepare
+from oodinv.edit_plan import prepare
+from oodinv.edit_stages import EditStages, check_model, edit_header, jobs
 from oodinv.errors import ManifestError, RecipeError
 from oodinv.inputs import collect
 from oodinv.inverter import Dtype

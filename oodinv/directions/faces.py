@@ -167,7 +167,7 @@ def read_inverted(model: Model, folder: Path) -> Iterator[Face | Skipped]:
 
 def _read_face(model: Model, folder: Path, name: str, file: str, sha256: str) -> Face:
     path = folder / "latents" / f"{name}.npz"
-    w_plus = read_latents(path, (model.generator.num_ws, model.generator.w_dim))
+    w_plus = read_latents(path, model.code_shape)
     crop = image.read(folder / "aligned" / f"{name}.png").pixels
     measured = measures.of_crop(crop, model.card.crop.scale) | _placed_measures(folder / "aligned" / f"{name}.json")
     held_out = bool(sha256) and bytes.fromhex(sha256)[1] % HELD_OUT_SHARE == 0

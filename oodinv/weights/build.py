@@ -45,6 +45,11 @@ class Model:
         """The sha256 of each role's file; files can have gigabytes, so they are read for it once."""
         return {role: sha256_file(file) for role, file in self.files.items()}
 
+    @property
+    def code_shape(self) -> tuple[int, int]:
+        """Of one face's w_plus: (num_ws, w_dim)."""
+        return self.generator.num_ws, self.generator.w_dim
+
     def to(self, device: torch.device) -> "Model":
         """The same model on a device; its modules move, they are not copied."""
         return replace(
