@@ -13,19 +13,21 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="module")
 def figures(shared: Path) -> dict[str, float]:
-    """What the script that fills the model's card prints, for a few faces."""
-    script = [sys.executable, str(REPOSITORY / "bench" / "heldout.py"), str(shared / "faces" / "celeba")]
+    """Means over both sets of what the script that fills the model's card prints, for a few faces of each."""
+    script = [sys.executable, str(REPOSITORY / "bench" / "heldout.py")]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run([*script, "--limit", "64", "--json"], env=environment, capture_output=True, check=True)
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
+    found: list[dict[str, float]] = []
+    for name in ("celeba", "utk"):
+        command = [*script, str(shared / "faces" / name), "--limit", "64", "--json"]
+        found.append(json.loads(subprocess.run(command, env=environment, capture_output=True, check=True).stdout))
+    return {key: sum(figures[key] for figures in found) / len(found) for key in found[0]}
 
 
 def test_faces_are_recognisable_and_composites_near_the_photo(figures: dict[str, float]) -> None:
     assert figures["faces"] == 64
     assert figures["generated_lpips"] < 0.12
-    assert figures["generated_psnr"] > 21.8
-    assert figures["composite_lpips"] < 0.052
+    assert figures["generated_psnr"] > 23
+    assert figures["composite_lpips"] < 0.046
     assert 0.05 < figures["mask_area"] < 0.30
 
 
@@ -33,6 +35,6 @@ def test_flows_bring_the_in_domain_region_nearer(figures: dict[str, float]) -> N
     assert figures["in_domain_psnr"] > figures["in_domain_psnr_without_flow"] + 1.5
 
 
-@pytest.mark.parametrize(("outline", "least"), [("shape", 3.5), ("text", 2.8), ("hat", 5.5), ("limb", 3.2)])
+@pytest.mark.parametrize(("outline", "least"), [("shape", 3.6), ("text", 3.0), ("hat", 6.0), ("limb", 3.4)])
 def test_masks_find_what_was_pasted_on(figures: dict[str, float], outline: str, least: float) -> None:
     assert figures[f"mask_on_{outline}_over_skin"] > least
