@@ -16,16 +16,17 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from oodinv import image
-from oodinv.align import Yunet, align
+from oodinv.align import Yunet, largest
 from oodinv.benchmark.variants import invert_as
 from oodinv.errors import ImageError
+from oodinv.image import Pixels
 from oodinv.inverter import computing, decode, encode, invert
 from oodinv.metrics.pixel import psnr
 from oodinv.models.perceptual import Lpips
+from oodinv.quad import Points, crop, ffhq_quad
 from oodinv.training.data import is_held_out, list_images
 from oodinv.training.losses import lpips_each
 from oodinv.training.occluders import OUTLINES, Outline, mask_contrast, occlude
@@ -41,17 +42,24 @@ def batched(items: list[T]) -> Iterator[list[T]]:
     return (items[i : i + BATCH] for i in range(0, len(items), BATCH))
 
 
-def held_out_faces(folder: Path, model: Model) -> Iterator[NDArray[np.uint8]]:
-    """The largest face of each photo that training leaves out, uint8 (S, S, 3), in the order of their names."""
+def held_out_photos(folder: Path) -> Iterator[tuple[Pixels, Points]]:
+    """Each photo that training leaves out, with the five points of its largest face, in the order of their names."""
     detector = Yunet(pull("yunet"), quick=True)
     for path in list_images(folder):
         content = path.read_bytes()
         if is_held_out(content):
             try:
                 pixels = image.decode(content, path).pixels
-                yield align(pixels, detector, model.card.size, model.card.crop.scale, "largest")[0].crop
             except ImageError:
                 continue
+            if found := detector.detect(pixels):
+                yield pixels, largest(found).points
+
+
+def held_out_faces(folder: Path, model: Model) -> Iterator[Pixels]:
+    """The faces of `held_out_photos`, cropped for a model, uint8 (S, S, 3)."""
+    card = model.card
+    return (crop(pixels, ffhq_quad(points, card.crop.scale), card.size) for pixels, points in held_out_photos(folder))
 
 
 def scores(model: Model, lpips: Lpips, images: Tensor) -> dict[str, Tensor]:
@@ -72,7 +80,7 @@ def scores(model: Model, lpips: Lpips, images: Tensor) -> dict[str, Tensor]:
         }
 
 
-def contrast(model: Model, faces: list[NDArray[np.uint8]], outline: Outline) -> float:
+def contrast(model: Model, faces: list[Pixels], outline: Outline) -> float:
     """Mean of the mask on occluders of one outline, over that on free skin; fills alternate at random."""
     rng = np.random.default_rng(0)
     pasted = [occlude(face, rng, outline, photo=faces[n - 1]) for n, face in enumerate(faces)]
@@ -84,7 +92,7 @@ def contrast(model: Model, faces: list[NDArray[np.uint8]], outline: Outline) -> 
     return mask_contrast(torch.cat(masks), where).ratio
 
 
-def measure(model: Model, faces: list[NDArray[np.uint8]]) -> dict[str, float]:
+def measure(model: Model, faces: list[Pixels]) -> dict[str, float]:
     """All that this script prints."""
     lpips = load_lpips("alexnet")
     found: dict[str, list[Tensor]] = {}

@@ -11,13 +11,13 @@ import argparse
 import json
 import resource
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
 import yaml
+from program import MAIN
 
 from oodinv import image
 from oodinv.models.e4e import E4e
@@ -80,8 +80,7 @@ def main() -> None:
             options.recipe, write_model(folder), write_photos(folder / "photos"), options.steps, folder
         )
         arguments = ["train", "samm", "-r", str(recipe), "-o", str(folder / "run"), "--allow-missing", "--quiet"]
-        command = [sys.executable, "-c", "from oodinv.cli.main import main; main()", *arguments]
-        subprocess.run(command, check=True)
+        subprocess.run([*MAIN, *arguments], check=True)
         for line in (folder / "run" / "log.jsonl").read_text().splitlines():
             entry = json.loads(line)
             if "images_per_second" in entry:

@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -24,12 +23,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from program import MAIN
 
 from oodinv.inputs import SUFFIXES
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 CROP = 256
-MAIN = [sys.executable, "-c", "from oodinv.cli.main import main; main()"]
 
 
 @dataclass(frozen=True)

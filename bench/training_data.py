@@ -12,32 +12,28 @@ folder isn't repeated.
 
 import argparse
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 import yaml
-from heldout import batched
-from numpy.typing import NDArray
+from heldout import batched, held_out_photos
+from program import MAIN
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from oodinv import image
-from oodinv.align import Yunet, align
-from oodinv.errors import ImageError
+from oodinv.image import Pixels
 from oodinv.inverter import invert
 from oodinv.metrics.pixel import psnr
 from oodinv.models.perceptual import Lpips
-from oodinv.quad import crop, scale_quad
+from oodinv.quad import crop, ffhq_quad
 from oodinv.recipe.base import recipe_path
-from oodinv.training.data import is_held_out, list_images
 from oodinv.training.losses import lpips_each
 from oodinv.weights.build import Model, load_lpips, load_named
-from oodinv.weights.pull import pull
 
 VIEW = 128
 """Side in pixels of what is compared."""
@@ -59,8 +55,8 @@ class Variant:
 class Sitter:
     """A held-out face: its crop at each scale for a model, and what the tightest of them shows, for the comparison."""
 
-    crops: dict[float, NDArray[np.uint8]]
-    view: NDArray[np.uint8]
+    crops: dict[float, Pixels]
+    view: Pixels
 
 
 def variants(faces: Path, sets: list[Path], scales: list[float]) -> list[Variant]:
@@ -69,37 +65,27 @@ def variants(faces: Path, sets: list[Path], scales: list[float]) -> list[Variant
     return alone + [Variant(faces, scale) for scale in scales]
 
 
-def train(variant: Variant, steps: int, folder: Path) -> Path:
-    """Trains a variant, or goes on with it, and returns the card of its model."""
+def train(variant: Variant, shipped: dict[str, Any], steps: int, folder: Path) -> Path:
+    """Trains a variant by a shipped recipe from scratch, or goes on with it, and returns the card of its model."""
     card = folder / "run" / "model" / "trial.yaml"
-    recipe = yaml.safe_load(recipe_path("train", "mini-joint").read_text())
-    recipe["name"] = "trial"
-    recipe["data"] |= {"folder": str(variant.photos), "crop": {"framing": "ffhq", "scale": variant.scale}}
-    recipe["schedule"] |= {"steps": steps, "learning_rate": 0.002, "warmup": 200}
-    recipe["schedule"] |= {"evaluate_every": steps, "checkpoint_every": min(250, steps)}
+    data = {"folder": str(variant.photos), "crop": {"framing": "ffhq", "scale": variant.scale}}
+    schedule = {"steps": steps, "learning_rate": 0.002, "warmup": 200}
+    schedule |= {"evaluate_every": steps, "checkpoint_every": min(250, steps)}
+    changes = {"name": "trial", "data": shipped["data"] | data, "schedule": shipped["schedule"] | schedule}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump(recipe))
+    path.write_text(yaml.safe_dump(shipped | changes))
     begun = ["--resume"] if (folder / "run" / "checkpoint.pt").is_file() else []
     arguments = ["train", "generator", "-r", str(path), "-o", str(folder / "run"), "--quiet", *begun]
-    subprocess.run([sys.executable, "-c", "from oodinv.cli.main import main; main()", *arguments], check=True)
+    subprocess.run([*MAIN, *arguments], check=True)
     return card
 
 
 def sitters(folder: Path, scales: list[float], size: int) -> Iterator[Sitter]:
-    """The largest face of each photo that training leaves out, in the order of their names."""
-    detector = Yunet(pull("yunet"), quick=True)
-    for path in list_images(folder):
-        content = path.read_bytes()
-        if not is_held_out(content):
-            continue
-        try:
-            pixels = image.decode(content, path).pixels
-            quad = align(pixels, detector, size, 1.0, "largest")[0].quad
-        except ImageError:
-            continue
-        crops = {scale: crop(pixels, scale_quad(quad, scale), size) for scale in scales}
-        yield Sitter(crops, crop(pixels, scale_quad(quad, min(scales)), VIEW))
+    """The faces of `heldout.held_out_photos`, cropped at each scale."""
+    for pixels, points in held_out_photos(folder):
+        crops = {scale: crop(pixels, ffhq_quad(points, scale), size) for scale in scales}
+        yield Sitter(crops, crop(pixels, ffhq_quad(points, min(scales)), VIEW))
 
 
 def seen(drawn: Tensor, share: float) -> Tensor:
@@ -133,13 +119,15 @@ def main() -> None:
     options = parser.parse_args()
     scales = [float(scale) for scale in options.scales.split(",")]
     sets = sorted(path for path in options.faces.resolve().iterdir() if path.is_dir())
-    size = int(yaml.safe_load(recipe_path("train", "mini-joint").read_text())["data"]["size"])
+    recipe = yaml.safe_load(recipe_path("train", "mini-joint").read_text())
+    size = int(recipe["data"]["size"])
     held_out = {photos.name: list(islice(sitters(photos, scales, size), options.limit)) for photos in sets}
     lpips = load_lpips("alexnet")
     print("| trained on |", *(f"{name}: LPIPS | PSNR |" for name in held_out))
     print("|---|" + "---|---|" * len(held_out))
     for variant in variants(options.faces.resolve(), sets, scales):
-        model = load_named(str(train(variant, options.steps, options.output / variant.name.replace(" ", "-"))))
+        folder = options.output / variant.name.replace(" ", "-")
+        model = load_named(str(train(variant, recipe, options.steps, folder)))
         cells = (
             f"{lpips_:.4f} | {decibels:.2f} |"
             for lpips_, decibels in (score(model, lpips, faces) for faces in held_out.values())

@@ -6,13 +6,14 @@ end takes these into the one manifest.
 
 import errno
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from oodinv import lock, manifest
-from oodinv.errors import ManifestError, OutputError
+from oodinv.errors import ManifestError, OodinvError, OutputError
 from oodinv.inputs import Job
 from oodinv.lock import Claim
 from oodinv.manifest import FILE_NAME, Entry, Header
@@ -39,6 +40,23 @@ class Finished:
 
 
 Event = Started | Finished
+
+
+def made_anew(entry: Entry, make: Callable[[Entry], Iterable[str]]) -> Entry:
+    """What becomes of a finished input when something more is made of its results: outputs, or why it failed alone.
+
+    Raises:
+        OutputError: the folder can't be written; going on would fail every input.
+    """
+    start = time.perf_counter()
+    try:
+        outputs = list(make(entry))
+    except OutputError:
+        raise
+    except OodinvError as error:
+        return Entry(entry.input, entry.name, entry.sha256, "failed", error=str(error))
+    seconds = round(time.perf_counter() - start, 3)
+    return Entry(entry.input, entry.name, entry.sha256, "done", outputs, seconds=seconds)
 
 
 def _inputs(jobs: Iterable[Job]) -> frozenset[str]:

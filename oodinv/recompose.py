@@ -1,6 +1,5 @@
 """Composing again from saved files: no network runs, so another technique costs milliseconds a photo."""
 
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -10,10 +9,10 @@ import numpy as np
 
 from oodinv import image
 from oodinv.align import read_placement
-from oodinv.batch import Event, Finished, Started
+from oodinv.batch import Event, Finished, Started, made_anew
 from oodinv.blend import Edit
 from oodinv.compose import Levels, compose, confined, rounded
-from oodinv.errors import ImageError, OodinvError, OutputError
+from oodinv.errors import ImageError
 from oodinv.image import Pixels
 from oodinv.manifest import Entry
 from oodinv.pipeline import WRITERS
@@ -34,19 +33,9 @@ def recompose(results: Results, composition: Composition, paste: bool) -> Iterat
     entries = list(results.entries.values())
     yield Started(len(entries), 0)
     with ThreadPoolExecutor(WRITERS) as pool:
-        yield from map(Finished, pool.map(partial(_photo, results, composition, paste), entries))
-
-
-def _photo(results: Results, composition: Composition, paste: bool, entry: Entry) -> Entry:
-    start = time.perf_counter()
-    try:
-        outputs = list(_write(results, composition, paste, entry))
-    except OutputError:
-        raise  # the folder's fault: going on would fail every photo
-    except OodinvError as error:
-        return Entry(entry.input, entry.name, entry.sha256, "failed", error=str(error))
-    seconds = round(time.perf_counter() - start, 3)
-    return Entry(entry.input, entry.name, entry.sha256, "done", outputs, seconds=seconds)
+        yield from map(
+            Finished, pool.map(partial(made_anew, make=partial(_write, results, composition, paste)), entries)
+        )
 
 
 def _write(results: Results, composition: Composition, paste: bool, entry: Entry) -> Iterator[str]:

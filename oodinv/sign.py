@@ -4,10 +4,9 @@ A claim says with which tool, model and recipe a picture was made, and names the
 is still what it was. Source: C2PA Technical Specification 2.2, actions and ingredients.
 """
 
-import hashlib
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
@@ -15,12 +14,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 from PIL import Image
 
 import oodinv
-from oodinv.batch import Event, Finished, Started
-from oodinv.errors import ImageError, OodinvError, OutputError
+from oodinv.batch import Event, Finished, Started, made_anew
+from oodinv.errors import ImageError, OodinvError
 from oodinv.image import atomic_write
 from oodinv.manifest import Entry
 from oodinv.provenance import SOURCE_TYPES, SourceType
 from oodinv.saved import Results
+from oodinv.weights.checksum import sha256_file
 
 if TYPE_CHECKING:
     from c2pa import Signer
@@ -75,7 +75,7 @@ def sign(results: Results, credentials: Credentials) -> Iterator[Event]:
     signer = _signer(credentials)
     yield Started(len(results.entries), 0)
     for entry in results.entries.values():
-        yield Finished(_photo(results, signer, entry))
+        yield Finished(made_anew(entry, partial(_copies, results, signer)))
 
 
 def _signer(credentials: Credentials) -> "Signer":
@@ -108,16 +108,11 @@ def _try(signer: "Signer") -> None:
     _embedded(blank, _MIME[".png"], signer, _claim("blank", [made]), None)
 
 
-def _photo(results: Results, signer: "Signer", entry: Entry) -> Entry:
-    start = time.perf_counter()
-    try:
-        photo = _unchanged(entry)
-        outputs = [_copy(results, signer, output, photo) for output in entry.outputs if _folder(output) in _SOURCES]
-    except OutputError:
-        raise  # the folder's fault: going on would fail every photo
-    except OodinvError as error:
-        return Entry(entry.input, entry.name, entry.sha256, "failed", error=str(error))
-    return Entry(entry.input, entry.name, entry.sha256, "done", outputs, seconds=round(time.perf_counter() - start, 3))
+def _copies(results: Results, signer: "Signer", entry: Entry) -> Iterator[str]:
+    photo = _unchanged(entry)
+    for output in entry.outputs:
+        if _folder(output) in _SOURCES:
+            yield _copy(results, signer, output, photo)
 
 
 def _folder(output: str) -> str:
@@ -139,9 +134,7 @@ def _unchanged(entry: Entry) -> Path | None:
     path = Path(entry.input)
     if path.suffix.lower() not in _MIME or not path.is_file():
         return None
-    with path.open("rb") as file:
-        same = hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256
-    return path if same else None
+    return path if sha256_file(path) == entry.sha256 else None
 
 
 def claim(results: Results, title: str, source: SourceType, photo: Path | None) -> dict[str, Any]:

@@ -2,13 +2,11 @@
 
 import hashlib
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-
-MAIN = [sys.executable, "-c", "from oodinv.cli.main import main; main()"]
+from program import MAIN
 
 
 def start(*arguments: str | Path) -> "subprocess.Popen[str]":

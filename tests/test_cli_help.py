@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import typer
-from command import MAIN, call
+from command import call
+from program import MAIN
 
 from oodinv.cli.main import app
 

@@ -48,6 +48,11 @@ def _certificate(
     return builder.sign(signer, hashes.SHA256())
 
 
+def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
+    form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    path.write_bytes(key.private_bytes(*form))
+
+
 @pytest.fixture(scope="module")
 def credentials(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A certificate of a root of our own, and its key."""
@@ -55,8 +60,7 @@ def credentials(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     root, leaf = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     chain = [_certificate("signer", "root", leaf, root), _certificate("root", "root", root, root)]
     (folder / "chain.pem").write_bytes(b"".join(c.public_bytes(serialization.Encoding.PEM) for c in chain))
-    form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    (folder / "key.pem").write_bytes(leaf.private_bytes(*form))
+    _write_key(folder / "key.pem", leaf)
     return folder / "chain.pem", folder / "key.pem"
 
 
@@ -158,8 +162,7 @@ def test_credentials_that_do_not_fit_are_named(
     junk = tmp_path / "junk.pem"
     junk.write_text("junk")
     stranger = ec.generate_private_key(ec.SECP256R1())
-    form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    (tmp_path / "stranger.pem").write_bytes(stranger.private_bytes(*form))
+    _write_key(tmp_path / "stranger.pem", stranger)
     chosen = {
         "key": (chain, junk),
         "certificate": (junk, key),

@@ -14,6 +14,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from program import MAIN
 
 from oodinv.training.parallel import ALONE
 
@@ -133,9 +134,6 @@ def make_run(folder: Path, card: Path, steps: int) -> Path:
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe))
     return path
-
-
-MAIN = [sys.executable, "-c", "from oodinv.cli.main import main; main()"]
 
 
 def log_losses(output: Path) -> list[dict[str, float]]:

@@ -40,6 +40,11 @@ def parse_numbers(text: str, option: str) -> tuple[int, ...]:
 
 
 def chosen_layers(text: str | None, num_ws: int) -> tuple[int, ...] | None:
+    """Rows of w_plus that `--layers` names; None for all.
+
+    Raises:
+        typer.BadParameter: the text is no numbers, or the model has fewer rows.
+    """
     if text is None:
         return None
     layers = parse_numbers(text, "--layers")
@@ -49,6 +54,7 @@ def chosen_layers(text: str | None, num_ws: int) -> tuple[int, ...] | None:
 
 
 def summary(direction: "Direction", path: Path) -> dict[str, object]:
+    """What `--json` says of a direction and its file."""
     return {
         "name": direction.name,
         "model": direction.model,
