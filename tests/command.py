@@ -2,11 +2,13 @@
 
 import hashlib
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from program import MAIN
+
+MAIN = [sys.executable, "-c", "from oodinv.cli.main import main; main()"]
 
 
 def start(*arguments: str | Path) -> "subprocess.Popen[str]":

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from command import call
-from program import MAIN
+from command import MAIN, call
 
 from oodinv.cli.main import app
 

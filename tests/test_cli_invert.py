@@ -15,9 +15,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from command import call, differing, files, start
+from command import MAIN, call, differing, files, start
 from PIL import Image
-from program import MAIN
 
 FOLDERS = ("aligned", "latents", "flows", "masks", "generated", "composites", "pasted")
 

@@ -7,11 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from command import call, files
+from command import MAIN, call, files
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from program import MAIN
 from test_batch import HEADER, KilledError, Neighbours
 from test_batch import files as tree
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from command import MAIN
 from PIL import Image
-from program import MAIN
 
 from oodinv.training.parallel import ALONE
 
