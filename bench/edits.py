@@ -4,7 +4,8 @@
 
 UTKFACE: labelled faces, AGE_SEX_ETHNICITY_DATE.jpg. Age and sex are told by regressions on SFace's features and on
 principal components of pixels, trained on faces that the directions were not fitted to; smile (mouth width over eye
-distance) and yaw by YuNet's points. Prints for each recipe, over strengths -2, -1, 0, 1, 2: the share of faces whose
+distance) and yaw by YuNet's points, and where MediaPipe is installed (`face_mesh`) smile by its landmarks too, which
+see a mouth more exactly. Prints for each recipe, over strengths -2, -1, 0, 1, 2: the share of faces whose
 attribute rises at every step, the mean rise from -2 to 2, the share whose apparent sex flips from -1 to 1, SFace's
 similarity to the photo at 1, and the mean change in grey levels outside the face and on text that is pasted on.
 """
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+import face_mesh
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -166,6 +168,10 @@ def judged(
     results = edited(model, name, faces, STRENGTHS)
     columns = [[face.results[k].composite for face in results] for k in range(len(STRENGTHS))]
     found = rises(np.stack([told(judge, detector, RECIPES[name], crops) for crops in columns], axis=1))
+    if RECIPES[name] == "smile" and face_mesh.is_installed():
+        mesh = face_mesh.load()
+        widths = np.array([[mesh(crop) for crop in crops] for crops in columns]).T
+        found |= {f"mesh_{key}": value for key, value in rises(widths).items()}
     before, after = (judge.sex.of(judge.features(columns[k])) > 0 for k in (1, 3))
     photos, plus = (torch.cat([image.to_tensor(c) for c in some]) for some in ([f.crop for f in faces], columns[3]))
     outside = face_weight(model.card.size, model.card.crop.scale) == 0

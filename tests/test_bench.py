@@ -1,5 +1,7 @@
 """Fast ways of computing against the straightforward ones that `bench/` compares their speed with."""
 
+import face_mesh
+import numpy as np
 import pytest
 import straightforward
 import torch
@@ -131,3 +133,13 @@ def test_half_precision_is_near_single(networks: tuple[Generator, Samm]) -> None
     assert {a.mask.dtype for a in alignments.values()} == {a.flow.dtype for a in alignments.values()} == {torch.float32}
     assert found.dtype == torch.float32
     assert 0 < (found - expected).square().mean().sqrt() / expected.std() < 0.05
+
+
+def test_the_mouth_is_measured_in_eye_distances() -> None:
+    landmarks = np.zeros((468, 2))
+    landmarks[[33, 133]] = [[1, 2], [3, 2]]
+    landmarks[[362, 263]] = [[5, 2], [7, 2]]
+    landmarks[[61, 291]] = [[2, 5], [5, 9]]
+    turn = np.array([[0.6, -0.8], [0.8, 0.6]])
+    assert face_mesh.mouth_width(landmarks) == pytest.approx(5 / 4)
+    assert face_mesh.mouth_width(3 * landmarks @ turn) == pytest.approx(5 / 4)

@@ -521,6 +521,23 @@ def test_fit_takes_latents_of_invert_and_a_table(tmp_path: Path, tiny_card: Path
     assert "other weights" in other.stderr
 
 
+def test_labels_lie_beside_their_recipe(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(
+        "{kind: directions, model: mini, sources: {a: {labels: a.csv}, b: {names: age}},"
+        " directions: [{name: x, source: a, attribute: x}]}"
+    )
+    sources = find_fit_recipe(str(tmp_path / "own.yaml")).sources
+    assert (sources["a"].labels, sources["b"].labels) == (str(tmp_path / "a.csv"), None)
+
+
+def test_shipped_labels_are_of_faces_and_plausible() -> None:
+    path = find_fit_recipe("mini").sources["utk"].labels
+    assert path is not None
+    table = labels.from_csv(Path(path), ("22_1_3_20170104222126558.jpg", "no such file.jpg"))
+    assert 0.5 < table["mouth_width"][0] < 1.5
+    assert np.isnan(table["mouth_width"][1])
+
+
 def test_shipped_directions_fit_the_default_model() -> None:
     path = find_card("mini")
     card = read_card(path)

@@ -16,8 +16,8 @@ Range = tuple[float, float]
 class Source(Strict):
     """A folder of faces and its labels, beside the measures that every face has.
 
-    labels: a CSV file. names: what the parts of file names are, as in age_sex_ethnicity. categories: labels whose
-    numbers are only names. limit: how many photos are used at most.
+    labels: a CSV file, in a recipe as seen from the recipe's folder. names: what the parts of file names are, as in
+    age_sex_ethnicity. categories: labels whose numbers are only names. limit: how many photos are used at most.
     """
 
     labels: str | None = None
@@ -88,7 +88,7 @@ def plan_of(model: str, source: Mapping[str, object], wanted: Mapping[str, objec
 
 
 def find_fit_recipe(recipe: str) -> FitRecipe:
-    """A recipe by the name of a shipped one or as FILE.yaml.
+    """A recipe by the name of a shipped one or as FILE.yaml, with the paths of its labels as seen from here.
 
     Raises:
         RecipeError: there is no such recipe, or it doesn't validate.
@@ -98,4 +98,8 @@ def find_fit_recipe(recipe: str) -> FitRecipe:
         names = ", ".join(recipe_names("directions")) or "none"
         raise RecipeError(f"there is no recipe for directions {path}; pass a FILE.yaml, or one of {names}")
     settings: FitRecipe = read_yaml(path, FitRecipe)
-    return settings
+    sources = {
+        name: source.model_copy(update={"labels": None if source.labels is None else str(path.parent / source.labels)})
+        for name, source in settings.sources.items()
+    }
+    return settings.model_copy(update={"sources": sources})

@@ -1,0 +1,89 @@
+"""The mouth by MediaPipe's 468 landmarks: labels for a fit of directions, and a judge of smiles that is not YuNet.
+
+    python bench/face_mesh.py UTKFACE --limit 3000 > recipes/directions/mini-mouths.csv
+
+Prints CSV: file, mouth_width in distances between the eyes' middles. MediaPipe carries its networks in its wheel; of
+what it asks for beside them, this is needed:
+    pip install --no-deps mediapipe==0.10.14
+    pip install absl-py attrs flatbuffers "protobuf<5" matplotlib
+"""
+
+import argparse
+import csv
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oodinv import image
+from oodinv.align import Yunet, align
+from oodinv.directions.faces import sample
+from oodinv.errors import ImageError
+from oodinv.image import Pixels
+from oodinv.inputs import Job, collect
+from oodinv.weights.pull import pull
+
+Mesh = Callable[[Pixels], float]
+
+LEFT_EYE, RIGHT_EYE, MOUTH = (33, 133), (362, 263), (61, 291)
+"""Landmarks at the corners of eyes and mouth, by MediaPipe's numbers; left and right as the picture shows them."""
+
+SIDE = 256
+"""Pixels of the crop that is looked at; smaller ones are enlarged."""
+
+
+def is_installed() -> bool:
+    try:
+        import mediapipe  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def load() -> Mesh:
+    """What measures the mouth of a crop uint8 (S, S, 3) in eye distances; NaN where no face is seen."""
+    from mediapipe.python.solutions.face_mesh import FaceMesh
+
+    network = FaceMesh(static_image_mode=True, max_num_faces=1, min_detection_confidence=0.3)
+
+    def measure(crop: Pixels) -> float:
+        seen = network.process(image.resize(crop, SIDE)).multi_face_landmarks
+        return mouth_width(np.array([[p.x, p.y] for p in seen[0].landmark])) if seen else float("nan")
+
+    return measure
+
+
+def mouth_width(landmarks: NDArray[np.float64]) -> float:
+    """Landmarks (468, 2) of a square picture, in any unit → width of the mouth in eye distances."""
+    left_eye, right_eye = (landmarks[list(eye)].mean(axis=0) for eye in (LEFT_EYE, RIGHT_EYE))
+    left, right = landmarks[list(MOUTH)]
+    return float(np.hypot(*(right - left)) / np.hypot(*(right_eye - left_eye)))
+
+
+def labels(jobs: list[Job], detector: Yunet, mesh: Mesh) -> Iterator[tuple[str, float]]:
+    """File and mouth width of each photo that has a face, in order."""
+    for job in jobs:
+        try:
+            face = align(image.read(job.path).pixels, detector, SIDE, 1.0, "largest")[0]
+        except ImageError:
+            continue
+        width = mesh(face.crop)
+        if np.isfinite(width):
+            yield job.name + job.path.suffix, width
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Labels photos with the width of the mouth.")
+    parser.add_argument("folder", type=Path, help="folder of photos, one face each")
+    parser.add_argument("--limit", type=int, help="photos at most: those that a fit with the same limit takes")
+    options = parser.parse_args()
+    jobs = sample(collect([options.folder], options.folder / ".none"), options.limit)
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    table.writerow(["file", "mouth_width"])
+    table.writerows((file, f"{width:.3f}") for file, width in labels(jobs, Yunet(pull("yunet"), quick=True), load()))
+
+
+if __name__ == "__main__":
+    main()
