@@ -14,6 +14,7 @@ from oodinv import image
 from oodinv.align import Placement, read_placement
 from oodinv.blend import Edit
 from oodinv.compose import Levels, compose, confined, rounded
+from oodinv.delivery import write_pasted
 from oodinv.edit import Plan, apply
 from oodinv.edit_plan import Edits
 from oodinv.errors import ImageError, RecipeError
@@ -36,7 +37,6 @@ from oodinv.stages import (
     in_halves,
     saved_alignments,
     write_artefacts,
-    write_pasted,
 )
 from oodinv.weights.build import Model
 

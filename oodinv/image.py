@@ -14,17 +14,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
-from torch import Tensor
 
 from oodinv.errors import ImageError, OutputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Pixels = NDArray[np.uint8]
 Number = TypeVar("Number", bound=np.generic)
@@ -339,15 +340,17 @@ def smoothstep(t: NDArray[np.float32]) -> NDArray[np.float32]:
     return t * t * (3 - 2 * t)
 
 
-def to_tensor(pixels: Pixels) -> Tensor:
+def to_tensor(pixels: Pixels) -> "Tensor":
     """uint8 (H, W, 3) or (B, H, W, 3) → float32 (B, 3, H, W) in [−1, 1]: v / 127.5 − 1."""
+    import torch  # takes a second to load, which what only reads and writes pictures needn't wait for
+
     batch = pixels if pixels.ndim == 4 else pixels[None]
     return torch.from_numpy(np.array(batch)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def to_uint8(images: Tensor) -> Pixels:
+def to_uint8(images: "Tensor") -> Pixels:
     """float (B, C, H, W) in [−1, 1], clipped → uint8 (B, H, W, C): rint((x + 1) · 127.5)."""
-    scaled = ((images.detach().float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    scaled = ((images.detach().float() + 1) * 127.5).round().clamp(0, 255).byte()
     return np.ascontiguousarray(scaled.permute(0, 2, 3, 1).cpu().numpy())
 
 

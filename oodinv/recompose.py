@@ -12,6 +12,7 @@ from oodinv.align import read_placement
 from oodinv.batch import Event, Finished, Started, made_anew
 from oodinv.blend import Edit
 from oodinv.compose import Levels, compose, confined, rounded
+from oodinv.delivery import write_pasted, write_png_composite
 from oodinv.errors import ImageError
 from oodinv.image import Pixels
 from oodinv.manifest import Entry
@@ -19,7 +20,6 @@ from oodinv.pipeline import WRITERS
 from oodinv.provenance import Provenance
 from oodinv.recipe.edit import Composition
 from oodinv.saved import Face, Results, read_arrays, read_picture
-from oodinv.stages import write_pasted, write_png_composite
 
 
 def recompose(results: Results, composition: Composition, paste: bool) -> Iterator[Event]:

@@ -1,7 +1,6 @@
 """Reading what `invert` and `edit` left in a folder, so that nothing is computed twice."""
 
 import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from oodinv import image, manifest
 from oodinv.errors import ImageError, ManifestError
 from oodinv.image import Pixels
 from oodinv.manifest import Entry, Header
-from oodinv.weights.average import NUMPY_DAMAGE
+from oodinv.weights.damage import ARCHIVE_DAMAGE, NUMPY_DAMAGE
 
 if TYPE_CHECKING:
     from oodinv.weights.build import Model
@@ -23,9 +22,6 @@ Arrays = dict[str, NDArray[np.floating]]
 
 MAX_ARRAY_BYTES = 1 << 30
 """Far above the flows and masks of a face of 1024 px (some 10 MiB): a small archive can unfold to any size."""
-
-ARCHIVE_DAMAGE = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
-"""What zipfile raises on an archive that is damaged, or packed or encrypted in ways that NumPy never uses."""
 
 
 @dataclass(frozen=True)

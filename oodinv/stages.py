@@ -14,15 +14,16 @@ from torch import Tensor
 import oodinv
 from oodinv import image
 from oodinv.align import AlignedFace, Detector, DetectorName, align
-from oodinv.blend import Edit, paste
+from oodinv.blend import Edit
 from oodinv.compose import compose, rounded
+from oodinv.delivery import write_pasted
 from oodinv.errors import NoFaceError, OodinvError
 from oodinv.image import Photo, Pixels
 from oodinv.inputs import Job
 from oodinv.inverter import DTYPES, Dtype, Inversion, invert
 from oodinv.manifest import Header, header_of
 from oodinv.models.stylegan2 import Noise
-from oodinv.provenance import Provenance, SourceType, composite_mark, packet
+from oodinv.provenance import Provenance, SourceType, packet
 from oodinv.recipe.edit import Composition
 from oodinv.weights.build import Model
 
@@ -343,34 +344,3 @@ def invert_header(stages: InvertStages, detector: DetectorName) -> Header:
         "colour": stages.colour,
     }
     return header_of("invert", stages.model, settings)
-
-
-def write_png_composite(folder: Path, name: str, pixels: Pixels, made: Provenance) -> str:
-    """Writes one composite with its provenance and returns its path below the folder.
-
-    Raises:
-        ImageError, OutputError: the file can't be written.
-    """
-    output = f"composites/{name}.png"
-    image.write_png(folder / output, pixels, composite_mark(made))
-    return output
-
-
-def write_pasted(photo: Photo, edits: list[Edit], folder: Path, name: str, made: Provenance) -> str:
-    """Puts changed crops back into their photo and writes it with its provenance; returns the path below folder.
-
-    Raises:
-        ImageError, OutputError: the file can't be written.
-    """
-    output = f"pasted/{name}{photo.suffix}"
-    limit = image.JPEG_XMP_BYTES if photo.suffix == ".jpg" else None
-    xmp = composite_mark(made, photo.xmp, limit)
-    image.write_photo(folder / output, replace(_changed(photo, edits), xmp=xmp))
-    return output
-
-
-def _changed(photo: Photo, edits: list[Edit]) -> Photo:
-    """The photo with the edits in it, in the depth that will be written."""
-    if photo.deep is None:
-        return replace(photo, pixels=paste(photo.pixels, edits))
-    return replace(photo, deep=np.dstack([paste(photo.deep[..., :3], edits), photo.deep[..., 3:]]))

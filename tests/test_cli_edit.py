@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
@@ -301,6 +303,16 @@ def test_blend_composes_again_what_was_saved(here: Path, tiny_card: Path, tmp_pa
         inside = ((drawn > 0) & (drawn < 255)).all(axis=0)  # elsewhere the stored picture is clipped
         assert np.abs(pixels(out / f"composites/{name}.png") - first[name])[inside].max() <= 1
         assert xmp(out / f"composites/{name}.png")["{urn:oodinv:1.0/}Recipe"] == "one: first +1"
+
+
+def test_blend_loads_no_networks(here: Path, tiny_card: Path, tmp_path: Path) -> None:
+    """A second for PyTorch would be most of the time that it takes."""
+    edited(here, tiny_card, "one", tmp_path / "out")
+    without = "import sys; sys.modules['torch'] = None; from oodinv.cli.main import main; main()"
+    command = [sys.executable, "-c", without, "blend", str(tmp_path / "out"), "--detail", "1", "--paste", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["done"] == 2
 
 
 def test_blend_says_what_is_missing(here: Path, tiny_card: Path, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """The average latent as a file of its own."""
 
-import tokenize
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +7,11 @@ import torch
 from torch import Tensor
 
 from oodinv.errors import UnknownLayout, WeightsError
+from oodinv.weights.damage import NUMPY_DAMAGE
 from oodinv.weights.read import container_of, read
 from oodinv.weights.rebuild import TORCH_DAMAGE, refused_by_torch
 
 NUMPY_MAGIC = b"\x93NUMPY"
-NUMPY_DAMAGE = (ValueError, TypeError, EOFError, OverflowError, MemoryError, SyntaxError, tokenize.TokenError)
-"""What NumPy raises on a damaged .npy file: its header is a Python literal, read with Python's own tools."""
 
 
 def read_average(path: Path) -> Tensor:

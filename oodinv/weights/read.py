@@ -7,7 +7,6 @@ of tensors and one of settings.
 import argparse
 import mmap
 import re
-import struct
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
@@ -22,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from oodinv.errors import MissingWeights, UnknownLayout, WeightsError
 from oodinv.weights import inert, onnx, rebuild
 from oodinv.weights.checksum import sha256_file as sha256_file
+from oodinv.weights.damage import ARCHIVE_DAMAGE
 
 Container = Literal["torch", "nvidia-pickle", "numpy-pickle", "safetensors", "onnx"]
 
@@ -218,7 +218,7 @@ def _check_claims(path: Path, zipped: bool) -> None:
             return
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             rebuild.check_legacy_claims(content, size)
-    except (inert.MalformedError, *_ARCHIVE_DAMAGE) as error:
+    except (inert.MalformedError, *ARCHIVE_DAMAGE) as error:
         raise WeightsError(f"is a damaged PyTorch file ({error}); download it again") from error
 
 
@@ -238,16 +238,12 @@ def _refused_name(path: Path, zipped: bool) -> str | None:
                 inert.load(stream, rebuild.TORCH_NAMES)
     except inert.RefusedError as refused:
         return refused.name
-    except (inert.MalformedError, *_ARCHIVE_DAMAGE):
+    except (inert.MalformedError, *ARCHIVE_DAMAGE):
         return None  # damaged, as the caller is about to say
     return None
 
 
 _LEGACY_PICKLES = 4  # in a row: a number to know the format by, its version, the system's types, the values
-
-
-_ARCHIVE_DAMAGE = (zipfile.BadZipFile, EOFError, ValueError, RuntimeError, struct.error)
-"""What zipfile raises on an archive that is cut short or altered."""
 
 
 def _archived_pickle(path: Path) -> BytesIO:
@@ -261,7 +257,7 @@ def _check_archive(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-    except _ARCHIVE_DAMAGE as error:
+    except ARCHIVE_DAMAGE as error:
         raise WeightsError(f"is a damaged PyTorch file ({error}); download it again") from error
     names = [Path(entry.filename).name for entry in entries]
     if "constants.pkl" in names:
