@@ -10,11 +10,12 @@ import torch
 from PIL import Image
 from torch import nn
 
+from oodinv.align import Face, align
 from oodinv.errors import RecipeError, WeightsError
 from oodinv.image import to_uint8
 from oodinv.inverter import invert
 from oodinv.models.perceptual import Lpips
-from oodinv.recipe.card import find_card, read_card
+from oodinv.recipe.card import Crop, find_card, read_card
 from oodinv.recipe.train import FaceFolder, JointRecipe, SammRecipe, Schedule
 from oodinv.training import ema, loop
 from oodinv.training.data import Faces, Sampler, is_held_out, load_faces
@@ -201,6 +202,34 @@ def test_held_out_faces_follow_the_content_alone(tmp_path: Path) -> None:
     assert len(faces.train) == 120 - len(held_out)
     again = load_faces(data, None, tmp_path / "cache")
     assert np.array_equal(faces.train, again.train)
+
+
+class OneFace:
+    """A detector that sees the same upright face in every photo."""
+
+    points = np.array([[60.0, 70.0], [100.0, 72.0], [80.0, 95.0], [65.0, 115.0], [96.0, 116.0]])
+
+    def detect(self, pixels: np.ndarray) -> list[Face]:
+        points = self.points * (len(pixels) / 160)
+        return [Face(points, points, 1.0, "yunet")]
+
+
+def test_training_faces_in_more_framings(tmp_path: Path) -> None:
+    """Each training photo at every scale, as `align` would crop it there; held-out ones at the model's alone."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    for n in range(40):
+        Image.fromarray(rng.integers(0, 255, (160, 160, 3), dtype=np.uint8)).save(tmp_path / f"photos/{n:02}.png")
+    files = sorted((tmp_path / "photos").iterdir())
+    seen = [file for file in files if not is_held_out(file.read_bytes())]
+    data = FaceFolder(folder=str(tmp_path / "photos"), size=SIZE, crop=Crop(scale=0.85), more_scales=(1.0,))
+    faces = load_faces(data, OneFace(), tmp_path / "cache")
+    assert (len(faces.train), len(faces.held_out)) == (2 * len(seen), 40 - len(seen))
+    for n, scale in enumerate((0.85, 1.0)):
+        (expected,) = align(np.asarray(Image.open(seen[3])), OneFace(), SIZE, scale, "largest")
+        assert np.abs(faces.train[6 + n].astype(int) - expected.crop).max() <= 1
+    with pytest.raises(ValueError, match="more_scales"):
+        FaceFolder(folder="crops", size=SIZE, aligned=True, more_scales=(1.0,))
 
 
 def test_a_missing_or_empty_folder_is_named(tmp_path: Path) -> None:

@@ -8,12 +8,14 @@ from pydantic import Field, PositiveInt, model_validator
 from oodinv.errors import RecipeError
 from oodinv.recipe.base import Name, Size, Strict, data_folder, read_yaml
 
+CropScale = Annotated[float, Field(gt=0.2, le=4)]
+
 
 class Crop(Strict):
     """How photos are cropped: FFHQ's framing, `scale` < 1 for a tighter one."""
 
     framing: Literal["ffhq"] = "ffhq"
-    scale: Annotated[float, Field(gt=0.2, le=4)] = 1.0
+    scale: CropScale = 1.0
 
 
 class GeneratorCard(Strict):

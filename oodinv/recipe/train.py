@@ -8,20 +8,28 @@ from pydantic import Field, PositiveInt, model_validator
 
 from oodinv.errors import RecipeError
 from oodinv.recipe.base import Fraction, Name, Size, Strict, read_yaml, recipe_names, recipe_path
-from oodinv.recipe.card import Crop
+from oodinv.recipe.card import Crop, CropScale
 
 
 class FaceFolder(Strict):
     """Photos to train on, searched recursively; a twentieth is held out by the hash of each file.
 
-    Photos are cropped to their largest face; with `aligned` they are crops already.
+    Photos are cropped to their largest face; with `aligned` they are crops already. more_scales: training faces are
+    cropped at these `crop.scale`s too, so that a model bears a framing that isn't quite its own.
     """
 
     folder: str
     size: Size
     crop: Crop = Crop()
+    more_scales: tuple[CropScale, ...] = ()
     aligned: bool = False
     flip: bool = True
+
+    @model_validator(mode="after")
+    def _crops_are_as_they_are(self) -> Self:
+        if self.aligned and self.more_scales:
+            raise ValueError("crops that are aligned already can't be cropped at more_scales; leave one of both out")
+        return self
 
 
 class Adversarial(Strict):

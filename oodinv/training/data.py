@@ -14,6 +14,7 @@ from oodinv import image
 from oodinv.align import Detector, align
 from oodinv.errors import ImageError, RecipeError
 from oodinv.inputs import SUFFIXES
+from oodinv.quad import crop, scale_quad
 from oodinv.recipe.train import FaceFolder
 
 HELD_OUT_SHARE = 20
@@ -62,21 +63,25 @@ def is_held_out(content: bytes) -> bool:
 
 
 def decode(content: bytes, path: Path, data: FaceFolder, detector: Detector | None) -> NDArray[np.uint8]:
-    """One training face, uint8 (size, size, 3): the photo's largest face, or the whole crop if aligned.
+    """A photo's largest face, cropped at the model's scale and at all others, uint8 (1 + K, size, size, 3).
+
+    A photo that is aligned is taken whole.
 
     Raises:
         ImageError: not a readable picture, or no face in it.
     """
     pixels = image.decode(content, path).pixels
     if detector is None:
-        return image.resize(pixels, data.size)
-    return align(pixels, detector, data.size, data.crop.scale, "largest")[0].crop
+        return image.resize(pixels, data.size)[None]
+    face = align(pixels, detector, data.size, data.crop.scale, "largest")[0]
+    others = [crop(pixels, scale_quad(face.quad, scale / data.crop.scale), data.size) for scale in data.more_scales]
+    return np.stack([face.crop, *others])
 
 
 def decode_all(
     paths: list[Path], data: FaceFolder, detector: Detector | None
 ) -> Iterator[tuple[NDArray[np.uint8], bool]]:
-    """(face, held out) for each file that can be used, in order."""
+    """(crops of its face, held out) for each file that can be used, in order."""
 
     def one(path: Path) -> tuple[NDArray[np.uint8], bool] | None:
         try:
@@ -126,8 +131,11 @@ def load_faces(data: FaceFolder, detector: Detector | None, cache: Path) -> Face
             return Faces(arrays["train"], arrays["held_out"])
     train: list[NDArray[np.uint8]] = []
     held_out: list[NDArray[np.uint8]] = []
-    for face, kept_back in decode_all(paths, data, detector):
-        (held_out if kept_back else train).append(face)
+    for crops, kept_back in decode_all(paths, data, detector):
+        if kept_back:
+            held_out.append(crops[0])
+        else:
+            train += list(crops)
     if not train or not held_out:
         raise RecipeError(f"{data.folder} gives {len(train)} training and {len(held_out)} held-out faces; add images")
     faces = Faces(np.stack(train), np.stack(held_out))
