@@ -11,23 +11,23 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture(scope="module")
-def figures(shared: Path) -> dict[str, float]:
-    """Means over both sets of what the script that fills the model's card prints, for a few faces of each."""
+@pytest.fixture(scope="module", params=["celeba", "utk"])
+def figures(request: pytest.FixtureRequest, shared: Path) -> dict[str, float]:
+    """What the script that fills the model's card prints, for a few faces of one set."""
     script = [sys.executable, str(REPOSITORY / "bench" / "heldout.py")]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    found: list[dict[str, float]] = []
-    for name in ("celeba", "utk"):
-        command = [*script, str(shared / "faces" / name), "--limit", "64", "--json"]
-        found.append(json.loads(subprocess.run(command, env=environment, capture_output=True, check=True).stdout))
-    return {key: sum(figures[key] for figures in found) / len(found) for key in found[0]}
+    command = [*script, str(shared / "faces" / request.param), "--limit", "64", "--json"]
+    found: dict[str, float] = json.loads(
+        subprocess.run(command, env=environment, capture_output=True, check=True).stdout
+    )
+    return found
 
 
 def test_faces_are_recognisable_and_composites_near_the_photo(figures: dict[str, float]) -> None:
     assert figures["faces"] == 64
     assert figures["generated_lpips"] < 0.12
-    assert figures["generated_psnr"] > 23
-    assert figures["composite_lpips"] < 0.046
+    assert figures["generated_psnr"] > 22
+    assert figures["composite_lpips"] < 0.05
     assert 0.05 < figures["mask_area"] < 0.30
 
 
@@ -35,6 +35,6 @@ def test_flows_bring_the_in_domain_region_nearer(figures: dict[str, float]) -> N
     assert figures["in_domain_psnr"] > figures["in_domain_psnr_without_flow"] + 1.5
 
 
-@pytest.mark.parametrize(("outline", "least"), [("shape", 3.6), ("text", 3.0), ("hat", 6.0), ("limb", 3.4)])
+@pytest.mark.parametrize(("outline", "least"), [("shape", 3.6), ("text", 3.0), ("hat", 6.0), ("limb", 3.5)])
 def test_masks_find_what_was_pasted_on(figures: dict[str, float], outline: str, least: float) -> None:
     assert figures[f"mask_on_{outline}_over_skin"] > least
