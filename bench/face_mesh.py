@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from oodinv import image
 from oodinv.align import Yunet, align
+from oodinv.directions import measures
 from oodinv.directions.faces import sample
 from oodinv.errors import ImageError
 from oodinv.image import Pixels
@@ -27,8 +28,9 @@ from oodinv.weights.pull import pull
 
 Mesh = Callable[[Pixels], float]
 
-LEFT_EYE, RIGHT_EYE, MOUTH = (33, 133), (362, 263), (61, 291)
-"""Landmarks at the corners of eyes and mouth, by MediaPipe's numbers; left and right as the picture shows them."""
+LEFT_EYE, RIGHT_EYE, NOSE, MOUTH = (33, 133), (362, 263), 1, (61, 291)
+"""Landmarks at the corners of eyes and mouth and at the tip of the nose, by MediaPipe's numbers; left and right as the
+picture shows them."""
 
 SIDE = 256
 """Pixels of the crop that is looked at; smaller ones are enlarged."""
@@ -57,9 +59,8 @@ def load() -> Mesh:
 
 def mouth_width(landmarks: NDArray[np.float64]) -> float:
     """Landmarks (468, 2) of a square picture, in any unit → width of the mouth in eye distances."""
-    left_eye, right_eye = (landmarks[list(eye)].mean(axis=0) for eye in (LEFT_EYE, RIGHT_EYE))
-    left, right = landmarks[list(MOUTH)]
-    return float(np.hypot(*(right - left)) / np.hypot(*(right_eye - left_eye)))
+    eyes = [landmarks[list(eye)].mean(axis=0) for eye in (LEFT_EYE, RIGHT_EYE)]
+    return measures.of_points(np.array([*eyes, landmarks[NOSE], *landmarks[list(MOUTH)]]))["smile"]
 
 
 def labels(jobs: list[Job], detector: Yunet, mesh: Mesh) -> Iterator[tuple[str, float]]:
