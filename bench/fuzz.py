@@ -2,10 +2,10 @@
 
     python bench/fuzz.py READER [--minutes 5] [--corpus tests/corpus]
 
-READER is picture, card, recipe, manifest, arrays, average or weights. Whatever it is given, a reader must return or
-raise an error of oodinv, within ten seconds and in bounded memory; the fuzzer stops at the first input for which that
-isn't so and writes it as crash-…, timeout-… or oom-… to CORPUS/READER, where the tests find it from then on. Inputs
-that reach new code are kept for the next run in a folder of the user's cache, not in the corpus.
+READER is picture, card, recipe, manifest, placement, arrays, average, direction or weights. Whatever it is given, a
+reader must return or raise an error of oodinv, within ten seconds and in bounded memory; the fuzzer stops at the first
+input for which that isn't so and writes it as crash-…, timeout-… or oom-… to CORPUS/READER, where the tests find it
+from then on. Inputs that reach new code are kept for the next run in a folder of the user's cache, not in the corpus.
 
 Needs Google's atheris (`pip install atheris`), which has wheels for Linux.
 """
@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-ReaderName = Literal["picture", "card", "recipe", "manifest", "arrays", "average", "weights"]
+ReaderName = Literal["picture", "card", "recipe", "manifest", "placement", "arrays", "average", "direction", "weights"]
 READERS: tuple[ReaderName, ...] = get_args(ReaderName)
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,18 +41,26 @@ def reader(name: ReaderName, folder: Path) -> Callable[[bytes], object]:
     folder: where readers of files find them; used over and over.
     """
     from oodinv import image, manifest, saved
+    from oodinv.align import read_placement
+    from oodinv.directions.foreign import Target, import_file
     from oodinv.recipe.card import read_card
     from oodinv.recipe.edit import read_edit_recipe
     from oodinv.weights import average, read
 
-    def from_file(read_file: Callable[[Path], object], file_name: str) -> Callable[[bytes], object]:
+    def from_file(read_file: Callable[[Path], object], file_name: str, member: str = "") -> Callable[[bytes], object]:
         path = folder / file_name
 
         def read_bytes(content: bytes) -> object:
             path.write_bytes(content)
             return read_file(path)
 
-        return read_bytes
+        def read_both(content: bytes) -> object:
+            """As they are, and as a part of an archive, whose checksums let hardly any altered byte through."""
+            if not accepts(read_bytes, content):
+                return read_bytes(_archived(content, member))
+            return None
+
+        return read_both if member else read_bytes
 
     match name:
         case "picture":
@@ -62,12 +71,23 @@ def reader(name: ReaderName, folder: Path) -> Callable[[bytes], object]:
             return from_file(read_edit_recipe, "odd.yaml")
         case "manifest":
             return from_file(lambda _: manifest.read(folder), manifest.FILE_NAME)
+        case "placement":
+            return from_file(read_placement, "odd.json")
         case "arrays":
-            return from_file(lambda path: saved.read_arrays(path, "invert"), "odd.npz")
+            return from_file(lambda path: saved.read_arrays(path, "invert"), "odd.npz", "w_plus.npy")
         case "average":
             return from_file(average.read_average, "odd.npy")
+        case "direction":
+            return from_file(lambda path: import_file(path, Target("odd", 3, 4)), "odd.npz", "odd.npy")
         case "weights":
-            return from_file(read.read, "odd.pt")
+            return from_file(read.read, "odd.pt", "odd/data.pkl")
+
+
+def _archived(content: bytes, member: str) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(member, content)
+    return file.getvalue()
 
 
 def accepts(read: Callable[[bytes], object], content: bytes) -> bool:
@@ -94,15 +114,18 @@ def seeds(name: ReaderName) -> Iterator[bytes]:
             header = {"oodinv": "1", "command": "invert", "card": {}, "weights": {}, "settings": {"noise": "fixed"}}
             entry = {"input": "a.jpg", "name": "a", "sha256": "0" * 64, "status": "done", "outputs": ["masks/a.png"]}
             yield f"{json.dumps(header)}\n{json.dumps(entry)}\n".encode()
+        case "placement":
+            yield json.dumps({"quad": [[0, 0], [0, 9.5], [9, 9], [9, 0]], "photo_size": [20, 10]}).encode()
         case "arrays":
             for save in (np.savez, np.savez_compressed):
                 file = io.BytesIO()
                 save(file, w_plus=np.zeros((2, 4), np.float32))
                 yield file.getvalue()
+            yield _saved(np.zeros((2, 4), np.float32))
         case "average":
-            file = io.BytesIO()
-            np.save(file, np.zeros(8, np.float32))
-            yield file.getvalue()
+            yield _saved(np.zeros(8, np.float32))
+        case "direction":
+            yield from _directions()
         case "weights":
             yield from _weights()
 
@@ -115,6 +138,28 @@ def _pictures() -> Iterator[bytes]:
         file = io.BytesIO()
         picture.save(file, form, **({"exif": exif} if form in ("PNG", "JPEG", "WEBP") else {}))
         yield file.getvalue()
+
+
+def _saved(array: NDArray[np.floating]) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def _directions() -> Iterator[bytes]:
+    import torch
+    from safetensors.torch import save
+
+    row = np.arange(1, 5, dtype=np.float32)
+    yield _saved(row)
+    file = io.BytesIO()
+    np.savez(file, age=row, smile=np.tile(row, (3, 1)))
+    yield file.getvalue()
+    file = io.BytesIO()
+    torch.save({"layer_1": torch.from_numpy(row)}, file)
+    yield file.getvalue()
+    yield pickle.dumps({"lat_comp": row.reshape(1, 4), "lat_stdev": row[:1], "lat_mean": row}, 2)
+    yield save({"vector": torch.ones(3, 4)}, {"format": "oodinv direction 1", "direction": "{}"})
 
 
 def _weights() -> Iterator[bytes]:

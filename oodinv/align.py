@@ -10,7 +10,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import cv2
 import numpy as np
@@ -88,14 +88,37 @@ def read_placement(path: Path) -> Placement:
         ImageError: the file is missing or holds no quad of four finite corners and no photo size.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = _read_record(path)
         quad = np.array(record["quad"], dtype=np.float64)
         width, height = (int(length) for length in record["photo_size"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except _RECORD_DAMAGE as error:
         raise _bad_placement(path, str(error)) from error
     if quad.shape != (4, 2) or not np.isfinite(quad).all():
         raise _bad_placement(path, "its quad is no list of four corners")
     return Placement(quad, (width, height))
+
+
+def read_landmarks(path: Path) -> Points:
+    """Landmarks (5, 2) or (68, 2) of OUT/aligned/NAME.json, in pixels of the photo.
+
+    Raises:
+        ImageError: the file is missing or holds no such landmarks.
+    """
+    try:
+        landmarks = np.array(_read_record(path)["landmarks"], dtype=np.float64)
+    except _RECORD_DAMAGE as error:
+        raise _bad_placement(path, str(error)) from error
+    if landmarks.shape not in ((5, 2), (68, 2)) or not np.isfinite(landmarks).all():
+        raise _bad_placement(path, f"its landmarks have shape {landmarks.shape}, not (5, 2) or (68, 2)")
+    return landmarks
+
+
+_RECORD_DAMAGE = (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError)
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return record
 
 
 def _bad_placement(path: Path, reason: str) -> ImageError:

@@ -19,6 +19,8 @@ from PIL import Image
 
 from oodinv import image, manifest
 from oodinv import saved as saved_results
+from oodinv.align import read_placement
+from oodinv.directions.foreign import Target, import_file
 from oodinv.errors import ImageError, ManifestError, OodinvError, RecipeError, WeightsError
 from oodinv.manifest import Entry, Header
 from oodinv.recipe.card import read_card
@@ -146,6 +148,30 @@ def test_any_bytes_are_a_manifest_or_a_manifest_error(tmp_path: Path, content: b
         for output in entry.outputs:
             (tmp_path / output).is_file()
             assert (tmp_path / output).resolve().is_relative_to(tmp_path.resolve())
+
+
+# Places of crops, and directions of anyone's
+
+
+@pytest.mark.parametrize("reader", ["placement", "direction"])
+@fuzz
+@given(st.data())
+def test_any_bytes_are_read_or_refused_by_name(tmp_path: Path, reader: ReaderName, data: st.DataObject) -> None:
+    content = data.draw(altered(list(seeds(reader))))
+    try:
+        make_reader(reader, tmp_path)(content)
+    except OodinvError as error:
+        assert "odd." in str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize("corner", ["[" * 100_000, "Infinity", "1e999", "null", '{"a": 1}'])
+@pytest.mark.parametrize("field", ["quad", "photo_size"])
+def test_a_placement_of_anything_else_is_an_image_error(corner: str, field: str, tmp_path: Path) -> None:
+    good = {"quad": "[[0, 0], [0, 9], [9, 9], [9, 0]]", "photo_size": "[20, 10]"}
+    bad = good | {field: f"[{corner}, {corner}]"}
+    (tmp_path / "odd.json").write_text("{" + ", ".join(f'"{key}": {value}' for key, value in bad.items()) + "}")
+    with pytest.raises(ImageError, match=r"odd\.json"):
+        read_placement(tmp_path / "odd.json")
 
 
 # Weights
@@ -302,6 +328,7 @@ def refers(*numbers: int) -> bytes:
     return b"\x80\x02](" + one + b"e."
 
 
+@pytest.mark.parametrize("load", [read, read_average])
 @pytest.mark.parametrize("zipped", [False, True])
 @pytest.mark.parametrize(
     "values",
@@ -317,7 +344,7 @@ def refers(*numbers: int) -> bytes:
     ids=["storage", "storages", "call", "tensor", "bytes", "quantised", "untyped"],
 )
 def test_a_pytorch_file_that_asks_for_more_than_it_has_is_never_loaded(
-    values: bytes, zipped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    values: bytes, zipped: bool, load: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "small.pt"
     path.write_bytes(legacy(values))
@@ -327,7 +354,7 @@ def test_a_pytorch_file_that_asks_for_more_than_it_has_is_never_loaded(
             archive.writestr("small/version", "3\n")
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was loaded"))
     with pytest.raises(WeightsError, match=r"damaged|refused"):
-        read(path)
+        load(path)
 
 
 @pytest.mark.parametrize("old", [False, True])
@@ -362,23 +389,32 @@ def test_any_bytes_are_arrays_or_an_image_error(tmp_path: Path, content: bytes) 
         assert "odd.npz" in str(error)  # noqa: PT017
 
 
+DAMAGED = {
+    "encrypted": archived(zipfile.ZIP_STORED).replace(
+        b"PK\x01\x02\x14\x03\x14\0\0\0", b"PK\x01\x02\x14\x03\x14\0\x01\0"
+    ),
+    "method": archived(zipfile.ZIP_STORED).replace(b"\x14\0\0\0\0\0", b"\x14\0\0\0\x63\0"),
+    "checksum": archived(zipfile.ZIP_STORED).replace(b"{'descr'", b"[{'descr'"),
+    "deflated": archived(zipfile.ZIP_DEFLATED)[:60] + b"\xff\xff" + archived(zipfile.ZIP_DEFLATED)[62:],
+}
+"""Archives of arrays: locked, packed in an unknown way, altered."""
+
+
 @pytest.mark.parametrize(
-    "content",
-    [
-        saved(np.zeros(3, np.float32)),  # a bare .npy
-        pickle.dumps({"w_plus": 1}),
-        archived(zipfile.ZIP_STORED).replace(
-            b"PK\x01\x02\x14\x03\x14\0\0\0", b"PK\x01\x02\x14\x03\x14\0\x01\0"
-        ),  # encrypted
-        archived(zipfile.ZIP_STORED).replace(b"\x14\0\0\0\0\0", b"\x14\0\0\0\x63\0"),  # an unknown method
-        archived(zipfile.ZIP_STORED).replace(b"{'descr'", b"[{'descr'"),
-    ],
-    ids=["npy", "pickle", "encrypted", "method", "header"],
-)
+    "content", [saved(np.zeros(3, np.float32)), pickle.dumps({"w_plus": 1}), *DAMAGED.values()],
+    ids=["npy", "pickle", *DAMAGED],
+)  # fmt: skip
 def test_arrays_in_another_form_are_an_image_error(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "odd.npz").write_bytes(content)
     with pytest.raises(ImageError, match=r"odd\.npz: is damaged"):
         read_arrays(tmp_path / "odd.npz", "oodinv invert")
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
+def test_a_direction_in_a_damaged_archive_is_a_weights_error(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "odd.npz").write_bytes(content)
+    with pytest.raises(WeightsError, match=r"odd\.npz: is a damaged \.npz"):
+        import_file(tmp_path / "odd.npz", Target("odd", 2, 8))
 
 
 def test_arrays_that_unfold_without_end_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,6 @@
 """Faces as directions are fitted to them: latent codes with measures, from photos or from what `invert` wrote."""
 
 import hashlib
-import json
-import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +10,16 @@ import torch
 from numpy.typing import NDArray
 
 from oodinv import image, manifest
-from oodinv.align import Detector, align, face_of_68
+from oodinv.align import Detector, align, face_of_68, read_landmarks
 from oodinv.directions import measures
-from oodinv.errors import ImageError, OodinvError, RecipeError
+from oodinv.errors import OodinvError, RecipeError
 from oodinv.image import Pixels
 from oodinv.inputs import Job
 from oodinv.inverter import encode
 from oodinv.pipeline import read_bytes
-from oodinv.quad import Points
 from oodinv.saved import read_latents
 from oodinv.weights.build import Model, Role
+from oodinv.weights.damage import ARCHIVE_DAMAGE, NUMPY_DAMAGE
 
 HELD_OUT_SHARE = 10
 """One face in this many, by the hash of its file, takes no part in a fit and judges it."""
@@ -178,18 +176,8 @@ def _placed_measures(path: Path) -> dict[str, float]:
     """Measures of the points that `invert` noted; none for inputs that were crops already."""
     if not path.is_file():
         return {}
-    points = _landmarks(path)
+    points = read_landmarks(path)
     return measures.of_points(points if len(points) == 5 else face_of_68(points, 1.0).points)
-
-
-def _landmarks(path: Path) -> Points:
-    try:
-        landmarks = np.array(json.loads(path.read_text(encoding="utf-8"))["landmarks"], dtype=np.float64)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ImageError(f"{path}: expected what `oodinv align` writes ({error}); align the photo again") from error
-    if landmarks.shape not in ((5, 2), (68, 2)) or not np.isfinite(landmarks).all():
-        raise ImageError(f"{path}: has landmarks of shape {landmarks.shape}; expected (5, 2) or (68, 2)")
-    return landmarks
 
 
 # --- encoded once ----------------------------------------------------------------------------------------
@@ -227,5 +215,5 @@ def recall(path: Path) -> Faces | None:
                 measures={name: arrays[f"measure_{name}"] for name in measures.NAMES},
                 held_out=arrays["held_out"],
             )
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, KeyError, *ARCHIVE_DAMAGE, *NUMPY_DAMAGE):
         return None

@@ -19,7 +19,6 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -30,6 +29,7 @@ from oodinv.directions.direction import Direction, is_own, read
 from oodinv.errors import MissingWeights, UnknownLayout, WeightsError
 from oodinv.recipe.card import ModelCard
 from oodinv.weights.build import locate
+from oodinv.weights.damage import ARCHIVE_DAMAGE, NUMPY_DAMAGE
 from oodinv.weights.layouts import translate
 from oodinv.weights.modules import build_generator
 from oodinv.weights.read import read as read_weights
@@ -285,13 +285,11 @@ def _values(path: Path) -> Any:
         archive = _numpy_archive(path)
     except FileNotFoundError as error:
         raise MissingWeights(f"{path}: there is no such file; correct the path") from error
-    except (OSError, zipfile.BadZipFile):
+    except OSError:
         archive = None  # `read_values` says what is wrong with it
+    except ARCHIVE_DAMAGE as error:
+        raise WeightsError(f"{path}: is a damaged .npz file ({error}); get it again") from error
     return read_values(path) if archive is None else archive
-
-
-_HEADER_DAMAGE = (ValueError, TypeError, EOFError, SyntaxError, TokenError, RecursionError, MemoryError)
-"""What NumPy raises on a header that is cut short or altered: it is a Python expression, parsed, not run."""
 
 
 def _array(path: Path, file: BinaryIO) -> Tensor:
@@ -307,7 +305,7 @@ def _read_array(where: str, file: BinaryIO, size: int) -> Tensor:
         if read_header is None:
             raise WeightsError(f"{where}: is a .npy file of an unknown version; save the array again")
         shape, fortran, dtype = read_header(file)
-    except _HEADER_DAMAGE as error:
+    except NUMPY_DAMAGE as error:
         raise WeightsError(f"{where}: is a damaged .npy file ({error}); get it again") from error
     if dtype.hasobject:
         raise WeightsError(

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from oodinv.errors import UnknownLayout, WeightsError
 from oodinv.weights.damage import NUMPY_DAMAGE
-from oodinv.weights.read import container_of, read
-from oodinv.weights.rebuild import TORCH_DAMAGE, refused_by_torch
+from oodinv.weights.read import read, read_values
 
 NUMPY_MAGIC = b"\x93NUMPY"
 
@@ -26,7 +25,7 @@ def read_average(path: Path) -> Tensor:
             numpy = file.read(len(NUMPY_MAGIC)) == NUMPY_MAGIC
     except OSError:
         numpy = False  # `read` says what is wrong with it
-    value = _from_numpy(path) if numpy else _from_torch(path)
+    value = _from_numpy(path) if numpy else _from_weights(path)
     if value.ndim not in (1, 2) or not value.is_floating_point():
         raise UnknownLayout(
             f"{path}: holds a {value.dtype} tensor of shape {tuple(value.shape)}; an average latent has "
@@ -42,19 +41,10 @@ def _from_numpy(path: Path) -> Tensor:
         raise WeightsError(f"{path}: is a damaged .npy file ({error}); make it again") from error
 
 
-def _from_torch(path: Path) -> Tensor:
-    if container_of(path) == "torch" and (bare := _bare_tensor(path)) is not None:
-        return bare
-    tensors = list(read(path).tensors.values())
+def _from_weights(path: Path) -> Tensor:
+    """The one tensor of a weight file, in a dict or outside of any."""
+    value = read_values(path)
+    tensors = [value] if isinstance(value, Tensor) else list(read(path).tensors.values())
     if len(tensors) != 1:
         raise UnknownLayout(f"{path}: holds {len(tensors)} tensors; an average latent is one")
     return tensors[0]
-
-
-def _bare_tensor(path: Path) -> Tensor | None:
-    """The tensor that a file holds outside of any dict."""
-    try:
-        value = torch.load(path, map_location="cpu", weights_only=True)
-    except TORCH_DAMAGE as error:
-        raise WeightsError(f"{path}: {refused_by_torch(error)}") from error
-    return value.detach() if isinstance(value, Tensor) else None

@@ -5,7 +5,9 @@ import tokenize
 import zipfile
 import zlib
 
-NUMPY_DAMAGE = (ValueError, TypeError, EOFError, OverflowError, MemoryError, SyntaxError, tokenize.TokenError)
+NUMPY_DAMAGE = (
+    ValueError, TypeError, EOFError, OverflowError, MemoryError, RecursionError, SyntaxError, tokenize.TokenError,
+)  # fmt: skip
 """What NumPy raises on a damaged .npy file: its header is a Python literal, read with Python's own tools."""
 
 ARCHIVE_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, struct.error)
