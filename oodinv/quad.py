@@ -90,6 +90,18 @@ def crop(pixels: Pixels, quad: Points, size: int) -> Pixels:
     return np.array(Image.fromarray(fine).resize((size, size), Image.Resampling.LANCZOS, box=inner))
 
 
+def rough_crop(pixels: Pixels, quad: Points, size: int) -> Pixels:
+    """What `crop` gives, in a tenth of the time: not wholly anti-aliased, and outside the photo its border repeats.
+
+    For pictures that a detector looks at and nobody else.
+
+    Raises:
+        ValueError: the quad and the photo don't overlap.
+    """
+    region, quad = _region(pixels, quad, max(1, int(quad_side(quad) / size)))
+    return _resample(region, quad, size, 1, 0)
+
+
 def _region(pixels: Pixels, quad: Points, shrink: int) -> tuple[Pixels, Points]:
     """Part of the photo under the quad, with room for interpolation, averaged over shrink × shrink blocks."""
     height, width = pixels.shape[:2]

@@ -2,6 +2,7 @@
 
 import cmath
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from oodinv.quad import crop, crop_to_photo, ffhq_quad, quad_side, scale_quad, square, transform
+from oodinv.image import Pixels
+from oodinv.quad import Points, crop, crop_to_photo, ffhq_quad, quad_side, rough_crop, scale_quad, square, transform
 
 UPRIGHT = np.array([[-1, 0], [1, 0], [0, 1], [-1, 2], [1, 2]], dtype=np.float64)
 
@@ -23,6 +25,11 @@ def ramp(height: int, width: int) -> np.ndarray:
 def ramp_at(points: np.ndarray) -> np.ndarray:
     x, y = points[..., 0], points[..., 1]
     return np.stack([20 + x * 0.4, 20 + y * 0.4, 240 - 0.2 * (x + y)], axis=-1)
+
+
+Cutter = Callable[[Pixels, Points, int], Pixels]
+
+either = pytest.mark.parametrize("cut", [crop, rough_crop])
 
 
 def crop_centres(quad: np.ndarray, size: int) -> np.ndarray:
@@ -58,21 +65,23 @@ def test_crop_to_photo_maps_corners() -> None:
     np.testing.assert_allclose(transform(crop_to_photo(quad, 64), corners), quad)
 
 
-def test_crop_of_whole_pixels_is_the_photo() -> None:
+@either
+def test_crop_of_whole_pixels_is_the_photo(cut: Cutter) -> None:
     photo = np.random.default_rng(0).integers(0, 256, (90, 80, 3), dtype=np.uint8)
     quad = np.array([[10, 20], [10, 52], [42, 52], [42, 20]], dtype=np.float64)
-    np.testing.assert_array_equal(crop(photo, quad, 32), photo[20:52, 10:42])
+    np.testing.assert_array_equal(cut(photo, quad, 32), photo[20:52, 10:42])
 
 
 @pytest.mark.parametrize("size", [16, 50, 64, 200, 512])
 @pytest.mark.parametrize("turn", [0.0, 20.0, 77.0, 180.0])
-def test_crop_of_a_ramp_is_the_ramp(size: int, turn: float) -> None:
+@either
+def test_crop_of_a_ramp_is_the_ramp(cut: Cutter, size: int, turn: float) -> None:
     photo = ramp(500, 520)
     direction = 150 * np.array([math.cos(math.radians(turn)), math.sin(math.radians(turn))])
     quad = square(np.array([255.3, 248.9]), direction)
     expected = ramp_at(crop_centres(quad, size))
     # Up to four roundings of half a level: photo, shrunken photo, fine samples, crop.
-    assert np.abs(crop(photo, quad, size) - expected).max() <= 1.7
+    assert np.abs(cut(photo, quad, size) - expected).max() <= 1.7
 
 
 @pytest.mark.parametrize("size", [50, 64, 200, 300, 512])
@@ -118,15 +127,17 @@ def test_padding_keeps_the_photo_and_fades_without_an_edge() -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (3, 200), (40, 30)])
-def test_crop_far_larger_than_the_photo(height: int, width: int) -> None:
+@either
+def test_crop_far_larger_than_the_photo(cut: Cutter, height: int, width: int) -> None:
     photo = np.full((height, width, 3), 90, np.uint8)
     quad = square(np.array([width / 2, height / 2]), np.array([150.0, 20.0]))
-    np.testing.assert_array_equal(crop(photo, quad, 64), 90)
+    np.testing.assert_array_equal(cut(photo, quad, 64), 90)
 
 
-def test_crop_outside_the_photo_is_an_error() -> None:
+@either
+def test_crop_outside_the_photo_is_an_error(cut: Cutter) -> None:
     with pytest.raises(ValueError, match="outside"):
-        crop(ramp(20, 20), square(np.array([900.0, 900.0]), np.array([5.0, 0.0])), 8)
+        cut(ramp(20, 20), square(np.array([900.0, 900.0]), np.array([5.0, 0.0])), 8)
 
 
 def test_scale_quad_keeps_the_centre() -> None:
