@@ -5,7 +5,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= demo-out
-RECIPES := older younger smile less-smile turn-left turn-right feminine masculine
+RECIPES := older younger smile less-smile turn-left turn-right feminine masculine lighter-hair darker-hair
 
 .PHONY: demo test strips clean
 

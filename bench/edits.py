@@ -1,6 +1,6 @@
 """Measures the shipped edit recipes on faces that neither training nor the fit of directions saw.
 
-    python bench/edits.py UTKFACE [--model mini] [--faces 60] [--judges 900] [--json] [--sheet FOLDER]
+    python bench/edits.py UTKFACE [--model mini] [--faces 200] [--judges 2700] [--json] [--sheet FOLDER]
 
 UTKFACE: labelled faces, AGE_SEX_ETHNICITY_DATE.jpg. Age and sex are told by regressions on SFace's features and on
 principal components of pixels, trained on faces that the directions were not fitted to; smile (mouth width over eye
@@ -50,6 +50,7 @@ from oodinv.weights.pull import pull
 STRENGTHS = [-2.0, -1.0, 0.0, 1.0, 2.0]
 RECIPES = {"older": "age", "feminine": "sex", "smile": "smile", "turn-right": "yaw"}
 PIXEL_COMPONENTS = 80
+BATCH = 8
 ADULTS = 15
 """Younger faces are left out, as they are from the fit."""
 
@@ -122,7 +123,9 @@ def train_judge(faces: list[Labelled], sface: Sface) -> tuple[Judge, dict[str, f
 
 def inverted(model: Model, crops: list[Pixels]) -> list[InvertedFace]:
     """Faces as `oodinv invert` saves and `oodinv edit` reads them."""
-    return inverted_faces(crops, invert(model, torch.cat([image.to_tensor(crop) for crop in crops])))
+    parts = [crops[start : start + BATCH] for start in range(0, len(crops), BATCH)]
+    found = (inverted_faces(part, invert(model, torch.cat([image.to_tensor(crop) for crop in part]))) for part in parts)
+    return [face for part in found for face in part]
 
 
 def edited(model: Model, name: str, faces: list[InvertedFace], strengths: list[float]) -> list[EditedFace]:
@@ -131,7 +134,7 @@ def edited(model: Model, name: str, faces: list[InvertedFace], strengths: list[f
     recipe = read_edit_recipe(path)
     nothing = nothing_saved(model)
     edits = prepare(recipe, path, model, nothing, strengths)
-    stages = EditStages(model, torch.device("cpu"), "float32", "fixed", 8, recipe, edits, nothing)
+    stages = EditStages(model, torch.device("cpu"), "float32", "fixed", BATCH, recipe, edits, nothing)
     (photo,) = stages.compute([InvertedPhoto(Job(Path(name), name), faces, b"")])
     return photo.faces
 
@@ -218,8 +221,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measures the shipped edit recipes on held-out faces.")
     parser.add_argument("utkface", type=Path, help="folder of faces called AGE_SEX_ETHNICITY_DATE.jpg")
     parser.add_argument("--model", default="mini", help="name or card")
-    parser.add_argument("--faces", type=int, default=60, help="held-out faces to edit")
-    parser.add_argument("--judges", type=int, default=900, help="faces that the judge of age and sex learns from")
+    parser.add_argument("--faces", type=int, default=200, help="held-out faces to edit, at most")
+    parser.add_argument("--judges", type=int, default=2700, help="faces that the judge of age and sex learns from")
     parser.add_argument("--sheet", type=Path, help="folder for strips of the first faces, to look at")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()

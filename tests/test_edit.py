@@ -108,6 +108,7 @@ def test_recipes_are_found_here_first_and_then_among_the_shipped(
 def test_shipped_recipes_are_those_of_the_readme() -> None:
     found = {path.stem: read_edit_recipe(path) for path in (data_folder("recipes") / "edit").glob("*.yaml")}
     asked = {"older", "younger", "smile", "less-smile", "turn-left", "turn-right", "feminine", "masculine"}
+    asked |= {"lighter-hair", "darker-hair"}
     assert asked <= set(found)
     directions = {path.stem for path in (data_folder("pretrained") / "directions/mini").glob("*.safetensors")}
     own = [recipe for recipe in found.values() if recipe.model is None]

@@ -191,7 +191,8 @@ def find(name: str, card: ModelCard, num_ws: int, w_dim: int, beside: Path | Non
 def _locate(name: str, card: ModelCard, beside: Path | None) -> Path:
     folders = [Path()] if beside is None else [beside, Path()]
     ready = shipped(card.name)
-    candidates = [folder / text for text in (name, name + SUFFIX) for folder in folders]
+    texts = (name,) if name.endswith(SUFFIX) else (name, name + SUFFIX)
+    candidates = list(dict.fromkeys(folder / text for text in texts for folder in folders))
     found = next((path for path in candidates if path.is_file()), ready.get(name))
     if found is None:
         known = ", ".join(ready) or "none"

@@ -6,6 +6,7 @@
 | turn | its size, whichever the side |
 | smile | width of the mouth in eye distances |
 | hair | brightness of the region above the forehead, 0 to 1 |
+| forehead | brightness of the forehead up to the hairline, 0 to 1 |
 | light | brightness of the face between eyes and mouth, 0 to 1 |
 | background | brightness beside the head, 0 to 1 |
 """
@@ -17,13 +18,14 @@ from oodinv.align import Detector, largest
 from oodinv.image import Pixels
 from oodinv.quad import Points
 
-NAMES = ("yaw", "turn", "smile", "hair", "light", "background")
+NAMES = ("yaw", "turn", "smile", "hair", "forehead", "light", "background")
 
 LUMA = np.array([0.2126, 0.7152, 0.0722])
 """Rec. 709, on the gamma-coded values."""
 
 REGIONS = {
     "hair": ((0.38, 0.08, 0.62, 0.18),),
+    "forehead": ((0.36, 0.2, 0.64, 0.3),),
     "light": ((0.36, 0.5, 0.64, 0.66),),
     "background": ((0.0, 0.05, 0.07, 0.5), (0.93, 0.05, 1.0, 0.5)),
 }
@@ -46,7 +48,7 @@ def of_largest(detector: Detector, pixels: Pixels) -> dict[str, float] | None:
 
 
 def of_crop(crop: Pixels, crop_scale: float) -> dict[str, float]:
-    """hair, light and background from a crop uint8 (S, S, 3); crop_scale as on the model's card."""
+    """hair, forehead, light and background from a crop uint8 (S, S, 3); crop_scale as on the model's card."""
     return {name: float(np.mean([_mean(crop, box, crop_scale) for box in boxes])) for name, boxes in REGIONS.items()}
 
 

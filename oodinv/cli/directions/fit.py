@@ -53,15 +53,15 @@ def fit_directions(
 ) -> None:
     """Fit directions to labelled faces, conditioned against other labels, in calibrated units.
 
-    Labels come from a CSV file, from file names, or from the faces themselves: yaw, turn, smile, hair, light and
-    background are measured without an annotator, drawn_yaw, drawn_turn and drawn_smile on the pictures that the model
-    draws of the faces. A tenth of the faces judges the fit. Codes are kept in the cache.
+    Labels come from a CSV file, from file names, or from the faces themselves: yaw, turn, smile, hair,
+    forehead, light and background are measured without an annotator, drawn_yaw, drawn_turn and drawn_smile on the
+    pictures that the model draws of the faces. A tenth of the faces judges the fit. Codes are kept in the cache.
 
     [bold]Examples[/]
 
         oodinv directions fit out/ --attribute smile --condition turn -o directions/
 
-        oodinv directions fit --recipe mini --data utk=UTKFace/ -o pretrained/directions/mini
+        oodinv directions fit --recipe mini --data utk=UTKFace/ --data celeba=CelebA/ -o d/
     """
     settings, folders = _fit_settings(
         recipe, data, faces, attribute, condition, labels, names, category, name, layers, limit, model
