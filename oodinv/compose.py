@@ -199,17 +199,18 @@ def _relax(start: Levels, known: NDArray[np.bool_], rounds: int, factor: float) 
 
 
 def lost(crop: Levels, before: Levels, after: Levels, detail: float, colour: float) -> Levels:
-    """What x − g of the unedited inversion can give back to the edited picture: colours, and detail moved along.
+    """What x − g of the unedited inversion can give back to the edited picture: colours and detail, moved along.
 
-    The residual x − `before` is parted by a blur of COARSE. The coarse part, colour and light, stays in place. The
-    fine part moves as the edit moved the face (`motion`) and fades where it no longer fits (`trust`): a smile
-    takes skin along, but doesn't leave the old mouth in the new one.
+    The residual x − `before` is parted by a blur of COARSE. Both parts move as the edit moved the face (`motion`), so
+    that what a turned face uncovers gets the colour of the background beside it. The fine part fades where it no
+    longer fits (`trust`): a smile takes skin along, but doesn't leave the old mouth in the new one.
     """
     residual = crop - before
     coarse = _coarse(residual)
     fine = residual - coarse
-    if detail and not np.array_equal(before, after):
+    if not np.array_equal(before, after):
         flow = motion(before, after)
+        coarse = moved(coarse, flow)
         fine = moved(fine, flow) * trust(before, after, flow)[..., None]
     return np.asarray(colour * coarse + detail * fine, dtype=np.float32)
 

@@ -1,5 +1,6 @@
 """Joining what is drawn and what is kept: identities, closed forms, and what must not change."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -127,6 +128,24 @@ def test_an_edit_is_kept_when_lost_detail_comes_back() -> None:
     y = compose(x, after, np.zeros((64, 64), np.float32), Composition(detail=1, colour=1), unedited=before)
     np.testing.assert_allclose((y - x)[28:36, 28:36], 25, atol=4)
     np.testing.assert_allclose(y[:6], x[:6], atol=1.5)
+
+
+def test_what_a_turn_uncovers_gets_the_colour_of_its_surroundings() -> None:
+    """The generator draws the background 30 levels too dark; the head, of the right colour, moves by four pixels."""
+    noise = np.random.default_rng(0).normal(size=(80, 80)).astype(np.float32)
+    texture = 36 * cv2.GaussianBlur(noise, (0, 0), 1.5)[..., None]
+
+    def drawn(background: float, shift: int) -> np.ndarray:
+        head = np.roll(1 - disc(64), shift, axis=1)[..., None]
+        skin = 170 + np.roll(texture, shift, axis=1)[8:72, 8:72]
+        return (background * (1 - head) + skin * head).astype(np.float32).repeat(3, axis=2)
+
+    x, before, after = drawn(110, 0), drawn(80, 0), drawn(80, 4)
+    error = np.abs(after + lost(x, before, after, detail=1, colour=1) - drawn(110, 4)).mean(axis=2)
+    uncovered = (disc(64) == 0) & (np.roll(disc(64), 4, axis=1) == 1)
+    assert uncovered.sum() > 100
+    assert error[uncovered].mean() < 12  # of 30; 18 if colour stays in place
+    assert error.mean() < 1.2
 
 
 def test_motion_finds_a_shift_and_none_without_an_edit() -> None:
