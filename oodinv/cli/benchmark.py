@@ -187,7 +187,7 @@ class _Run:
         from oodinv.benchmark.edits import plan_trials
         from oodinv.weights.pull import pull
 
-        return plan_trials(self._edits, model, Yunet(pull("yunet"), quick=True)) if self._edits else None
+        return plan_trials(self._edits, model, Yunet(pull("yunet"))) if self._edits else None
 
 
 def _conclude(
