@@ -21,11 +21,16 @@ MISMATCH = 12.0
 """Grey levels: where detail that was moved along with an edit misfits by this much, about a third of it is used."""
 VISIBLE = 2.0
 """Grey levels: a motion counts where the edit changed more than about this."""
+NEARBY = 1 / 8
+"""Of the crop's side: how far to each side the hues of the photo are looked for."""
+HUE_MARGIN = 2.0
+"""Grey levels by which an edit's hues may leave them."""
 FACE = (0.29, 0.40)
 """Of an FFHQ crop's side: half the width and height of the ellipse around the face that an edit may change fully."""
 _FACE_CENTRE = (0.5, 0.53)
 _FADE = 1.35  # at this many times the ellipse's size, nothing changes any more
 _FLOW_SIDE = 256
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # Rec. 601
 _SMALL = 64
 
 
@@ -78,7 +83,29 @@ def feathered(mask: Mask, feather: float) -> Mask:
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Where an edit may change anything
+# What an edit may change
+
+
+def applied(before: Levels, after: Levels, composition: Composition, crop_scale: float) -> Levels:
+    """The edited composite as it is delivered: with the hues, and in the area, that the composition names.
+
+    crop_scale: see `quad.ffhq_quad`.
+    """
+    return confined(before, after if composition.hues == "any" else in_tune(before, after), composition, crop_scale)
+
+
+def in_tune(before: Levels, after: Levels) -> Levels:
+    """The edited composite with no hue that lies outside those of the one before, NEARBY around each pixel.
+
+    A hue is the colour less its brightness; what lies beyond the least and the greatest value of a channel by more
+    than HUE_MARGIN is brought back. Brightness stays. Takes away the coloured rim beside a face that turned.
+    """
+    side = 2 * round(NEARBY * before.shape[0]) + 1
+    around = np.ones((side, side), np.uint8)
+    hue, known = (levels - (levels @ _LUMA)[..., None] for levels in (after, before))
+    low, high = cv2.erode(known, around) - HUE_MARGIN, cv2.dilate(known, around) + HUE_MARGIN
+    change = hue.clip(low, high) - hue
+    return np.asarray(after + change - (change @ _LUMA)[..., None], dtype=np.float32)
 
 
 def confined(before: Levels, after: Levels, composition: Composition, crop_scale: float) -> Levels:

@@ -13,7 +13,7 @@ from torch import Tensor
 from oodinv import image
 from oodinv.align import Placement, read_placement
 from oodinv.blend import Edit
-from oodinv.compose import Levels, compose, confined, rounded
+from oodinv.compose import Levels, applied, compose, rounded
 from oodinv.delivery import write_pasted
 from oodinv.edit import Plan, apply
 from oodinv.edit_plan import Edits
@@ -214,13 +214,13 @@ class EditStages:
         after = self._joined(crops, base, inversion)
         scale = self.model.card.crop.scale
         return rounded(
-            np.stack([confined(b, a, self.recipe.compose, scale) for b, a in zip(before, after, strict=True)])
+            np.stack([applied(b, a, self.recipe.compose, scale) for b, a in zip(before, after, strict=True)])
         )
 
     def _joined(self, crops: Tensor, base: Inversion, inversion: Inversion) -> Levels:
         """float32 (B, S, S, 3) in grey levels; without further wishes the very composite of the inversion."""
         how = self.recipe.compose
-        if how == Composition(area=how.area):
+        if how == Composition(area=how.area, hues=how.hues):
             return _levels(inversion.composite)
         x, before, after = (_levels(t) for t in (crops, base.generated, inversion.generated))
         masks = inversion.mask[:, 0].float().cpu().numpy()

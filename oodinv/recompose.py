@@ -11,7 +11,7 @@ from oodinv import image
 from oodinv.align import read_placement
 from oodinv.batch import Event, Finished, Started, made_anew
 from oodinv.blend import Edit
-from oodinv.compose import Levels, compose, confined, rounded
+from oodinv.compose import Levels, applied, compose, rounded
 from oodinv.delivery import write_pasted, write_png_composite
 from oodinv.errors import ImageError
 from oodinv.image import Pixels
@@ -78,7 +78,7 @@ def _compose(results: Results, face: Face, composition: Composition) -> tuple[Pi
     before = compose(crop, unedited, mask, composition)
     after = compose(crop, generated, mask, composition, unedited=unedited)
     scale = float(results.header.card["crop"]["scale"])
-    return rounded(before), rounded(confined(before, after, composition, scale))
+    return rounded(before), rounded(applied(before, after, composition, scale))
 
 
 def _levels(pixels: Pixels) -> Levels:

@@ -6,11 +6,13 @@ import pytest
 
 from oodinv.blend import Edit, paste
 from oodinv.compose import (
+    applied,
     blend_pyramids,
     compose,
     confined,
     face_weight,
     feathered,
+    in_tune,
     lost,
     membrane,
     motion,
@@ -166,6 +168,28 @@ def test_an_edit_stays_on_the_face() -> None:
     assert confined(before, after, Composition(area="crop"), 1.0) is after
     tight, wide = (face_weight(128, scale).mean() for scale in (0.8, 1.0))
     assert tight > wide
+
+
+def test_hues_nearby_leave_what_the_photo_has_and_take_away_what_it_has_not() -> None:
+    before = smooth(64, 0)
+    moved = np.roll(before, (3, -4), axis=(0, 1))  # each hue was at most 4 pixels away, of 8 that are looked at
+    np.testing.assert_array_equal(in_tune(before, before), before)
+    np.testing.assert_array_equal(in_tune(before, moved)[8:-8, 8:-8], moved[8:-8, 8:-8])
+    luma = np.array([0.299, 0.587, 0.114])
+    after = before.copy()
+    after[20:30, 20:30] += (0, 0, 90)  # a blue patch
+    tuned = in_tune(before, after)
+    np.testing.assert_allclose(tuned @ luma, after @ luma, atol=1e-3)
+    blue = (tuned - (tuned @ luma)[..., None])[20:30, 20:30, 2]
+    assert blue.max() <= (before - (before @ luma)[..., None])[..., 2].max() + 8
+    np.testing.assert_array_equal(tuned[40:], after[40:])
+
+
+def test_nothing_gets_coloured_in_a_grey_photo() -> None:
+    grey = smooth(64, 0).mean(axis=2, keepdims=True).repeat(3, axis=2)
+    nearby = applied(grey, smooth(64, 1), Composition(hues="nearby", area="crop"), 1.0)
+    assert np.ptp(nearby, axis=2).max() <= 8
+    assert applied(grey, smooth(64, 1), Composition(area="crop"), 1.0).std(axis=2).max() > 20
 
 
 def test_pasting_changes_nothing_where_nothing_was_edited() -> None:

@@ -22,6 +22,9 @@ def blend(
     area: Annotated[
         options.AreaChoice, typer.Option(help="Where an edit may change anything.")
     ] = options.AreaChoice.face,
+    hues: Annotated[
+        options.HuesChoice, typer.Option(help="What an edit may bring: any hue, or only what the photo has nearby.")
+    ] = options.HuesChoice.any,
     paste: Annotated[bool, typer.Option("--paste", help="Put the composites back into the photos too.")] = False,
     quiet: options.Quiet = False,
     json: options.Json = False,
@@ -48,6 +51,7 @@ def blend(
         feather=feather,
         detail=detail,
         colour=colour,
+        hues=hues.value,
     )
     results = open_results(folder, ("invert", "edit"))
     events = recompose(results, composition, paste)

@@ -47,6 +47,7 @@ def edit(
     area: Annotated[
         options.AreaChoice | None, typer.Option(help="Where anything may change; by default the recipe's.")
     ] = None,
+    hues: Annotated[options.HuesChoice | None, typer.Option(help="Any hue, or only what the photo has nearby.")] = None,
     preview: Annotated[
         bool, typer.Option("--preview", help="Write only the contact sheet; nothing is pasted.")
     ] = False,
@@ -84,6 +85,7 @@ def edit(
         "feather": feather,
         "detail": detail,
         "colour": colour,
+        "hues": None if hues is None else hues.value,
     }
     request = Request(
         inputs=inputs or [],

@@ -29,6 +29,13 @@ class EngineChoice(StrEnum):
     ray = "ray"
 
 
+class HuesChoice(StrEnum):
+    """Which hues an edit may bring."""
+
+    any = "any"
+    nearby = "nearby"
+
+
 class AreaChoice(StrEnum):
     """Where an edit may change anything."""
 

@@ -19,7 +19,8 @@ class Composition(Strict):
     keep_above: a mask up to this keeps nothing, and from there to 1 it rises in a line, so that edits reach eyes and
     mouth, which masks half keep, and not what lies on the face. feather: slope around kept parts in crop pixels.
     detail: share of the photo's fine structure, and colour: share of its colour and light, that are given back where
-    the generator lost them. area: where an edit may change anything, the face with its hair or the whole crop.
+    the generator lost them. area: where an edit may change anything, the face with its hair or the whole crop. hues:
+    which ones an edit may bring, any, or only what the photo has nearby.
     """
 
     area: Literal["face", "crop"] = "face"
@@ -28,6 +29,7 @@ class Composition(Strict):
     feather: Annotated[float, Field(ge=0, le=512)] = 0.0
     detail: Fraction = 0.0
     colour: Fraction = 0.0
+    hues: Literal["any", "nearby"] = "any"
 
 
 class EditStep(Strict):
