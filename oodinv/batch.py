@@ -168,11 +168,7 @@ def _entries_of(place: _Place, name: str) -> dict[str, Entry]:
     found = manifest.read(place.folder, name)
     if found is None:
         return {}
-    if (change := manifest.difference(found[0], place.header)) is not None:
-        raise ManifestError(
-            f"{place.folder} holds results made otherwise: {change}. Use the same settings to go on, --restart to "
-            "replace the results, or another output folder"
-        )
+    manifest.refuse_other(place.folder, found[0], place.header)
     return found[1]
 
 

@@ -92,8 +92,8 @@ def jobs(results: Results) -> tuple[list[Job], tuple[str, ...]]:
     """A job for each photo of an inversion, and notes on photos that are gone, whose crops stand in for them."""
     found, gone = [], 0
     for name, entry in results.entries.items():
-        path = Path(entry.input)
-        if not path.is_file():
+        path = results.photo(entry)
+        if path is None:
             gone += 1
             path = results.path / f"aligned/{results.crops(entry)[0]}.png"
         found.append(Job(path, name))
@@ -129,7 +129,7 @@ class EditStages:
             ImageError: a part is missing or damaged, or the photo was changed since.
         """
         entry = self.inversion.entries[job.name]
-        is_photo = job.path == Path(entry.input)
+        is_photo = job.path == self.inversion.photo(entry)
         if is_photo and entry.sha256 is not None and hashlib.sha256(content).hexdigest() != entry.sha256:
             raise ImageError(f"{job.path} was changed after {self.inversion.path} was made of it; invert it again")
         aligned = bool(self.inversion.header.settings.get("aligned"))

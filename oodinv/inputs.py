@@ -37,6 +37,10 @@ class Job:
     name: str
 
 
+SHEET = "contact-sheet"
+"""What the names of sheets begin with that commands write into their output; nor are these ever inputs."""
+
+
 def _walk(folder: Path, excluded: frozenset[Path]) -> Iterator[Path]:
     """Files below a folder in sorted order, and sub-folders that can't be listed, which will fail by name.
 
@@ -44,6 +48,7 @@ def _walk(folder: Path, excluded: frozenset[Path]) -> Iterator[Path]:
     """
     seen: set[tuple[int, int]] = set()
     closed: list[Path] = []
+    outputs = {path.parent for path in excluded}
     walk = os.walk(folder, followlinks=True, onerror=lambda error: closed.append(Path(str(error.filename))))
     for root, folders, files in walk:
         here = Path(root)
@@ -53,6 +58,8 @@ def _walk(folder: Path, excluded: frozenset[Path]) -> Iterator[Path]:
             continue
         seen.add((stat.st_dev, stat.st_ino))
         folders.sort()
+        if here.resolve() in outputs:
+            files = [file for file in files if not file.startswith(SHEET)]
         yield from (here / file for file in sorted(files) if _is_picture(here / file))
     yield from closed
 

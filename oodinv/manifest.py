@@ -158,6 +158,19 @@ def difference(old: Header, new: Header) -> str | None:
     return None
 
 
+def refuse_other(folder: Path, old: Header, new: Header) -> None:
+    """Makes sure that results of `new` may join those that a folder has.
+
+    Raises:
+        ManifestError: they were made otherwise.
+    """
+    if (change := difference(old, new)) is not None:
+        raise ManifestError(
+            f"{folder} holds results made otherwise: {change}. Use the same settings to go on, --restart to "
+            "replace the results, or another output folder"
+        )
+
+
 def write(folder: Path, header: Header, entries: Iterable[Entry], file_name: str = FILE_NAME) -> None:
     """Replaces the manifest by a header and entries, in this order.
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -48,9 +47,9 @@ def _write(results: Results, composition: Composition, paste: bool, entry: Entry
             quad = _quad(results, face)
             edits[face.name.removeprefix(face.crop)].append(Edit(quad, before, after))
     if paste:
-        path = Path(entry.input)
-        if not path.is_file():
-            raise ImageError(f"{path}: the photo is not there any more; put it back, or leave out --paste")
+        path = results.photo(entry)
+        if path is None:
+            raise ImageError(f"{entry.input}: the photo is not there any more; put it back, or leave out --paste")
         photo = image.read(path, deep=True)
         for suffix, changes in edits.items():
             yield write_pasted(photo, changes, results.path, entry.name + suffix, made)

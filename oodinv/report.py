@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from oodinv import image
 from oodinv.image import Pixels
+from oodinv.inputs import SHEET
 from oodinv.saved import Results, read_arrays, read_picture
 
 THUMBNAIL = 160
@@ -150,7 +151,7 @@ def write_sheets(folder: Path, shown: Iterable[Panel], xmp: bytes) -> list[Path]
     """
     paths: list[Path] = []
     for number, part in enumerate(_parts(shown, SHEET_FACES), start=1):
-        paths.append(folder / _numbered("contact-sheet", number, ".png"))
+        paths.append(folder / _numbered(SHEET, number, ".png"))
         image.write_png(paths[-1], contact_sheet(part), xmp)
     return paths
 

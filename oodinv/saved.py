@@ -13,6 +13,7 @@ from oodinv import image, manifest
 from oodinv.errors import ImageError, ManifestError
 from oodinv.image import Pixels
 from oodinv.manifest import Entry, Header
+from oodinv.recipe.edit import Composition
 from oodinv.weights.damage import ARCHIVE_DAMAGE, NUMPY_DAMAGE
 
 if TYPE_CHECKING:
@@ -55,6 +56,23 @@ class Results:
         """The recipe in words, where there was one."""
         described = self.header.settings.get("summary")
         return None if described is None else str(described)
+
+    @property
+    def composition(self) -> Composition:
+        """How the run composed: as its recipe said, or plainly.
+
+        Raises:
+            ManifestError: the manifest says it in no way that this version knows.
+        """
+        recipe = self.header.settings.get("recipe")
+        try:
+            return Composition.model_validate(recipe.get("compose", {}) if isinstance(recipe, dict) else {})
+        except ValueError as error:
+            raise ManifestError(f"{self.path}: its {manifest.FILE_NAME} says no composition; edit again") from error
+
+    def photo(self, entry: Entry) -> Path | None:
+        """The photo of an entry; None if it is gone. A relative path is also tried from where the folder lies."""
+        return next((path for path in (Path(entry.input), self.path.parent / entry.input) if path.is_file()), None)
 
     def crops(self, entry: Entry) -> list[str]:
         """Names of a photo's crops from left to right."""

@@ -266,6 +266,70 @@ def test_the_input_is_never_replaced(here: Path, tiny_card: Path) -> None:
     assert "would be replaced" in str(done.exception)
 
 
+def test_nor_anything_in_it(here: Path, tiny_card: Path) -> None:
+    done = oodinv("edit", here / "out", "-r", "one", "-o", here / "out/aligned", "--model", tiny_card)
+    assert done.exit_code == 1
+    assert "would be replaced" in str(done.exception)
+
+
+def test_an_edit_and_several_inversions_are_no_photos(here: Path, tiny_card: Path, tmp_path: Path) -> None:
+    edited(here, tiny_card, "one", tmp_path / "e")
+    for inputs in ([tmp_path / "e"], [here / "out", here / "out"]):
+        done = oodinv("edit", *inputs, "-r", "one", "-o", tmp_path / "f", "--model", tiny_card)
+        assert done.exit_code == 1
+        assert "was written by `oodinv " in str(done.exception)
+        assert not (tmp_path / "f").exists()
+
+
+def test_a_preview_replaces_no_other_runs_sheet(here: Path, tiny_card: Path, tmp_path: Path) -> None:
+    edited(here, tiny_card, "one", tmp_path)
+    sheet = (tmp_path / "contact-sheet.png").read_bytes()
+    done = oodinv("edit", here / "out", "-r", "ab", "-o", tmp_path, "--model", tiny_card, "--preview")
+    assert done.exit_code == 1
+    assert str(tmp_path) in str(done.exception)
+    assert (tmp_path / "contact-sheet.png").read_bytes() == sheet
+    edited(here, tiny_card, "one", tmp_path, "--preview")
+
+
+def test_photos_are_found_from_another_folder(
+    here: Path, tiny_card: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`invert` ran where its output lies, as it does without -o elsewhere, with a path seen from there."""
+    (tmp_path / "a").mkdir()
+    shutil.copytree(here / "photos", tmp_path / "a/photos")
+    monkeypatch.chdir(tmp_path / "a")
+    assert oodinv("invert", "photos", "-o", "out", "--model", tiny_card, "--quiet").exit_code == 0
+    monkeypatch.chdir(tmp_path)
+    recipe = here / "one.yaml"
+    done = oodinv("edit", tmp_path / "a/out", "-r", recipe, "-o", "e", "--model", tiny_card, "--json", "--quiet")
+    assert done.exit_code == 0, done.exception
+    assert json.loads(done.stdout)["notes"] == []
+    assert (tmp_path / f"e/pasted/{NAMES[0]}.jpg").is_file()
+    assert oodinv("blend", tmp_path / "a/out", "--paste", "--quiet").exit_code == 0
+
+
+def test_an_output_among_the_photos_is_no_input_of_the_next_run(here: Path, tiny_card: Path, tmp_path: Path) -> None:
+    shutil.copytree(here / "photos", tmp_path / "photos")
+    for kept in (0, 2):
+        options: tuple[Any, ...] = ("-r", "one", "-o", tmp_path / "photos/e", "--model", tiny_card, "--json", "--quiet")
+        done = oodinv("edit", tmp_path / "photos", *options)
+        assert done.exit_code == 0, done.exception
+        assert json.loads(done.stdout) | {"total": 2, "kept": kept} == json.loads(done.stdout)
+
+
+def test_blend_composes_as_the_run_did_but_for_its_options(here: Path, tiny_card: Path, tmp_path: Path) -> None:
+    (here / "composed.yaml").write_text(
+        "edits: [{direction: first, strength: 1}]\ncompose: {keep_above: 0.4, detail: 1, colour: 1}"
+    )
+    edited(here, tiny_card, "composed", tmp_path)
+    first = pixels(tmp_path / f"composites/{NAMES[0]}.png")
+    assert oodinv("blend", tmp_path, "--quiet").exit_code == 0
+    again = pixels(tmp_path / f"composites/{NAMES[0]}.png")
+    assert np.abs(again - first).mean() < 1  # but for the rounding of what was saved
+    assert oodinv("blend", tmp_path, "--detail", "0", "--colour", "0", "--quiet").exit_code == 0
+    assert np.abs(pixels(tmp_path / f"composites/{NAMES[0]}.png") - first).mean() > 2
+
+
 def test_a_photo_that_was_changed_or_is_gone(samples: Path, tiny_card: Path, tmp_path: Path) -> None:
     photos, out = tmp_path / "photos", tmp_path / "out"
     photos.mkdir()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -284,7 +285,9 @@ def test_memory_does_not_grow_with_the_folder(tiny_card: Path, tmp_path: Path) -
 
 def test_sixteen_bits_reach_the_network(tiny_card: Path, tmp_path: Path) -> None:
     """Two crops that are alike in 8 bits but not in 16 give different latents, near those of the exact values."""
-    from oodinv.inverter import invert
+    from oodinv.batch import Event, Started
+from oodinv.cli.progress import Summary, follow
+from oodinv.inverter import invert
     from oodinv.recipe.card import read_card
     from oodinv.weights.build import load_model
 
@@ -323,3 +326,13 @@ def test_sixteen_bits_come_back_from_the_photo(tiny_card: Path, samples: Path, t
     assert changed.any()
     changed[top:bottom, left:right] = False
     assert not changed.any()
+
+
+def test_ctrl_c_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    def events() -> Iterator[Event]:
+        yield Started(3, 1)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        follow(events(), Summary(Path("out")), "inverting", quiet=False)
+    assert "the same command goes on" in capsys.readouterr().err

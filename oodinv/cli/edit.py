@@ -35,19 +35,13 @@ def edit(
     mask: Annotated[
         MaskChoice | None, typer.Option(help="Flow and mask of which pass; by default the recipe's.")
     ] = None,
-    technique: Annotated[
-        options.TechniqueChoice | None, typer.Option(help="How kept and drawn parts are joined.")
-    ] = None,
-    keep_above: Annotated[
-        float | None, typer.Option(min=0, max=0.99, help="What the mask gives less than this is all edited.")
-    ] = None,
-    feather: Annotated[float | None, typer.Option(min=0, max=512, help="Slope around kept parts, pixels.")] = None,
-    detail: Annotated[float | None, typer.Option(min=0, max=1, help="Share of lost detail given back.")] = None,
-    colour: Annotated[float | None, typer.Option(min=0, max=1, help="Share of lost colour given back.")] = None,
-    area: Annotated[
-        options.AreaChoice | None, typer.Option(help="Where anything may change; by default the recipe's.")
-    ] = None,
-    hues: Annotated[options.HuesChoice | None, typer.Option(help="Any hue, or only what the photo has nearby.")] = None,
+    technique: options.Technique = None,
+    keep_above: options.KeepAbove = None,
+    feather: options.Feather = None,
+    detail: options.Detail = None,
+    colour: options.Colour = None,
+    area: options.Area = None,
+    hues: options.Hues = None,
     preview: Annotated[
         bool, typer.Option("--preview", help="Write only the contact sheet; nothing is pasted.")
     ] = False,
@@ -78,15 +72,6 @@ def edit(
     """
     from oodinv.cli.edit_run import Request, run_edit
 
-    overrides = {
-        "area": None if area is None else area.value,
-        "technique": None if technique is None else technique.value,
-        "keep_above": keep_above,
-        "feather": feather,
-        "detail": detail,
-        "colour": colour,
-        "hues": None if hues is None else hues.value,
-    }
     request = Request(
         inputs=inputs or [],
         recipe=recipe,
@@ -94,7 +79,7 @@ def edit(
         factors=_factors(strength),
         model=model,
         mask=None if mask is None else mask.value,
-        compose={key: value for key, value in overrides.items() if value is not None},
+        compose=options.composition(technique, keep_above, feather, detail, colour, area, hues),
         preview=preview,
         aligned=aligned,
         detector=detector,

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import typer
 from rich.markup import escape
 
-from oodinv import report
+from oodinv import manifest, report
 from oodinv.batch import run
 from oodinv.cli.console import stderr
 from oodinv.cli.options import DetectorChoice
@@ -58,6 +58,7 @@ def run_edit(request: Request) -> None:
     path = find_edit_recipe(request.recipe)
     recipe = _overridden(read_edit_recipe(path), request)
     inputs = _inputs(request, recipe, path)
+    _check_inputs(inputs)
     output = _output(request, recipe, path, inputs)
     summary = Summary(output)
     if len(inputs) == 1 and is_inversion(inputs[0]):
@@ -107,6 +108,18 @@ def _inputs(request: Request, recipe: EditRecipe, path: Path) -> list[Path]:
     return [found]
 
 
+def _check_inputs(inputs: list[Path]) -> None:
+    """Raises `ManifestError` for results among photos; an inversion stands alone."""
+    for entry in inputs:
+        found = manifest.read(entry) if entry.is_dir() else None
+        if found is None or (found[0].command == "invert" and len(inputs) == 1):
+            continue
+        raise ManifestError(
+            f"{entry} was written by `oodinv {found[0].command}` and holds no photos; name photos, or one output "
+            "folder of `oodinv invert` alone"
+        )
+
+
 def _output(request: Request, recipe: EditRecipe, path: Path, inputs: list[Path]) -> Path:
     chosen = request.output or (None if recipe.output is None else Path(recipe.output))
     if chosen is None:
@@ -114,8 +127,9 @@ def _output(request: Request, recipe: EditRecipe, path: Path, inputs: list[Path]
         chosen = source.resolve().parent / f"{source.resolve().name}-{path.stem}"
         chosen = chosen.relative_to(Path.cwd()) if chosen.is_relative_to(Path.cwd()) else chosen
         _say(request, f"writing to {chosen}/")
-    if any(chosen.resolve() == entry.resolve() for entry in inputs):
-        raise ManifestError(f"{chosen} is the input and would be replaced; choose another output folder")
+    place = chosen.resolve()
+    if any(place == e.resolve() or (is_inversion(e) and place.is_relative_to(e.resolve())) for e in inputs):
+        raise ManifestError(f"{chosen} is the input or in it and would be replaced; choose another output folder")
     return chosen
 
 
@@ -193,6 +207,8 @@ def _report(request: Request, stages: EditStages, summary: Summary) -> None:
 
 def _preview(request: Request, stages: EditStages, summary: Summary) -> None:
     photos, _ = jobs(stages.inversion)
+    if not request.restart and (found := manifest.read(summary.output)) is not None:
+        manifest.refuse_other(summary.output, found[0], edit_header(stages))
     start = time.perf_counter()
     paths = report.write_sheets(summary.output, stages.preview(photos), composite_mark(stages.made))
     summary.done += len(photos)

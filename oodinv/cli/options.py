@@ -51,6 +51,29 @@ class TechniqueChoice(StrEnum):
     poisson = "poisson"
 
 
+Technique = Annotated[TechniqueChoice | None, typer.Option(help="How kept and drawn parts are joined.")]
+KeepAbove = Annotated[
+    float | None, typer.Option(min=0, max=0.99, help="What the mask gives less than this is all drawn.")
+]
+Feather = Annotated[float | None, typer.Option(min=0, max=512, help="Slope around kept parts, in crop pixels.")]
+Detail = Annotated[float | None, typer.Option(min=0, max=1, help="Share of lost detail given back.")]
+Colour = Annotated[float | None, typer.Option(min=0, max=1, help="Share of lost colour and light given back.")]
+Area = Annotated[AreaChoice | None, typer.Option(help="Where an edit may change anything.")]
+Hues = Annotated[HuesChoice | None, typer.Option(help="What an edit may bring: any hue, or only the photo's nearby.")]
+"""How to compose; each without a value means what the recipe or the run says."""
+
+
+def composition(
+    technique: TechniqueChoice | None, keep_above: float | None, feather: float | None, detail: float | None,
+    colour: float | None, area: AreaChoice | None, hues: HuesChoice | None,
+) -> dict[str, str | float]:  # fmt: skip
+    """The fields of a `Composition` that options set."""
+    choices = {"technique": technique, "area": area, "hues": hues}
+    shares = {"keep_above": keep_above, "feather": feather, "detail": detail, "colour": colour}
+    named = {key: choice.value for key, choice in choices.items() if choice is not None}
+    return named | {key: share for key, share in shares.items() if share is not None}
+
+
 Inputs = Annotated[
     list[Path], typer.Argument(help="Photos, or folders that are searched recursively.", show_default=False)
 ]

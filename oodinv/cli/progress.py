@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,7 +56,7 @@ class Summary:
 
 
 def follow(events: Iterator[Event], summary: Summary, title: str, quiet: bool) -> Summary:
-    """Draws progress until the events end, and fills in the summary."""
+    """Draws progress until the events end, and fills in the summary; stopped by Ctrl-C, it says how to go on."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -65,7 +66,7 @@ def follow(events: Iterator[Event], summary: Summary, title: str, quiet: bool) -
         TimeRemainingColumn(),
     )
     start = time.perf_counter()
-    with Progress(*columns, console=stderr, disable=quiet) as progress:
+    with _going_on_told(quiet), Progress(*columns, console=stderr, disable=quiet) as progress:
         bar = progress.add_task(title, total=None, speed="")
         for event in events:
             summary.seconds = time.perf_counter() - start
@@ -81,6 +82,16 @@ def follow(events: Iterator[Event], summary: Summary, title: str, quiet: bool) -
                     progress.update(bar, advance=1, speed=f"{summary.speed:.2f} images/s")
     summary.seconds = time.perf_counter() - start
     return summary
+
+
+@contextmanager
+def _going_on_told(quiet: bool) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not quiet:
+            stderr.print("stopped; what is done is kept, and the same command goes on from there")
+        raise
 
 
 def conclude(summary: Summary, *, as_json: bool, quiet: bool) -> None:
