@@ -89,13 +89,18 @@ class Results:
             yield from self.faces(entry)
 
 
-def is_inversion(folder: Path) -> bool:
-    """Whether a folder holds a manifest of `oodinv invert`."""
+def command_of(folder: Path) -> str | None:
+    """The command whose manifest a folder holds; None if it holds none, or somebody else's."""
     try:
         found = manifest.read(folder) if folder.is_dir() else None
     except ManifestError:
-        return False
-    return found is not None and found[0].command == "invert"
+        return None
+    return None if found is None else found[0].command
+
+
+def is_inversion(folder: Path) -> bool:
+    """Whether a folder holds a manifest of `oodinv invert`."""
+    return command_of(folder) == "invert"
 
 
 def last_inversion(folder: Path) -> Path | None:

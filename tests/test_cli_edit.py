@@ -281,6 +281,13 @@ def test_an_edit_and_several_inversions_are_no_photos(here: Path, tiny_card: Pat
         assert not (tmp_path / "f").exists()
 
 
+def test_somebody_elses_manifest_makes_no_results(here: Path, tiny_card: Path, tmp_path: Path) -> None:
+    shutil.copytree(here / "photos", tmp_path / "photos")
+    (tmp_path / "photos/manifest.jsonl").write_text('{"dataset": "mine"}\n')
+    done = oodinv("edit", tmp_path / "photos", "-r", "one", "-o", tmp_path / "e", "--model", tiny_card, "--quiet")
+    assert done.exit_code == 0, done.exception
+
+
 def test_a_preview_replaces_no_other_runs_sheet(here: Path, tiny_card: Path, tmp_path: Path) -> None:
     edited(here, tiny_card, "one", tmp_path)
     sheet = (tmp_path / "contact-sheet.png").read_bytes()

@@ -22,7 +22,7 @@ from oodinv.inverter import Dtype
 from oodinv.provenance import composite_mark
 from oodinv.recipe.card import find_card
 from oodinv.recipe.edit import EditRecipe, find_edit_recipe, read_edit_recipe
-from oodinv.saved import Results, is_inversion, last_inversion, open_results
+from oodinv.saved import Results, command_of, is_inversion, last_inversion, open_results
 from oodinv.stages import InvertStages, invert_header
 from oodinv.weights.build import Model, load_named
 
@@ -111,13 +111,12 @@ def _inputs(request: Request, recipe: EditRecipe, path: Path) -> list[Path]:
 def _check_inputs(inputs: list[Path]) -> None:
     """Raises `ManifestError` for results among photos; an inversion stands alone."""
     for entry in inputs:
-        found = manifest.read(entry) if entry.is_dir() else None
-        if found is None or (found[0].command == "invert" and len(inputs) == 1):
-            continue
-        raise ManifestError(
-            f"{entry} was written by `oodinv {found[0].command}` and holds no photos; name photos, or one output "
-            "folder of `oodinv invert` alone"
-        )
+        command = command_of(entry)
+        if command == "edit" or (command == "invert" and len(inputs) > 1):
+            raise ManifestError(
+                f"{entry} was written by `oodinv {command}` and holds no photos; name photos, or one output folder of "
+                "`oodinv invert` alone"
+            )
 
 
 def _output(request: Request, recipe: EditRecipe, path: Path, inputs: list[Path]) -> Path:
