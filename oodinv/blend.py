@@ -1,8 +1,9 @@
 """Edited crops back into their photos.
 
 A crop is a shrunken copy, so putting it back would blur the photo. What goes back is the change: the photo
-keeps every detail of its own and receives the difference between edited and original crop, enlarged smoothly.
-An unchanged crop changes nothing.
+keeps every detail of its own and receives the difference between edited and original crop, enlarged smoothly. Where the
+edit moved something, the photo's detail moves along first, so that a contour goes where it now belongs and isn't
+drawn twice. An unchanged crop changes nothing.
 """
 
 from collections.abc import Iterable
@@ -13,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from oodinv.compose import moved
 from oodinv.image import Pixels, smoothstep
 from oodinv.quad import Points, crop_to_photo, quad_side
 
@@ -24,11 +26,15 @@ _BAND = 512  # rows worked on at a time, so that a 50-megapixel photo needs litt
 
 @dataclass(frozen=True, eq=False)
 class Edit:
-    """What became of one crop: its quad (4, 2) in the photo, the crop before and after, uint8 (size, size, 3)."""
+    """What became of one crop: its quad (4, 2) in the photo, the crop before and after, uint8 (size, size, 3).
+
+    flow: where each pixel of the edited crop comes from, as an offset (size, size, 2) in crop pixels; None: all stays.
+    """
 
     quad: Points
     before: Pixels
     after: Pixels
+    flow: NDArray[np.float32] | None = None
 
 
 def paste(pixels: NDArray[Depth], edits: Iterable[Edit], feather: float = FEATHER) -> NDArray[Depth]:
@@ -37,7 +43,8 @@ def paste(pixels: NDArray[Depth], edits: Iterable[Edit], feather: float = FEATHE
     p ← p + w · U(after − before), where U enlarges bicubically into the photo (or, for a crop larger than its
     place, averages), and the weight w rises smoothly from 0 at the quad's border to 1 at feather times the side
     inside it. In a photo of 16 bits, where 257 levels are one of 8 bits, nothing is rounded before the sum. Pixels
-    outside the quads stay as they are, bit for bit. feather is in (0, 0.5].
+    outside the quads stay as they are, bit for bit. Where an edit has a flow f, p and before are sampled at w · f from
+    their place first. feather is in (0, 0.5].
 
     Raises:
         ValueError: feather is out of range, or the crops of an edit differ in shape.
@@ -60,13 +67,29 @@ def _add_change(pixels: NDArray[Depth], edit: Edit, feather: float) -> None:
     if left == right:
         return
     white = int(np.iinfo(pixels.dtype).max)
-    difference = np.subtract(edit.after, edit.before, dtype=np.float32) * np.float32(white / 255)
+    before = edit.before if edit.flow is None else moved(edit.before.astype(np.float32), edit.flow)
+    difference = np.subtract(edit.after, before, dtype=np.float32) * np.float32(white / 255)
     change = _to_scale(difference, quad_side(edit.quad))
+    source = None if edit.flow is None else pixels[top:bottom, left:right].copy()
     for start in range(top, bottom, _BAND):
         band = pixels[start : min(start + _BAND, bottom), left:right]
         quad = edit.quad - (left, start)
+        if source is not None and edit.flow is not None:
+            band[:] = _carried(source, start - top, edit.flow, quad, band.shape, feather)
         weighted = _enlarged(change, quad, band.shape) * _weight(quad, band.shape, feather)[..., None]
         band[:] = np.rint(weighted + band).clip(0, white).astype(pixels.dtype)
+
+
+def _carried(
+    source: NDArray[Depth], start: int, flow: NDArray[np.float32], quad: Points, shape: tuple[int, ...], feather: float
+) -> NDArray[Depth]:
+    """Rows of `source` from `start` on, in this shape (h, w, 3), moved as a flow in crop pixels says."""
+    offset = flow @ crop_to_photo(quad, flow.shape[0])[:, :2].T.astype(np.float32)
+    enlarged = _enlarged(_to_scale(offset, quad_side(quad)), quad, shape) * _weight(quad, shape, feather)[..., None]
+    row, column = np.indices(shape[:2], dtype=np.float32)
+    x, y = (np.asarray(p, dtype=np.float32) for p in (column + enlarged[..., 0], row + enlarged[..., 1] + start))
+    sampled = cv2.remap(source, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(sampled, dtype=source.dtype)
 
 
 def _to_scale(change: NDArray[np.float32], side: float) -> NDArray[np.float32]:

@@ -242,6 +242,21 @@ def lost(crop: Levels, before: Levels, after: Levels, detail: float, colour: flo
     return np.asarray(colour * coarse + detail * fine, dtype=np.float32)
 
 
+def carried(
+    before: Levels, after: Levels, mask: Mask, composition: Composition, crop_scale: float
+) -> NDArray[np.float32] | None:
+    """How far a photo's own detail moves along when an edit is pasted, as in `motion`; None where none is given back.
+
+    What is kept of the crop, and what lies outside the area that an edit may change, stays.
+    """
+    if composition.detail == 0:
+        return None
+    free = 1 - feathered(raised(mask, composition.keep_above), composition.feather)
+    if composition.area == "face":
+        free = free * face_weight(before.shape[0], crop_scale)
+    return np.asarray(motion(before, after) * (composition.detail * free)[..., None], dtype=np.float32)
+
+
 def motion(before: Levels, after: Levels) -> NDArray[np.float32]:
     """Where each pixel of `after` comes from in `before`, as an offset (H, W, 2) in pixels; 0 where nothing changed.
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from oodinv import image
 from oodinv.align import Placement, read_placement
 from oodinv.blend import Edit
-from oodinv.compose import Levels, applied, compose, rounded
+from oodinv.compose import Levels, applied, carried, compose, rounded
 from oodinv.delivery import write_pasted
 from oodinv.edit import Plan, apply
 from oodinv.edit_plan import Edits
@@ -244,14 +244,20 @@ class EditStages:
         if results.photo.content:
             photo = image.decode(results.photo.content, results.photo.job.path, deep=True)
             for number, variant in enumerate(self.edits.variants):
-                changes = [
-                    Edit(face.face.placement.quad, face.before, face.results[number].composite)
-                    for face in results.faces
-                    if face.face.placement is not None
-                ]
+                changes = [change for face in results.faces if (change := self._change(face, number)) is not None]
                 name = results.photo.job.name + variant.suffix
                 outputs.append(write_pasted(photo, changes, folder, name, self.made))
         return outputs
+
+    def _change(self, edited: EditedFace, number: int) -> Edit | None:
+        """What a variant changes in the photo; None for a face that belongs into none."""
+        result, placement = edited.results[number], edited.face.placement
+        if placement is None:
+            return None
+        unedited, drawn = (pixels.astype(np.float32) for pixels in (edited.unedited, result.generated))
+        mask = result.flows["mask"].astype(np.float32)
+        flow = carried(unedited, drawn, mask, self.recipe.compose, self.model.card.crop.scale)
+        return Edit(placement.quad, edited.before, result.composite, flow)
 
     def _write_face(self, edited: EditedFace, folder: Path) -> Iterator[str]:
         face = edited.face

@@ -2,10 +2,12 @@
 
 import math
 
+import cv2
 import numpy as np
 import pytest
 
 from oodinv.blend import Edit, paste
+from oodinv.compose import moved
 from oodinv.quad import crop, square
 
 
@@ -134,6 +136,35 @@ def test_faces_are_pasted_in_turn() -> None:
     one_by_one = paste(paste(photo, [Edit(quads[0], before, after)]), [Edit(quads[1], before, after)])
     np.testing.assert_array_equal(both, one_by_one)
     assert both.max() == 120
+
+
+@pytest.mark.parametrize("turn", [0.0, 35.0])
+def test_detail_moves_along_with_a_flow(turn: float) -> None:
+    """The crop says that its content moved 2 of 32 pixels; a photo of 10 times that size moves by 20, in detail."""
+    rng = np.random.default_rng(0)
+    photo = np.repeat(rng.integers(60, 200, (420, 420, 1)), 3, axis=2).astype(np.float32)
+    photo = np.rint(cv2.GaussianBlur(photo, (0, 0), 1.5)).astype(np.uint8)
+    way = np.array([np.cos(np.radians(turn)), np.sin(np.radians(turn))])
+    quad = square(np.array([210.0, 210.0]), 160 * way)
+    before = crop(photo, quad, 32)
+    flow = np.broadcast_to(np.array([-2, 0], np.float32), (32, 32, 2)).copy()
+    after = np.rint(moved(before.astype(np.float32), flow)).astype(np.uint8)
+    pasted = paste(photo, [Edit(quad, before, after, flow)])
+    x, y = np.rint(20 * way).astype(int)
+    middle = np.s_[180:240, 180:240]
+    shifted = photo[180 - y : 240 - y, 180 - x : 240 - x].astype(float)
+    assert np.abs(pasted[middle] - shifted).mean() < 0.3 * np.abs(photo[middle] - shifted).mean()
+    outside = np.hypot(*(np.mgrid[0:420, 0:420] - 210)) > 228
+    np.testing.assert_array_equal(pasted[outside], photo[outside])
+
+
+def test_a_flow_of_zero_is_none() -> None:
+    photo, quad = noise(200, 180, 3), square(np.array([90.3, 101.8]), np.array([50.0, 21.0]))
+    before, after = noise(16, 16, 1), noise(16, 16, 2)
+    still = np.zeros((16, 16, 2), np.float32)
+    np.testing.assert_array_equal(
+        paste(photo, [Edit(quad, before, after, still)]), paste(photo, [Edit(quad, before, after)])
+    )
 
 
 def test_bad_arguments() -> None:
