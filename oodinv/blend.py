@@ -70,24 +70,27 @@ def _add_change(pixels: NDArray[Depth], edit: Edit, feather: float) -> None:
     before = edit.before if edit.flow is None else moved(edit.before.astype(np.float32), edit.flow)
     difference = np.subtract(edit.after, before, dtype=np.float32) * np.float32(white / 255)
     change = _to_scale(difference, quad_side(edit.quad))
-    source = None if edit.flow is None else pixels[top:bottom, left:right].copy()
+    offset = None if edit.flow is None else _in_photo(edit.flow, edit.quad)
+    source = None if offset is None else pixels[top:bottom, left:right].copy()
     for start in range(top, bottom, _BAND):
         band = pixels[start : min(start + _BAND, bottom), left:right]
         quad = edit.quad - (left, start)
-        if source is not None and edit.flow is not None:
-            band[:] = _carried(source, start - top, edit.flow, quad, band.shape, feather)
-        weighted = _enlarged(change, quad, band.shape) * _weight(quad, band.shape, feather)[..., None]
+        weight = _weight(quad, band.shape, feather)[..., None]
+        if source is not None and offset is not None:
+            band[:] = _carried(source, start - top, _enlarged(offset, quad, band.shape) * weight)
+        weighted = _enlarged(change, quad, band.shape) * weight
         band[:] = np.rint(weighted + band).clip(0, white).astype(pixels.dtype)
 
 
-def _carried(
-    source: NDArray[Depth], start: int, flow: NDArray[np.float32], quad: Points, shape: tuple[int, ...], feather: float
-) -> NDArray[Depth]:
-    """Rows of `source` from `start` on, in this shape (h, w, 3), moved as a flow in crop pixels says."""
-    offset = flow @ crop_to_photo(quad, flow.shape[0])[:, :2].T.astype(np.float32)
-    enlarged = _enlarged(_to_scale(offset, quad_side(quad)), quad, shape) * _weight(quad, shape, feather)[..., None]
-    row, column = np.indices(shape[:2], dtype=np.float32)
-    x, y = (np.asarray(p, dtype=np.float32) for p in (column + enlarged[..., 0], row + enlarged[..., 1] + start))
+def _in_photo(flow: NDArray[np.float32], quad: Points) -> NDArray[np.float32]:
+    """A flow in crop pixels as one in the photo's, made fit for `_enlarged`."""
+    return _to_scale(flow @ crop_to_photo(quad, flow.shape[0])[:, :2].T.astype(np.float32), quad_side(quad))
+
+
+def _carried(source: NDArray[Depth], start: int, offset: NDArray[np.float32]) -> NDArray[Depth]:
+    """Rows of `source` from `start` on, each pixel taken from its place plus an offset (h, w, 2) in pixels."""
+    row, column = np.indices(offset.shape[:2], dtype=np.float32)
+    x, y = (np.asarray(p, dtype=np.float32) for p in (column + offset[..., 0], row + offset[..., 1] + start))
     sampled = cv2.remap(source, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(sampled, dtype=source.dtype)
 

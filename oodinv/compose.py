@@ -245,11 +245,11 @@ def lost(crop: Levels, before: Levels, after: Levels, detail: float, colour: flo
 def carried(
     before: Levels, after: Levels, mask: Mask, composition: Composition, crop_scale: float
 ) -> NDArray[np.float32] | None:
-    """How far a photo's own detail moves along when an edit is pasted, as in `motion`; None where none is given back.
+    """How far a photo's own detail moves along when an edit is pasted, as in `motion`; None where none does.
 
     What is kept of the crop, and what lies outside the area that an edit may change, stays.
     """
-    if composition.detail == 0:
+    if composition.detail == 0 or np.array_equal(before, after):
         return None
     free = 1 - feathered(raised(mask, composition.keep_above), composition.feather)
     if composition.area == "face":

@@ -127,7 +127,8 @@ def _output(request: Request, recipe: EditRecipe, path: Path, inputs: list[Path]
         chosen = chosen.relative_to(Path.cwd()) if chosen.is_relative_to(Path.cwd()) else chosen
         _say(request, f"writing to {chosen}/")
     place = chosen.resolve()
-    if any(place == e.resolve() or (is_inversion(e) and place.is_relative_to(e.resolve())) for e in inputs):
+    within = [entry for entry in inputs if place.is_relative_to(entry.resolve())]
+    if any(place == entry.resolve() or is_inversion(entry) for entry in within):
         raise ManifestError(f"{chosen} is the input or in it and would be replaced; choose another output folder")
     return chosen
 
