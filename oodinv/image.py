@@ -10,7 +10,7 @@ import hashlib
 import struct
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -32,6 +32,7 @@ Number = TypeVar("Number", bound=np.generic)
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
 MAX_PIXELS = 178_956_970  # Pillow's own hard limit, read from the header before anything is decoded
+MAX_SIDE = 65_535  # a JPEG's limit; a row or column of a hundred million pixels is no photo
 # On photos, run lengths alone are packed as fast as zlib's level 1 and smaller; level 6 takes three times as long.
 PNG_PACKING = {"compress_level": 1, "compress_type": zlib.Z_RLE}
 JPEG_QUALITY = 95
@@ -85,7 +86,7 @@ def read(path: Path, *, deep: bool = False) -> Photo:
     16-bit values are scaled, palettes expanded, CMYK and Lab converted to sRGB. deep: keep 16 bits a channel too.
 
     Raises:
-        ImageError: the file is missing, unreadable, no picture, damaged, or larger than MAX_PIXELS.
+        ImageError: the file is missing, unreadable, no picture, damaged, or larger than MAX_PIXELS or MAX_SIDE.
     """
     try:
         if not path.is_file():
@@ -101,7 +102,7 @@ def decode(content: bytes, path: Path, *, deep: bool = False) -> Photo:
     """As `read`, from a file's bytes; `path` names it in errors. deep: keep 16 bits a channel too.
 
     Raises:
-        ImageError: no picture, damaged, or larger than MAX_PIXELS.
+        ImageError: no picture, damaged, or larger than MAX_PIXELS or MAX_SIDE.
     """
     photo = _decode(BytesIO(content), path)
     return replace(photo, deep=_deep_pixels(content, photo)) if deep else photo
@@ -132,14 +133,14 @@ def _decode(file: BinaryIO, path: Path) -> Photo:
 
 
 def _check_size(picture: Image.Image, path: Path) -> None:
-    if picture.width * picture.height > MAX_PIXELS:
+    if picture.width * picture.height > MAX_PIXELS or max(picture.size) > MAX_SIDE:
         raise _too_large(path)
 
 
 def _too_large(path: Path) -> ImageError:
     return ImageError(
-        f"{path}: its header announces more than {MAX_PIXELS // 1_000_000} megapixels, which is refused "
-        "as a decompression bomb; shrink it first if it is a real photo"
+        f"{path}: its header announces more than {MAX_PIXELS // 1_000_000} megapixels or {MAX_SIDE:,} pixels on a "
+        "side, which is refused as a decompression bomb; shrink it first if it is a real photo"
     )
 
 
@@ -169,10 +170,9 @@ def _orientation(picture: Image.Image) -> int:
 
 
 def _to_rgb(picture: Image.Image) -> tuple[Pixels, Pixels | None]:
-    if picture.mode == "I" or picture.mode.startswith("I;16"):
-        return _repeat(_scale(np.asarray(picture).astype(np.float64), 65535.0)), None
-    if picture.mode == "F":
-        return _repeat(_scale(np.asarray(picture).astype(np.float64), 1.0)), None
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+        white = 1.0 if picture.mode == "F" else 65535.0
+        return _by_bands(picture, 3, lambda band: _repeat(_scale(np.asarray(band, np.float32), white))), None
     if picture.has_transparency_data:
         rgba = _values(picture, "RGBA")
         return np.ascontiguousarray(rgba[..., :3]), np.ascontiguousarray(rgba[..., 3])
@@ -180,20 +180,30 @@ def _to_rgb(picture: Image.Image) -> tuple[Pixels, Pixels | None]:
 
 
 def _values(picture: Image.Image, mode: Literal["RGB", "RGBA"]) -> Pixels:
-    """The picture in a mode, (H, W, 3 or 4). Pillow would need three more copies of a whole picture for that."""
+    """The picture in a mode, (H, W, 3 or 4)."""
+    return _by_bands(picture, len(mode), lambda band: np.asarray(band.convert(mode)))
+
+
+def _by_bands(picture: Image.Image, channels: int, convert: Callable[[Image.Image], Pixels]) -> Pixels:
+    """A picture converted some rows at a time, (H, W, channels); at once, it would take up to three copies more."""
     width, height = picture.size
-    values = np.empty((height, width, len(mode)), dtype=np.uint8)
-    for top in range(0, height, _ROWS):
-        bottom = min(top + _ROWS, height)
-        values[top:bottom] = np.asarray(picture.crop((0, top, width, bottom)).convert(mode))
+    values = np.empty((height, width, channels), dtype=np.uint8)
+    for rows in _bands(height):
+        values[rows] = convert(picture.crop((0, rows.start, width, rows.stop)))
     return values
 
 
-def _scale(values: NDArray[np.float64], white: float) -> Pixels:
+def _bands(height: int) -> Iterator[slice]:
+    """Rows to work on at a time, so that a large photo needs little memory beside itself."""
+    return (slice(top, min(top + _ROWS, height)) for top in range(0, height, _ROWS))
+
+
+def _scale(values: NDArray[np.float32], white: float) -> Pixels:
     """Values in [0, white] → uint8 in [0, 255], rounded; ValueError for others, whose range nobody stated."""
     if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= white):
         raise ValueError(f"grey values outside 0 to {white:g}")
-    return np.rint(values * (255.0 / white)).astype(np.uint8)
+    scaled: NDArray[np.float32] = np.rint(values * np.float32(255.0 / white))
+    return scaled.astype(np.uint8)
 
 
 def _repeat(grey: Pixels) -> Pixels:
@@ -208,14 +218,12 @@ def _to_srgb(picture: Image.Image, icc: bytes | None) -> Pixels:
         return _values(picture, "RGB")
     else:
         source = ImageCms.ImageCmsProfile(BytesIO(icc))
+    srgb = ImageCms.createProfile("sRGB")
     try:
-        srgb = ImageCms.createProfile("sRGB")
-        converted = ImageCms.profileToProfile(picture, source, srgb, outputMode="RGB")
+        transform = ImageCms.buildTransform(source, srgb, picture.mode, "RGB")
+        return _by_bands(picture, 3, lambda band: np.asarray(ImageCms.applyTransform(band, transform)))
     except ImageCms.PyCMSError as error:
         raise ValueError(f"its colour profile can't be used: {error}") from error
-    if converted is None:
-        raise ValueError("its colour profile can't be used")
-    return _values(converted, "RGB")
 
 
 def upright(pixels: NDArray[Number], orientation: int) -> NDArray[Number]:
@@ -305,7 +313,9 @@ def _decode_16(content: bytes) -> NDArray[np.uint16] | None:
         return None
     with Image.open(BytesIO(content), formats=FORMATS) as picture:
         turn = _orientation(picture)
-    return np.ascontiguousarray(upright(values[..., channels], turn))
+    for rows in _bands(len(values)):
+        values[rows] = values[rows][..., channels]
+    return np.ascontiguousarray(upright(values, turn))
 
 
 def _deep_pixels(content: bytes, photo: Photo) -> NDArray[np.uint16] | None:
@@ -317,12 +327,12 @@ def _deep_pixels(content: bytes, photo: Photo) -> NDArray[np.uint16] | None:
     if found is None:
         return None
     deep = np.repeat(found, 3, axis=2) if found.shape[2] == 1 else found
-    seen = photo.pixels if photo.alpha is None else np.dstack([photo.pixels, photo.alpha])
-    if deep.shape != seen.shape:
+    if deep.shape != (*photo.pixels.shape[:2], 3 if photo.alpha is None else 4):
         return None
-    for rows in range(0, len(seen), _ROWS):  # a part at a time, to need little memory
-        part = slice(rows, rows + _ROWS)
-        if (np.abs(deep[part] // 257 - seen[part].astype(np.int32)) > 1).any():
+    for rows in _bands(len(deep)):
+        pixels = photo.pixels[rows]
+        seen = pixels if photo.alpha is None else np.dstack([pixels, photo.alpha[rows]])
+        if (np.abs(deep[rows] // 257 - seen.astype(np.int32)) > 1).any():
             return None
     return deep
 
