@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oodinv.image import Pixels, smoothstep
-from oodinv.recipe.edit import Composition
+from oodinv.recipe.edit import Area, Composition
 
 Levels = NDArray[np.float32]
 Mask = NDArray[np.float32]
+Flow = NDArray[np.float32]
+"""Where each pixel of a picture comes from in another, as an offset (H, W, 2) in pixels."""
 
 COARSE = 1 / 32
 """Of the crop's side: standard deviation of the blur that parts colour (coarser) from detail (finer)."""
@@ -21,33 +23,35 @@ MISMATCH = 12.0
 """Grey levels: where detail that was moved along with an edit misfits by this much, about a third of it is used."""
 VISIBLE = 2.0
 """Grey levels: a motion counts where the edit changed more than about this."""
-NEARBY = 1 / 8
-"""Of the crop's side: how far to each side the hues of the photo are looked for."""
-HUE_MARGIN = 2.0
-"""Grey levels by which an edit's hues may leave them."""
 FACE = (0.29, 0.40)
 """Of an FFHQ crop's side: half the width and height of the ellipse around the face that an edit may change fully."""
+FEATURES = (0.19, 0.27)
+"""The same of the ellipse around eyes, nose and mouth."""
 _FACE_CENTRE = (0.5, 0.53)
 _FADE = 1.35  # at this many times the ellipse's size, nothing changes any more
 _FLOW_SIDE = 256
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # Rec. 601
 _SMALL = 64
 
 
 def compose(
-    crop: Levels, generated: Levels, mask: Mask, composition: Composition, unedited: Levels | None = None
+    crop: Levels,
+    generated: Levels,
+    mask: Mask,
+    composition: Composition,
+    unedited: Levels | None = None,
+    flow: Flow | None = None,
 ) -> Levels:
-    """Joins crop and generated picture; `unedited` is what the generator drew before an edit, if there was one.
+    """Joins crop and generated picture; `unedited` is what the generator drew before an edit, `flow` how that moved it.
 
     mask: y = M·x + (1 − M)·g. laplacian: `blend_pyramids`. poisson: the same as mask with `seamless` g. M counts from
     composition.keep_above on. Before that, g gets back what the generator lost (`lost`), in the shares
     composition.detail and composition.colour.
     """
-    kept = feathered(raised(mask, composition.keep_above), composition.feather)
+    kept = counted(mask, composition)
     drawn = generated
     if composition.detail or composition.colour:
         before = generated if unedited is None else unedited
-        drawn = generated + lost(crop, before, generated, composition.detail, composition.colour)
+        drawn = generated + lost(crop, before, generated, flow, composition.detail, composition.colour)
     match composition.technique:
         case "mask":
             return mixed(crop, drawn, kept)
@@ -55,6 +59,27 @@ def compose(
             return blend_pyramids(crop, drawn, kept)
         case "poisson":
             return mixed(crop, seamless(crop, drawn, kept), kept)
+
+
+def compose_edit(
+    crop: Levels,
+    before: Levels,
+    unedited: Levels,
+    generated: Levels,
+    mask: Mask,
+    composition: Composition,
+    crop_scale: float,
+) -> tuple[Levels, Flow | None]:
+    """The composite of an edit as it is delivered, and how the photo's own detail moves along when it is pasted.
+
+    before: the composite without the edit, of `unedited`. crop_scale: see `quad.ffhq_quad`. The flow is one for
+    `blend.Edit`, None where nothing moves.
+    """
+    returned = composition.detail > 0 or composition.colour > 0
+    flow = motion(unedited, generated) if returned and not np.array_equal(unedited, generated) else None
+    after = compose(crop, generated, mask, composition, unedited, flow)
+    along = None if flow is None or composition.detail == 0 else carried(flow, mask, composition, crop_scale)
+    return confined(before, after, along, composition.area, crop_scale), along
 
 
 def rounded(levels: Levels) -> Pixels:
@@ -66,6 +91,11 @@ def mixed(crop: Levels, drawn: Levels, mask: Mask) -> Levels:
     """M·x + (1 − M)·g."""
     weight = mask[..., None]
     return weight * crop + (1 - weight) * drawn
+
+
+def counted(mask: Mask, composition: Composition) -> Mask:
+    """The mask as a composition counts it."""
+    return feathered(raised(mask, composition.keep_above), composition.feather)
 
 
 def raised(mask: Mask, keep_above: float) -> Mask:
@@ -86,45 +116,31 @@ def feathered(mask: Mask, feather: float) -> Mask:
 # What an edit may change
 
 
-def applied(before: Levels, after: Levels, composition: Composition, crop_scale: float) -> Levels:
-    """The edited composite as it is delivered: with the hues, and in the area, that the composition names.
+def confined(before: Levels, after: Levels, flow: Flow | None, area: Area, crop_scale: float) -> Levels:
+    """The edited composite as it is delivered: as it was before the edit outside an area.
 
-    crop_scale: see `quad.ffhq_quad`.
+    Around features, what was there moves along by `flow` (of `carried`). crop_scale: see `quad.ffhq_quad`.
+    A generator changes the background along with the face; pasted back, that would show the crop's border. And it
+    changes the colour of hair, hands and background beside a face that turns.
     """
-    return confined(before, after if composition.hues == "any" else in_tune(before, after), composition, crop_scale)
+    match area:
+        case "crop":
+            return after
+        case "face":
+            return before + face_weight(before.shape[0], crop_scale)[..., None] * (after - before)
+        case "features":
+            still = before if flow is None else moved(before, flow)
+            return still + face_weight(before.shape[0], crop_scale, FEATURES)[..., None] * (after - still)
 
 
-def in_tune(before: Levels, after: Levels) -> Levels:
-    """The edited composite with no hue that lies outside those of the one before, NEARBY around each pixel.
+def face_weight(size: int, crop_scale: float, ellipse: tuple[float, float] = FACE) -> Mask:
+    """1 on the face of a crop, falling to 0 around the hair, (size, size); or on another ellipse, and around that.
 
-    A hue is the colour less its brightness; what lies beyond the least and the greatest value of a channel by more
-    than HUE_MARGIN is brought back. Brightness stays. Takes away the coloured rim beside a face that turned.
-    """
-    side = 2 * round(NEARBY * before.shape[0]) + 1
-    around = np.ones((side, side), np.uint8)
-    hue, known = (levels - (levels @ _LUMA)[..., None] for levels in (after, before))
-    low, high = cv2.erode(known, around) - HUE_MARGIN, cv2.dilate(known, around) + HUE_MARGIN
-    change = hue.clip(low, high) - hue
-    return np.asarray(after + change - (change @ _LUMA)[..., None], dtype=np.float32)
-
-
-def confined(before: Levels, after: Levels, composition: Composition, crop_scale: float) -> Levels:
-    """The edited composite, but as it was before the edit outside the area that the composition names.
-
-    A generator changes the background along with the face; pasted back, that would show the crop's border.
-    """
-    if composition.area == "crop":
-        return after
-    return before + face_weight(before.shape[0], crop_scale)[..., None] * (after - before)
-
-
-def face_weight(size: int, crop_scale: float) -> Mask:
-    """1 on the face of a crop, falling to 0 around the hair, (size, size). crop_scale: see `quad.ffhq_quad`.
-
-    The ellipse lies where FFHQ's alignment puts faces: eyes at 0.47 and mouth at 0.75 of the height.
+    crop_scale: see `quad.ffhq_quad`. The ellipse lies where FFHQ's alignment puts faces: eyes at 0.47 and mouth at
+    0.75 of the height.
     """
     place = (np.arange(size, dtype=np.float32) + 0.5) / size
-    x, y = ((0.5 + crop_scale * (place - 0.5) - c) / half for c, half in zip(_FACE_CENTRE, FACE, strict=True))
+    x, y = ((0.5 + crop_scale * (place - 0.5) - c) / half for c, half in zip(_FACE_CENTRE, ellipse, strict=True))
     distance = np.hypot(x, y[:, None])
     return smoothstep(np.asarray((_FADE - distance) / (_FADE - 1), dtype=np.float32))
 
@@ -225,40 +241,36 @@ def _relax(start: Levels, known: NDArray[np.bool_], rounds: int, factor: float) 
 # What the generator lost
 
 
-def lost(crop: Levels, before: Levels, after: Levels, detail: float, colour: float) -> Levels:
+def lost(crop: Levels, before: Levels, after: Levels, flow: Flow | None, detail: float, colour: float) -> Levels:
     """What x − g of the unedited inversion can give back to the edited picture: colours and detail, moved along.
 
-    The residual x − `before` is parted by a blur of COARSE. Both parts move as the edit moved the face (`motion`), so
-    that what a turned face uncovers gets the colour of the background beside it. The fine part fades where it no
-    longer fits (`trust`): a smile takes skin along, but doesn't leave the old mouth in the new one.
+    The residual x − `before` is parted by a blur of COARSE. Both parts move as the edit moved the face (flow, of
+    `motion`; None without an edit), so that what a turned face uncovers gets the colour of the background beside it.
+    The fine part fades where it no longer fits (`trust`): a smile takes skin along, but doesn't leave the old mouth
+    in the new one.
     """
     residual = crop - before
     coarse = _coarse(residual)
     fine = residual - coarse
-    if not np.array_equal(before, after):
-        flow = motion(before, after)
+    if flow is not None:
         coarse = moved(coarse, flow)
         fine = moved(fine, flow) * trust(before, after, flow)[..., None]
     return np.asarray(colour * coarse + detail * fine, dtype=np.float32)
 
 
-def carried(
-    before: Levels, after: Levels, mask: Mask, composition: Composition, crop_scale: float
-) -> NDArray[np.float32] | None:
-    """How far a photo's own detail moves along when an edit is pasted, as in `motion`; None where none does.
+def carried(flow: Flow, mask: Mask, composition: Composition, crop_scale: float) -> Flow:
+    """How far a photo's own detail moves along when an edit that moved things by `flow` is pasted.
 
-    What is kept of the crop, and what lies outside the area that an edit may change, stays.
+    What is kept of the crop, and what lies outside the face, stays, unless the edit may change the whole crop.
     """
-    if composition.detail == 0 or np.array_equal(before, after):
-        return None
-    free = 1 - feathered(raised(mask, composition.keep_above), composition.feather)
-    if composition.area == "face":
-        free = free * face_weight(before.shape[0], crop_scale)
-    return np.asarray(motion(before, after) * (composition.detail * free)[..., None], dtype=np.float32)
+    free = 1 - counted(mask, composition)
+    if composition.area != "crop":
+        free = free * face_weight(mask.shape[0], crop_scale)
+    return np.asarray(flow * (composition.detail * free)[..., None], dtype=np.float32)
 
 
-def motion(before: Levels, after: Levels) -> NDArray[np.float32]:
-    """Where each pixel of `after` comes from in `before`, as an offset (H, W, 2) in pixels; 0 where nothing changed.
+def motion(before: Levels, after: Levels) -> Flow:
+    """Where each pixel of `after` comes from in `before`; 0 where nothing changed.
 
     Optical flow by polynomial expansion (Farnebäck, 2003), on small crops at 256 pixels, damped where the edit
     changed no more than VISIBLE.
@@ -275,16 +287,16 @@ def motion(before: Levels, after: Levels) -> NDArray[np.float32]:
     return np.asarray(_fine_blur(damped), dtype=np.float32)
 
 
-def moved(picture: NDArray[np.float32], flow: NDArray[np.float32]) -> NDArray[np.float32]:
+def moved(picture: NDArray[np.float32], flow: Flow) -> NDArray[np.float32]:
     """The picture (H, W, C) sampled where a flow (H, W, 2) says that each pixel comes from."""
     row, column = np.indices(flow.shape[:2], dtype=np.float32)
     sampled = cv2.remap(
-        picture, column + flow[..., 0], row + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        picture, column + flow[..., 0], row + flow[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
     )
     return np.asarray(sampled, dtype=np.float32)
 
 
-def trust(before: Levels, after: Levels, flow: NDArray[np.float32]) -> Mask:
+def trust(before: Levels, after: Levels, flow: Flow) -> Mask:
     """How well structure that moved along fits the edited picture, (H, W) in [0, 1]; colour may change freely."""
     misfit = moved(before, flow) - after
     structure = np.abs(misfit - _coarse(misfit)).mean(axis=2)

@@ -13,7 +13,7 @@ from torch import Tensor
 from oodinv import image
 from oodinv.align import Placement, read_placement
 from oodinv.blend import Edit
-from oodinv.compose import Levels, applied, carried, compose, rounded
+from oodinv.compose import Flow, Levels, compose, compose_edit, confined, rounded
 from oodinv.delivery import write_pasted
 from oodinv.edit import Plan, apply
 from oodinv.edit_plan import Edits
@@ -72,12 +72,16 @@ class InvertedPhoto:
 
 @dataclass(frozen=True, eq=False)
 class EditedFace:
-    """A face's results, one for each variant; `unedited` and `before` are picture and composite without the edit."""
+    """A face's results, one for each variant; `unedited` and `before` are picture and composite without the edit.
+
+    flows: for each variant, how the photo's own detail moves along (`blend.Edit.flow`).
+    """
 
     face: InvertedFace
     unedited: Pixels
     before: Pixels
     results: list[Artefacts]
+    flows: list[Flow | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,14 +177,21 @@ class EditStages:
         source: Encoding | dict[int, Alignment] = base.alignments
         if self.recipe.mask == "edited":
             source = encode(self.model, crops, DTYPES[self.dtype])
-        inversions = [self._variant(v.plan, base, crops, w_plus, source) for v in self.edits.variants]
-        before = self._composites(crops, base, base)
-        variants = [
-            self._artefacts(faces, v.suffix, crops, base, i)
-            for v, i in zip(self.edits.variants, inversions, strict=True)
+        before = self._unedited_composites(crops, base)
+        variants = [self._variant(v.plan, base, crops, w_plus, source) for v in self.edits.variants]
+        edited = [self._edited_composites(crops, base, variant, before) for variant in variants]
+        suffixes = [variant.suffix for variant in self.edits.variants]
+        results = [
+            self._artefacts(faces, suffix, variant, [after for after, _ in composites])
+            for suffix, variant, composites in zip(suffixes, variants, edited, strict=True)
         ]
-        unedited = image.to_uint8(base.generated)
-        return [EditedFace(f, unedited[n], before[n], [v[n] for v in variants]) for n, f in enumerate(faces)]
+        unedited, composed = image.to_uint8(base.generated), rounded(before)
+        return [
+            EditedFace(
+                face, unedited[n], composed[n], [r[n] for r in results], [composites[n][1] for composites in edited]
+            )
+            for n, face in enumerate(faces)
+        ]
 
     def _alignments(self, faces: list[InvertedFace]) -> dict[int, Alignment]:
         sizes = () if self.model.samm is None else self.model.samm.sizes
@@ -206,33 +217,41 @@ class EditStages:
         edited = apply(plan, w_plus, self.model.encoder.w_avg.to(self.device))
         return base if torch.equal(edited, w_plus) else self._decode(crops, edited, source)
 
-    def _composites(self, crops: Tensor, base: Inversion, inversion: Inversion) -> Pixels:
-        """uint8 (B, S, S, 3), composed as the recipe says."""
-        before = self._joined(crops, base, base)
-        if inversion is base:
-            return rounded(before)
-        after = self._joined(crops, base, inversion)
-        scale = self.model.card.crop.scale
-        return rounded(
-            np.stack([applied(b, a, self.recipe.compose, scale) for b, a in zip(before, after, strict=True)])
-        )
-
-    def _joined(self, crops: Tensor, base: Inversion, inversion: Inversion) -> Levels:
-        """float32 (B, S, S, 3) in grey levels; without further wishes the very composite of the inversion."""
+    @property
+    def _plain(self) -> bool:
+        """Whether the recipe wants the very composites of the inversion."""
         how = self.recipe.compose
-        if how == Composition(area=how.area, hues=how.hues):
-            return _levels(inversion.composite)
-        x, before, after = (_levels(t) for t in (crops, base.generated, inversion.generated))
-        masks = inversion.mask[:, 0].float().cpu().numpy()
-        return np.stack([compose(x[n], after[n], masks[n], how, unedited=before[n]) for n in range(len(masks))])
+        return how == Composition(area=how.area)
+
+    def _unedited_composites(self, crops: Tensor, base: Inversion) -> Levels:
+        """Composites without an edit, float32 (B, S, S, 3) in grey levels."""
+        if self._plain:
+            return _levels(base.composite)
+        parts = zip(_levels(crops), _levels(base.generated), _masks(base), strict=True)
+        return np.stack([compose(x, drawn, mask, self.recipe.compose) for x, drawn, mask in parts])
+
+    def _edited_composites(
+        self, crops: Tensor, base: Inversion, variant: Inversion, before: Levels
+    ) -> list[tuple[Levels, Flow | None]]:
+        """For each face the edited composite in grey levels, and what moves along when it is pasted."""
+        how, scale = self.recipe.compose, self.model.card.crop.scale
+        if variant is base:
+            return [(composite, None) for composite in before]
+        if self._plain:
+            composites = zip(before, _levels(variant.composite), strict=True)
+            return [(confined(b, a, None, how.area, scale), None) for b, a in composites]
+        pictures = (_levels(crops), before, _levels(base.generated), _levels(variant.generated))
+        return [
+            compose_edit(x, b, unedited, drawn, mask, how, scale)
+            for x, b, unedited, drawn, mask in zip(*pictures, _masks(variant), strict=True)
+        ]
 
     def _artefacts(
-        self, faces: list[InvertedFace], suffix: str, crops: Tensor, base: Inversion, inversion: Inversion
+        self, faces: list[InvertedFace], suffix: str, variant: Inversion, composites: list[Levels]
     ) -> list[Artefacts]:
         subjects = [Subject(face.name + suffix, face.crop, None) for face in faces]
-        composites = self._composites(crops, base, inversion)
-        found = artefacts(subjects, inversion)
-        return [replace(a, composite=composites[n]) for n, a in enumerate(found)]
+        found = zip(artefacts(subjects, variant), composites, strict=True)
+        return [replace(a, composite=rounded(composite)) for a, composite in found]
 
     def write(self, results: EditedPhoto, folder: Path) -> list[str]:
         """Writes the folders that `invert` writes, `unedited`, and for sweeps `strips`.
@@ -251,13 +270,10 @@ class EditStages:
 
     def _change(self, edited: EditedFace, number: int) -> Edit | None:
         """What a variant changes in the photo; None for a face that belongs into none."""
-        result, placement = edited.results[number], edited.face.placement
+        placement = edited.face.placement
         if placement is None:
             return None
-        unedited, drawn = (pixels.astype(np.float32) for pixels in (edited.unedited, result.generated))
-        mask = result.flows["mask"].astype(np.float32)
-        flow = carried(unedited, drawn, mask, self.recipe.compose, self.model.card.crop.scale)
-        return Edit(placement.quad, edited.before, result.composite, flow)
+        return Edit(placement.quad, edited.before, edited.results[number].composite, edited.flows[number])
 
     def _write_face(self, edited: EditedFace, folder: Path) -> Iterator[str]:
         face = edited.face
@@ -289,6 +305,10 @@ class EditStages:
                 for face in photo.faces:
                     for a in face.results:
                         yield Panel(a.subject.name, face.face.crop, a.composite, a.mask, finest_flow(a.flows))
+
+
+def _masks(inversion: Inversion) -> NDArray[np.float32]:
+    return inversion.mask[:, 0].float().cpu().numpy()
 
 
 def _levels(images: Tensor) -> Levels:

@@ -5,13 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from oodinv import image
 from oodinv.align import read_placement
 from oodinv.batch import Event, Finished, Started, made_anew
 from oodinv.blend import Edit
-from oodinv.compose import Levels, applied, carried, compose, rounded
+from oodinv.compose import Flow, Levels, compose, compose_edit, rounded
 from oodinv.delivery import write_pasted, write_png_composite
 from oodinv.errors import ImageError
 from oodinv.image import Pixels
@@ -42,7 +41,7 @@ def _write(results: Results, composition: Composition, paste: bool, entry: Entry
     made = Provenance(model=results.model, recipe=results.recipe)
     edits: dict[str, list[Edit]] = {suffix: [] for suffix in results.suffixes}
     for face in results.faces(entry):
-        before, after, flow = _compose(results, face, composition, paste)
+        before, after, flow = _compose(results, face, composition)
         yield write_png_composite(results.path, face.name, after, made)
         if paste:
             quad = _quad(results, face)
@@ -63,10 +62,8 @@ def _quad(results: Results, face: Face) -> np.ndarray[tuple[int, ...], np.dtype[
     return read_placement(path).quad
 
 
-def _compose(
-    results: Results, face: Face, composition: Composition, paste: bool
-) -> tuple[Pixels, Pixels, NDArray[np.float32] | None]:
-    """Composite without and with the edit, and to `paste` what moves along; an inversion's first is the crop itself."""
+def _compose(results: Results, face: Face, composition: Composition) -> tuple[Pixels, Pixels, Flow | None]:
+    """Composite without and with the edit, and what moves along; an inversion's first is the crop itself."""
     folder, command = results.path, f"oodinv {results.header.command}"
     pixels = image.resize(read_picture(folder / f"aligned/{face.crop}.png", command), int(results.header.card["size"]))
     crop, generated = (_levels(p) for p in (pixels, read_picture(folder / f"generated/{face.name}.png", command)))
@@ -78,10 +75,9 @@ def _compose(
         return pixels, rounded(compose(crop, generated, mask, composition)), None
     unedited = _levels(read_picture(folder / f"unedited/{face.crop}.png", command))
     before = compose(crop, unedited, mask, composition)
-    after = compose(crop, generated, mask, composition, unedited=unedited)
     scale = float(results.header.card["crop"]["scale"])
-    flow = carried(unedited, generated, mask, composition, scale) if paste else None
-    return rounded(before), rounded(applied(before, after, composition, scale)), flow
+    after, flow = compose_edit(crop, before, unedited, generated, mask, composition, scale)
+    return rounded(before), rounded(after), flow
 
 
 def _levels(pixels: Pixels) -> Levels:

@@ -16,7 +16,6 @@ def blend(
     detail: options.Detail = None,
     colour: options.Colour = None,
     area: options.Area = None,
-    hues: options.Hues = None,
     paste: Annotated[bool, typer.Option("--paste", help="Put the composites back into the photos too.")] = False,
     quiet: options.Quiet = False,
     json: options.Json = False,
@@ -37,7 +36,7 @@ def blend(
     from oodinv.saved import open_results
 
     results = open_results(folder, ("invert", "edit"))
-    chosen = options.composition(technique, keep_above, feather, detail, colour, area, hues)
+    chosen = options.composition(technique, keep_above, feather, detail, colour, area)
     composition = results.composition.model_copy(update=chosen)
     events = recompose(results, composition, paste)
     conclude(follow(events, Summary(folder), "blending", quiet), as_json=json, quiet=quiet)

@@ -41,7 +41,6 @@ def edit(
     detail: options.Detail = None,
     colour: options.Colour = None,
     area: options.Area = None,
-    hues: options.Hues = None,
     preview: Annotated[
         bool, typer.Option("--preview", help="Write only the contact sheet; nothing is pasted.")
     ] = False,
@@ -79,7 +78,7 @@ def edit(
         factors=_factors(strength),
         model=model,
         mask=None if mask is None else mask.value,
-        compose=options.composition(technique, keep_above, feather, detail, colour, area, hues),
+        compose=options.composition(technique, keep_above, feather, detail, colour, area),
         preview=preview,
         aligned=aligned,
         detector=detector,

@@ -29,16 +29,10 @@ class EngineChoice(StrEnum):
     ray = "ray"
 
 
-class HuesChoice(StrEnum):
-    """Which hues an edit may bring."""
-
-    any = "any"
-    nearby = "nearby"
-
-
 class AreaChoice(StrEnum):
-    """Where an edit may change anything."""
+    """Where an edit may change anything; around features, the face may move along."""
 
+    features = "features"
     face = "face"
     crop = "crop"
 
@@ -59,16 +53,15 @@ Feather = Annotated[float | None, typer.Option(min=0, max=512, help="Slope aroun
 Detail = Annotated[float | None, typer.Option(min=0, max=1, help="Share of lost detail given back.")]
 Colour = Annotated[float | None, typer.Option(min=0, max=1, help="Share of lost colour and light given back.")]
 Area = Annotated[AreaChoice | None, typer.Option(help="Where an edit may change anything.")]
-Hues = Annotated[HuesChoice | None, typer.Option(help="What an edit may bring: any hue, or only the photo's nearby.")]
 """How to compose; each without a value means what the recipe or the run says."""
 
 
 def composition(
     technique: TechniqueChoice | None, keep_above: float | None, feather: float | None, detail: float | None,
-    colour: float | None, area: AreaChoice | None, hues: HuesChoice | None,
+    colour: float | None, area: AreaChoice | None,
 ) -> dict[str, str | float]:  # fmt: skip
     """The fields of a `Composition` that options set."""
-    choices = {"technique": technique, "area": area, "hues": hues}
+    choices = {"technique": technique, "area": area}
     shares = {"keep_above": keep_above, "feather": feather, "detail": detail, "colour": colour}
     named = {key: choice.value for key, choice in choices.items() if choice is not None}
     return named | {key: share for key, share in shares.items() if share is not None}

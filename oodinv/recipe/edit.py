@@ -11,6 +11,7 @@ from oodinv.recipe.base import Finite, Fraction, Strict, data_folder, read_yaml,
 Strengths = Annotated[list[Finite], Field(min_length=1)]
 Layers = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 Technique = Literal["mask", "laplacian", "poisson"]
+Area = Literal["features", "face", "crop"]
 
 
 class Composition(Strict):
@@ -19,17 +20,16 @@ class Composition(Strict):
     keep_above: a mask up to this keeps nothing, and from there to 1 it rises in a line, so that edits reach eyes and
     mouth, which masks half keep, and not what lies on the face. feather: slope around kept parts in crop pixels.
     detail: share of the photo's fine structure, and colour: share of its colour and light, that are given back where
-    the generator lost them. area: where an edit may change anything, the face with its hair or the whole crop. hues:
-    which ones an edit may bring, any, or only what the photo has nearby.
+    the generator lost them. area: where an edit may change anything, the whole crop, the face with its hair, or the
+    features (eyes, nose, mouth), around which the face only moves along.
     """
 
-    area: Literal["face", "crop"] = "face"
+    area: Area = "face"
     technique: Technique = "mask"
     keep_above: Annotated[float, Field(ge=0, lt=1)] = 0.0
     feather: Annotated[float, Field(ge=0, le=512)] = 0.0
     detail: Fraction = 0.0
     colour: Fraction = 0.0
-    hues: Literal["any", "nearby"] = "any"
 
 
 class EditStep(Strict):
