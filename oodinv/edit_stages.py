@@ -93,16 +93,23 @@ class EditedPhoto:
 
 
 def jobs(results: Results) -> tuple[list[Job], tuple[str, ...]]:
-    """A job for each photo of an inversion, and notes on photos that are gone, whose crops stand in for them."""
-    found, gone = [], 0
+    """A job for each photo of an inversion, and notes on photos that failed or are gone: crops stand in for these."""
+    found, gone, notes = [], 0, list[str]()
     for name, entry in results.entries.items():
         path = results.photo(entry)
         if path is None:
             gone += 1
             path = results.path / f"aligned/{results.crops(entry)[0]}.png"
         found.append(Job(path, name))
-    note = f"{gone} photos are not where they were when {results.path} was made; only their crops are edited"
-    return found, (note,) if gone else ()
+    if results.failed:
+        notes.append(f"{_counted(results.failed)} failed when {results.path} was made; invert again to edit them too")
+    if gone:
+        notes.append(f"{_counted(gone)} can't be found any more; only what {results.path} has of them is edited")
+    return found, tuple(notes)
+
+
+def _counted(photos: int) -> str:
+    return f"{photos} photo{'' if photos == 1 else 's'}"
 
 
 @dataclass(frozen=True)

@@ -136,12 +136,12 @@ class Past:
         except (ImageError, OSError):
             return False
 
-    def belongs_to_another(self, job: Job) -> bool:
-        """Whether the name is taken by the results of another photo."""
+    def belongs_to_another(self, job: Job, sha256: str) -> bool:
+        """Whether the name is taken by the results of another photo, not of this one, changed or moved."""
         entry = self.entries.get(job.name)
-        return (
-            entry is not None and entry.status == "done" and os.path.realpath(entry.input) != os.path.realpath(job.path)
-        )
+        if entry is None or entry.status != "done" or entry.sha256 == sha256:
+            return False
+        return os.path.realpath(entry.input) != os.path.realpath(job.path)
 
     def has_failed(self, job: Job) -> bool:
         """Whether an earlier run failed on this job."""
@@ -241,7 +241,7 @@ def work_through(stages: Stages[P, C], work: Work, chunks: Iterable[Chunk] | Non
                     item = found[job.name]
                     if isinstance(item, Entry):
                         writing.append(item)
-                    elif work.past.belongs_to_another(job):
+                    elif work.past.belongs_to_another(job, item.sha256):
                         writing.append(_taken(job, item.sha256, work.past))
                     else:
                         writing.append(writers.submit(_write, stages, item, results[job.name], work.folder, seconds))

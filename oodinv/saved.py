@@ -35,11 +35,12 @@ class Face:
 
 @dataclass(frozen=True)
 class Results:
-    """An output folder: its manifest's header, and the entries of finished photos by name."""
+    """An output folder: its manifest's header, the entries of finished photos by name, and how many photos failed."""
 
     path: Path
     header: Header
     entries: dict[str, Entry]
+    failed: int = 0
 
     @property
     def suffixes(self) -> list[str]:
@@ -127,7 +128,7 @@ def open_results(folder: Path, commands: tuple[str, ...]) -> Results:
     done = {name: entry for name, entry in entries.items() if entry.status == "done"}
     if not done:
         raise ManifestError(f"{folder} holds no finished photo; see the reasons in its {manifest.FILE_NAME}")
-    return Results(folder, header, done)
+    return Results(folder, header, done, len(entries) - len(done))
 
 
 def nothing_saved(model: "Model") -> Results:

@@ -109,7 +109,7 @@ def _try(signer: "Signer") -> None:
 
 
 def _copies(results: Results, signer: "Signer", entry: Entry) -> Iterator[str]:
-    photo = _unchanged(entry)
+    photo = _unchanged(results, entry)
     for output in entry.outputs:
         if _folder(output) in _SOURCES:
             yield _copy(results, signer, output, photo)
@@ -129,10 +129,10 @@ def _copy(results: Results, signer: "Signer", output: str, photo: Path | None) -
     return copy
 
 
-def _unchanged(entry: Entry) -> Path | None:
+def _unchanged(results: Results, entry: Entry) -> Path | None:
     """The photo that a result was made of; None if it is gone, has changed, or is of a kind that can't be named."""
-    path = Path(entry.input)
-    if path.suffix.lower() not in _MIME or not path.is_file():
+    path = results.photo(entry)
+    if path is None or path.suffix.lower() not in _MIME:
         return None
     return path if sha256_file(path) == entry.sha256 else None
 

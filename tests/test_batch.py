@@ -194,6 +194,15 @@ def test_a_name_that_another_photo_has_is_not_overwritten(photos: Path, tmp_path
     assert statuses(run(Neighbours(), photos, out)) == {"03": "failed", "07": "failed"}
 
 
+def test_a_folder_of_photos_that_moved_goes_on_with_its_results(photos: Path, tmp_path: Path) -> None:
+    run(Neighbours(), photos, tmp_path / "out")
+    expected = (tmp_path / "out/05.one").read_bytes()
+    (tmp_path / "out/05.one").unlink()
+    found = statuses(run(Neighbours(), photos.rename(tmp_path / "moved"), tmp_path / "out"))
+    assert found == {"03": "failed", "05": "done", "07": "failed"}
+    assert (tmp_path / "out/05.one").read_bytes() == expected
+
+
 def test_an_output_folder_that_can_not_be_written_stops_the_run(photos: Path, tmp_path: Path) -> None:
     class Full(Neighbours):
         def write(self, results: tuple[str, bytes], folder: Path) -> list[str]:

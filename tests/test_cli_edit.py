@@ -337,6 +337,18 @@ def test_blend_composes_as_the_run_did_but_for_its_options(here: Path, tiny_card
     assert np.abs(pixels(tmp_path / f"composites/{NAMES[0]}.png") - first).mean() > 2
 
 
+def test_photos_that_an_inversion_lacks_are_told(here: Path, tiny_card: Path, tmp_path: Path) -> None:
+    shutil.copytree(here / "photos", tmp_path / "photos")
+    (tmp_path / "photos/torn.jpg").write_bytes(b"torn")
+    assert oodinv("invert", tmp_path / "photos", "-o", tmp_path / "out", "--model", tiny_card).exit_code == 1
+    options: tuple[Any, ...] = ("-r", "one", "-o", tmp_path / "e", "--model", tiny_card, "--json", "--quiet")
+    done = oodinv("edit", tmp_path / "out", *options)
+    assert done.exit_code == 0, done.exception
+    (note,) = json.loads(done.stdout)["notes"]
+    assert note.startswith("1 photo failed")
+    assert str(tmp_path / "out") in note
+
+
 def test_a_photo_that_was_changed_or_is_gone(samples: Path, tiny_card: Path, tmp_path: Path) -> None:
     photos, out = tmp_path / "photos", tmp_path / "out"
     photos.mkdir()
@@ -352,7 +364,7 @@ def test_a_photo_that_was_changed_or_is_gone(samples: Path, tiny_card: Path, tmp
     summary = json.loads(done.stdout)
     assert [Path(f["input"]).name for f in summary["failed"]] == [f"{NAMES[0]}.jpg"]
     assert "was changed" in summary["failed"][0]["error"]
-    assert any("not where they were" in note for note in summary["notes"])
+    assert any("be found any more" in note for note in summary["notes"])
     assert (tmp_path / f"e/composites/{NAMES[1]}.png").is_file()
     assert not (tmp_path / "e/pasted").exists()
 

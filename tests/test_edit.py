@@ -93,6 +93,21 @@ def test_a_wrong_recipe_is_named_with_the_reason(text: str, names: str) -> None:
     assert names in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("truncation: 0.5\nspeed: 1", "speed: is no key here; check its spelling"),
+        ("edits: [{strength: 1}]", "edits.0.direction: is missing"),
+        ("truncation: 2", "truncation: should be less than or equal to 1"),
+        ("edits: [{direction: age}]", "edits.0: needs one of strength, strengths and target"),
+    ],
+)
+def test_a_wrong_recipe_is_explained_to_people(text: str, says: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        parse_yaml(text, EditRecipe, "wrong.yaml")
+    assert says in str(caught.value).splitlines()[1]
+
+
 def test_recipes_are_found_here_first_and_then_among_the_shipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

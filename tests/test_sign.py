@@ -131,6 +131,19 @@ def test_a_photo_that_is_gone_is_not_named(out: Path, credentials: tuple[Path, P
     assert relations == set()
 
 
+def test_a_photo_is_named_from_another_folder(
+    samples: Path, tiny_card: Path, credentials: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`invert` ran where its output lies, with a path seen from there."""
+    (tmp_path / "a.jpg").write_bytes((samples / "barack-obama.jpg").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert call("invert", "a.jpg", "-o", "out", "--model", tiny_card).returncode == 0
+    monkeypatch.chdir(tmp_path.parent)
+    sign(tmp_path / "out", credentials)
+    _, relations, _ = claimed(tmp_path / "out/signed/pasted/a.jpg")
+    assert relations == {"parentOf"}
+
+
 def test_a_changed_picture_is_found_out(out: Path, credentials: tuple[Path, Path]) -> None:
     sign(out, credentials)
     path = out / "signed/composites/barack-obama.png"

@@ -32,8 +32,16 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
+_REASONS = {"extra_forbidden": "is no key here; check its spelling", "missing": "is missing"}
+
+
 def _explain(error: pydantic.ValidationError) -> str:
-    lines = (f"  {'.'.join(str(k) for k in e['loc']) or '(whole file)'}: {e['msg']}" for e in error.errors())
+    """A line for each fault: where it is and, in the words of people who write recipes, what it is."""
+    lines = []
+    for fault in error.errors():
+        place = ".".join(map(str, fault["loc"])) or "(whole file)"
+        said = fault["msg"].removeprefix("Input ").removeprefix("Value error, ")
+        lines.append(f"  {place}: {_REASONS.get(fault['type'], said)}")
     return "\n".join(lines)
 
 
