@@ -121,9 +121,9 @@ def seeds(name: ReaderName) -> Iterator[bytes]:
                 file = io.BytesIO()
                 save(file, w_plus=np.zeros((2, 4), np.float32))
                 yield file.getvalue()
-            yield _saved(np.zeros((2, 4), np.float32))
+            yield saved_array(np.zeros((2, 4), np.float32))
         case "average":
-            yield _saved(np.zeros(8, np.float32))
+            yield saved_array(np.zeros(8, np.float32))
         case "direction":
             yield from _directions()
         case "weights":
@@ -140,7 +140,7 @@ def _pictures() -> Iterator[bytes]:
         yield file.getvalue()
 
 
-def _saved(array: NDArray[np.floating]) -> bytes:
+def saved_array(array: NDArray[np.floating]) -> bytes:
     file = io.BytesIO()
     np.save(file, array)
     return file.getvalue()
@@ -151,7 +151,7 @@ def _directions() -> Iterator[bytes]:
     from safetensors.torch import save
 
     row = np.arange(1, 5, dtype=np.float32)
-    yield _saved(row)
+    yield saved_array(row)
     file = io.BytesIO()
     np.savez(file, age=row, smile=np.tile(row, (3, 1)))
     yield file.getvalue()

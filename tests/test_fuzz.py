@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from fuzz import READERS, ReaderName, accepts, seeds
+from fuzz import READERS, ReaderName, accepts, saved_array, seeds
 from fuzz import reader as make_reader
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -177,14 +177,8 @@ def test_a_placement_of_anything_else_is_an_image_error(corner: str, field: str,
 # Weights
 
 
-def saved(array: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> bytes:
-    file = io.BytesIO()
-    np.save(file, array)
-    return file.getvalue()
-
-
 @fuzz
-@given(altered([saved(np.zeros(16, np.float32)), saved(np.zeros((2, 8), np.float32))]))
+@given(altered([saved_array(np.zeros(16, np.float32)), saved_array(np.zeros((2, 8), np.float32))]))
 def test_any_bytes_are_an_average_or_a_weights_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "odd.npy"
     path.write_bytes(content)
@@ -197,13 +191,13 @@ def test_any_bytes_are_an_average_or_a_weights_error(tmp_path: Path, content: by
 @pytest.mark.parametrize(("old", "new"), [(b"{'descr'", b"[{'descr'"), (b"{'descr'", b" \n  1\n {")])
 def test_a_header_that_is_no_python_is_a_weights_error(old: bytes, new: bytes, tmp_path: Path) -> None:
     """Found by the test above: NumPy lets the errors of Python's tokenizer through."""
-    (tmp_path / "x.npy").write_bytes(saved(np.zeros(16, np.float32)).replace(old, new.ljust(len(old))))
+    (tmp_path / "x.npy").write_bytes(saved_array(np.zeros(16, np.float32)).replace(old, new.ljust(len(old))))
     with pytest.raises(WeightsError, match=r"x\.npy"):
         read_average(tmp_path / "x.npy")
 
 
 def test_an_average_that_claims_more_than_its_file_has_costs_nothing(tmp_path: Path) -> None:
-    content = saved(np.zeros(16, np.float32))
+    content = saved_array(np.zeros(16, np.float32))
     (tmp_path / "x.npy").write_bytes(content.replace(b"(16,), }" + b" " * 12, b"(16000000000000,), }"))
     assert b"(16000000000000,)" in (tmp_path / "x.npy").read_bytes()
     with pytest.raises(WeightsError, match=r"x\.npy"):
@@ -374,7 +368,7 @@ def test_an_honest_pytorch_file_of_shared_storages_is_read(old: bool, tmp_path: 
 def archived(method: int) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", method) as archive:
-        archive.writestr("w_plus.npy", saved(np.zeros((2, 8), np.float32)))
+        archive.writestr("w_plus.npy", saved_array(np.zeros((2, 8), np.float32)))
     return file.getvalue()
 
 
@@ -401,7 +395,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize(
-    "content", [saved(np.zeros(3, np.float32)), pickle.dumps({"w_plus": 1}), *DAMAGED.values()],
+    "content", [saved_array(np.zeros(3, np.float32)), pickle.dumps({"w_plus": 1}), *DAMAGED.values()],
     ids=["npy", "pickle", *DAMAGED],
 )  # fmt: skip
 def test_arrays_in_another_form_are_an_image_error(content: bytes, tmp_path: Path) -> None:

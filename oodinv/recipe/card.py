@@ -25,37 +25,36 @@ class GeneratorCard(Strict):
     weights: str
 
 
-class E4eCard(Strict):
+class _EncoderFiles(Strict):
+    """The file that holds an encoder, and one with the average latent where that file has none."""
+
+    weights: str
+    average: str | None = None
+
+
+class E4eCard(_EncoderFiles):
     """The encoder of encoder4editing."""
 
     kind: Literal["e4e"]
-    weights: str
-    average: str | None = None
 
 
-class RestyleCard(Strict):
+class RestyleCard(_EncoderFiles):
     """The ReStyle encoder with an e4e backbone; `passes` refinements."""
 
     kind: Literal["restyle"]
-    weights: str
-    average: str | None = None
     passes: PositiveInt = 5
 
 
-class FeatureStyleCard(Strict):
+class FeatureStyleCard(_EncoderFiles):
     """The Feature-Style encoder, its content feature left out."""
 
     kind: Literal["feature_style"]
-    weights: str
-    average: str | None = None
 
 
-class PyramidCard(Strict):
+class PyramidCard(_EncoderFiles):
     """The project's own small encoder."""
 
     kind: Literal["pyramid"]
-    weights: str
-    average: str | None = None
 
 
 EncoderCard = Annotated[E4eCard | RestyleCard | FeatureStyleCard | PyramidCard, Field(discriminator="kind")]
@@ -89,17 +88,10 @@ class GeneratorOnlyCard(Strict):
     description: str = ""
 
 
-class ModelCard(Strict):
+class ModelCard(GeneratorOnlyCard):
     """A model: where its parts come from and how photos are cropped for it."""
 
-    name: Name
-    size: Size
-    crop: Crop = Crop()
-    generator: GeneratorCard
     encoder: EncoderCard
-    samm: SammCard | None = None
-    licence: str
-    description: str = ""
 
 
 def find_card(model: str) -> Path:

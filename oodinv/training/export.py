@@ -29,7 +29,7 @@ from oodinv.weights import own
 from oodinv.weights.modules import AnyEncoder
 
 
-def write_card(path: Path, card: ModelCard | GeneratorOnlyCard) -> Path:
+def write_card(path: Path, card: GeneratorOnlyCard) -> Path:
     """Writes a model card as YAML and returns its path."""
     text = yaml.safe_dump(card.model_dump(exclude_none=True), sort_keys=False, allow_unicode=True)
     atomic_write(path, lambda file: file.write(text.encode()))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from oodinv.errors import UnknownLayout, WeightsError
 from oodinv.weights.damage import NUMPY_DAMAGE
-from oodinv.weights.read import read, read_values
+from oodinv.weights.read import flattened, read_values
 
 NUMPY_MAGIC = b"\x93NUMPY"
 
@@ -24,7 +24,7 @@ def read_average(path: Path) -> Tensor:
         with path.open("rb") as file:
             numpy = file.read(len(NUMPY_MAGIC)) == NUMPY_MAGIC
     except OSError:
-        numpy = False  # `read` says what is wrong with it
+        numpy = False  # `read_values` says what is wrong with it
     value = _from_numpy(path) if numpy else _from_weights(path)
     if value.ndim not in (1, 2) or not value.is_floating_point():
         raise UnknownLayout(
@@ -44,7 +44,7 @@ def _from_numpy(path: Path) -> Tensor:
 def _from_weights(path: Path) -> Tensor:
     """The one tensor of a weight file, in a dict or outside of any."""
     value = read_values(path)
-    tensors = [value] if isinstance(value, Tensor) else list(read(path).tensors.values())
+    tensors = [value] if isinstance(value, Tensor) else list(flattened(path, value).tensors.values())
     if len(tensors) != 1:
         raise UnknownLayout(f"{path}: holds {len(tensors)} tensors; an average latent is one")
     return tensors[0]

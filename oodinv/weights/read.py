@@ -51,7 +51,15 @@ def read(path: Path) -> WeightsFile:
         UnknownLayout: it is no weight file, but a web page, a Git LFS pointer, text, ...
         WeightsError: it is damaged, or asks for code to be run; it is not run.
     """
-    values = read_values(path)
+    return flattened(path, read_values(path))
+
+
+def flattened(path: Path, values: Any) -> WeightsFile:
+    """What `read_values` found in a file, as `read` gives it.
+
+    Raises:
+        UnknownLayout: it is no dict. WeightsError: two values have one joined key.
+    """
     tensors: dict[str, torch.Tensor] = {}
     settings: dict[str, object] = {}
     if not isinstance(values, dict):
