@@ -3,7 +3,8 @@
 A crop is a shrunken copy, so putting it back would blur the photo. What goes back is the change: the photo
 keeps every detail of its own and receives the difference between edited and original crop, enlarged smoothly. Where the
 edit moved something, the photo's detail moves along first, so that a contour goes where it now belongs and isn't
-drawn twice. An unchanged crop changes nothing.
+drawn twice. Shadows finer than the crop shows, as between strands of hair, change less than what they lie in, or a
+lighter face would come with a veil over its hair. An unchanged crop changes nothing.
 """
 
 from collections.abc import Iterable
@@ -18,9 +19,13 @@ from oodinv.compose import moved
 from oodinv.image import Pixels, smoothstep
 from oodinv.quad import Points, crop_to_photo, quad_side
 
+Levels = NDArray[np.float32]
+
 Depth = TypeVar("Depth", np.uint8, np.uint16)
 
 FEATHER = 0.15  # of the quad's side: over this distance from its border inwards, the change grows from nothing
+TONING = 80.0
+"""Grey levels: changes well below are tones, which spare fine shadows; those well above draw something new."""
 _BAND = 512  # rows worked on at a time, so that a 50-megapixel photo needs little memory
 
 
@@ -40,11 +45,11 @@ class Edit:
 def paste(pixels: NDArray[Depth], edits: Iterable[Edit], feather: float = FEATHER) -> NDArray[Depth]:
     """Adds the change of each crop to a photo uint8 or uint16 (H, W, 3), in turn; returns a new photo.
 
-    p ← p + w · U(after − before), where U enlarges bicubically into the photo (or, for a crop larger than its
+    p ← p + w · s · U(after − before), where U enlarges bicubically into the photo (or, for a crop larger than its
     place, averages), and the weight w rises smoothly from 0 at the quad's border to 1 at feather times the side
-    inside it. In a photo of 16 bits, where 257 levels are one of 8 bits, nothing is rounded before the sum. Pixels
-    outside the quads stay as they are, bit for bit. Where an edit has a flow f, p and before are sampled at w · f from
-    their place first. feather is in (0, 0.5].
+    inside it; s is 1 but for fine shadows (`_spared`). In a photo of 16 bits, where 257 levels are one of 8 bits,
+    nothing is rounded before the sum. Pixels outside the quads stay as they are, bit for bit. Where an edit has a
+    flow f, p and before are sampled at w · f from their place first. feather is in (0, 0.5].
 
     Raises:
         ValueError: feather is out of range, or the crops of an edit differ in shape.
@@ -67,9 +72,10 @@ def _add_change(pixels: NDArray[Depth], edit: Edit, feather: float) -> None:
     if left == right:
         return
     white = int(np.iinfo(pixels.dtype).max)
-    before = edit.before if edit.flow is None else moved(edit.before.astype(np.float32), edit.flow)
-    difference = np.subtract(edit.after, before, dtype=np.float32) * np.float32(white / 255)
-    change = _to_scale(difference, quad_side(edit.quad))
+    before = edit.before.astype(np.float32)
+    before = before if edit.flow is None else moved(before, edit.flow)
+    change = _to_scale(edit.after - before, quad_side(edit.quad))
+    shade = _to_scale(_luma(before), quad_side(edit.quad))
     offset = None if edit.flow is None else _in_photo(edit.flow, edit.quad)
     source = None if offset is None else pixels[top:bottom, left:right].copy()
     for start in range(top, bottom, _BAND):
@@ -78,8 +84,26 @@ def _add_change(pixels: NDArray[Depth], edit: Edit, feather: float) -> None:
         weight = _weight(quad, band.shape, feather)[..., None]
         if source is not None and offset is not None:
             band[:] = _carried(source, start - top, _enlarged(offset, quad, band.shape) * weight)
-        weighted = _enlarged(change, quad, band.shape) * weight
-        band[:] = np.rint(weighted + band).clip(0, white).astype(pixels.dtype)
+        levels = band * np.float32(255 / white)
+        wanted = _enlarged(change, quad, band.shape)
+        share = _spared(_luma(levels), _enlarged(shade, quad, band.shape), _luma(wanted))
+        toned = levels + wanted * share[..., None] * weight
+        band[:] = np.rint(toned * np.float32(white / 255)).clip(0, white).astype(pixels.dtype)
+
+
+def _spared(photo: Levels, crop: Levels, change: Levels) -> Levels:
+    """Share of a change for each pixel, from luma (h, w): less than 1 where the photo is darker than its crop shows.
+
+    A tone multiplies: s = min(1, photo / crop) keeps the contrast of strands of hair. What is far brighter or darker
+    than what was there, as teeth in a mouth, covers instead, s = 1; t = exp(−(change / TONING)²) leads from one to the
+    other. Lights get no more than the change, or bright backgrounds would glow beside lighter hair.
+    """
+    tone = np.minimum(1, photo / np.maximum(crop, 1))
+    return np.asarray(1 - np.exp(-np.square(change / TONING)) * (1 - tone), dtype=np.float32)
+
+
+def _luma(levels: Levels) -> Levels:
+    return np.asarray(cv2.cvtColor(levels, cv2.COLOR_RGB2GRAY), dtype=np.float32)
 
 
 def _in_photo(flow: NDArray[np.float32], quad: Points) -> NDArray[np.float32]:
@@ -96,7 +120,7 @@ def _carried(source: NDArray[Depth], start: int, offset: NDArray[np.float32]) ->
 
 
 def _to_scale(change: NDArray[np.float32], side: float) -> NDArray[np.float32]:
-    """The change (size, size, 3) made fit for bicubic sampling at the resolution of the photo.
+    """The change (size, size) or (size, size, C) made fit for bicubic sampling at the resolution of the photo.
 
     If it is finer than the photo, it is averaged down. If it is much coarser, it is smoothed a little, up to the
     (1, 4, 1) / 6 of a cubic B-spline at four times: bicubic sampling would draw halos and steps around its pixels.

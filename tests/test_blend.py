@@ -49,7 +49,7 @@ def test_nothing_outside_the_quad_changes(size: int) -> None:
 @pytest.mark.parametrize("size", [32, 64, 400])
 def test_a_change_that_is_a_ramp_arrives_in_its_place(size: int) -> None:
     photo, quad = noise(300, 320), tilted(200)
-    before = np.full((size, size, 3), 100, np.uint8)
+    before = np.full((size, size, 3), 60, np.uint8)  # nowhere is the photo darker
     centre = (np.arange(size) + 0.5) / size
     change = np.rint(np.stack([np.tile(centre * 60, (size, 1)), np.tile(centre[:, None] * 60, size)], axis=2))
     after = before.copy()
@@ -68,7 +68,8 @@ def test_sixteen_bits_are_kept_and_the_change_is_not_rounded(size: int) -> None:
     eight = noise(300, 320)
     fine = np.random.default_rng(3).integers(-100, 100, eight.shape)
     deep = (eight.astype(int) * 257 + fine).astype(np.uint16)
-    edit = Edit(quad, noise(size, size, 1), noise(size, size, 2))
+    before = np.full((size, size, 3), 50, np.uint8)  # nowhere is the photo darker
+    edit = Edit(quad, before, noise(size, size, 2) - np.uint8(60))
     pasted, coarse = paste(deep, [edit]), paste(eight, [edit])
     assert pasted.dtype == np.uint16
     place = place_in_crop(quad, 300, 320)
@@ -105,7 +106,45 @@ def test_the_photo_keeps_its_detail() -> None:
     after = before + np.uint8(20)
     pasted = paste(photo, [Edit(quad, before, after)], feather=0.1)
     inside = (np.abs(place_in_crop(quad, 300, 320) - 0.5) < 0.4).all(axis=2)
-    np.testing.assert_array_equal(pasted[inside], photo[inside] + 20)
+    luma = photo @ np.array([0.299, 0.587, 0.114])
+    bright = inside & (luma > before.max())
+    assert bright.sum() > 100
+    np.testing.assert_array_equal(pasted[bright], photo[bright] + 20)
+    added = pasted[inside].astype(int) - photo[inside]
+    assert added.max() == 20
+    least = np.floor(20 * np.minimum(1, luma[inside] / (1.1 * before.max())))
+    assert (added >= least[:, None]).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_shadows_between_strands_are_neither_lifted_nor_crushed(dtype: type) -> None:
+    """Stripes of 30 and 120 levels, 75 to a crop of a twelfth of the size: lighter by 30, a veil would make them 60."""
+    unit = 1 if dtype is np.uint8 else 257
+    stripes = np.where(np.arange(480) // 2 % 2, 30, 120).astype(np.uint8)
+    photo = np.broadcast_to(stripes[None, :, None], (480, 480, 3)).copy()
+    quad = square(np.array([240.0, 240.0]), np.array([192.0, 0.0]))
+    before = crop(photo, quad, 32)
+    assert before.std() < 4
+    middle = photo[240, 200:280, 0]
+    for step in (30, -30):
+        after = (before.astype(int) + step).clip(0, 255).astype(np.uint8)
+        pasted = paste((photo.astype(int) * unit).astype(dtype), [Edit(quad, before, after)])
+        found = pasted[240, 200:280, 0] / unit
+        np.testing.assert_allclose(found[middle == 120], 120 + step, atol=2)
+        share = (found[middle == 30] - 30) / step
+        assert 0.4 <= share.min() <= share.max() <= 0.6
+
+
+def test_what_an_edit_draws_anew_covers_the_shadows() -> None:
+    """Teeth where there was a dark mouth: so large a change is no toning."""
+    photo, quad = noise(300, 320), tilted(200)
+    photo[:] = photo // 2
+    before = crop(photo, quad, 16)
+    after = np.full_like(before, 240)
+    added = (
+        paste(photo, [Edit(quad, before, after)], feather=0.1)[140:160, 140:160].astype(int) - photo[140:160, 140:160]
+    )
+    assert added.min() > 0.9 * (240 - before.max())
 
 
 def test_cropping_the_pasted_photo_gives_the_edit() -> None:
