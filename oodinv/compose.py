@@ -27,6 +27,8 @@ FACE = (0.29, 0.40)
 """Of an FFHQ crop's side: half the width and height of the ellipse around the face that an edit may change fully."""
 FEATURES = (0.19, 0.27)
 """The same of the ellipse around eyes, nose and mouth."""
+HEAD = (0.40, 0.54)
+"""The same of the ellipse around the head with all its hair, which reaches the border of the crop."""
 _FACE_CENTRE = (0.5, 0.53)
 _FADE = 1.35  # at this many times the ellipse's size, nothing changes any more
 _FLOW_SIDE = 256
@@ -121,16 +123,27 @@ def confined(before: Levels, after: Levels, flow: Flow | None, area: Area, crop_
 
     Around features, what was there moves along by `flow` (of `carried`). crop_scale: see `quad.ffhq_quad`.
     A generator changes the background along with the face; pasted back, that would show the crop's border. And it
-    changes the colour of hair, hands and background beside a face that turns.
+    changes the colour of hair, hands and background beside a face that turns, and of skin under hair that gets lighter.
     """
     match area:
         case "crop":
             return after
-        case "face":
-            return before + face_weight(before.shape[0], crop_scale)[..., None] * (after - before)
+        case "face" | "hair":
+            return before + _reach(before.shape[0], area, crop_scale)[..., None] * (after - before)
         case "features":
             still = before if flow is None else moved(before, flow)
             return still + face_weight(before.shape[0], crop_scale, FEATURES)[..., None] * (after - still)
+
+
+def _reach(size: int, area: Area, crop_scale: float) -> Mask:
+    """How far anything may change or move, (size, size) in [0, 1]."""
+    match area:
+        case "crop":
+            return np.ones((size, size), np.float32)
+        case "face" | "features":
+            return face_weight(size, crop_scale)
+        case "hair":
+            return face_weight(size, crop_scale, HEAD) * (1 - face_weight(size, crop_scale, FEATURES))
 
 
 def face_weight(size: int, crop_scale: float, ellipse: tuple[float, float] = FACE) -> Mask:
@@ -261,11 +274,9 @@ def lost(crop: Levels, before: Levels, after: Levels, flow: Flow | None, detail:
 def carried(flow: Flow, mask: Mask, composition: Composition, crop_scale: float) -> Flow:
     """How far a photo's own detail moves along when an edit that moved things by `flow` is pasted.
 
-    What is kept of the crop, and what lies outside the face, stays, unless the edit may change the whole crop.
+    What is kept of the crop, and what lies outside the area that the edit may change or move, stays.
     """
-    free = 1 - counted(mask, composition)
-    if composition.area != "crop":
-        free = free * face_weight(mask.shape[0], crop_scale)
+    free = (1 - counted(mask, composition)) * _reach(mask.shape[0], composition.area, crop_scale)
     return np.asarray(flow * (composition.detail * free)[..., None], dtype=np.float32)
 
 

@@ -188,6 +188,15 @@ def test_around_the_features_an_edit_draws_nothing() -> None:
     assert not np.array_equal(confined(before, after, None, "face", 1.0)[around], before[around])
 
 
+def test_an_edit_of_hair_stays_off_the_features() -> None:
+    before, after = smooth(128, 0), smooth(128, 1)
+    y = confined(before, after, None, "hair", 1.0)
+    np.testing.assert_array_equal(y[55:80, 55:73], before[55:80, 55:73])
+    np.testing.assert_allclose(y[8:20, 50:78], after[8:20, 50:78], atol=1e-3)
+    np.testing.assert_allclose(y[60:80, 18:28], after[60:80, 18:28], atol=1e-3)
+    np.testing.assert_array_equal(y[:3, :3], before[:3, :3])
+
+
 def test_around_the_features_a_turned_face_moves_and_keeps_its_colour() -> None:
     """The content moves by two pixels and gets a green cast, which arrives on the features only."""
     wide = smooth(132, 0) + 20 * np.random.default_rng(0).normal(size=(132, 132, 1)).astype(np.float32)

@@ -33,6 +33,7 @@ class AreaChoice(StrEnum):
     """Where an edit may change anything; around features, the face may move along."""
 
     features = "features"
+    hair = "hair"
     face = "face"
     crop = "crop"
 
