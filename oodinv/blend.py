@@ -15,11 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from oodinv.compose import moved
+from oodinv.compose import Flow, Levels, moved
 from oodinv.image import Pixels, smoothstep
 from oodinv.quad import Points, crop_to_photo, quad_side
-
-Levels = NDArray[np.float32]
 
 Depth = TypeVar("Depth", np.uint8, np.uint16)
 
@@ -39,7 +37,7 @@ class Edit:
     quad: Points
     before: Pixels
     after: Pixels
-    flow: NDArray[np.float32] | None = None
+    flow: Flow | None = None
 
 
 def paste(pixels: NDArray[Depth], edits: Iterable[Edit], feather: float = FEATHER) -> NDArray[Depth]:
@@ -106,12 +104,12 @@ def _luma(levels: Levels) -> Levels:
     return np.asarray(cv2.cvtColor(levels, cv2.COLOR_RGB2GRAY), dtype=np.float32)
 
 
-def _in_photo(flow: NDArray[np.float32], quad: Points) -> NDArray[np.float32]:
+def _in_photo(flow: Flow, quad: Points) -> Flow:
     """A flow in crop pixels as one in the photo's, made fit for `_enlarged`."""
     return _to_scale(flow @ crop_to_photo(quad, flow.shape[0])[:, :2].T.astype(np.float32), quad_side(quad))
 
 
-def _carried(source: NDArray[Depth], start: int, offset: NDArray[np.float32]) -> NDArray[Depth]:
+def _carried(source: NDArray[Depth], start: int, offset: Flow) -> NDArray[Depth]:
     """Rows of `source` from `start` on, each pixel taken from its place plus an offset (h, w, 2) in pixels."""
     row, column = np.indices(offset.shape[:2], dtype=np.float32)
     x, y = (np.asarray(p, dtype=np.float32) for p in (column + offset[..., 0], row + offset[..., 1] + start))
