@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from oodinv import image
 from oodinv.align import Yunet, align
-from oodinv.compose import face_weight
+from oodinv.area import face_weight
 from oodinv.directions import measures
 from oodinv.directions.faces import sample
 from oodinv.directions.fit import Score, fit_score

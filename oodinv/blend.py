@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from oodinv.compose import Flow, Levels, moved
-from oodinv.image import Pixels, smoothstep
+from oodinv.image import Flow, Levels, Pixels, luma, smoothstep
 from oodinv.quad import Points, crop_to_photo, quad_side
+from oodinv.residual import moved
 
 Depth = TypeVar("Depth", np.uint8, np.uint16)
 
@@ -73,7 +73,7 @@ def _add_change(pixels: NDArray[Depth], edit: Edit, feather: float) -> None:
     before = edit.before.astype(np.float32)
     before = before if edit.flow is None else moved(before, edit.flow)
     change = _to_scale(edit.after - before, quad_side(edit.quad))
-    shade = _to_scale(_luma(before), quad_side(edit.quad))
+    shade = _to_scale(luma(before), quad_side(edit.quad))
     offset = None if edit.flow is None else _in_photo(edit.flow, edit.quad)
     source = None if offset is None else pixels[top:bottom, left:right].copy()
     for start in range(top, bottom, _BAND):
@@ -84,7 +84,7 @@ def _add_change(pixels: NDArray[Depth], edit: Edit, feather: float) -> None:
             band[:] = _carried(source, start - top, _enlarged(offset, quad, band.shape) * weight)
         levels = band * np.float32(255 / white)
         wanted = _enlarged(change, quad, band.shape)
-        share = _spared(_luma(levels), _enlarged(shade, quad, band.shape), _luma(wanted))
+        share = _spared(luma(levels), _enlarged(shade, quad, band.shape), luma(wanted))
         toned = levels + wanted * share[..., None] * weight
         band[:] = np.rint(toned * np.float32(white / 255)).clip(0, white).astype(pixels.dtype)
 
@@ -98,10 +98,6 @@ def _spared(photo: Levels, crop: Levels, change: Levels) -> Levels:
     """
     tone = np.minimum(1, photo / np.maximum(crop, 1))
     return np.asarray(1 - np.exp(-np.square(change / TONING)) * (1 - tone), dtype=np.float32)
-
-
-def _luma(levels: Levels) -> Levels:
-    return np.asarray(cv2.cvtColor(levels, cv2.COLOR_RGB2GRAY), dtype=np.float32)
 
 
 def _in_photo(flow: Flow, quad: Points) -> Flow:

@@ -12,13 +12,14 @@ from torch import Tensor
 
 from oodinv import image
 from oodinv.align import Placement, read_placement
+from oodinv.area import confined
 from oodinv.blend import Edit
-from oodinv.compose import Flow, Levels, compose, compose_edit, confined, rounded
+from oodinv.compose import compose, compose_edit, rounded
 from oodinv.delivery import write_pasted
 from oodinv.edit import Plan, apply
 from oodinv.edit_plan import Edits
 from oodinv.errors import ImageError, RecipeError
-from oodinv.image import Pixels
+from oodinv.image import Flow, Levels, Pixels
 from oodinv.inputs import Job
 from oodinv.inverter import DTYPES, Dtype, Inversion, decode, encode
 from oodinv.manifest import Header, header_of
@@ -245,8 +246,8 @@ class EditStages:
         if variant is base:
             return [(composite, None) for composite in before]
         if self._plain:
-            composites = zip(before, _levels(variant.composite), strict=True)
-            return [(confined(b, a, None, how.area, scale), None) for b, a in composites]
+            composites = zip(before, _levels(variant.composite), _levels(base.generated), strict=True)
+            return [(confined(b, a, unedited, None, how.area, scale), None) for b, a, unedited in composites]
         pictures = (_levels(crops), before, _levels(base.generated), _levels(variant.generated))
         return [
             compose_edit(x, b, unedited, drawn, mask, how, scale)

@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Pixels = NDArray[np.uint8]
+Levels = NDArray[np.float32]
+"""A picture in grey levels, (H, W, 3) in about [0, 255]."""
+Mask = NDArray[np.float32]
+"""Shares for each pixel, (H, W) in [0, 1]."""
+Flow = NDArray[np.float32]
+"""Where each pixel of a picture comes from in another, as an offset (H, W, 2) in pixels."""
 Number = TypeVar("Number", bound=np.generic)
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
@@ -348,6 +354,11 @@ def smoothstep(t: NDArray[np.float32]) -> NDArray[np.float32]:
     """3t² − 2t³, with t clipped to [0, 1]: a fade that is level at both ends."""
     t = t.clip(0, 1)
     return t * t * (3 - 2 * t)
+
+
+def luma(levels: Levels) -> NDArray[np.float32]:
+    """Brightness (H, W) of RGB grey levels (H, W, 3), by ITU-R BT.601."""
+    return np.asarray(cv2.cvtColor(levels, cv2.COLOR_RGB2GRAY), dtype=np.float32)
 
 
 def to_tensor(pixels: Pixels) -> "Tensor":

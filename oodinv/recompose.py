@@ -10,10 +10,10 @@ from oodinv import image
 from oodinv.align import read_placement
 from oodinv.batch import Event, Finished, Started, made_anew
 from oodinv.blend import Edit
-from oodinv.compose import Flow, Levels, compose, compose_edit, rounded
+from oodinv.compose import compose, compose_edit, rounded
 from oodinv.delivery import write_pasted, write_png_composite
 from oodinv.errors import ImageError
-from oodinv.image import Pixels
+from oodinv.image import Flow, Levels, Pixels
 from oodinv.manifest import Entry
 from oodinv.pipeline import WRITERS
 from oodinv.provenance import Provenance

@@ -11,9 +11,9 @@ import yaml
 from command import call, smooth_crops
 
 from oodinv import directions, image
+from oodinv.area import face_weight
 from oodinv.benchmark.edits import Attributes, ways
 from oodinv.benchmark.score import load_judges
-from oodinv.compose import face_weight
 from oodinv.metrics.identity import arcface, identity
 from oodinv.models.recognition import Recognition
 from oodinv.recipe.benchmark import BenchmarkRecipe

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from oodinv.blend import Edit, paste
-from oodinv.compose import moved
 from oodinv.quad import crop, square
+from oodinv.residual import moved
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from oodinv import directions
 from oodinv.align import Detector
+from oodinv.area import face_weight
 from oodinv.benchmark.score import Judges, to_batch
-from oodinv.compose import face_weight
 from oodinv.directions import measures
 from oodinv.edit_plan import Edits, Variant, prepare
 from oodinv.edit_stages import EditedFace, EditStages, InvertedFace, InvertedPhoto, inverted_faces

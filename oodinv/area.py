@@ -1,0 +1,122 @@
+"""Where an edit may change a photo: on the features, the face, the hair, or the whole crop.
+
+The areas are ellipses that lie where FFHQ's alignment puts faces: eyes at 0.47 and mouth at 0.75 of the height.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from oodinv.image import Flow, Levels, Mask, luma, smoothstep
+from oodinv.recipe.edit import Area
+from oodinv.residual import moved
+
+FACE = (0.29, 0.40)
+"""Of an FFHQ crop's side: half the width and height of the ellipse around the face that an edit may change fully."""
+FEATURES = (0.19, 0.27)
+"""The same of the ellipse around eyes, nose and mouth."""
+HEAD = (0.40, 0.54)
+"""The same of the ellipse around the head with all its hair, which reaches the border of the crop."""
+WINDOW = 1 / 4
+"""Of the crop's side: a change of hair is averaged over squares of this size."""
+EVEN = 20.0
+"""Grey levels: pixels whose brightness spreads less than this are of one kind, and change alike."""
+ALIKE = 30.0
+"""Grey levels: a pixel that the generator drew wrong by this much counts for about a third of a right one."""
+HAIR = (0.1, 0.4)
+"""Changes below the first of these shares of what hair changes by are not hair's; those above the second are."""
+_DIM = 32.0  # grey levels: brightness up to which changes are compared as they are, above in proportion to it
+_FACE_CENTRE = (0.5, 0.53)
+_FADE = 1.35  # at this many times the ellipse's size, nothing changes any more
+
+
+def confined(
+    before: Levels, after: Levels, unedited: Levels, flow: Flow | None, area: Area, crop_scale: float
+) -> Levels:
+    """The edited composite as it is delivered: as it was before the edit outside an area.
+
+    A generator changes the background along with the face; pasted back, that would show the crop's border. And it
+    changes the colour of hair, hands and background beside a face that turns, and of skin under hair that gets lighter.
+    Around features, therefore, what was there only moves along by `flow` (of `compose.carried`), and hair only gets
+    another colour (`hair_change`). unedited: what the generator drew before the edit. crop_scale: see
+    `quad.ffhq_quad`.
+    """
+    reach = reach_of(area, before.shape[0], crop_scale)[..., None]
+    match area:
+        case "crop":
+            return after
+        case "face":
+            return before + reach * (after - before)
+        case "hair":
+            off = 1 - face_weight(before.shape[0], crop_scale, FEATURES)[..., None]
+            return before + reach * hair_change(before, off * (after - before), unedited)
+        case "features":
+            still = before if flow is None else moved(before, flow)
+            return still + face_weight(before.shape[0], crop_scale, FEATURES)[..., None] * (after - still)
+
+
+def reach_of(area: Area, size: int, crop_scale: float) -> Mask:
+    """How far anything may change or move, (size, size) in [0, 1]."""
+    match area:
+        case "crop":
+            return np.ones((size, size), np.float32)
+        case "face" | "features":
+            return face_weight(size, crop_scale)
+        case "hair":
+            return face_weight(size, crop_scale, HEAD)
+
+
+def face_weight(size: int, crop_scale: float, ellipse: tuple[float, float] = FACE) -> Mask:
+    """1 on the face of a crop, falling to 0 around the hair, (size, size); or on another ellipse, and around that.
+
+    crop_scale: see `quad.ffhq_quad`.
+    """
+    place = (np.arange(size, dtype=np.float32) + 0.5) / size
+    x, y = ((0.5 + crop_scale * (place - 0.5) - c) / half for c, half in zip(_FACE_CENTRE, ellipse, strict=True))
+    distance = np.hypot(x, y[:, None])
+    return smoothstep(np.asarray((_FADE - distance) / (_FADE - 1), dtype=np.float32))
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Hair
+
+
+def hair_change(before: Levels, change: Levels, unedited: Levels) -> Levels:
+    """The part of a change that gives hair another colour, (H, W, 3).
+
+    A generator's hair doesn't lie exactly where the photo's does, gets thinner with a lighter colour, and its skin and
+    background change a little too. So a change counts as one of pixels of a kind (`guided`), where the generator drew
+    what there is before the edit. What then changes far less than hair does, in proportion to its brightness, stays.
+    """
+    alike = np.exp(-np.square(np.abs(before - unedited).mean(axis=2) / ALIKE))
+    even = guided(change, luma(before), alike)
+    seen = np.abs(even).mean(axis=2) / (luma(before).clip(0) + _DIM)
+    most = np.percentile(seen, 95)
+    if most == 0:
+        return even
+    share = np.asarray((seen / most - HAIR[0]) / (HAIR[1] - HAIR[0]), dtype=np.float32)
+    return even * smoothstep(share)[..., None]
+
+
+def guided(change: Levels, guide: NDArray[np.float32], weight: Mask) -> Levels:
+    """The change (H, W, 3) made smooth but at edges of a guide (H, W), where pixels of more weight count more.
+
+    Around each pixel, a linear function of the guide, fitted by ridge regression (EVEN) within a WINDOW. Source: He,
+    Sun and Tang, "Guided image filtering" (2010).
+    """
+    side = 2 * round(WINDOW / 2 * guide.shape[0]) + 1
+    grey = guide[..., None]
+    weights = np.asarray(weight[..., None] + 1e-3, dtype=np.float32)  # with no weight anywhere, a plain mean
+
+    def mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(_box(values * weights, side) / _box(weights, side), dtype=np.float32)
+
+    grey_mean, change_mean = mean(grey), mean(change)
+    spread = mean(grey * grey) - grey_mean * grey_mean
+    slope = ((mean(grey * change) - grey_mean * change_mean) / (spread + EVEN**2)).astype(np.float32)
+    offset = (change_mean - slope * grey_mean).astype(np.float32)
+    return mean(slope) * grey + mean(offset)
+
+
+def _box(values: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    return np.asarray(cv2.blur(values, (side, side)), dtype=np.float32).reshape(values.shape)

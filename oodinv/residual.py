@@ -1,0 +1,96 @@
+"""What a generator lost of a crop, x − g, given back to an edited picture: colours and detail, moved along.
+
+Crops are float32 (H, W, 3) in grey levels, 0 to 255.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from oodinv.image import Flow, Levels, Mask, luma
+
+COARSE = 1 / 32
+"""Of the crop's side: standard deviation of the blur that parts colour (coarser) from detail (finer)."""
+MISMATCH = 12.0
+"""Grey levels: where detail that was moved along with an edit misfits by this much, about a third of it is used."""
+VISIBLE = 2.0
+"""Grey levels: a motion counts where the edit changed more than about this."""
+_FLOW_SIDE = 256
+_DARK = 4.0  # grey levels: added to both parts of a ratio, so that black has one
+
+
+def lost(crop: Levels, before: Levels, after: Levels, flow: Flow | None, detail: float, colour: float) -> Levels:
+    """What x − g of the unedited inversion can give back to the edited picture: colours and detail, moved along.
+
+    The residual x − `before` is parted by a blur of COARSE. Both parts move as the edit moved the face (flow, of
+    `motion`; None without one), so that what a turned face uncovers gets the colour of the background beside it.
+    The coarse part, where it darkens, does so in proportion (`shade`). The fine part fades where it no longer fits
+    (`trust`): a smile takes skin along, but doesn't leave the old mouth in the new one.
+    """
+    residual = crop - before
+    coarse = _coarse(residual)
+    fine = residual - coarse
+    if flow is not None:
+        before = moved(before, flow)
+        coarse = moved(coarse, flow)
+        fine = moved(fine, flow) * trust(before, after)[..., None]
+    coarse = np.where(coarse < 0, coarse * shade(before, after), coarse)
+    return np.asarray(colour * coarse + detail * fine, dtype=np.float32)
+
+
+def shade(before: Levels, after: Levels) -> Levels:
+    """By how many times an edit made each value brighter, (H, W, 3); no more than its surroundings.
+
+    A photo darker than what the generator drew, (1 − d) · g, stays so after an edit: −d · g grows and shrinks with g.
+    Otherwise dark hair that gets darker would turn black, and that which gets lighter get a veil.
+    """
+    pairs = ((after, before), (_coarse(after), _coarse(before)))
+    here, around = ((a.clip(0) + _DARK) / (b.clip(0) + _DARK) for a, b in pairs)
+    return np.minimum(here, around)
+
+
+def motion(before: Levels, after: Levels) -> Flow:
+    """Where each pixel of `after` comes from in `before`; 0 where nothing changed.
+
+    Optical flow by polynomial expansion (Farnebäck, 2003), on small crops at 256 pixels, damped where the edit
+    changed no more than VISIBLE.
+    """
+    height, width = before.shape[:2]
+    scale = max(1, round(_FLOW_SIDE / height))
+    a, b = (_grey(picture, (width * scale, height * scale)) for picture in (after, before))
+    window = max(15, height * scale // 16)
+    start = np.zeros((*a.shape, 2), dtype=np.float32)
+    flow = cv2.calcOpticalFlowFarneback(a, b, start, 0.5, 4, window, 3, 7, 1.5, cv2.OPTFLOW_FARNEBACK_GAUSSIAN)
+    flow = cv2.resize(np.asarray(flow, np.float32) / scale, (width, height), interpolation=cv2.INTER_AREA)
+    change = _fine_blur(np.abs(after - before).mean(axis=2))
+    damped = flow * (1 - np.exp(-np.square(change / VISIBLE)))[..., None]
+    return np.asarray(_fine_blur(damped), dtype=np.float32)
+
+
+def moved(picture: NDArray[np.float32], flow: Flow) -> NDArray[np.float32]:
+    """The picture (H, W, C) sampled where a flow (H, W, 2) says that each pixel comes from."""
+    row, column = np.indices(flow.shape[:2], dtype=np.float32)
+    sampled = cv2.remap(
+        picture, column + flow[..., 0], row + flow[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(sampled, dtype=np.float32)
+
+
+def trust(drawn: Levels, after: Levels) -> Mask:
+    """How well structure that moved along fits the edited picture, (H, W) in [0, 1]; colour may change freely."""
+    misfit = drawn - after
+    structure = np.abs(misfit - _coarse(misfit)).mean(axis=2)
+    return np.asarray(np.exp(-np.square(_fine_blur(structure) / MISMATCH)), dtype=np.float32)
+
+
+def _grey(picture: Levels, size: tuple[int, int]) -> NDArray[np.uint8]:
+    grey = luma(picture.clip(0, 255))
+    return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_CUBIC).clip(0, 255), dtype=np.uint8)
+
+
+def _coarse(picture: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), COARSE * picture.shape[0]), dtype=np.float32)
+
+
+def _fine_blur(picture: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), COARSE / 2 * picture.shape[0]), dtype=np.float32)

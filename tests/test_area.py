@@ -1,0 +1,85 @@
+"""Where edits may change a photo: ellipses, and hair that only gets another colour."""
+
+import cv2
+import numpy as np
+from shapes import smooth
+
+from oodinv.area import confined, face_weight, guided, hair_change
+
+
+def test_an_edit_stays_on_the_face() -> None:
+    before, after = smooth(128, 0), smooth(128, 1)
+    y = confined(before, after, before, None, "face", 1.0)
+    np.testing.assert_allclose(y[40:100, 45:83], after[40:100, 45:83], atol=1e-3)
+    np.testing.assert_array_equal(y[:, :13], before[:, :13])
+    np.testing.assert_array_equal(y[:8, :30], before[:8, :30])
+    assert confined(before, after, before, None, "crop", 1.0) is after
+    tight, wide = (face_weight(128, scale).mean() for scale in (0.8, 1.0))
+    assert tight > wide
+
+
+def test_around_the_features_an_edit_draws_nothing() -> None:
+    before, after = smooth(128, 0), smooth(128, 1)
+    y = confined(before, after, before, None, "features", 1.0)
+    np.testing.assert_allclose(y[55:80, 55:73], after[55:80, 55:73], atol=1e-3)
+    around = np.hypot((np.arange(128) - 63.5) / 33, (np.arange(128)[:, None] - 67.3) / 47) > 1
+    np.testing.assert_array_equal(y[around], before[around])
+    assert not np.array_equal(confined(before, after, before, None, "face", 1.0)[around], before[around])
+
+
+def head(hair: float, skin: float, wall: float, rim: int = 0) -> np.ndarray:
+    """Hair around a face, on a wall, float32 (128, 128, 3), in three levels; rim: by how much the hair is wider."""
+    y, x = np.mgrid[0:128, 0:128]
+    face = np.hypot((x - 63.5) / 36, (y - 74) / 50) < 1
+    cap = np.hypot((x - 63.5) / (52 + rim), (y - 68) / (66 + rim)) < 1
+    return np.where(face, skin, np.where(cap, hair, wall))[..., None].astype(np.float32).repeat(3, axis=2)
+
+
+def strands() -> np.ndarray:
+    """Fine structure of 8 levels, float32 (128, 128, 1)."""
+    return 8 * np.random.default_rng(0).normal(size=(128, 128, 1)).astype(np.float32)
+
+
+def test_hair_gets_another_colour_and_nothing_else_does() -> None:
+    """A generator draws hair 3 pixels wider than it is, lighter and then thinner, and cools skin and wall a little."""
+    before = head(60, 190, 230) + strands()
+    unedited, edited = head(60, 190, 230, rim=3), head(100, 184, 226)
+    y = confined(before, before + edited - unedited, unedited, None, "hair", 1.0)
+    change = (y - before).mean(axis=2)
+    kind = head(0, 1, 2)[..., 0]
+    crown = (slice(6, 20), slice(50, 78))
+    assert change[crown].min() > 25
+    assert change[crown].std() < 3  # the strands stay as they are
+    assert np.abs(change[kind == 1]).max() < 4
+    assert np.abs(change[kind == 1]).mean() < 0.5
+    assert np.abs(change[kind == 2]).mean() < 0.5
+    np.testing.assert_array_equal(y[:3, :3], before[:3, :3])
+
+
+def test_hair_that_does_not_change_stays() -> None:
+    before = head(60, 190, 230) + strands()
+    np.testing.assert_array_equal(hair_change(before, np.zeros_like(before), before), 0)
+
+
+def test_on_an_even_guide_a_change_becomes_its_mean() -> None:
+    change = smooth(64, 0)
+    even = guided(change, np.full((64, 64), 90, np.float32), np.ones((64, 64), np.float32))
+    window = change[32 - 16 : 32 + 17, 32 - 16 : 32 + 17]  # the mean of the means of 17 x 17
+    weights = np.convolve(np.ones(17), np.ones(17))
+    expected = np.einsum("i,j,ijc->c", weights, weights, window) / weights.sum() ** 2
+    np.testing.assert_allclose(even[32, 32], expected, rtol=1e-3)
+
+
+def test_a_change_that_follows_the_guide_keeps_its_edges() -> None:
+    guide = head(40, 200, 200)[..., 0]
+    change = np.where(guide < 100, 30, 0)[..., None].astype(np.float32).repeat(3, axis=2)
+    even = guided(change, guide, np.ones((128, 128), np.float32))
+    np.testing.assert_allclose(even[8:120, 8:120], change[8:120, 8:120], atol=4)
+    assert cv2.blur(change, (33, 33))[24, 64, 0] < 25  # where a plain mean has lost it
+
+
+def test_pixels_of_no_weight_do_not_count() -> None:
+    change, weight = np.zeros((64, 64, 3), np.float32), np.ones((64, 64), np.float32)
+    change[20:30, 20:30], weight[20:30, 20:30] = 90, 0
+    even = guided(change, np.full((64, 64), 90, np.float32), weight)
+    assert np.abs(even).max() < 0.5
