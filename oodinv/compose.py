@@ -4,6 +4,7 @@ Crops are float32 (H, W, 3) in grey levels, 0 to 255; masks float32 (H, W) in [0
 """
 
 import itertools
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from oodinv.area import confined, reach_of
 from oodinv.image import Flow, Levels, Mask, Pixels
 from oodinv.recipe.edit import Composition
-from oodinv.residual import lost, motion
+from oodinv.residual import enlarged, lost
 
 _SMALL = 64
 
@@ -45,25 +46,38 @@ def compose(
             return mixed(crop, seamless(crop, drawn, kept), kept)
 
 
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """A crop, what the generator drew of it without and with an edit, and how that moved it (`residual.motion`).
+
+    motion may be None where `moves` says that a composition has no use for it.
+    """
+
+    crop: Levels
+    unedited: Levels
+    generated: Levels
+    mask: Mask
+    motion: Flow | None
+
+
+def moves(composition: Composition) -> bool:
+    """Whether the photo's own colour and detail move along with an edit; hair only gets another colour."""
+    return (composition.detail > 0 or composition.colour > 0) and composition.area != "hair"
+
+
 def compose_edit(
-    crop: Levels,
-    before: Levels,
-    unedited: Levels,
-    generated: Levels,
-    mask: Mask,
-    composition: Composition,
-    crop_scale: float,
+    drawn: Drawn, before: Levels, composition: Composition, crop_scale: float
 ) -> tuple[Levels, Flow | None]:
     """The composite of an edit as it is delivered, and how the photo's own detail moves along when it is pasted.
 
-    before: the composite without the edit, of `unedited`. crop_scale: see `quad.ffhq_quad`. The flow is one for
-    `blend.Edit`, None where nothing moves; hair only gets another colour.
+    before: the composite without the edit. crop_scale: see `quad.ffhq_quad`. The flow is one for `blend.Edit`, None
+    where nothing moves.
     """
-    moves = (composition.detail > 0 or composition.colour > 0) and composition.area != "hair"
-    flow = motion(unedited, generated) if moves and not np.array_equal(unedited, generated) else None
-    after = compose(crop, generated, mask, composition, unedited, flow)
-    along = None if flow is None or composition.detail == 0 else carried(flow, mask, composition, crop_scale)
-    return confined(before, after, unedited, along, composition.area, crop_scale), along
+    flow = drawn.motion if moves(composition) else None
+    flow = None if flow is None else enlarged(flow, before.shape[0])
+    after = compose(drawn.crop, drawn.generated, drawn.mask, composition, drawn.unedited, flow)
+    along = None if flow is None or composition.detail == 0 else carried(flow, drawn.mask, composition, crop_scale)
+    return confined(before, after, drawn.unedited, along, composition.area, crop_scale), along
 
 
 def carried(flow: Flow, mask: Mask, composition: Composition, crop_scale: float) -> Flow:

@@ -14,7 +14,7 @@ from oodinv import image
 from oodinv.align import Placement, read_placement
 from oodinv.area import confined
 from oodinv.blend import Edit
-from oodinv.compose import compose, compose_edit, rounded
+from oodinv.compose import Drawn, compose, compose_edit, moves, rounded
 from oodinv.delivery import write_pasted
 from oodinv.edit import Plan, apply
 from oodinv.edit_plan import Edits
@@ -29,6 +29,7 @@ from oodinv.models.stylegan2 import Noise
 from oodinv.provenance import Provenance, composite_mark, packet
 from oodinv.recipe.edit import Composition, EditRecipe
 from oodinv.report import Panel, finest_flow, strip
+from oodinv.residual import motion
 from oodinv.saved import Results, read_arrays, read_latents, read_picture
 from oodinv.stages import (
     OUTPUTS,
@@ -69,6 +70,19 @@ class InvertedPhoto:
     job: Job
     faces: list[InvertedFace]
     content: bytes
+
+
+@dataclass(frozen=True, eq=False)
+class EditedComposite:
+    """A face's edited composite, what moves along when it is pasted (`blend.Edit.flow`), and how the edit moved it."""
+
+    levels: Levels
+    along: Flow | None = None
+    motion: Flow | None = None
+
+    def saved(self) -> dict[str, NDArray[np.floating]]:
+        """The motion as it goes among the flows, float16 (2, S, S), so that `blend` need not find it again."""
+        return {} if self.motion is None else {"motion": self.motion.transpose(2, 0, 1).astype(np.float16)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,13 +204,13 @@ class EditStages:
         edited = [self._edited_composites(crops, base, variant, before) for variant in variants]
         suffixes = [variant.suffix for variant in self.edits.variants]
         results = [
-            self._artefacts(faces, suffix, variant, [after for after, _ in composites])
+            self._artefacts(faces, suffix, variant, composites)
             for suffix, variant, composites in zip(suffixes, variants, edited, strict=True)
         ]
         unedited, composed = image.to_uint8(base.generated), rounded(before)
         return [
             EditedFace(
-                face, unedited[n], composed[n], [r[n] for r in results], [composites[n][1] for composites in edited]
+                face, unedited[n], composed[n], [r[n] for r in results], [composites[n].along for composites in edited]
             )
             for n, face in enumerate(faces)
         ]
@@ -240,26 +254,29 @@ class EditStages:
 
     def _edited_composites(
         self, crops: Tensor, base: Inversion, variant: Inversion, before: Levels
-    ) -> list[tuple[Levels, Flow | None]]:
-        """For each face the edited composite in grey levels, and what moves along when it is pasted."""
+    ) -> list[EditedComposite]:
         how, scale = self.recipe.compose, self.model.card.crop.scale
         if variant is base:
-            return [(composite, None) for composite in before]
+            return [EditedComposite(composite) for composite in before]
         if self._plain:
-            composites = zip(before, _levels(variant.composite), _levels(base.generated), strict=True)
-            return [(confined(b, a, unedited, None, how.area, scale), None) for b, a, unedited in composites]
-        pictures = (_levels(crops), before, _levels(base.generated), _levels(variant.generated))
-        return [
-            compose_edit(x, b, unedited, drawn, mask, how, scale)
-            for x, b, unedited, drawn, mask in zip(*pictures, _masks(variant), strict=True)
-        ]
+            plain = zip(before, _levels(variant.composite), _levels(base.generated), strict=True)
+            return [EditedComposite(confined(b, a, unedited, None, how.area, scale)) for b, a, unedited in plain]
+        pictures = (before, _levels(crops), _levels(base.generated), _levels(variant.generated))
+        composites = []
+        for b, x, unedited, generated, mask in zip(*pictures, _masks(variant), strict=True):
+            moved = motion(unedited, generated) if moves(how) else None
+            after, along = compose_edit(Drawn(x, unedited, generated, mask, moved), b, how, scale)
+            composites.append(EditedComposite(after, along, moved))
+        return composites
 
     def _artefacts(
-        self, faces: list[InvertedFace], suffix: str, variant: Inversion, composites: list[Levels]
+        self, faces: list[InvertedFace], suffix: str, variant: Inversion, composites: list[EditedComposite]
     ) -> list[Artefacts]:
         subjects = [Subject(face.name + suffix, face.crop, None) for face in faces]
-        found = zip(artefacts(subjects, variant), composites, strict=True)
-        return [replace(a, composite=rounded(composite)) for a, composite in found]
+        return [
+            replace(a, composite=rounded(c.levels), flows=a.flows | c.saved())
+            for a, c in zip(artefacts(subjects, variant), composites, strict=True)
+        ]
 
     def write(self, results: EditedPhoto, folder: Path) -> list[str]:
         """Writes the folders that `invert` writes, `unedited`, and for sweeps `strips`.

@@ -50,21 +50,29 @@ def shade(before: Levels, after: Levels) -> Levels:
 
 
 def motion(before: Levels, after: Levels) -> Flow:
-    """Where each pixel of `after` comes from in `before`; 0 where nothing changed.
+    """Where each pixel of `after` comes from in `before`, for about 256 pixels where crops are larger; 0 if unchanged.
 
-    Optical flow by polynomial expansion (Farnebäck, 2003), on small crops at 256 pixels, damped where the edit
-    changed no more than VISIBLE.
+    Optical flow by polynomial expansion (Farnebäck, 2003), at about 256 pixels, damped where the edit changed no more
+    than VISIBLE. `enlarged` makes it fit a larger crop.
     """
-    height, width = before.shape[:2]
-    scale = max(1, round(_FLOW_SIDE / height))
-    a, b = (_grey(picture, (width * scale, height * scale)) for picture in (after, before))
-    window = max(15, height * scale // 16)
+    shrink, grow = (max(1, round(r)) for r in (before.shape[0] / _FLOW_SIDE, _FLOW_SIDE / before.shape[0]))
+    height, width = (side // shrink for side in before.shape[:2])
+    a, b = (_grey(picture, (width * grow, height * grow)) for picture in (after, before))
+    window = max(15, height * grow // 16)
     start = np.zeros((*a.shape, 2), dtype=np.float32)
     flow = cv2.calcOpticalFlowFarneback(a, b, start, 0.5, 4, window, 3, 7, 1.5, cv2.OPTFLOW_FARNEBACK_GAUSSIAN)
-    flow = cv2.resize(np.asarray(flow, np.float32) / scale, (width, height), interpolation=cv2.INTER_AREA)
-    change = _fine_blur(np.abs(after - before).mean(axis=2))
-    damped = flow * (1 - np.exp(-np.square(change / VISIBLE)))[..., None]
+    flow = cv2.resize(np.asarray(flow, np.float32) / grow, (width, height), interpolation=cv2.INTER_AREA)
+    change = cv2.resize(np.abs(after - before).mean(axis=2), (width, height), interpolation=cv2.INTER_AREA)
+    damped = flow * (1 - np.exp(-np.square(_fine_blur(np.asarray(change, np.float32)) / VISIBLE)))[..., None]
     return np.asarray(_fine_blur(damped), dtype=np.float32)
+
+
+def enlarged(flow: Flow, size: int) -> Flow:
+    """A flow at the size of a crop (size, size), in its pixels."""
+    if flow.shape[0] == size:
+        return flow
+    scale = size / flow.shape[0]
+    return np.asarray(cv2.resize(flow, (size, size), interpolation=cv2.INTER_LINEAR) * scale, dtype=np.float32)
 
 
 def moved(picture: NDArray[np.float32], flow: Flow) -> NDArray[np.float32]:
@@ -85,12 +93,25 @@ def trust(drawn: Levels, after: Levels) -> Mask:
 
 def _grey(picture: Levels, size: tuple[int, int]) -> NDArray[np.uint8]:
     grey = luma(picture.clip(0, 255))
-    return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_CUBIC).clip(0, 255), dtype=np.uint8)
+    how = cv2.INTER_CUBIC if size[1] >= grey.shape[0] else cv2.INTER_AREA
+    return np.asarray(cv2.resize(grey, size, interpolation=how).clip(0, 255), dtype=np.uint8)
 
 
 def _coarse(picture: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.asarray(cv2.GaussianBlur(picture, (0, 0), COARSE * picture.shape[0]), dtype=np.float32)
+    return blurred(picture, COARSE * picture.shape[0])
 
 
 def _fine_blur(picture: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.asarray(cv2.GaussianBlur(picture, (0, 0), COARSE / 2 * picture.shape[0]), dtype=np.float32)
+    return blurred(picture, COARSE / 2 * picture.shape[0])
+
+
+def blurred(picture: NDArray[np.float32], deviation: float) -> NDArray[np.float32]:
+    """A Gaussian blur; a wide one is computed on a smaller picture, with what shrinking blurs taken off."""
+    factor = int(deviation / 4)
+    if factor < 2:
+        return np.asarray(cv2.GaussianBlur(picture, (0, 0), deviation), dtype=np.float32)
+    height, width = picture.shape[:2]
+    small = cv2.resize(picture, (width // factor, height // factor), interpolation=cv2.INTER_AREA)
+    box = (1 - 1 / factor**2) / 12
+    soft = cv2.GaussianBlur(small, (0, 0), np.sqrt((deviation / factor) ** 2 - box))
+    return np.asarray(cv2.resize(soft, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.float32)

@@ -337,6 +337,30 @@ def test_blend_composes_as_the_run_did_but_for_its_options(here: Path, tiny_card
     assert np.abs(pixels(tmp_path / f"composites/{NAMES[0]}.png") - first).mean() > 2
 
 
+def test_blend_takes_the_motion_that_was_saved(here: Path, tiny_card: Path, tmp_path: Path) -> None:
+    (here / "moving.yaml").write_text(
+        "edits: [{direction: first, strength: 1}]\ncompose: {detail: 1, colour: 1, area: crop}"
+    )
+    edited(here, tiny_card, "moving", tmp_path)
+    path, composite = tmp_path / f"flows/{NAMES[0]}.npz", tmp_path / f"composites/{NAMES[0]}.png"
+    first, arrays = pixels(composite), dict(np.load(path))
+    assert arrays["motion"].shape == (2, 32, 32)
+    assert arrays["motion"].dtype == np.float16
+    found = []
+    for motion in (None, arrays["motion"] + 3):
+        others = {key: array for key, array in arrays.items() if key != "motion"}
+        np.savez(path, **others, **({} if motion is None else {"motion": motion}))
+        assert oodinv("blend", tmp_path, "--quiet").exit_code == 0
+        found.append(np.abs(pixels(composite) - first).mean())
+    assert found[0] < 1  # found again where it was not saved
+    assert found[1] > 3
+    np.savez(path, **others, motion=arrays["motion"][:1])
+    done = oodinv("blend", tmp_path, "--json", "--quiet")
+    assert done.exit_code == 1
+    (failure,) = json.loads(done.stdout)["failed"]
+    assert f"{NAMES[0]}.npz" in failure["error"]
+
+
 def test_photos_that_an_inversion_lacks_are_told(here: Path, tiny_card: Path, tmp_path: Path) -> None:
     shutil.copytree(here / "photos", tmp_path / "photos")
     (tmp_path / "photos/torn.jpg").write_bytes(b"torn")

@@ -5,10 +5,10 @@ import pytest
 from shapes import disc, smooth
 
 from oodinv.blend import Edit, paste
-from oodinv.compose import blend_pyramids, compose, compose_edit, feathered, membrane, raised, seamless
+from oodinv.compose import Drawn, blend_pyramids, compose, compose_edit, feathered, membrane, raised, seamless
 from oodinv.quad import crop, square
 from oodinv.recipe.edit import Composition
-from oodinv.residual import moved
+from oodinv.residual import motion, moved
 
 
 def edited(
@@ -16,7 +16,8 @@ def edited(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """An edit from one picture that a generator drew of x to another, where the mask keeps nothing."""
     mask = np.zeros(x.shape[:2], np.float32)
-    return compose_edit(x, compose(x, before, mask, composition), before, after, mask, composition, 1.0)
+    drawn = Drawn(x, before, after, mask, motion(before, after))
+    return compose_edit(drawn, compose(x, before, mask, composition), composition, 1.0)
 
 
 @pytest.mark.parametrize("technique", ["mask", "laplacian", "poisson"])

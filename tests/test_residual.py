@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from shapes import disc, smooth
 
-from oodinv.residual import lost, motion
+from oodinv.residual import blurred, enlarged, lost, motion
 
 
 def test_all_that_was_lost_comes_back_where_nothing_was_edited() -> None:
@@ -66,3 +66,23 @@ def test_teeth_in_a_dark_mouth_are_no_darker_than_what_surrounds_them() -> None:
     after = np.where(mouth, 220, before).astype(np.float32)
     y = after + lost(x, before, after, None, detail=1, colour=1)
     assert y[31:33, 28:36].min() > 180
+
+
+def test_motion_of_a_large_crop_is_that_of_a_small_one() -> None:
+    wide = cv2.GaussianBlur(np.random.default_rng(0).normal(size=(544, 544)).astype(np.float32), (0, 0), 8)
+    wide = 128 + 600 * wide[..., None].repeat(3, axis=2)
+    before, after = wide[16:528, 16:528], wide[16:528, 8:520]  # the content moves eight pixels to the right
+    found = motion(np.ascontiguousarray(before), np.ascontiguousarray(after))
+    assert found.shape == (256, 256, 2)
+    flow = enlarged(found, 512)
+    assert np.median(flow[128:384, 128:384, 0]) == pytest.approx(-8, abs=0.5)
+    assert abs(np.median(flow[128:384, 128:384, 1])) < 0.5
+    assert enlarged(flow, 512) is flow
+
+
+@pytest.mark.parametrize("deviation", [2.0, 9.0, 32.0])
+def test_a_wide_blur_is_gaussian(deviation: float) -> None:
+    picture = smooth(512, 0) + 20 * np.random.default_rng(0).normal(size=(512, 512, 3)).astype(np.float32)
+    inner = np.s_[128:384, 128:384]  # borders are mirrored a pixel differently
+    exact = cv2.GaussianBlur(picture, (0, 0), deviation)
+    np.testing.assert_allclose(blurred(picture, deviation)[inner], exact[inner], atol=1)
