@@ -20,8 +20,10 @@ RECIPES := older younger smile less-smile turn-left turn-right feminine masculin
 
 demo: .venv/.installed
 	$(BIN)/oodinv invert samples -o $(OUT)
+	$(BIN)/oodinv report $(OUT) --quiet
 	@echo
-	@echo "Look at $(OUT)/composites and $(OUT)/pasted; $(OUT)/masks is white where the photo was kept."
+	@echo "Look at $(OUT)/contact-sheet.png and report.html, then at $(OUT)/composites and $(OUT)/pasted;"
+	@echo "$(OUT)/masks is white where the photo was kept."
 
 test: .venv/.installed-dev
 	$(BIN)/ruff check .

@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 from oodinv import image
 from oodinv.image import Pixels
 from oodinv.inputs import SHEET
+from oodinv.provenance import Provenance, composite_mark
 from oodinv.saved import Results, read_arrays, read_picture
 
 THUMBNAIL = 160
@@ -30,6 +31,7 @@ SHEET_FACES = 500
 PAGE_FACES = 1000
 """Faces on one page; more go on further pages."""
 _LABEL = 16
+_PAGE = "report"
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +46,13 @@ class Panel:
     after: Pixels
     mask: Pixels
     flow: NDArray[np.floating] | None
+
+    def at_most(self, size: int) -> "Panel":
+        """The same no larger than (size, size), which is all that many faces at once have room for in memory."""
+        if self.before.shape[0] <= size:
+            return self
+        before, after, mask = (_fit(p, size) for p in (self.before, self.after, self.mask))
+        return Panel(self.name, before, after, mask, self.flow)
 
     def pictures(self, size: int) -> list[Pixels]:
         """The columns, each uint8 (size, size, 3)."""
@@ -117,6 +126,31 @@ def flow_colours(flow: NDArray[np.floating], largest: float | None = None) -> Pi
     return np.asarray(np.floor(255 * colour), dtype=np.uint8)
 
 
+def write_report(results: Results) -> list[Path]:
+    """Writes contact sheets and pages of all faces of a run into its folder; returns the paths.
+
+    Raises:
+        ImageError: a crop or a composite is missing or damaged. OutputError: a file can't be written.
+    """
+    total = sum(1 for _ in results.all_faces())
+    facts = {} if results.recipe is None else {"recipe": results.recipe}
+    facts |= {
+        "model": f"{results.model} (weights: {results.header.card.get('licence')})",
+        "faces": str(total),
+        "composed by the run": results.composition.technique,
+        "these pictures are": "photos with parts drawn by a trained network (compositeWithTrainedAlgorithmicMedia)",
+    }
+    title = f"oodinv {results.header.command}" + ("" if results.recipe is None else f": {results.recipe}")
+    mark = composite_mark(Provenance(model=results.model, recipe=results.recipe))
+    paths = write_sheets(results.path, panels(results), mark)
+    return paths + write_pages(results.path, panels(results), total, title, facts)
+
+
+def is_reported(folder: Path) -> bool:
+    """Whether a folder has a report."""
+    return (folder / _numbered(_PAGE, 1, ".html")).is_file()
+
+
 # ---------------------------------------------------------------------------------------------------------
 # Pictures
 
@@ -150,7 +184,8 @@ def write_sheets(folder: Path, shown: Iterable[Panel], xmp: bytes) -> list[Path]
         OutputError: a file can't be written.
     """
     paths: list[Path] = []
-    for number, part in enumerate(_parts(shown, SHEET_FACES), start=1):
+    small = (panel.at_most(THUMBNAIL) for panel in shown)
+    for number, part in enumerate(_parts(small, SHEET_FACES), start=1):
         paths.append(folder / _numbered(SHEET, number, ".png"))
         image.write_png(paths[-1], contact_sheet(part), xmp)
     return paths
@@ -172,7 +207,7 @@ def _parts(shown: Iterable[Panel], size: int) -> Iterator[list[Panel]]:
 
 
 def _fit(pixels: Pixels, size: int) -> Pixels:
-    """Square picture resized to (size, size, 3): averaged down, or enlarged smoothly."""
+    """Square picture (S, S, 3) or (S, S) resized to size: averaged down, or enlarged smoothly."""
     how = cv2.INTER_AREA if pixels.shape[0] > size else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(pixels, (size, size), interpolation=how), dtype=np.uint8)
 
@@ -241,7 +276,7 @@ def write_pages(folder: Path, shown: Iterable[Panel], total: int, title: str, fa
     Raises:
         OutputError: a file can't be written.
     """
-    names = [_numbered("report", n, ".html") for n in range(1, max(1, -(-total // PAGE_FACES)) + 1)]
+    names = [_numbered(_PAGE, n, ".html") for n in range(1, max(1, -(-total // PAGE_FACES)) + 1)]
     rest = iter(shown)
     for number, name in enumerate(names):
         page = (panel for _, panel in zip(range(min(PAGE_FACES, total - number * PAGE_FACES)), rest, strict=False))

@@ -85,9 +85,9 @@ class Results:
         return [Face(crop + suffix, crop) for crop in self.crops(entry) for suffix in self.suffixes]
 
     def all_faces(self) -> Iterator[Face]:
-        """Results of all photos."""
-        for entry in self.entries.values():
-            yield from self.faces(entry)
+        """Results of all photos, by name: photos that failed at first come last in a manifest."""
+        for name in sorted(self.entries):
+            yield from self.faces(self.entries[name])
 
 
 def command_of(folder: Path) -> str | None:

@@ -17,6 +17,7 @@ from command import files
 from PIL import Image
 from typer.testing import CliRunner
 
+from oodinv.cli import edit_run
 from oodinv.cli.main import app
 from oodinv.directions import Direction, write
 from oodinv.models.pyramid import PyramidEncoder
@@ -232,6 +233,40 @@ def test_mixing_takes_layers_of_another_person(here: Path, tiny_card: Path, tmp_
 def test_leaving_the_safe_range_is_told(here: Path, tiny_card: Path, tmp_path: Path) -> None:
     done = edited(here, tiny_card, "far", tmp_path, "--json")
     assert any("first at +9" in note for note in json.loads(done.stdout)["notes"])
+
+
+def test_it_is_told_before_the_work(
+    here: Path, tiny_card: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(edit_run, "_edit", stopped)
+    options = ("-o", tmp_path / "x", "--model", tiny_card)
+    assert "first at +9" in oodinv("edit", here / "out", "-r", "far", *options).stderr
+    assert "first at +9" not in oodinv("edit", here / "out", "-r", "far", *options, "--quiet").stderr
+
+
+def test_a_report_is_made_again_after_blend(here: Path, tiny_card: Path, tmp_path: Path) -> None:
+    edited(here, tiny_card, "one", tmp_path)
+    first = [(tmp_path / name).read_bytes() for name in ("report.html", "contact-sheet.png")]
+    done = oodinv("blend", tmp_path, "--technique", "laplacian", "--area", "crop", "--json")
+    assert f"oodinv report {tmp_path}" in json.loads(done.stdout)["notes"][0]
+    done = oodinv("report", tmp_path, "--json")
+    assert (done.exit_code, json.loads(done.stdout)["done"]) == (0, 2)
+    again = [(tmp_path / name).read_bytes() for name in ("report.html", "contact-sheet.png")]
+    assert again[0] != first[0]
+    assert again[1] != first[1]
+
+
+def test_an_inversion_has_a_report_too(here: Path, tmp_path: Path) -> None:
+    shutil.copytree(here / "out", tmp_path / "out")
+    assert oodinv("report", tmp_path / "out", "--quiet").exit_code == 0
+    page = (tmp_path / "out/report.html").read_text()
+    assert all(f"<h2>{name}</h2>" in page for name in NAMES)
+    (tmp_path / f"out/composites/{NAMES[0]}.png").unlink()
+    failed = oodinv("report", tmp_path / "out", "--quiet")
+    assert f"{NAMES[0]}.png" in str(failed.exception)
 
 
 @pytest.mark.parametrize(

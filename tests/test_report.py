@@ -1,6 +1,7 @@
 """Sheets, strips and pages: what they show, and that a page needs nothing but itself. And what pictures say."""
 
 import base64
+import tracemalloc
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from io import BytesIO
@@ -197,3 +198,22 @@ def test_a_packet_too_long_for_its_file_gives_way_to_ours() -> None:
 
 def test_a_crop_claims_no_source() -> None:
     assert IPTC not in description(packet(Provenance()))
+
+
+def test_sheets_hold_no_large_pictures_in_memory(tmp_path: Path) -> None:
+    """Forty faces of 512 px have 73 MB, at thumbnail size 7."""
+    tracemalloc.start()
+    try:
+        write_sheets(tmp_path, (panel(str(n), size=512) for n in range(40)), packet(Provenance()))
+        assert tracemalloc.get_traced_memory()[1] < 30e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_panel_made_smaller_shows_the_same() -> None:
+    rng = np.random.default_rng(0)
+    coarse = np.kron(rng.integers(0, 255, (3, 32, 32), dtype=np.uint8), np.ones((1, 16, 16), np.uint8))
+    large = Panel("n", *(np.repeat(p[..., None], 3, axis=2) for p in coarse[:2]), coarse[2], None)
+    for wanted, found in zip(large.pictures(64), large.at_most(128).pictures(64), strict=True):
+        np.testing.assert_allclose(found.astype(int), wanted, atol=1)
+    assert large.at_most(512) is large

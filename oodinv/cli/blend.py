@@ -33,10 +33,14 @@ def blend(
     """
     from oodinv.cli.progress import Summary, conclude, follow
     from oodinv.recompose import recompose
+    from oodinv.report import is_reported
     from oodinv.saved import open_results
 
     results = open_results(folder, ("invert", "edit"))
     chosen = options.composition(technique, keep_above, feather, detail, colour, area)
     composition = results.composition.model_copy(update=chosen)
     events = recompose(results, composition, paste)
-    conclude(follow(events, Summary(folder), "blending", quiet), as_json=json, quiet=quiet)
+    summary = follow(events, Summary(folder), "blending", quiet)
+    if is_reported(folder):
+        summary.notes = (f"the report shows composites as they were; `oodinv report {folder}` makes it again",)
+    conclude(summary, as_json=json, quiet=quiet)

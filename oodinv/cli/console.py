@@ -11,3 +11,9 @@ stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 def report_error(error: OodinvError) -> None:
     """Prints an error as a person should read it."""
     stderr.print(f"[bold red]error:[/] {escape(str(error))}")
+
+
+def say(text: str, quiet: bool) -> None:
+    """Tells something on the way, unless `quiet`."""
+    if not quiet:
+        stderr.print(escape(text))

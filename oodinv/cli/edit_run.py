@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import typer
-from rich.markup import escape
 
 from oodinv import manifest, report
 from oodinv.batch import run
-from oodinv.cli.console import stderr
+from oodinv.cli.console import say
 from oodinv.cli.options import DetectorChoice
 from oodinv.cli.prepare import choose_device, make_detector
 from oodinv.cli.progress import Summary, conclude, follow
@@ -72,17 +71,13 @@ def run_edit(request: Request) -> None:
     noise: Literal["fixed", "zero"] = "zero" if inversion.header.settings.get("noise") == "zero" else "fixed"
     device = choose_device(request.device)
     stages = EditStages(model, device, request.dtype, noise, request.batch_size, recipe, edits, inversion)
-    summary.notes = (*summary.notes, *model.notes, *edits.warnings)
+    summary.notes = (*summary.notes, *model.notes)
+    summary.warn(edits.warnings, request.quiet)
     if request.preview:
         _preview(request, stages, summary)
     else:
         _edit(request, stages, summary)
     conclude(summary, as_json=request.json, quiet=request.quiet)
-
-
-def _say(request: Request, text: str) -> None:
-    if not request.quiet:
-        stderr.print(escape(text))
 
 
 def _overridden(recipe: EditRecipe, request: Request) -> EditRecipe:
@@ -97,14 +92,14 @@ def _inputs(request: Request, recipe: EditRecipe, path: Path) -> list[Path]:
     if request.inputs:
         return request.inputs
     if recipe.inputs:
-        _say(request, f"working on {', '.join(recipe.inputs)}, as {path} says")
+        say(f"working on {', '.join(recipe.inputs)}, as {path} says", request.quiet)
         return [Path(name) for name in recipe.inputs]
     found = last_inversion(Path())
     if found is None:
         raise RecipeError(
             f"{path} names no inputs and there is no inversion here; pass photos, or an output folder of oodinv invert"
         )
-    _say(request, f"working on {found}/, the last inversion here")
+    say(f"working on {found}/, the last inversion here", request.quiet)
     return [found]
 
 
@@ -125,7 +120,7 @@ def _output(request: Request, recipe: EditRecipe, path: Path, inputs: list[Path]
         source = inputs[0] if len(inputs) == 1 and is_inversion(inputs[0]) else Path("out")
         chosen = source.resolve().parent / f"{source.resolve().name}-{path.stem}"
         chosen = chosen.relative_to(Path.cwd()) if chosen.is_relative_to(Path.cwd()) else chosen
-        _say(request, f"writing to {chosen}/")
+        say(f"writing to {chosen}/", request.quiet)
     place = chosen.resolve()
     within = [entry for entry in inputs if place.is_relative_to(entry.resolve())]
     if any(place == entry.resolve() or is_inversion(entry) for entry in within):
@@ -166,8 +161,7 @@ def _invert(request: Request, model: Model, inputs: list[Path], folder: Path, su
     made = follow(events, Summary(folder), "inverting", request.quiet)
     summary.failures += made.failures
     summary.total += len(made.failures)
-    if not request.quiet:
-        stderr.print(escape(f"{made.done} inverted, {made.kept} kept from an earlier run: {folder}/"))
+    say(f"{made.done} inverted, {made.kept} kept from an earlier run: {folder}/", request.quiet)
     if made.done + made.kept == 0:
         conclude(summary, as_json=request.json, quiet=request.quiet)
         raise typer.Exit(1)
@@ -184,25 +178,8 @@ def _edit(request: Request, stages: EditStages, summary: Summary) -> None:
     follow(events, summary, "editing", request.quiet)
     summary.total += failed_before
     if summary.done + summary.kept:
-        _report(request, stages, summary)
-
-
-def _report(request: Request, stages: EditStages, summary: Summary) -> None:
-    results = open_results(summary.output, ("edit",))
-    total = sum(1 for _ in results.all_faces())
-    mark = composite_mark(stages.made)
-    paths = report.write_sheets(summary.output, report.panels(results), mark)
-    facts = {
-        "recipe": stages.edits.summary,
-        "model": f"{stages.model.card.name} (weights: {stages.model.card.licence})",
-        "faces": str(total),
-        "composed by": stages.recipe.compose.technique,
-        "flow and mask from": f"the {stages.recipe.mask} pass",
-        "these pictures are": "photos with parts drawn by a trained network (compositeWithTrainedAlgorithmicMedia)",
-    }
-    title = f"oodinv edit: {stages.edits.summary}"
-    paths += report.write_pages(summary.output, report.panels(results), total, title, facts)
-    _say(request, f"to look at: {', '.join(map(str, paths))}")
+        paths = report.write_report(open_results(summary.output, ("edit",)))
+        say(f"to look at: {', '.join(map(str, paths))}", request.quiet)
 
 
 def _preview(request: Request, stages: EditStages, summary: Summary) -> None:
@@ -214,4 +191,4 @@ def _preview(request: Request, stages: EditStages, summary: Summary) -> None:
     summary.done += len(photos)
     summary.total += len(photos)
     summary.seconds = time.perf_counter() - start
-    _say(request, f"to look at: {', '.join(map(str, paths))}")
+    say(f"to look at: {', '.join(map(str, paths))}", request.quiet)

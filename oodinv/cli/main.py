@@ -8,7 +8,7 @@ import sys
 import typer
 
 import oodinv
-from oodinv.cli import align, benchmark, blend, directions, edit, invert, sign, train, weights
+from oodinv.cli import align, benchmark, blend, directions, edit, invert, report, sign, train, weights
 from oodinv.cli.console import report_error
 from oodinv.cli.memory import use_one_heap
 from oodinv.errors import OodinvError
@@ -42,6 +42,7 @@ app.command("align")(align.align)
 app.command("blend")(blend.blend)
 app.command("edit")(edit.edit)
 app.command("invert")(invert.invert)
+app.command("report")(report.report)
 app.command("sign")(sign.sign)
 app.command("benchmark")(benchmark.benchmark)
 app.add_typer(directions.app, name="directions")

@@ -25,10 +25,11 @@ from oodinv.manifest import Entry
 
 @dataclass
 class Summary:
-    """What came of a run. `kept` inputs had been finished by an earlier one."""
+    """What came of a run. `kept` inputs had been finished by an earlier one; `warnings` were told at its start."""
 
     output: Path
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     total: int = 0
     kept: int = 0
     done: int = 0
@@ -40,6 +41,12 @@ class Summary:
         """Inputs finished by this run a second."""
         return (self.done + len(self.failures)) / self.seconds if self.seconds else 0.0
 
+    def warn(self, warnings: tuple[str, ...], quiet: bool) -> None:
+        """Tells what is better known before the work than after it."""
+        self.warnings += warnings
+        for warning in () if quiet else warnings:
+            stderr.print(f"[yellow]warning:[/] {escape(warning)}")
+
     def to_json(self) -> str:
         """One line for scripts."""
         record = {
@@ -50,7 +57,7 @@ class Summary:
             "failed": [{"input": e.input, "error": e.error} for e in self.failures],
             "seconds": round(self.seconds, 3),
             "images_per_second": round(self.speed, 3),
-            "notes": list(self.notes),
+            "notes": [*self.warnings, *self.notes],
         }
         return json.dumps(record)
 
@@ -92,6 +99,14 @@ def _going_on_told(quiet: bool) -> Iterator[None]:
         if not quiet:
             stderr.print("stopped; what is done is kept, and the same command goes on from there")
         raise
+
+
+@contextmanager
+def timed(summary: Summary) -> Iterator[None]:
+    """Fills in the seconds of work that has no events."""
+    start = time.perf_counter()
+    yield
+    summary.seconds = time.perf_counter() - start
 
 
 def conclude(summary: Summary, *, as_json: bool, quiet: bool) -> None:

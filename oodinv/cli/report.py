@@ -1,0 +1,36 @@
+"""`oodinv report`: a run to look at."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from oodinv.cli import options
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="OUT", help="Output folder of invert or edit.", show_default=False)],
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Make OUT/contact-sheet.png and OUT/report.html, which show every face of a run, from what its folder holds.
+
+    `edit` makes them at its end, with the composites of then; `blend` changes those.
+
+    [bold]Examples[/]
+
+        oodinv report out/
+
+        oodinv blend out-older/ --technique laplacian && oodinv report out-older/
+    """
+    from oodinv.cli.console import say
+    from oodinv.cli.progress import Summary, conclude, timed
+    from oodinv.report import write_report
+    from oodinv.saved import open_results
+
+    results = open_results(folder, ("invert", "edit"))
+    summary = Summary(folder, total=len(results.entries), done=len(results.entries))
+    with timed(summary):
+        paths = write_report(results)
+    say(f"to look at: {', '.join(map(str, paths))}", quiet)
+    conclude(summary, as_json=json, quiet=quiet)
