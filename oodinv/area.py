@@ -25,6 +25,8 @@ ALIKE = 30.0
 """Grey levels: a pixel that the generator drew wrong by this much counts for about a third of a right one."""
 HAIR = (0.1, 0.4)
 """Changes below the first of these shares of what hair changes by are not hair's; those above the second are."""
+DEEP = 64.0
+"""Grey levels: darker hair than this changes in proportion to its brightness; lifted shadows are a veil."""
 _DIM = 32.0  # grey levels: brightness up to which changes are compared as they are, above in proportion to it
 _FACE_CENTRE = (0.5, 0.53)
 _FADE = 1.35  # at this many times the ellipse's size, nothing changes any more
@@ -86,7 +88,8 @@ def hair_change(before: Levels, change: Levels, unedited: Levels) -> Levels:
 
     A generator's hair doesn't lie exactly where the photo's does, gets thinner with a lighter colour, and its skin and
     background change a little too. So a change counts as one of pixels of a kind (`guided`), where the generator drew
-    what there is before the edit. What then changes far less than hair does, in proportion to its brightness, stays.
+    what there is before the edit. What then changes far less than hair does, in proportion to its brightness, stays,
+    and what is DEEP keeps its depth.
     """
     alike = np.exp(-np.square(np.abs(before - unedited).mean(axis=2) / ALIKE))
     even = guided(change, luma(before), alike)
@@ -94,8 +97,9 @@ def hair_change(before: Levels, change: Levels, unedited: Levels) -> Levels:
     most = np.percentile(seen, 95)
     if most == 0:
         return even
-    share = np.asarray((seen / most - HAIR[0]) / (HAIR[1] - HAIR[0]), dtype=np.float32)
-    return even * smoothstep(share)[..., None]
+    share = smoothstep(np.asarray((seen / most - HAIR[0]) / (HAIR[1] - HAIR[0]), dtype=np.float32))
+    deep = (luma(before) / DEEP).clip(0, 1)
+    return np.asarray(even * (share * deep)[..., None], dtype=np.float32)
 
 
 def guided(change: Levels, guide: NDArray[np.float32], weight: Mask) -> Levels:

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from oodinv.area import confined, reach_of
 from oodinv.image import Flow, Levels, Mask, Pixels
 from oodinv.recipe.edit import Composition
-from oodinv.residual import enlarged, lost
+from oodinv.residual import blurred, enlarged, lost
 
+TOGETHER = 1 / 16
+"""Of the crop's side: standard deviation of the blur of how the face around features moves."""
 _SMALL = 64
 
 
@@ -83,10 +85,14 @@ def compose_edit(
 def carried(flow: Flow, mask: Mask, composition: Composition, crop_scale: float) -> Flow:
     """How far a photo's own detail moves along when an edit that moved things by `flow` is pasted.
 
-    What is kept of the crop, and what lies outside the area that the edit may change or move, stays.
+    What is kept of the crop, and what lies outside the area that the edit may change or move, stays. Around features
+    all moves together, as a head does, so that no jaw or wrinkle bends beside an ear that is kept.
     """
-    free = (1 - counted(mask, composition)) * reach_of(composition.area, mask.shape[0], crop_scale)
-    return np.asarray(flow * (composition.detail * free)[..., None], dtype=np.float32)
+    free = flow * (1 - counted(mask, composition))[..., None]
+    if composition.area == "features":
+        free = blurred(free, TOGETHER * mask.shape[0])
+    reach = composition.detail * reach_of(composition.area, mask.shape[0], crop_scale)
+    return np.asarray(free * reach[..., None], dtype=np.float32)
 
 
 def rounded(levels: Levels) -> Pixels:

@@ -42,8 +42,8 @@ def strands() -> np.ndarray:
 
 def test_hair_gets_another_colour_and_nothing_else_does() -> None:
     """A generator draws hair 3 pixels wider than it is, lighter and then thinner, and cools skin and wall a little."""
-    before = head(60, 190, 230) + strands()
-    unedited, edited = head(60, 190, 230, rim=3), head(100, 184, 226)
+    before = head(90, 190, 230) + strands()
+    unedited, edited = head(90, 190, 230, rim=3), head(130, 184, 226)
     y = confined(before, before + edited - unedited, unedited, None, "hair", 1.0)
     change = (y - before).mean(axis=2)
     kind = head(0, 1, 2)[..., 0]
@@ -54,6 +54,13 @@ def test_hair_gets_another_colour_and_nothing_else_does() -> None:
     assert np.abs(change[kind == 1]).mean() < 0.5
     assert np.abs(change[kind == 2]).mean() < 0.5
     np.testing.assert_array_equal(y[:3, :3], before[:3, :3])
+
+
+def test_black_hair_keeps_its_depth() -> None:
+    before = head(16, 190, 230)
+    change = np.where(before == 16, 40, 0).astype(np.float32)
+    found = hair_change(before, change, before)[6:20, 50:78]
+    assert 5 < found.mean() < 12  # of 40; hair of 64 levels gets it all
 
 
 def test_hair_that_does_not_change_stays() -> None:
