@@ -26,7 +26,9 @@ ALIKE = 30.0
 HAIR = (0.1, 0.4)
 """Changes below the first of these shares of what hair changes by are not hair's; those above the second are."""
 DEEP = 64.0
-"""Grey levels: darker hair than this changes in proportion to its brightness; lifted shadows are a veil."""
+"""Grey levels: what is darker, such as black hair, changes in proportion: lifted, it would get a veil."""
+TONING = 80.0
+"""Grey levels: changes well below are tones, which spare shadows; those well above draw something new."""
 _DIM = 32.0  # grey levels: brightness up to which changes are compared as they are, above in proportion to it
 _FACE_CENTRE = (0.5, 0.53)
 _FADE = 1.35  # at this many times the ellipse's size, nothing changes any more
@@ -39,22 +41,38 @@ def confined(
 
     A generator changes the background along with the face; pasted back, that would show the crop's border. And it
     changes the colour of hair, hands and background beside a face that turns, and of skin under hair that gets lighter.
-    Around features, therefore, what was there only moves along by `flow` (of `compose.carried`), and hair only gets
-    another colour (`hair_change`). unedited: what the generator drew before the edit. crop_scale: see
-    `quad.ffhq_quad`.
+    Around features, therefore, what was there only moves along by `flow` (of `compose.carried`), hair only gets another
+    colour (`hair_change`), and shadows keep their depth (`deep_kept`). unedited: what the generator drew before the
+    edit. crop_scale: see `quad.ffhq_quad`.
     """
     reach = reach_of(area, before.shape[0], crop_scale)[..., None]
     match area:
         case "crop":
             return after
         case "face":
-            return before + reach * (after - before)
+            return before + reach * deep_kept(before, after - before)
         case "hair":
             off = 1 - face_weight(before.shape[0], crop_scale, FEATURES)[..., None]
             return before + reach * hair_change(before, off * (after - before), unedited)
         case "features":
             still = before if flow is None else moved(before, flow)
-            return still + face_weight(before.shape[0], crop_scale, FEATURES)[..., None] * (after - still)
+            weight = face_weight(before.shape[0], crop_scale, FEATURES)[..., None]
+            return still + weight * deep_kept(still, after - still)
+
+
+def deep_kept(before: Levels, change: Levels) -> Levels:
+    """A change (H, W, 3) where black hair and shadows keep their depth: tones change them in proportion (`depth`)."""
+    return np.asarray(change * tone_share(depth(before), luma(change))[..., None], dtype=np.float32)
+
+
+def depth(before: Levels) -> Mask:
+    """Share of a tone that goes to each pixel, less than 1 where it is DEEP."""
+    return np.asarray((luma(before) / DEEP).clip(0, 1), dtype=np.float32)
+
+
+def tone_share(share: NDArray[np.float32], change: NDArray[np.float32]) -> Mask:
+    """1 − t · (1 − share) with t = exp(−(change / TONING)²): tones get their share, what is drawn anew gets all."""
+    return np.asarray(1 - np.exp(-np.square(change / TONING)) * (1 - share), dtype=np.float32)
 
 
 def reach_of(area: Area, size: int, crop_scale: float) -> Mask:
@@ -88,8 +106,7 @@ def hair_change(before: Levels, change: Levels, unedited: Levels) -> Levels:
 
     A generator's hair doesn't lie exactly where the photo's does, gets thinner with a lighter colour, and its skin and
     background change a little too. So a change counts as one of pixels of a kind (`guided`), where the generator drew
-    what there is before the edit. What then changes far less than hair does, in proportion to its brightness, stays,
-    and what is DEEP keeps its depth.
+    what there is before the edit. What then changes far less than hair does, in proportion to its brightness, stays.
     """
     alike = np.exp(-np.square(np.abs(before - unedited).mean(axis=2) / ALIKE))
     even = guided(change, luma(before), alike)
@@ -98,8 +115,7 @@ def hair_change(before: Levels, change: Levels, unedited: Levels) -> Levels:
     if most == 0:
         return even
     share = smoothstep(np.asarray((seen / most - HAIR[0]) / (HAIR[1] - HAIR[0]), dtype=np.float32))
-    deep = (luma(before) / DEEP).clip(0, 1)
-    return np.asarray(even * (share * deep)[..., None], dtype=np.float32)
+    return even * (share * depth(before))[..., None]
 
 
 def guided(change: Levels, guide: NDArray[np.float32], weight: Mask) -> Levels:

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from oodinv.area import tone_share
 from oodinv.image import Flow, Levels, Pixels, luma, smoothstep
 from oodinv.quad import Points, crop_to_photo, quad_side
 from oodinv.residual import moved
@@ -22,8 +23,6 @@ from oodinv.residual import moved
 Depth = TypeVar("Depth", np.uint8, np.uint16)
 
 FEATHER = 0.15  # of the quad's side: over this distance from its border inwards, the change grows from nothing
-TONING = 80.0
-"""Grey levels: changes well below are tones, which spare fine shadows; those well above draw something new."""
 _BAND = 512  # rows worked on at a time, so that a 50-megapixel photo needs little memory
 
 
@@ -92,12 +91,11 @@ def _add_change(pixels: NDArray[Depth], edit: Edit, feather: float) -> None:
 def _spared(photo: Levels, crop: Levels, change: Levels) -> Levels:
     """Share of a change for each pixel, from luma (h, w): less than 1 where the photo is darker than its crop shows.
 
-    A tone multiplies: s = min(1, photo / crop) keeps the contrast of strands of hair. What is far brighter or darker
-    than what was there, as teeth in a mouth, covers instead, s = 1; t = exp(−(change / TONING)²) leads from one to the
-    other. Lights get no more than the change, or bright backgrounds would glow beside lighter hair.
+    A tone multiplies, s = min(1, photo / crop), which keeps the contrast of strands of hair. What is far brighter or
+    darker than what was there, as teeth in a mouth, covers instead (`area.tone_share`). Lights get no more than the
+    change, or bright backgrounds would glow beside lighter hair.
     """
-    tone = np.minimum(1, photo / np.maximum(crop, 1))
-    return np.asarray(1 - np.exp(-np.square(change / TONING)) * (1 - tone), dtype=np.float32)
+    return tone_share(np.minimum(1, photo / np.maximum(crop, 1)), change)
 
 
 def _in_photo(flow: Flow, quad: Points) -> Flow:

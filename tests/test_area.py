@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from shapes import smooth
 
-from oodinv.area import confined, face_weight, guided, hair_change
+from oodinv.area import confined, deep_kept, face_weight, guided, hair_change
 
 
 def test_an_edit_stays_on_the_face() -> None:
@@ -54,6 +54,14 @@ def test_hair_gets_another_colour_and_nothing_else_does() -> None:
     assert np.abs(change[kind == 1]).mean() < 0.5
     assert np.abs(change[kind == 2]).mean() < 0.5
     np.testing.assert_array_equal(y[:3, :3], before[:3, :3])
+
+
+def test_shadows_change_in_proportion_and_what_is_drawn_anew_covers_them() -> None:
+    """A tone of 20 levels on 16, 64 and 150, and teeth of 230 in a mouth of 16."""
+    before = np.broadcast_to(np.array([16, 64, 150, 16], np.float32)[:, None, None], (4, 2, 3))
+    change = np.broadcast_to(np.array([20, 20, 20, 214], np.float32)[:, None, None], (4, 2, 3))
+    found = deep_kept(np.ascontiguousarray(before), np.ascontiguousarray(change))
+    np.testing.assert_allclose(found[:, 0, 0], [5, 20, 20, 214], atol=1)
 
 
 def test_black_hair_keeps_its_depth() -> None:
