@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from oodinv.image import Flow, Levels, Mask, luma, smoothstep
 from oodinv.recipe.edit import Area
-from oodinv.residual import moved
+from oodinv.residual import blurred, moved
 
 FACE = (0.29, 0.40)
 """Of an FFHQ crop's side: half the width and height of the ellipse around the face that an edit may change fully."""
@@ -23,6 +23,8 @@ EVEN = 20.0
 """Grey levels: pixels whose brightness spreads less than this are of one kind, and change alike."""
 ALIKE = 30.0
 """Grey levels: a pixel that the generator drew wrong by this much counts for about a third of a right one."""
+SOFT = 1 / 64
+"""Of the crop's side: standard deviation of the blur of what the generator drew wrong."""
 HAIR = (0.1, 0.4)
 """Changes below the first of these shares of what hair changes by are not hair's; those above the second are."""
 DEEP = 64.0
@@ -41,16 +43,18 @@ def confined(
 
     A generator changes the background along with the face; pasted back, that would show the crop's border. And it
     changes the colour of hair, hands and background beside a face that turns, and of skin under hair that gets lighter.
-    Around features, therefore, what was there only moves along by `flow` (of `compose.carried`), hair only gets another
-    colour (`hair_change`), and shadows keep their depth (`deep_kept`). unedited: what the generator drew before the
-    edit. crop_scale: see `quad.ffhq_quad`.
+    Around features, therefore, what was there only moves along by `flow` (of `compose.carried`), and hair only gets
+    another colour (`hair_change`). On a face, a change beside the features counts as far as the generator had drawn
+    what is there (`likeness`): a jaw drawn too wide would leave a rim. Shadows keep their depth (`deep_kept`).
+    unedited: what the generator drew before the edit. crop_scale: see `quad.ffhq_quad`.
     """
     reach = reach_of(area, before.shape[0], crop_scale)[..., None]
     match area:
         case "crop":
             return after
         case "face":
-            return before + reach * deep_kept(before, after - before)
+            known = np.maximum(likeness(before, unedited), face_weight(before.shape[0], crop_scale, FEATURES))
+            return before + reach * known[..., None] * deep_kept(before, after - before)
         case "hair":
             off = 1 - face_weight(before.shape[0], crop_scale, FEATURES)[..., None]
             return before + reach * hair_change(before, off * (after - before), unedited)
@@ -58,6 +62,12 @@ def confined(
             still = before if flow is None else moved(before, flow)
             weight = face_weight(before.shape[0], crop_scale, FEATURES)[..., None]
             return still + weight * deep_kept(still, after - still)
+
+
+def likeness(before: Levels, unedited: Levels) -> Mask:
+    """How well the generator drew each pixel before the edit, (H, W) in [0, 1]; ALIKE says how strict that is."""
+    misfit = blurred(np.abs(before - unedited).mean(axis=2), SOFT * before.shape[0])
+    return np.asarray(np.exp(-np.square(misfit / ALIKE)), dtype=np.float32)
 
 
 def deep_kept(before: Levels, change: Levels) -> Levels:
@@ -108,8 +118,7 @@ def hair_change(before: Levels, change: Levels, unedited: Levels) -> Levels:
     background change a little too. So a change counts as one of pixels of a kind (`guided`), where the generator drew
     what there is before the edit. What then changes far less than hair does, in proportion to its brightness, stays.
     """
-    alike = np.exp(-np.square(np.abs(before - unedited).mean(axis=2) / ALIKE))
-    even = guided(change, luma(before), alike)
+    even = guided(change, luma(before), likeness(before, unedited))
     seen = np.abs(even).mean(axis=2) / (luma(before).clip(0) + _DIM)
     most = np.percentile(seen, 95)
     if most == 0:

@@ -18,6 +18,16 @@ def test_an_edit_stays_on_the_face() -> None:
     assert tight > wide
 
 
+def test_what_was_drawn_wrong_beside_the_features_stays() -> None:
+    """A wall of 200 levels where the generator drew skin of 120, right of the face; the edit darkens all by 30."""
+    before = np.full((128, 128, 3), 200, np.float32)
+    unedited = before.copy()
+    unedited[:, 90:] = 120
+    change = before - confined(before, before - 30, unedited, None, "face", 1.0)
+    np.testing.assert_allclose(change[60:80, 30:84], 30, atol=1)
+    assert change[60:80, 98:].max() < 1
+
+
 def test_around_the_features_an_edit_draws_nothing() -> None:
     before, after = smooth(128, 0), smooth(128, 1)
     y = confined(before, after, before, None, "features", 1.0)
