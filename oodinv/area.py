@@ -29,6 +29,8 @@ HAIR = (0.1, 0.4)
 """Changes below the first of these shares of what hair changes by are not hair's; those above the second are."""
 DEEP = 64.0
 """Grey levels: what is darker, such as black hair, changes in proportion: lifted, it would get a veil."""
+HUE = 1 / 32
+"""Of the crop's side: standard deviation of the blur that parts areas of a hue from detail such as lips."""
 TONING = 80.0
 """Grey levels: changes well below are tones, which spare shadows; those well above draw something new."""
 _DIM = 32.0  # grey levels: brightness up to which changes are compared as they are, above in proportion to it
@@ -41,27 +43,29 @@ def confined(
 ) -> Levels:
     """The edited composite as it is delivered: as it was before the edit outside an area.
 
-    A generator changes the background along with the face; pasted back, that would show the crop's border. And it
-    changes the colour of hair, hands and background beside a face that turns, and of skin under hair that gets lighter.
-    Around features, therefore, what was there only moves along by `flow` (of `compose.carried`), and hair only gets
-    another colour (`hair_change`). On a face, a change beside the features counts as far as the generator had drawn
-    what is there (`likeness`): a jaw drawn too wide would leave a rim. Shadows keep their depth (`deep_kept`).
-    unedited: what the generator drew before the edit. crop_scale: see `quad.ffhq_quad`.
+    A generator changes the background along with the face; pasted back, that would show the crop's border. It changes
+    the colour of hair, hands and background beside a face that turns, and of skin under hair that gets lighter. And it
+    draws contours elsewhere than the photo has them, which would leave rims. Therefore around features, what was there
+    only moves along by `flow` (of `compose.carried`); hair only gets another colour (`hair_change`); and on a face,
+    what lies beside the features only gets lighter or darker (`hue_kept`), as far as the generator had drawn what is
+    there (`likeness`). Shadows keep their depth (`deep_kept`). unedited: what the generator drew before the edit.
+    crop_scale: see `quad.ffhq_quad`.
     """
-    reach = reach_of(area, before.shape[0], crop_scale)[..., None]
+    size = before.shape[0]
+    reach = reach_of(area, size, crop_scale)[..., None]
+    features = face_weight(size, crop_scale, FEATURES)[..., None]
     match area:
         case "crop":
             return after
         case "face":
-            known = np.maximum(likeness(before, unedited), face_weight(before.shape[0], crop_scale, FEATURES))
-            return before + reach * known[..., None] * deep_kept(before, after - before)
+            change = deep_kept(before, after - before)
+            beside = hue_kept(before, change) * likeness(before, unedited)[..., None]
+            return before + reach * (features * change + (1 - features) * beside)
         case "hair":
-            off = 1 - face_weight(before.shape[0], crop_scale, FEATURES)[..., None]
-            return before + reach * hair_change(before, off * (after - before), unedited)
+            return before + reach * hair_change(before, (1 - features) * (after - before), unedited)
         case "features":
             still = before if flow is None else moved(before, flow)
-            weight = face_weight(before.shape[0], crop_scale, FEATURES)[..., None]
-            return still + weight * deep_kept(still, after - still)
+            return still + features * hue_kept(still, deep_kept(still, after - still))
 
 
 def likeness(before: Levels, unedited: Levels) -> Mask:
@@ -78,6 +82,17 @@ def deep_kept(before: Levels, change: Levels) -> Levels:
 def depth(before: Levels) -> Mask:
     """Share of a tone that goes to each pixel, less than 1 where it is DEEP."""
     return np.asarray((luma(before) / DEEP).clip(0, 1), dtype=np.float32)
+
+
+def hue_kept(before: Levels, change: Levels) -> Levels:
+    """A change (H, W, 3) that makes areas lighter or darker, in their own hue; detail finer than HUE may get another.
+
+    A turned head is lit otherwise, and what a generator makes of that is orange or grey skin.
+    """
+    deviation = HUE * before.shape[0]
+    hue, coarse = blurred(before.clip(0, 255), deviation), blurred(change, deviation)
+    lighter = luma(coarse) / np.maximum(luma(hue), 1)
+    return np.asarray(change - coarse + hue * lighter[..., None], dtype=np.float32)
 
 
 def tone_share(share: NDArray[np.float32], change: NDArray[np.float32]) -> Mask:

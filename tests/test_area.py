@@ -4,18 +4,27 @@ import cv2
 import numpy as np
 from shapes import smooth
 
-from oodinv.area import confined, deep_kept, face_weight, guided, hair_change
+from oodinv.area import confined, deep_kept, face_weight, guided, hair_change, hue_kept
 
 
 def test_an_edit_stays_on_the_face() -> None:
-    before, after = smooth(128, 0), smooth(128, 1)
+    before = smooth(128, 0)
+    after = 1.2 * before
     y = confined(before, after, before, None, "face", 1.0)
-    np.testing.assert_allclose(y[40:100, 45:83], after[40:100, 45:83], atol=1e-3)
+    np.testing.assert_allclose(y[40:100, 45:83], after[40:100, 45:83], atol=1e-2)
     np.testing.assert_array_equal(y[:, :13], before[:, :13])
     np.testing.assert_array_equal(y[:8, :30], before[:8, :30])
     assert confined(before, after, before, None, "crop", 1.0) is after
     tight, wide = (face_weight(128, scale).mean() for scale in (0.8, 1.0))
     assert tight > wide
+
+
+def test_a_cast_reaches_the_features_and_not_what_is_beside_them() -> None:
+    before = np.full((128, 128, 3), 150, np.float32)
+    y = confined(before, before + np.array([0, 30, 0], np.float32), before, None, "face", 1.0)
+    np.testing.assert_allclose(y[60:76, 56:72] - before[60:76, 56:72], np.broadcast_to([0, 30, 0], (16, 16, 3)), atol=1)
+    cheek = y[60:76, 29:32]
+    np.testing.assert_allclose(cheek - 150, 30 * 0.587, atol=1)  # its brightness, in grey
 
 
 def test_what_was_drawn_wrong_beside_the_features_stays() -> None:
@@ -29,9 +38,10 @@ def test_what_was_drawn_wrong_beside_the_features_stays() -> None:
 
 
 def test_around_the_features_an_edit_draws_nothing() -> None:
-    before, after = smooth(128, 0), smooth(128, 1)
+    before = smooth(128, 0)
+    after = 1.2 * before
     y = confined(before, after, before, None, "features", 1.0)
-    np.testing.assert_allclose(y[55:80, 55:73], after[55:80, 55:73], atol=1e-3)
+    np.testing.assert_allclose(y[55:80, 55:73], after[55:80, 55:73], atol=1e-2)
     around = np.hypot((np.arange(128) - 63.5) / 33, (np.arange(128)[:, None] - 67.3) / 47) > 1
     np.testing.assert_array_equal(y[around], before[around])
     assert not np.array_equal(confined(before, after, before, None, "face", 1.0)[around], before[around])
@@ -72,6 +82,19 @@ def test_shadows_change_in_proportion_and_what_is_drawn_anew_covers_them() -> No
     change = np.broadcast_to(np.array([20, 20, 20, 214], np.float32)[:, None, None], (4, 2, 3))
     found = deep_kept(np.ascontiguousarray(before), np.ascontiguousarray(change))
     np.testing.assert_allclose(found[:, 0, 0], [5, 20, 20, 214], atol=1)
+
+
+def test_areas_get_lighter_in_their_own_hue_and_detail_in_any() -> None:
+    skin, grey = np.array([200, 150, 120], np.float32), np.float32([-20, 10, 25])
+    before = np.broadcast_to(skin, (64, 64, 3)).astype(np.float32)
+    luma_of = np.array([0.299, 0.587, 0.114])
+    found = hue_kept(before, np.broadcast_to(grey, before.shape).astype(np.float32))
+    expected = skin * (grey @ luma_of) / (skin @ luma_of)
+    np.testing.assert_allclose(found, np.broadcast_to(expected, found.shape), atol=0.1)
+    lips = np.zeros_like(before)
+    lips[::2] += grey
+    lips[1::2] -= grey
+    np.testing.assert_allclose(hue_kept(before, lips)[8:56], lips[8:56], atol=0.5)
 
 
 def test_black_hair_keeps_its_depth() -> None:
