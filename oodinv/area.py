@@ -46,9 +46,9 @@ def confined(
     A generator changes the background along with the face; pasted back, that would show the crop's border. It changes
     the colour of hair, hands and background beside a face that turns, and of skin under hair that gets lighter. And it
     draws contours elsewhere than the photo has them, which would leave rims. Therefore around features, what was there
-    only moves along by `flow` (of `compose.carried`); hair only gets another colour (`hair_change`); and on a face,
-    what lies beside the features only gets lighter or darker (`hue_kept`), as far as the generator had drawn what is
-    there (`likeness`). Shadows keep their depth (`deep_kept`). unedited: what the generator drew before the edit.
+    only moves along by `flow` (of `compose.carried`), and they keep their hue (`hue_kept`); hair only gets another
+    colour (`hair_change`); and on a face, what lies beside the features changes as far as the generator had drawn what
+    is there (`likeness`). Shadows keep their depth (`deep_kept`). unedited: what the generator drew before the edit.
     crop_scale: see `quad.ffhq_quad`.
     """
     size = before.shape[0]
@@ -58,9 +58,8 @@ def confined(
         case "crop":
             return after
         case "face":
-            change = deep_kept(before, after - before)
-            beside = hue_kept(before, change) * likeness(before, unedited)[..., None]
-            return before + reach * (features * change + (1 - features) * beside)
+            known = np.maximum(likeness(before, unedited)[..., None], features)
+            return before + reach * known * deep_kept(before, after - before)
         case "hair":
             return before + reach * hair_change(before, (1 - features) * (after - before), unedited)
         case "features":
