@@ -29,8 +29,10 @@ HAIR = (0.1, 0.4)
 """Changes below the first of these shares of what hair changes by are not hair's; those above the second are."""
 DEEP = 64.0
 """Grey levels: what is darker, such as black hair, changes in proportion: lifted, it would get a veil."""
-HUE = 1 / 32
-"""Of the crop's side: standard deviation of the blur that parts areas of a hue from detail such as lips."""
+LIT = 1 / 32
+"""Of the crop's side: standard deviation of the blur that parts light on the features from their shapes."""
+HUE = 1 / 64
+"""The same that parts shapes, such as a nose, from fine detail, such as the edge of a lip."""
 TONING = 80.0
 """Grey levels: changes well below are tones, which spare shadows; those well above draw something new."""
 _DIM = 32.0  # grey levels: brightness up to which changes are compared as they are, above in proportion to it
@@ -46,10 +48,10 @@ def confined(
     A generator changes the background along with the face; pasted back, that would show the crop's border. It changes
     the colour of hair, hands and background beside a face that turns, and of skin under hair that gets lighter. And it
     draws contours elsewhere than the photo has them, which would leave rims. Therefore around features, what was there
-    only moves along by `flow` (of `compose.carried`), and they keep their hue (`hue_kept`); hair only gets another
-    colour (`hair_change`); and on a face, what lies beside the features changes as far as the generator had drawn what
-    is there (`likeness`). Shadows keep their depth (`deep_kept`). unedited: what the generator drew before the edit.
-    crop_scale: see `quad.ffhq_quad`.
+    only moves along by `flow` (of `compose.carried`), and they stay in their light (`in_own_light`); hair only gets
+    another colour (`hair_change`); and on a face, what lies beside the features changes as far as the generator had
+    drawn what is there (`likeness`). Shadows keep their depth (`deep_kept`). unedited: what the generator drew before
+    the edit. crop_scale: see `quad.ffhq_quad`.
     """
     size = before.shape[0]
     reach = reach_of(area, size, crop_scale)[..., None]
@@ -64,7 +66,7 @@ def confined(
             return before + reach * hair_change(before, (1 - features) * (after - before), unedited)
         case "features":
             still = before if flow is None else moved(before, flow)
-            return still + features * hue_kept(still, deep_kept(still, after - still))
+            return still + features * in_own_light(still, deep_kept(still, after - still))
 
 
 def likeness(before: Levels, unedited: Levels) -> Mask:
@@ -83,15 +85,17 @@ def depth(before: Levels) -> Mask:
     return np.asarray((luma(before) / DEEP).clip(0, 1), dtype=np.float32)
 
 
-def hue_kept(before: Levels, change: Levels) -> Levels:
-    """A change (H, W, 3) that makes areas lighter or darker, in their own hue; detail finer than HUE may get another.
+def in_own_light(before: Levels, change: Levels) -> Levels:
+    """The detail of a change (H, W, 3), in the light and hue of what was there.
 
-    A turned head is lit otherwise, and what a generator makes of that is orange or grey skin.
+    A turned head is lit otherwise, and what a generator makes of that is orange or grey skin. So what is coarser than
+    LIT stays, and what is coarser than HUE only gets lighter or darker.
     """
-    deviation = HUE * before.shape[0]
-    hue, coarse = blurred(before.clip(0, 255), deviation), blurred(change, deviation)
-    lighter = luma(coarse) / np.maximum(luma(hue), 1)
-    return np.asarray(change - coarse + hue * lighter[..., None], dtype=np.float32)
+    size = before.shape[0]
+    detail = change - blurred(change, LIT * size)
+    shape, hue = blurred(detail, HUE * size), blurred(before.clip(0, 255), HUE * size)
+    lighter = luma(shape) / np.maximum(luma(hue), 1)
+    return np.asarray(detail - shape + hue * lighter[..., None], dtype=np.float32)
 
 
 def tone_share(share: NDArray[np.float32], change: NDArray[np.float32]) -> Mask:

@@ -6,7 +6,6 @@ from shapes import disc, smooth
 
 from oodinv.blend import Edit, paste
 from oodinv.compose import Drawn, blend_pyramids, compose, compose_edit, feathered, membrane, raised, seamless
-from oodinv.image import luma
 from oodinv.quad import crop, square
 from oodinv.recipe.edit import Composition
 from oodinv.residual import motion, moved
@@ -108,7 +107,7 @@ def test_an_edit_is_kept_when_lost_detail_comes_back() -> None:
 
 
 def test_around_the_features_a_turned_face_moves_and_keeps_its_colour() -> None:
-    """The content moves by two pixels and gets a green cast: the features get lighter by it, in their own hue."""
+    """The content moves by two pixels and gets a green cast, which arrives nowhere."""
     wide = smooth(132, 0) + 20 * np.random.default_rng(0).normal(size=(132, 132, 1)).astype(np.float32)
     before, after = (np.ascontiguousarray(wide[2:130, x : x + 128]) for x in (2, 0))
     cast = after + np.array([0, 20, 0], np.float32)
@@ -117,10 +116,8 @@ def test_around_the_features_a_turned_face_moves_and_keeps_its_colour() -> None:
     assert flow is not None
     np.testing.assert_array_equal(y[:8, :30], before[:8, :30])
     features, cheek = np.s_[60:76, 56:72], np.s_[60:76, 26:30]
-    np.testing.assert_allclose(luma(y)[features], luma(cast)[features], atol=2)
-    shift = (y - after)[features].mean(axis=(0, 1))
-    expected = 20 * 0.587 * after[features].mean(axis=(0, 1)) / luma(after)[features].mean()
-    np.testing.assert_allclose(shift, expected, atol=2)
+    np.testing.assert_allclose((y - after)[features].mean(axis=(0, 1)), 0, atol=1)
+    assert np.abs(y - after)[features].mean() < 0.5 * np.abs(before - after)[features].mean()
     np.testing.assert_array_equal(y[cheek], moved(before, flow)[cheek])
     assert np.abs(y - after)[cheek].mean() < 0.5 * np.abs(before - after)[cheek].mean()
 
