@@ -30,9 +30,9 @@ HAIR = (0.1, 0.4)
 DEEP = 64.0
 """Grey levels: what is darker, such as black hair, changes in proportion: lifted, it would get a veil."""
 LIT = 1 / 32
-"""Of the crop's side: standard deviation of the blur that parts light on the features from their shapes."""
+"""Of the crop's side: standard deviation of the blur that parts light on the features from their detail."""
 HUE = 1 / 64
-"""The same that parts shapes, such as a nose, from fine detail, such as the edge of a lip."""
+"""The same of the blur that shows their hue."""
 TONING = 80.0
 """Grey levels: changes well below are tones, which spare shadows; those well above draw something new."""
 _DIM = 32.0  # grey levels: brightness up to which changes are compared as they are, above in proportion to it
@@ -47,15 +47,16 @@ def confined(
 
     A generator changes the background along with the face; pasted back, that would show the crop's border. It changes
     the colour of hair, hands and background beside a face that turns, and of skin under hair that gets lighter. And it
-    draws contours elsewhere than the photo has them, which would leave rims. Therefore around features, what was there
-    only moves along by `flow` (of `compose.carried`), and they stay in their light (`in_own_light`); hair only gets
-    another colour (`hair_change`); and on a face, what lies beside the features changes as far as the generator had
-    drawn what is there (`likeness`). Shadows keep their depth (`deep_kept`). unedited: what the generator drew before
-    the edit. crop_scale: see `quad.ffhq_quad`.
+    draws contours elsewhere than the photo has them, which would leave rims. Therefore around features and with a pose,
+    what was there only moves along by `flow` (of `compose.carried`), and a pose is drawn in the photo's own light
+    (`in_own_light`); hair only gets another colour (`hair_change`); and on a face, what lies beside the features
+    changes as far as the generator had drawn what is there (`likeness`). Shadows keep their depth (`deep_kept`).
+    unedited: what the generator drew before the edit. crop_scale: see `quad.ffhq_quad`.
     """
     size = before.shape[0]
     reach = reach_of(area, size, crop_scale)[..., None]
     features = face_weight(size, crop_scale, FEATURES)[..., None]
+    still = before if flow is None else moved(before, flow)
     match area:
         case "crop":
             return after
@@ -65,7 +66,8 @@ def confined(
         case "hair":
             return before + reach * hair_change(before, (1 - features) * (after - before), unedited)
         case "features":
-            still = before if flow is None else moved(before, flow)
+            return still + features * deep_kept(still, after - still)
+        case "pose":
             return still + features * in_own_light(still, deep_kept(still, after - still))
 
 
@@ -89,13 +91,11 @@ def in_own_light(before: Levels, change: Levels) -> Levels:
     """The detail of a change (H, W, 3), in the light and hue of what was there.
 
     A turned head is lit otherwise, and what a generator makes of that is orange or grey skin. So what is coarser than
-    LIT stays, and what is coarser than HUE only gets lighter or darker.
+    LIT stays, and the rest only gets lighter or darker; the colours of eyes and lips come from the photo, moved along.
     """
     size = before.shape[0]
-    detail = change - blurred(change, LIT * size)
-    shape, hue = blurred(detail, HUE * size), blurred(before.clip(0, 255), HUE * size)
-    lighter = luma(shape) / np.maximum(luma(hue), 1)
-    return np.asarray(detail - shape + hue * lighter[..., None], dtype=np.float32)
+    detail, hue = luma(change - blurred(change, LIT * size)), blurred(before.clip(0, 255), HUE * size)
+    return np.asarray(hue * (detail / np.maximum(luma(hue), 1))[..., None], dtype=np.float32)
 
 
 def tone_share(share: NDArray[np.float32], change: NDArray[np.float32]) -> Mask:
@@ -108,7 +108,7 @@ def reach_of(area: Area, size: int, crop_scale: float) -> Mask:
     match area:
         case "crop":
             return np.ones((size, size), np.float32)
-        case "face" | "features":
+        case "face" | "features" | "pose":
             return face_weight(size, crop_scale)
         case "hair":
             return face_weight(size, crop_scale, HEAD)

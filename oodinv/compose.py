@@ -89,7 +89,7 @@ def carried(flow: Flow, mask: Mask, composition: Composition, crop_scale: float)
     all moves together, as a head does, so that no jaw or wrinkle bends beside an ear that is kept.
     """
     free = flow * (1 - counted(mask, composition))[..., None]
-    if composition.area == "features":
+    if composition.area in ("features", "pose"):
         free = blurred(free, TOGETHER * mask.shape[0])
     reach = composition.detail * reach_of(composition.area, mask.shape[0], crop_scale)
     return np.asarray(free * reach[..., None], dtype=np.float32)

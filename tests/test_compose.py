@@ -111,7 +111,7 @@ def test_around_the_features_a_turned_face_moves_and_keeps_its_colour() -> None:
     wide = smooth(132, 0) + 20 * np.random.default_rng(0).normal(size=(132, 132, 1)).astype(np.float32)
     before, after = (np.ascontiguousarray(wide[2:130, x : x + 128]) for x in (2, 0))
     cast = after + np.array([0, 20, 0], np.float32)
-    composition = Composition(detail=1, area="features")
+    composition = Composition(detail=1, area="pose")
     y, flow = edited(before, before, cast, composition)
     assert flow is not None
     np.testing.assert_array_equal(y[:8, :30], before[:8, :30])

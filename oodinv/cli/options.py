@@ -30,9 +30,10 @@ class EngineChoice(StrEnum):
 
 
 class AreaChoice(StrEnum):
-    """Where an edit may change anything; around features, the face may move along."""
+    """Where an edit may change anything; around features and with a pose, the face may move along."""
 
     features = "features"
+    pose = "pose"
     hair = "hair"
     face = "face"
     crop = "crop"

@@ -11,7 +11,7 @@ from oodinv.recipe.base import Finite, Fraction, Strict, data_folder, read_yaml,
 Strengths = Annotated[list[Finite], Field(min_length=1)]
 Layers = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 Technique = Literal["mask", "laplacian", "poisson"]
-Area = Literal["features", "hair", "face", "crop"]
+Area = Literal["features", "pose", "hair", "face", "crop"]
 
 
 class Composition(Strict):
@@ -21,7 +21,8 @@ class Composition(Strict):
     mouth, which masks half keep, and not what lies on the face. feather: slope around kept parts in crop pixels.
     detail: share of the photo's fine structure, and colour: share of its colour and light, that are given back where
     the generator lost them. area: where an edit may change anything, the whole crop, the face with its hair, the
-    features (eyes, nose, mouth), around which the face only moves along, or the hair, which only gets another colour.
+    features (eyes, nose, mouth), around which the face only moves along, the same in the photo's own light (pose), or
+    the hair, which only gets another colour.
     """
 
     area: Area = "face"
