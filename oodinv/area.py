@@ -33,6 +33,8 @@ LIT = 1 / 32
 """Of the crop's side: standard deviation of the blur that parts light on the features from their detail."""
 HUE = 1 / 64
 """The same of the blur that shows their hue."""
+GLARE = 48.0
+"""Grey levels below white: what is brighter has lost its hue, and would turn grey if it got darker."""
 TONING = 80.0
 """Grey levels: changes well below are tones, which spare shadows; those well above draw something new."""
 _DIM = 32.0  # grey levels: brightness up to which changes are compared as they are, above in proportion to it
@@ -91,11 +93,13 @@ def in_own_light(before: Levels, change: Levels) -> Levels:
     """The detail of a change (H, W, 3), in the light and hue of what was there.
 
     A turned head is lit otherwise, and what a generator makes of that is orange or grey skin. So what is coarser than
-    LIT stays, and the rest only gets lighter or darker; the colours of eyes and lips come from the photo, moved along.
+    LIT stays, and the rest only gets lighter or darker, but for GLARE; the colours of eyes and lips come from the
+    photo, moved along.
     """
     size = before.shape[0]
     detail, hue = luma(change - blurred(change, LIT * size)), blurred(before.clip(0, 255), HUE * size)
-    return np.asarray(hue * (detail / np.maximum(luma(hue), 1))[..., None], dtype=np.float32)
+    glare = ((255 - luma(hue)) / GLARE).clip(0, 1)
+    return np.asarray(hue * (glare * detail / np.maximum(luma(hue), 1))[..., None], dtype=np.float32)
 
 
 def tone_share(share: NDArray[np.float32], change: NDArray[np.float32]) -> Mask:

@@ -106,6 +106,14 @@ def test_detail_gets_lighter_in_the_hue_of_the_photo() -> None:
     np.testing.assert_allclose(found / found[0], SKIN / SKIN[0], rtol=1e-3)
 
 
+def test_a_highlight_stays_white() -> None:
+    """Darker, it would be grey amid skin."""
+    before = np.full((64, 64, 3), 247, np.float32)
+    lashes = -40 * np.isin(np.arange(64), (20, 40))[:, None, None] * np.ones((64, 64, 3), np.float32)
+    assert in_own_light(before, lashes).min() > -8
+    assert in_own_light(before - 100, lashes).min() < -30
+
+
 def test_black_hair_keeps_its_depth() -> None:
     before = head(16, 190, 230)
     change = np.where(before == 16, 40, 0).astype(np.float32)
