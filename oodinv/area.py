@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from oodinv.image import Flow, Levels, Mask, luma, smoothstep
 from oodinv.recipe.edit import Area
-from oodinv.residual import blurred, moved
+from oodinv.residual import coarse, moved, soft
 
 FACE = (0.29, 0.40)
 """Of an FFHQ crop's side: half the width and height of the ellipse around the face that an edit may change fully."""
@@ -23,16 +23,10 @@ EVEN = 20.0
 """Grey levels: pixels whose brightness spreads less than this are of one kind, and change alike."""
 ALIKE = 50.0
 """Grey levels: a pixel that the generator drew wrong by this much counts for about a third, by half as much fully."""
-SOFT = 1 / 64
-"""Of the crop's side: standard deviation of the blur of what the generator drew wrong."""
 HAIR = (0.1, 0.4)
 """Changes below the first of these shares of what hair changes by are not hair's; those above the second are."""
 DEEP = 64.0
 """Grey levels: what is darker, such as black hair, changes in proportion: lifted, it would get a veil."""
-LIT = 1 / 32
-"""Of the crop's side: standard deviation of the blur that parts light on the features from their detail."""
-HUE = 1 / 64
-"""The same of the blur that shows their hue."""
 GLARE = 48.0
 """Grey levels below white: what is brighter has lost its hue, and would turn grey if it got darker."""
 TONING = 80.0
@@ -58,7 +52,6 @@ def confined(
     size = before.shape[0]
     reach = reach_of(area, size, crop_scale)[..., None]
     features = face_weight(size, crop_scale, FEATURES)[..., None]
-    still = before if flow is None else moved(before, flow)
     match area:
         case "crop":
             return after
@@ -67,15 +60,15 @@ def confined(
             return before + reach * known * deep_kept(before, after - before)
         case "hair":
             return before + reach * hair_change(before, (1 - features) * (after - before), unedited)
-        case "features":
-            return still + features * deep_kept(still, after - still)
-        case "pose":
-            return still + features * in_own_light(still, deep_kept(still, after - still))
+        case "features" | "pose":
+            still = before if flow is None else moved(before, flow)
+            change = deep_kept(still, after - still)
+            return still + features * (in_own_light(still, change) if area == "pose" else change)
 
 
 def likeness(before: Levels, unedited: Levels) -> Mask:
     """How well the generator drew each pixel before the edit, (H, W) in [0, 1]; ALIKE says how strict that is."""
-    misfit = blurred(np.abs(before - unedited).mean(axis=2), SOFT * before.shape[0])
+    misfit = soft(np.abs(before - unedited).mean(axis=2))
     return np.asarray(np.exp(-((misfit / ALIKE) ** 4)), dtype=np.float32)
 
 
@@ -92,12 +85,11 @@ def depth(before: Levels) -> Mask:
 def in_own_light(before: Levels, change: Levels) -> Levels:
     """The detail of a change (H, W, 3), in the light and hue of what was there.
 
-    A turned head is lit otherwise, and what a generator makes of that is orange or grey skin. So what is coarser than
-    LIT stays, and the rest only gets lighter or darker, but for GLARE; the colours of eyes and lips come from the
-    photo, moved along.
+    A turned head is lit otherwise, and what a generator makes of that is orange or grey skin. So its light (`coarse`)
+    stays, and the rest only gets lighter or darker, but for GLARE; the colours of eyes and lips come from the photo,
+    moved along.
     """
-    size = before.shape[0]
-    detail, hue = luma(change - blurred(change, LIT * size)), blurred(before.clip(0, 255), HUE * size)
+    detail, hue = luma(change - coarse(change)), soft(before.clip(0, 255))
     glare = ((255 - luma(hue)) / GLARE).clip(0, 1)
     return np.asarray(hue * (glare * detail / np.maximum(luma(hue), 1))[..., None], dtype=np.float32)
 

@@ -52,7 +52,7 @@ def compose(
 class Drawn:
     """A crop, what the generator drew of it without and with an edit, and how that moved it (`residual.motion`).
 
-    motion may be None where `moves` says that a composition has no use for it.
+    motion is None where the composition has no use for it (`moves`).
     """
 
     crop: Levels
@@ -75,8 +75,7 @@ def compose_edit(
     before: the composite without the edit. crop_scale: see `quad.ffhq_quad`. The flow is one for `blend.Edit`, None
     where nothing moves.
     """
-    flow = drawn.motion if moves(composition) else None
-    flow = None if flow is None else enlarged(flow, before.shape[0])
+    flow = None if drawn.motion is None else enlarged(drawn.motion, before.shape[0])
     after = compose(drawn.crop, drawn.generated, drawn.mask, composition, drawn.unedited, flow)
     along = None if flow is None or composition.detail == 0 else carried(flow, drawn.mask, composition, crop_scale)
     return confined(before, after, drawn.unedited, along, composition.area, crop_scale), along

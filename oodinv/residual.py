@@ -28,14 +28,14 @@ def lost(crop: Levels, before: Levels, after: Levels, flow: Flow | None, detail:
     (`trust`): a smile takes skin along, but doesn't leave the old mouth in the new one.
     """
     residual = crop - before
-    coarse = _coarse(residual)
-    fine = residual - coarse
+    tint = coarse(residual)
+    fine = residual - tint
     if flow is not None:
         before = moved(before, flow)
-        coarse = moved(coarse, flow)
+        tint = moved(tint, flow)
         fine = moved(fine, flow) * trust(before, after)[..., None]
-    coarse = np.where(coarse < 0, coarse * shade(before, after), coarse)
-    return np.asarray(colour * coarse + detail * fine, dtype=np.float32)
+    tint = np.where(tint < 0, tint * shade(before, after), tint)
+    return np.asarray(colour * tint + detail * fine, dtype=np.float32)
 
 
 def shade(before: Levels, after: Levels) -> Levels:
@@ -44,7 +44,7 @@ def shade(before: Levels, after: Levels) -> Levels:
     A photo darker than what the generator drew, (1 − d) · g, stays so after an edit: −d · g grows and shrinks with g.
     Otherwise dark hair that gets darker would turn black, and that which gets lighter get a veil.
     """
-    pairs = ((after, before), (_coarse(after), _coarse(before)))
+    pairs = ((after, before), (coarse(after), coarse(before)))
     here, around = ((a.clip(0) + _DARK) / (b.clip(0) + _DARK) for a, b in pairs)
     return np.minimum(here, around)
 
@@ -63,8 +63,8 @@ def motion(before: Levels, after: Levels) -> Flow:
     flow = cv2.calcOpticalFlowFarneback(a, b, start, 0.5, 4, window, 3, 7, 1.5, cv2.OPTFLOW_FARNEBACK_GAUSSIAN)
     flow = cv2.resize(np.asarray(flow, np.float32) / grow, (width, height), interpolation=cv2.INTER_AREA)
     change = cv2.resize(np.abs(after - before).mean(axis=2), (width, height), interpolation=cv2.INTER_AREA)
-    damped = flow * (1 - np.exp(-np.square(_fine_blur(np.asarray(change, np.float32)) / VISIBLE)))[..., None]
-    return np.asarray(_fine_blur(damped), dtype=np.float32)
+    damped = flow * (1 - np.exp(-np.square(soft(np.asarray(change, np.float32)) / VISIBLE)))[..., None]
+    return np.asarray(soft(damped), dtype=np.float32)
 
 
 def enlarged(flow: Flow, size: int) -> Flow:
@@ -87,8 +87,8 @@ def moved(picture: NDArray[np.float32], flow: Flow) -> NDArray[np.float32]:
 def trust(drawn: Levels, after: Levels) -> Mask:
     """How well structure that moved along fits the edited picture, (H, W) in [0, 1]; colour may change freely."""
     misfit = drawn - after
-    structure = np.abs(misfit - _coarse(misfit)).mean(axis=2)
-    return np.asarray(np.exp(-np.square(_fine_blur(structure) / MISMATCH)), dtype=np.float32)
+    structure = np.abs(misfit - coarse(misfit)).mean(axis=2)
+    return np.asarray(np.exp(-np.square(soft(structure) / MISMATCH)), dtype=np.float32)
 
 
 def _grey(picture: Levels, size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -97,11 +97,13 @@ def _grey(picture: Levels, size: tuple[int, int]) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(grey, size, interpolation=how).clip(0, 255), dtype=np.uint8)
 
 
-def _coarse(picture: NDArray[np.float32]) -> NDArray[np.float32]:
+def coarse(picture: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Colour and light of a picture (H, W) or (H, W, C), without detail; COARSE says what parts them."""
     return blurred(picture, COARSE * picture.shape[0])
 
 
-def _fine_blur(picture: NDArray[np.float32]) -> NDArray[np.float32]:
+def soft(picture: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The picture (H, W) or (H, W, C) blurred half as much."""
     return blurred(picture, COARSE / 2 * picture.shape[0])
 
 

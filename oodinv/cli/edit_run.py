@@ -1,6 +1,5 @@
 """The steps of `oodinv edit`: find the inversion or make it, edit it, report. Imports torch: for its body only."""
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +11,7 @@ from oodinv.batch import run
 from oodinv.cli.console import say
 from oodinv.cli.options import DetectorChoice
 from oodinv.cli.prepare import choose_device, make_detector
-from oodinv.cli.progress import Summary, conclude, follow
+from oodinv.cli.progress import Summary, conclude, follow, timed
 from oodinv.edit_plan import prepare
 from oodinv.edit_stages import EditStages, check_model, edit_header, jobs
 from oodinv.errors import ManifestError, RecipeError
@@ -186,9 +185,8 @@ def _preview(request: Request, stages: EditStages, summary: Summary) -> None:
     photos, _ = jobs(stages.inversion)
     if not request.restart and (found := manifest.read(summary.output)) is not None:
         manifest.refuse_other(summary.output, found[0], edit_header(stages))
-    start = time.perf_counter()
-    paths = report.write_sheets(summary.output, stages.preview(photos), composite_mark(stages.made))
+    with timed(summary):
+        paths = report.write_sheets(summary.output, stages.preview(photos), composite_mark(stages.made))
     summary.done += len(photos)
     summary.total += len(photos)
-    summary.seconds = time.perf_counter() - start
     say(f"to look at: {', '.join(map(str, paths))}", request.quiet)
