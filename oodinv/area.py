@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from oodinv.image import Flow, Levels, Mask, luma, smoothstep
 from oodinv.recipe.edit import Area
-from oodinv.residual import coarse, moved, soft
+from oodinv.residual import moved, soft
 
 FACE = (0.29, 0.40)
 """Of an FFHQ crop's side: half the width and height of the ellipse around the face that an edit may change fully."""
@@ -27,8 +27,6 @@ HAIR = (0.1, 0.4)
 """Changes below the first of these shares of what hair changes by are not hair's; those above the second are."""
 DEEP = 64.0
 """Grey levels: what is darker, such as black hair, changes in proportion: lifted, it would get a veil."""
-GLARE = 48.0
-"""Grey levels below white: what is brighter has lost its hue, and would turn grey if it got darker."""
 TONING = 80.0
 """Grey levels: changes well below are tones, which spare shadows; those well above draw something new."""
 _DIM = 32.0  # grey levels: brightness up to which changes are compared as they are, above in proportion to it
@@ -44,9 +42,9 @@ def confined(
     A generator changes the background along with the face; pasted back, that would show the crop's border. It changes
     the colour of hair, hands and background beside a face that turns, and of skin under hair that gets lighter. And it
     draws contours elsewhere than the photo has them, which would leave rims. Therefore around features and with a pose,
-    what was there only moves along by `flow` (of `compose.carried`), and a pose is drawn in the photo's own light
-    (`in_own_light`); hair only gets another colour (`hair_change`); and on a face, what lies beside the features
-    changes as far as the generator had drawn what is there (`likeness`). Shadows keep their depth (`deep_kept`).
+    what was there only moves along by `flow` (of `compose.carried`), and with a pose features too; hair only gets
+    another colour (`hair_change`); and on a face, what lies beside the features changes as far as the generator had
+    drawn what is there (`likeness`). Shadows keep their depth (`deep_kept`).
     unedited: what the generator drew before the edit. crop_scale: see `quad.ffhq_quad`.
     """
     size = before.shape[0]
@@ -60,10 +58,15 @@ def confined(
             return before + reach * known * deep_kept(before, after - before)
         case "hair":
             return before + reach * hair_change(before, (1 - features) * (after - before), unedited)
-        case "features" | "pose":
-            still = before if flow is None else moved(before, flow)
-            change = deep_kept(still, after - still)
-            return still + features * (in_own_light(still, change) if area == "pose" else change)
+        case "features":
+            still = _along(before, flow)
+            return still + features * deep_kept(still, after - still)
+        case "pose":
+            return _along(before, flow)
+
+
+def _along(before: Levels, flow: Flow | None) -> Levels:
+    return before if flow is None else moved(before, flow)
 
 
 def likeness(before: Levels, unedited: Levels) -> Mask:
@@ -80,18 +83,6 @@ def deep_kept(before: Levels, change: Levels) -> Levels:
 def depth(before: Levels) -> Mask:
     """Share of a tone that goes to each pixel, less than 1 where it is DEEP."""
     return np.asarray((luma(before) / DEEP).clip(0, 1), dtype=np.float32)
-
-
-def in_own_light(before: Levels, change: Levels) -> Levels:
-    """The detail of a change (H, W, 3), in the light and hue of what was there.
-
-    A turned head is lit otherwise, and what a generator makes of that is orange or grey skin. So its light (`coarse`)
-    stays, and the rest only gets lighter or darker, but for GLARE; the colours of eyes and lips come from the photo,
-    moved along.
-    """
-    detail, hue = luma(change - coarse(change)), soft(before.clip(0, 255))
-    glare = ((255 - luma(hue)) / GLARE).clip(0, 1)
-    return np.asarray(hue * (glare * detail / np.maximum(luma(hue), 1))[..., None], dtype=np.float32)
 
 
 def tone_share(share: NDArray[np.float32], change: NDArray[np.float32]) -> Mask:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oodinv.area import confined, reach_of
+from oodinv.head import turn
 from oodinv.image import Flow, Levels, Mask, Pixels
 from oodinv.recipe.edit import Composition
 from oodinv.residual import blurred, enlarged, lost
@@ -63,8 +64,8 @@ class Drawn:
 
 
 def moves(composition: Composition) -> bool:
-    """Whether the photo's own colour and detail move along with an edit; hair only gets another colour."""
-    return (composition.detail > 0 or composition.colour > 0) and composition.area != "hair"
+    """Whether a composition has a use for `residual.motion`; hair only gets another colour, a head turns as one."""
+    return (composition.detail > 0 or composition.colour > 0) and composition.area not in ("hair", "pose")
 
 
 def compose_edit(
@@ -75,23 +76,35 @@ def compose_edit(
     before: the composite without the edit. crop_scale: see `quad.ffhq_quad`. The flow is one for `blend.Edit`, None
     where nothing moves.
     """
-    flow = None if drawn.motion is None else enlarged(drawn.motion, before.shape[0])
-    after = compose(drawn.crop, drawn.generated, drawn.mask, composition, drawn.unedited, flow)
-    along = None if flow is None or composition.detail == 0 else carried(flow, drawn.mask, composition, crop_scale)
+    flow: Flow | None
+    if composition.area == "pose":
+        after, flow = before, turn(drawn.unedited, drawn.generated, counted(drawn.mask, composition), crop_scale)
+    else:
+        flow = None if drawn.motion is None else enlarged(drawn.motion, before.shape[0])
+        after = compose(drawn.crop, drawn.generated, drawn.mask, composition, drawn.unedited, flow)
+    along = None if flow is None else carried(flow, drawn.mask, composition, crop_scale)
     return confined(before, after, drawn.unedited, along, composition.area, crop_scale), along
 
 
-def carried(flow: Flow, mask: Mask, composition: Composition, crop_scale: float) -> Flow:
-    """How far a photo's own detail moves along when an edit that moved things by `flow` is pasted.
+def carried(flow: Flow, mask: Mask, composition: Composition, crop_scale: float) -> Flow | None:
+    """How far a photo's own detail moves along when an edit that moved things by `flow` is pasted; None: all stays.
 
     What is kept of the crop, and what lies outside the area that the edit may change or move, stays. Around features
     all moves together, as a head does, so that no jaw or wrinkle bends beside an ear that is kept.
     """
-    free = flow * (1 - counted(mask, composition))[..., None]
-    if composition.area in ("features", "pose"):
-        free = blurred(free, TOGETHER * mask.shape[0])
-    reach = composition.detail * reach_of(composition.area, mask.shape[0], crop_scale)
-    return np.asarray(free * reach[..., None], dtype=np.float32)
+    size = mask.shape[0]
+    free = 1 - counted(mask, composition)
+    reach = reach_of(composition.area, size, crop_scale)
+    match composition.area:
+        case "pose":
+            along = flow * blurred(free, TOGETHER * size)[..., None]
+        case _ if composition.detail == 0:
+            return None
+        case "features":
+            along = blurred(flow * free[..., None], TOGETHER * size) * (composition.detail * reach)[..., None]
+        case _:
+            along = flow * (composition.detail * free * reach)[..., None]
+    return np.asarray(along, dtype=np.float32)
 
 
 def rounded(levels: Levels) -> Pixels:

@@ -241,9 +241,9 @@ class EditStages:
 
     @property
     def _plain(self) -> bool:
-        """Whether the recipe wants the very composites of the inversion."""
+        """Whether the recipe wants the very composites of the inversion; a turned head is composed of them."""
         how = self.recipe.compose
-        return how == Composition(area=how.area)
+        return how == Composition(area=how.area) and how.area != "pose"
 
     def _unedited_composites(self, crops: Tensor, base: Inversion) -> Levels:
         """Composites without an edit, float32 (B, S, S, 3) in grey levels."""
