@@ -97,7 +97,7 @@ def carried(flow: Flow, mask: Mask, composition: Composition, crop_scale: float)
     reach = reach_of(composition.area, size, crop_scale)
     match composition.area:
         case "pose":
-            along = flow * blurred(free, TOGETHER * size)[..., None]
+            along = flow * np.minimum(free, blurred(free, TOGETHER * size))[..., None]
         case _ if composition.detail == 0:
             return None
         case "features":
