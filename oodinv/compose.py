@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from oodinv.area import confined, reach_of
 from oodinv.head import turn
-from oodinv.image import Flow, Levels, Mask, Pixels
+from oodinv.image import Flow, Levels, Mask, Pixels, blurred
 from oodinv.recipe.edit import Composition
-from oodinv.residual import blurred, enlarged, lost
+from oodinv.residual import enlarged, lost
 
 TOGETHER = 1 / 16
 """Of the crop's side: standard deviation of the blur of how the face around features moves."""

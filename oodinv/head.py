@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oodinv.area import FEATURES, face_weight
-from oodinv.image import Flow, Levels, Mask, luma
-from oodinv.residual import blurred, moved
+from oodinv.image import Flow, Levels, Mask, blurred, luma
+from oodinv.residual import moved
 
 SKULL = (0.34, 0.48, 0.38)
 """Half the width, height and depth of a head, of an FFHQ crop's side, which is four times as long as the eyes are

@@ -361,6 +361,19 @@ def luma(levels: Levels) -> NDArray[np.float32]:
     return np.asarray(cv2.cvtColor(levels, cv2.COLOR_RGB2GRAY), dtype=np.float32)
 
 
+def blurred(picture: NDArray[np.float32], deviation: float) -> NDArray[np.float32]:
+    """A Gaussian blur, (H, W) or (H, W, C); a wide one is computed on a smaller picture, less what shrinking blurs."""
+    factor = int(deviation / 4)
+    if factor < 2:
+        return np.asarray(cv2.GaussianBlur(picture, (0, 0), deviation), dtype=np.float32)
+    height, width = picture.shape[:2]
+    size = (max(1, width // factor), max(1, height // factor))
+    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    box = (1 - 1 / factor**2) / 12
+    soft = cv2.GaussianBlur(small, (0, 0), np.sqrt((deviation / factor) ** 2 - box))
+    return np.asarray(cv2.resize(soft, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
+
+
 def to_tensor(pixels: Pixels) -> "Tensor":
     """uint8 (H, W, 3) or (B, H, W, 3) → float32 (B, 3, H, W) in [−1, 1]: v / 127.5 − 1."""
     import torch  # takes a second to load, which what only reads and writes pictures needn't wait for

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from oodinv.image import Pixels
+from oodinv.image import Pixels, blurred
 
 Points = NDArray[np.float64]
 
@@ -135,7 +135,7 @@ def _pad(region: Pixels, quad: Points) -> tuple[Pixels, Points]:
     fade_x = _outside(padded.shape[1], left, right, reach[:, 0])
     fade_y = _outside(padded.shape[0], top, bottom, reach[:, 1])
     fade = np.maximum(fade_y[:, None], fade_x)[..., None]
-    padded += (_blur(padded, 0.02 * side) - padded) * np.minimum(3 * fade, 1)
+    padded += (blurred(padded, 0.02 * side) - padded) * np.minimum(3 * fade, 1)
     padded += (np.median(region, axis=(0, 1)).astype(np.float32) - padded) * np.minimum(fade, 1)
     return np.rint(padded).clip(0, 255).astype(np.uint8), quad + before
 
@@ -146,16 +146,6 @@ def _outside(length: int, before: int, after: int, reach: Points) -> NDArray[np.
     low = (before - position) / reach[0]
     high = (position - (length - after)) / reach[1]
     return np.asarray(np.maximum(np.maximum(low, high), 0), dtype=np.float32)
-
-
-def _blur(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
-    """Gaussian blur; a wide one is computed on a shrunken copy, which it could not tell from the original."""
-    height, width = image.shape[:2]
-    factor = max(1, int(sigma / 2))
-    small_size = (max(1, width // factor), max(1, height // factor))
-    small = cv2.resize(image, small_size, interpolation=cv2.INTER_AREA)
-    small = cv2.GaussianBlur(small, (0, 0), max(sigma / factor, 0.5))
-    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
 
 
 def _resample(region: Pixels, quad: Points, size: int, oversampling: int, margin: int) -> Pixels:

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from oodinv.image import Flow, Levels, Mask, luma
+from oodinv.image import Flow, Levels, Mask, blurred, luma
 
 COARSE = 1 / 32
 """Of the crop's side: standard deviation of the blur that parts colour (coarser) from detail (finer)."""
@@ -105,15 +105,3 @@ def coarse(picture: NDArray[np.float32]) -> NDArray[np.float32]:
 def soft(picture: NDArray[np.float32]) -> NDArray[np.float32]:
     """The picture (H, W) or (H, W, C) blurred half as much."""
     return blurred(picture, COARSE / 2 * picture.shape[0])
-
-
-def blurred(picture: NDArray[np.float32], deviation: float) -> NDArray[np.float32]:
-    """A Gaussian blur; a wide one is computed on a smaller picture, with what shrinking blurs taken off."""
-    factor = int(deviation / 4)
-    if factor < 2:
-        return np.asarray(cv2.GaussianBlur(picture, (0, 0), deviation), dtype=np.float32)
-    height, width = picture.shape[:2]
-    small = cv2.resize(picture, (width // factor, height // factor), interpolation=cv2.INTER_AREA)
-    box = (1 - 1 / factor**2) / 12
-    soft = cv2.GaussianBlur(small, (0, 0), np.sqrt((deviation / factor) ** 2 - box))
-    return np.asarray(cv2.resize(soft, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.float32)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageCms, ImageOps
+from shapes import smooth
 
 from oodinv import image
 from oodinv.errors import ImageError, OutputError
@@ -257,6 +258,15 @@ def test_grey_values_without_a_stated_range_are_refused(tmp_path: Path) -> None:
     Image.fromarray(np.full((4, 4), 300.0, np.float32)).save(tmp_path / "f.tif")
     with pytest.raises(ImageError, match="grey values outside 0 to 1"):
         image.read(tmp_path / "f.tif")
+
+
+@pytest.mark.parametrize("deviation", [2.0, 9.0, 32.0])
+def test_a_wide_blur_is_gaussian(deviation: float) -> None:
+    picture = smooth(512, 0) + 20 * np.random.default_rng(0).normal(size=(512, 512, 3)).astype(np.float32)
+    inner = np.s_[128:384, 128:384]  # borders are mirrored a pixel differently
+    exact = cv2.GaussianBlur(picture, (0, 0), deviation)
+    np.testing.assert_allclose(image.blurred(picture, deviation)[inner], exact[inner], atol=1)
+    assert image.blurred(picture[:3, :, 0], 32.0).shape == (3, 512)
 
 
 def test_tensor_and_back_is_exact_and_clips() -> None:
