@@ -18,6 +18,11 @@ from oodinv.residual import enlarged, lost
 
 TOGETHER = 1 / 16
 """Of the crop's side: standard deviation of the blur of how the face around features moves."""
+AROUND = 1 / 10
+"""Of the crop's side: standard deviation of the blur that tells how much of its surroundings is kept."""
+LUMP = (0.3, 0.5)
+"""What is kept with less than the first of these shares of its surroundings moves with a head; above the second it
+stays."""
 _SMALL = 64
 
 
@@ -97,7 +102,7 @@ def carried(flow: Flow, mask: Mask, composition: Composition, crop_scale: float)
     reach = reach_of(composition.area, size, crop_scale)
     match composition.area:
         case "pose":
-            along = flow * np.minimum(free, blurred(free, TOGETHER * size))[..., None]
+            along = flow * (1 - blurred(lumps(1 - free), TOGETHER * size))[..., None]
         case _ if composition.detail == 0:
             return None
         case "features":
@@ -105,6 +110,15 @@ def carried(flow: Flow, mask: Mask, composition: Composition, crop_scale: float)
         case _:
             along = flow * (composition.detail * free * reach)[..., None]
     return np.asarray(along, dtype=np.float32)
+
+
+def lumps(kept: Mask) -> Mask:
+    """What is kept in lumps, such as a hand or letters; not a moustache or the rims of glasses, which move with a head.
+
+    A mask tells what a generator can't draw, and not whether that belongs to the face.
+    """
+    around = blurred(kept, AROUND * kept.shape[0])
+    return np.asarray(((around - LUMP[0]) / (LUMP[1] - LUMP[0])).clip(0, 1), dtype=np.float32)
 
 
 def rounded(levels: Levels) -> Pixels:
