@@ -397,6 +397,18 @@ def test_blend_takes_the_motion_that_was_saved(here: Path, tiny_card: Path, tmp_
     assert f"{NAMES[0]}.npz" in failure["error"]
 
 
+def test_a_turned_head_is_composed_again_as_it_was(here: Path, tiny_card: Path, tmp_path: Path) -> None:
+    (here / "turning.yaml").write_text("edits: [{direction: first, strength: 3}]\ncompose: {area: pose}")
+    edited(here, tiny_card, "turning", tmp_path)
+    composite = tmp_path / f"composites/{NAMES[0]}.png"
+    first = pixels(composite)
+    assert "motion" not in np.load(tmp_path / f"flows/{NAMES[0]}.npz")
+    assert oodinv("blend", tmp_path, "--quiet").exit_code == 0
+    assert np.abs(pixels(composite) - first).mean() < 1
+    assert oodinv("blend", tmp_path, "--area", "crop", "--quiet").exit_code == 0
+    assert np.abs(pixels(composite) - first).mean() > 1
+
+
 def test_photos_that_an_inversion_lacks_are_told(here: Path, tiny_card: Path, tmp_path: Path) -> None:
     shutil.copytree(here / "photos", tmp_path / "photos")
     (tmp_path / "photos/torn.jpg").write_bytes(b"torn")
