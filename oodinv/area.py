@@ -1,6 +1,6 @@
 """Where an edit may change a photo: on the features, the face, the hair, or the whole crop.
 
-The areas are ellipses that lie where FFHQ's alignment puts faces: eyes at 0.47 and mouth at 0.75 of the height.
+The areas are made of ellipses that lie where FFHQ's alignment puts faces: eyes at 0.47 and mouth at 0.75 of the height.
 """
 
 import cv2
@@ -11,12 +11,14 @@ from oodinv.image import Flow, Levels, Mask, luma, smoothstep
 from oodinv.recipe.edit import Area
 from oodinv.residual import moved, soft
 
-FACE = (0.29, 0.40)
-"""Of an FFHQ crop's side: half the width and height of the ellipse around the face that an edit may change fully."""
-FEATURES = (0.19, 0.27)
-"""The same of the ellipse around eyes, nose and mouth."""
-HEAD = (0.40, 0.54)
-"""The same of the ellipse around the head with all its hair, which reaches the border of the crop."""
+Ellipse = tuple[tuple[float, float], tuple[float, float]]
+"""Centre, and half the width and height, of an FFHQ crop's side."""
+FACE: Ellipse = ((0.5, 0.53), (0.29, 0.40))
+"""What an edit of the face may change fully."""
+FEATURES: tuple[Ellipse, Ellipse] = (((0.5, 0.53), (0.19, 0.27)), ((0.5, 0.745), (0.13, 0.07)))
+"""Eyes, nose and mouth; and the mouth with its corners, where it is wide."""
+HEAD: Ellipse = ((0.5, 0.53), (0.40, 0.54))
+"""The head with all its hair, which reaches the border of the crop."""
 WINDOW = 1 / 4
 """Of the crop's side: a change of hair is averaged over squares of this size."""
 EVEN = 20.0
@@ -30,7 +32,6 @@ DEEP = 64.0
 TONING = 80.0
 """Grey levels: changes well below are tones, which spare shadows; those well above draw something new."""
 _DIM = 32.0  # grey levels: brightness up to which changes are compared as they are, above in proportion to it
-_FACE_CENTRE = (0.5, 0.53)
 _FADE = 1.35  # at this many times the ellipse's size, nothing changes any more
 
 
@@ -44,18 +45,21 @@ def confined(
     draws contours elsewhere than the photo has them, which would leave rims. Therefore around features and with a pose,
     what was there only moves along by `flow` (of `compose.carried`), and with a pose features too; hair only gets
     another colour (`hair_change`); and on a face, what lies beside the features changes as far as the generator had
-    drawn what is there (`likeness`). Shadows keep their depth (`deep_kept`).
+    drawn what is there (`likeness`), with an expression only in brightness. Shadows keep their depth (`deep_kept`).
     unedited: what the generator drew before the edit. crop_scale: see `quad.ffhq_quad`.
     """
     size = before.shape[0]
     reach = reach_of(area, size, crop_scale)[..., None]
-    features = face_weight(size, crop_scale, FEATURES)[..., None]
+    features = features_weight(size, crop_scale)[..., None]
     match area:
         case "crop":
             return after
-        case "face":
+        case "face" | "expression":
+            change = deep_kept(before, after - before)
+            if area == "expression":
+                change = features * change + (1 - features) * in_own_hue(before, change)
             known = np.maximum(likeness(before, unedited)[..., None], features)
-            return before + reach * known * deep_kept(before, after - before)
+            return before + reach * known * change
         case "hair":
             return before + reach * hair_change(before, (1 - features) * (after - before), unedited)
         case "features":
@@ -80,6 +84,12 @@ def deep_kept(before: Levels, change: Levels) -> Levels:
     return np.asarray(change * tone_share(depth(before), luma(change))[..., None], dtype=np.float32)
 
 
+def in_own_hue(before: Levels, change: Levels) -> Levels:
+    """A change (H, W, 3) of brightness alone, in the hue around each pixel of what was there."""
+    hue = soft(before.clip(0, 255))
+    return np.asarray(hue * (luma(change) / np.maximum(luma(hue), 1))[..., None], dtype=np.float32)
+
+
 def depth(before: Levels) -> Mask:
     """Share of a tone that goes to each pixel, less than 1 where it is DEEP."""
     return np.asarray((luma(before) / DEEP).clip(0, 1), dtype=np.float32)
@@ -95,21 +105,26 @@ def reach_of(area: Area, size: int, crop_scale: float) -> Mask:
     match area:
         case "crop":
             return np.ones((size, size), np.float32)
-        case "face" | "features" | "pose":
+        case "face" | "expression" | "features" | "pose":
             return face_weight(size, crop_scale)
         case "hair":
             return face_weight(size, crop_scale, HEAD)
 
 
-def face_weight(size: int, crop_scale: float, ellipse: tuple[float, float] = FACE) -> Mask:
+def face_weight(size: int, crop_scale: float, ellipse: Ellipse = FACE) -> Mask:
     """1 on the face of a crop, falling to 0 around the hair, (size, size); or on another ellipse, and around that.
 
     crop_scale: see `quad.ffhq_quad`.
     """
     place = (np.arange(size, dtype=np.float32) + 0.5) / size
-    x, y = ((0.5 + crop_scale * (place - 0.5) - c) / half for c, half in zip(_FACE_CENTRE, ellipse, strict=True))
+    x, y = ((0.5 + crop_scale * (place - 0.5) - c) / half for c, half in zip(*ellipse, strict=True))
     distance = np.hypot(x, y[:, None])
     return smoothstep(np.asarray((_FADE - distance) / (_FADE - 1), dtype=np.float32))
+
+
+def features_weight(size: int, crop_scale: float) -> Mask:
+    """The same on eyes, nose and mouth."""
+    return np.maximum(*(face_weight(size, crop_scale, ellipse) for ellipse in FEATURES))
 
 
 # ---------------------------------------------------------------------------------------------------------

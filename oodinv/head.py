@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from oodinv.area import FEATURES, face_weight
+from oodinv.area import features_weight
 from oodinv.image import Flow, Levels, Mask, blurred, luma
 from oodinv.residual import moved
 
@@ -44,7 +44,7 @@ def turn(before: Levels, after: Levels, kept: Mask, crop_scale: float) -> Flow:
         np.asarray(cv2.resize(p, (side, side), interpolation=cv2.INTER_AREA), dtype=np.float32)
         for p in (luma(before), luma(after), kept)
     )
-    weight = face_weight(side, crop_scale, FEATURES) * (1 - covered)
+    weight = features_weight(side, crop_scale) * (1 - covered)
     shape = _shape(side, crop_scale)
     motion = np.zeros((2, len(shape)))
     for blur in _BLURS:

@@ -2,9 +2,11 @@
 
 import cv2
 import numpy as np
+import pytest
 from shapes import smooth
 
-from oodinv.area import confined, deep_kept, face_weight, guided, hair_change
+from oodinv.area import confined, deep_kept, face_weight, features_weight, guided, hair_change
+from oodinv.image import luma
 from oodinv.residual import moved
 
 
@@ -74,6 +76,26 @@ def test_shadows_change_in_proportion_and_what_is_drawn_anew_covers_them() -> No
     change = np.broadcast_to(np.array([20, 20, 20, 214], np.float32)[:, None, None], (4, 2, 3))
     found = deep_kept(np.ascontiguousarray(before), np.ascontiguousarray(change))
     np.testing.assert_allclose(found[:, 0, 0], [5, 20, 20, 214], atol=1)
+
+
+def test_an_expression_keeps_hues_beside_the_features() -> None:
+    """The change makes the face redder and darker; beside the features it gets darker alone."""
+    wall = np.array([220, 200, 160], np.float32)
+    before = np.broadcast_to(wall, (128, 128, 3)).astype(np.float32)
+    after = before + np.array([10, -30, -20], np.float32)
+    y = confined(before, after, before, None, "expression", 1.0)
+    np.testing.assert_allclose(y[60:76, 56:72], after[60:76, 56:72], atol=1e-2)
+    cheek = y[68, 30]
+    np.testing.assert_allclose(cheek / cheek[0], wall / wall[0], rtol=1e-3)
+    assert luma(y)[68, 30] == pytest.approx(luma(after)[68, 30], abs=0.1)
+
+
+def test_corners_of_a_wide_mouth_are_features() -> None:
+    """They lie where FFHQ's alignment puts them, at 0.745 of the height; the cheeks beside the nose are none."""
+    weight = features_weight(256, 1.0)
+    assert weight[191, [96, 160]].min() > 0.99
+    assert weight[191, [72, 184]].max() < 0.01
+    assert weight[136, [60, 195]].max() < 0.01
 
 
 def test_a_pose_draws_nothing() -> None:

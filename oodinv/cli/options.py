@@ -33,6 +33,7 @@ class AreaChoice(StrEnum):
     """Where an edit may change anything; around features and with a pose, the face may move along."""
 
     features = "features"
+    expression = "expression"
     pose = "pose"
     hair = "hair"
     face = "face"
