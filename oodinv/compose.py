@@ -94,8 +94,8 @@ def compose_edit(
 def carried(flow: Flow, mask: Mask, composition: Composition, crop_scale: float) -> Flow | None:
     """How far a photo's own detail moves along when an edit that moved things by `flow` is pasted; None: all stays.
 
-    What is kept of the crop, and what lies outside the area that the edit may change or move, stays. Around features
-    all moves together, as a head does, so that no jaw or wrinkle bends beside an ear that is kept.
+    What is kept of the crop (with a pose, in `lumps`), and what lies outside the area that the edit may change or move,
+    stays. Around features all moves together, so that no jaw or wrinkle bends beside an ear that is kept.
     """
     size = mask.shape[0]
     free = 1 - counted(mask, composition)

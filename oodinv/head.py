@@ -25,7 +25,7 @@ MOST = 0.4
 """Sine of the angle that a head turns at most, and bound of the other motions; a photo moved further would fold."""
 _CENTRE, _TIP = (0.5, 0.53), (0.5, 0.61)
 _SIDE = 128
-_BLURS = (1 / 24,) * 6 + (1 / 40,) * 4 + (1 / 80,) * 6  # of the crop's side, a step each: first far, then exactly
+_STEPS = {1 / 24: 6, 1 / 40: 4, 1 / 80: 6}  # by blur, of the crop's side: first far, then exactly
 
 
 def turn(before: Levels, after: Levels, kept: Mask, crop_scale: float) -> Flow:
@@ -47,10 +47,11 @@ def turn(before: Levels, after: Levels, kept: Mask, crop_scale: float) -> Flow:
     weight = features_weight(side, crop_scale) * (1 - covered)
     shape = _shape(side, crop_scale)
     motion = np.zeros((2, len(shape)))
-    for blur in _BLURS:
+    for blur, steps in _STEPS.items():
         drawn, wanted = (_structure(grey, blur * side) for grey in (grey_before, grey_after))
-        step = _step(drawn, wanted, np.einsum("ck,khw->hwc", motion, shape), shape, weight)
-        motion = np.clip(motion + step, -MOST, MOST)
+        for _ in range(steps):
+            step = _step(drawn, wanted, np.einsum("ck,khw->hwc", motion, shape), shape, weight)
+            motion = np.clip(motion + step, -MOST, MOST)
     turned = motion[:, 3] * depth(size, crop_scale)[..., None]
     return np.asarray(turned * (size / crop_scale), dtype=np.float32)
 
@@ -58,8 +59,8 @@ def turn(before: Levels, after: Levels, kept: Mask, crop_scale: float) -> Flow:
 def depth(size: int, crop_scale: float) -> NDArray[np.float32]:
     """How far the parts of a head lie before its outline, in a crop (size, size), of the FFHQ crop's side.
 
-    SKULL · (1 − d²)^1.5 at a share d of the way from the middle to the outline, which meets the surroundings without a
-    kink, and NOSE. Of such shapes and ellipsoids of several sizes, the one that `mini`'s turned faces fit best.
+    SKULL · (1 − d²)^1.5 at a share d of the way from the middle to the outline, flatter there than an ellipsoid, so
+    that what turns meets its surroundings without a kink; and NOSE.
     """
     x, y = _places(size, crop_scale)
     width, height, deep = SKULL
