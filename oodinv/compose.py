@@ -5,6 +5,7 @@ Crops are float32 (H, W, 3) in grey levels, 0 to 255; masks float32 (H, W) in [0
 
 import itertools
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ from oodinv.area import confined, reach_of
 from oodinv.head import turn
 from oodinv.image import Flow, Levels, Mask, Pixels, blurred
 from oodinv.recipe.edit import Composition
-from oodinv.residual import enlarged, lost
+from oodinv.residual import enlarged, lost, motion
 
 TOGETHER = 1 / 16
 """Of the crop's side: standard deviation of the blur of how the face around features moves."""
@@ -56,21 +57,37 @@ def compose(
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """A crop, what the generator drew of it without and with an edit, and how that moved it (`residual.motion`).
-
-    motion is None where the composition has no use for it (`moves`).
-    """
+    """A crop, what the generator drew of it without and with an edit, and how that moved it (`movement`)."""
 
     crop: Levels
     unedited: Levels
     generated: Levels
     mask: Mask
-    motion: Flow | None
+    moved: Flow | None
 
 
-def moves(composition: Composition) -> bool:
-    """Whether a composition has a use for `residual.motion`; hair only gets another colour, a head turns as one."""
-    return (composition.detail > 0 or composition.colour > 0) and composition.area not in ("hair", "pose")
+Movement = Literal["turn", "motion"]
+"""The turn of a head, or any motion; so they are called among the flows of a face."""
+
+
+def movement_of(composition: Composition) -> Movement | None:
+    """What a composition needs to know of how an edit moved things; hair only gets another colour."""
+    if composition.area == "pose":
+        return "turn"
+    return None if composition.area == "hair" or composition.detail == composition.colour == 0 else "motion"
+
+
+def movement(
+    unedited: Levels, generated: Levels, mask: Mask, composition: Composition, crop_scale: float
+) -> Flow | None:
+    """How an edit moved what the generator drew, for fewer pixels where crops are large (`residual.enlarged`)."""
+    match movement_of(composition):
+        case "turn":
+            return turn(unedited, generated, counted(mask, composition), crop_scale)
+        case "motion":
+            return motion(unedited, generated)
+        case None:
+            return None
 
 
 def compose_edit(
@@ -81,13 +98,11 @@ def compose_edit(
     before: the composite without the edit. crop_scale: see `quad.ffhq_quad`. The flow is one for `blend.Edit`, None
     where nothing moves.
     """
-    flow: Flow | None
-    if composition.area == "pose":
-        after, flow = before, turn(drawn.unedited, drawn.generated, counted(drawn.mask, composition), crop_scale)
-    else:
-        flow = None if drawn.motion is None else enlarged(drawn.motion, before.shape[0])
-        after = compose(drawn.crop, drawn.generated, drawn.mask, composition, drawn.unedited, flow)
+    flow = None if drawn.moved is None else enlarged(drawn.moved, before.shape[0])
     along = None if flow is None else carried(flow, drawn.mask, composition, crop_scale)
+    after = before
+    if composition.area != "pose":
+        after = compose(drawn.crop, drawn.generated, drawn.mask, composition, drawn.unedited, flow)
     return confined(before, after, drawn.unedited, along, composition.area, crop_scale), along
 
 

@@ -14,7 +14,7 @@ from oodinv import image
 from oodinv.align import Placement, read_placement
 from oodinv.area import confined
 from oodinv.blend import Edit
-from oodinv.compose import Drawn, compose, compose_edit, moves, rounded
+from oodinv.compose import Drawn, compose, compose_edit, movement, movement_of, rounded
 from oodinv.delivery import write_pasted
 from oodinv.edit import Plan, apply
 from oodinv.edit_plan import Edits
@@ -29,7 +29,6 @@ from oodinv.models.stylegan2 import Noise
 from oodinv.provenance import Provenance, composite_mark, packet
 from oodinv.recipe.edit import Composition, EditRecipe
 from oodinv.report import Panel, finest_flow, strip
-from oodinv.residual import motion
 from oodinv.saved import Results, read_arrays, read_latents, read_picture
 from oodinv.stages import (
     OUTPUTS,
@@ -78,11 +77,12 @@ class EditedComposite:
 
     levels: Levels
     along: Flow | None = None
-    motion: Flow | None = None
+    moved: Flow | None = None
 
-    def saved(self) -> dict[str, NDArray[np.floating]]:
-        """The motion as it goes among the flows, float16 (2, S, S), so that `blend` need not find it again."""
-        return {} if self.motion is None else {"motion": self.motion.transpose(2, 0, 1).astype(np.float16)}
+    def saved(self, composition: Composition) -> dict[str, NDArray[np.floating]]:
+        """The movement as it goes among the flows, float16 (2, S, S), so that `blend` need not find it again."""
+        name = movement_of(composition)
+        return {} if self.moved is None or name is None else {name: self.moved.transpose(2, 0, 1).astype(np.float16)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -264,7 +264,7 @@ class EditStages:
         pictures = (before, _levels(crops), _levels(base.generated), _levels(variant.generated))
         composites = []
         for b, x, unedited, generated, mask in zip(*pictures, _masks(variant), strict=True):
-            moved = motion(unedited, generated) if moves(how) else None
+            moved = movement(unedited, generated, mask, how, scale)
             after, along = compose_edit(Drawn(x, unedited, generated, mask, moved), b, how, scale)
             composites.append(EditedComposite(after, along, moved))
         return composites
@@ -274,7 +274,7 @@ class EditStages:
     ) -> list[Artefacts]:
         subjects = [Subject(face.name + suffix, face.crop, None) for face in faces]
         return [
-            replace(a, composite=rounded(c.levels), flows=a.flows | c.saved())
+            replace(a, composite=rounded(c.levels), flows=a.flows | c.saved(self.recipe.compose))
             for a, c in zip(artefacts(subjects, variant), composites, strict=True)
         ]
 

@@ -29,17 +29,18 @@ _STEPS = {1 / 24: 6, 1 / 40: 4, 1 / 80: 6}  # by blur, of the crop's side: first
 
 
 def turn(before: Levels, after: Levels, kept: Mask, crop_scale: float) -> Flow:
-    """Where each pixel of a head that an edit turned comes from, offsets (H, W, 2) in pixels; 0 beyond the head.
+    """Where each pixel of a head that an edit turned comes from, as offsets (H, W, 2) in pixels; 0 beyond the head.
 
-    before, after: what the generator drew without and with the edit, (H, W, 3). kept: 1 where something covers the
-    face, which doesn't count, (H, W). What the generator moved is taken for a rigid shape that turned, nodded, tilted
-    and shifted a little: both parts of the offset are linear in place and `depth`, p · (1, x, y, z). p makes before,
-    moved, fit after in all but LIGHT, by Gauss-Newton steps with Cauchy's weights (STRAY); what a turn doesn't explain,
-    such as a smile, has little part in it. Of these motions, the result is the turn and the nod, p_z · z: in a photo,
-    the outline of a head stays where it is. Source: Baker and Matthews, "Lucas-Kanade 20 years on" (2004).
+    For 128 x 128 pixels where crops are larger (`residual.enlarged`). before, after: what the generator drew without
+    and with the edit, (H, W, 3). kept: 1 where something covers the face, which doesn't count, (H, W).
+
+    What the generator moved is taken for a rigid shape that turned, nodded, tilted and shifted a little: both parts of
+    the offset are linear in place and `depth`, p · (1, x, y, z). p makes before, moved, fit after in all but LIGHT, by
+    Gauss-Newton steps with Cauchy's weights (STRAY); what a turn doesn't explain, such as a smile, has little part in
+    it. Of these motions, the result is the turn and the nod, p_z · z: in a photo, the outline of a head stays where it
+    is. Source: Baker and Matthews, "Lucas-Kanade 20 years on" (2004).
     """
-    size = before.shape[0]
-    side = min(size, _SIDE)
+    side = min(before.shape[0], _SIDE)
     grey_before, grey_after, covered = (
         np.asarray(cv2.resize(p, (side, side), interpolation=cv2.INTER_AREA), dtype=np.float32)
         for p in (luma(before), luma(after), kept)
@@ -52,8 +53,8 @@ def turn(before: Levels, after: Levels, kept: Mask, crop_scale: float) -> Flow:
         for _ in range(steps):
             step = _step(drawn, wanted, np.einsum("ck,khw->hwc", motion, shape), shape, weight)
             motion = np.clip(motion + step, -MOST, MOST)
-    turned = motion[:, 3] * depth(size, crop_scale)[..., None]
-    return np.asarray(turned * (size / crop_scale), dtype=np.float32)
+    turned = motion[:, 3] * depth(side, crop_scale)[..., None]
+    return np.asarray(turned * (side / crop_scale), dtype=np.float32)
 
 
 def depth(size: int, crop_scale: float) -> NDArray[np.float32]:

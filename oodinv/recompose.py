@@ -11,7 +11,7 @@ from oodinv import image
 from oodinv.align import read_placement
 from oodinv.batch import Event, Finished, Started, made_anew
 from oodinv.blend import Edit
-from oodinv.compose import Drawn, compose, compose_edit, moves, rounded
+from oodinv.compose import Drawn, compose, compose_edit, movement, movement_of, rounded
 from oodinv.delivery import write_pasted, write_png_composite
 from oodinv.errors import ImageError
 from oodinv.image import Flow, Levels, Pixels
@@ -19,7 +19,6 @@ from oodinv.manifest import Entry
 from oodinv.pipeline import WRITERS
 from oodinv.provenance import Provenance
 from oodinv.recipe.edit import Composition
-from oodinv.residual import motion
 from oodinv.saved import Face, Results, read_arrays, read_picture
 
 
@@ -70,24 +69,26 @@ def _compose(results: Results, face: Face, composition: Composition) -> tuple[Pi
     pixels = image.resize(read_picture(folder / f"aligned/{face.crop}.png", command), int(results.header.card["size"]))
     crop, generated = (_levels(p) for p in (pixels, read_picture(folder / f"generated/{face.name}.png", command)))
     arrays = read_arrays(folder / f"flows/{face.name}.npz", command)
-    mask, saved = arrays.get("mask"), arrays.get("motion")
+    name = movement_of(composition)
+    mask, saved = arrays.get("mask"), None if name is None else arrays.get(name)
     if mask is None or mask.shape != crop.shape[:2] or not (saved is None or _is_flow(saved)):
-        raise ImageError(f"{folder}/flows/{face.name}.npz: has no mask or motion that fits; run `{command}` again")
+        raise ImageError(f"{folder}/flows/{face.name}.npz: has no mask or movement that fits; run `{command}` again")
     mask = mask.astype(np.float32)
     if results.header.command == "invert":
         return pixels, rounded(compose(crop, generated, mask, composition)), None
     unedited = _levels(read_picture(folder / f"unedited/{face.crop}.png", command))
     before = compose(crop, unedited, mask, composition)
     scale = float(results.header.card["crop"]["scale"])
-    moved = None
-    if moves(composition):
-        moved = motion(unedited, generated) if saved is None else saved.transpose(1, 2, 0).astype(np.float32)
+    if saved is None:
+        moved = movement(unedited, generated, mask, composition, scale)
+    else:
+        moved = saved.transpose(1, 2, 0).astype(np.float32)
     after, flow = compose_edit(Drawn(crop, unedited, generated, mask, moved), before, composition, scale)
     return rounded(before), rounded(after), flow
 
 
 def _is_flow(array: NDArray[np.floating]) -> bool:
-    """Whether an array is a motion (2, S, S)."""
+    """Whether an array is a movement (2, S, S)."""
     return array.ndim == 3 and array.shape[0] == 2 and array.shape[1] == array.shape[2] > 0
 
 

@@ -131,7 +131,7 @@ def align_header(stages: AlignStages, detector: DetectorName) -> Header:
 
 @dataclass(frozen=True, eq=False)
 class Artefacts:
-    """One face's results as they are stored; `flows` holds flow_S, mask_S, mask and an edit's motion by name."""
+    """One face's results as they are stored; `flows` holds flow_S, mask_S, mask and an edit's movement by name."""
 
     subject: Subject
     w_plus: NDArray[np.float32]

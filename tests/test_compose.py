@@ -5,11 +5,22 @@ import pytest
 from shapes import disc, smooth
 
 from oodinv.blend import Edit, paste
-from oodinv.compose import Drawn, blend_pyramids, compose, compose_edit, feathered, lumps, membrane, raised, seamless
+from oodinv.compose import (
+    Drawn,
+    blend_pyramids,
+    compose,
+    compose_edit,
+    feathered,
+    lumps,
+    membrane,
+    movement,
+    raised,
+    seamless,
+)
 from oodinv.head import depth
 from oodinv.quad import crop, square
 from oodinv.recipe.edit import Composition
-from oodinv.residual import motion, moved
+from oodinv.residual import moved
 
 
 def edited(
@@ -17,7 +28,7 @@ def edited(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """An edit from one picture that a generator drew of x to another, where the mask keeps nothing."""
     mask = np.zeros(x.shape[:2], np.float32)
-    drawn = Drawn(x, before, after, mask, motion(before, after))
+    drawn = Drawn(x, before, after, mask, movement(before, after, mask, composition, 1.0))
     return compose_edit(drawn, compose(x, before, mask, composition), composition, 1.0)
 
 
@@ -120,7 +131,9 @@ def test_a_turned_head_is_the_photo_that_moved() -> None:
     np.testing.assert_allclose(y[:, :18], x[:, :18], atol=1e-3)
     mask = np.zeros((128, 128), np.float32)
     mask[50:110, 10:60] = 1
-    stays, _ = compose_edit(Drawn(x, x, turned, mask, None), x, Composition(area="pose"), 1.0)
+    pose = Composition(area="pose")
+    drawn = Drawn(x, x, turned, mask, movement(x, turned, mask, pose, 1.0))
+    stays, _ = compose_edit(drawn, x, pose, 1.0)
     letters = np.s_[62:98, 22:48]
     assert np.abs(stays - x)[letters].mean() < 0.05 * np.abs(turned - x)[letters].mean()
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from shapes import smooth
 
 from oodinv.head import MOST, depth, turn
-from oodinv.residual import moved
+from oodinv.residual import enlarged, moved
 
 OUTSIDE = np.hypot((np.arange(128) - 63.5) / 44, (np.arange(128)[:, None] - 67.3) / 62) > 1  # of a head, at scale 1
 
@@ -56,7 +56,9 @@ def test_the_outline_of_a_head_stays() -> None:
 
 def test_a_large_crop_turns_as_a_small_one() -> None:
     before = np.kron(portrait(), np.ones((4, 4, 1), np.float32))
-    flow = turn(before, drawn(before, 0.1, 0), np.zeros((512, 512), np.float32), 1.0)
+    found = turn(before, drawn(before, 0.1, 0), np.zeros((512, 512), np.float32), 1.0)
+    assert found.shape == (128, 128, 2)
+    flow = enlarged(found, 512)
     np.testing.assert_allclose(flow[..., 0], 0.1 * depth(512, 1.0) * 512, atol=2.5)
 
 
