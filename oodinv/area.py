@@ -29,6 +29,8 @@ HAIR = (0.1, 0.4)
 """Changes below the first of these shares of what hair changes by are not hair's; those above the second are."""
 DEEP = 64.0
 """Grey levels: what is darker, such as black hair, changes in proportion: lifted, it would get a veil."""
+ANEW = 40.0
+"""Grey levels: with an expression, what changes brightness by much less keeps its hue."""
 TONING = 80.0
 """Grey levels: changes well below are tones, which spare shadows; those well above draw something new."""
 _DIM = 32.0  # grey levels: brightness up to which changes are compared as they are, above in proportion to it
@@ -45,7 +47,8 @@ def confined(
     draws contours elsewhere than the photo has them, which would leave rims. Therefore around features and with a pose,
     what was there only moves along by `flow` (of `compose.carried`), and with a pose features too; hair only gets
     another colour (`hair_change`); and on a face, what lies beside the features changes as far as the generator had
-    drawn what is there (`likeness`), with an expression only in brightness. Shadows keep their depth (`deep_kept`).
+    drawn what is there (`likeness`), and with an expression in the photo's own hue (`in_own_hue`). Shadows keep their
+    depth (`deep_kept`).
     unedited: what the generator drew before the edit. crop_scale: see `quad.ffhq_quad`.
     """
     size = before.shape[0]
@@ -57,7 +60,7 @@ def confined(
         case "face" | "expression":
             change = deep_kept(before, after - before)
             if area == "expression":
-                change = features * change + (1 - features) * in_own_hue(before, change)
+                change = in_own_hue(before, change)
             known = np.maximum(likeness(before, unedited)[..., None], features)
             return before + reach * known * change
         case "hair":
@@ -85,9 +88,14 @@ def deep_kept(before: Levels, change: Levels) -> Levels:
 
 
 def in_own_hue(before: Levels, change: Levels) -> Levels:
-    """A change (H, W, 3) of brightness alone, in the hue around each pixel of what was there."""
-    hue = soft(before.clip(0, 255))
-    return np.asarray(hue * (luma(change) / np.maximum(luma(hue), 1))[..., None], dtype=np.float32)
+    """A change (H, W, 3) of brightness alone, in the hue around each pixel of what was there.
+
+    What gets brighter or darker by much more than ANEW keeps its own hue, as teeth do between lips.
+    """
+    hue, brighter = soft(before.clip(0, 255)), luma(change)
+    same = np.exp(-np.square(brighter / ANEW))[..., None]
+    own = hue * (brighter / np.maximum(luma(hue), 1))[..., None]
+    return np.asarray(same * own + (1 - same) * change, dtype=np.float32)
 
 
 def depth(before: Levels) -> Mask:
