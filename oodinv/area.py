@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from oodinv.image import Flow, Levels, Mask, luma, smoothstep
+from oodinv.image import Flow, Levels, Mask, blurred, luma, smoothstep
 from oodinv.recipe.edit import Area
 from oodinv.residual import moved, soft
 
@@ -29,8 +29,8 @@ HAIR = (0.1, 0.4)
 """Changes below the first of these shares of what hair changes by are not hair's; those above the second are."""
 DEEP = 64.0
 """Grey levels: what is darker, such as black hair, changes in proportion: lifted, it would get a veil."""
-ANEW = 40.0
-"""Grey levels: with an expression, what changes brightness by much less keeps its hue."""
+TINT = 1 / 16
+"""Of the crop's side: standard deviation of the blur of what counts as a tint, which an expression has no need for."""
 TONING = 80.0
 """Grey levels: changes well below are tones, which spare shadows; those well above draw something new."""
 _DIM = 32.0  # grey levels: brightness up to which changes are compared as they are, above in proportion to it
@@ -47,8 +47,8 @@ def confined(
     draws contours elsewhere than the photo has them, which would leave rims. Therefore around features and with a pose,
     what was there only moves along by `flow` (of `compose.carried`), and with a pose features too; hair only gets
     another colour (`hair_change`); and on a face, what lies beside the features changes as far as the generator had
-    drawn what is there (`likeness`), and with an expression in the photo's own hue (`in_own_hue`). Shadows keep their
-    depth (`deep_kept`).
+    drawn what is there (`likeness`), and with an expression without a tint (`untinted`). Shadows keep their depth
+    (`deep_kept`).
     unedited: what the generator drew before the edit. crop_scale: see `quad.ffhq_quad`.
     """
     size = before.shape[0]
@@ -60,7 +60,7 @@ def confined(
         case "face" | "expression":
             change = deep_kept(before, after - before)
             if area == "expression":
-                change = in_own_hue(before, change)
+                change = untinted(change)
             known = np.maximum(likeness(before, unedited)[..., None], features)
             return before + reach * known * change
         case "hair":
@@ -87,15 +87,13 @@ def deep_kept(before: Levels, change: Levels) -> Levels:
     return np.asarray(change * tone_share(depth(before), luma(change))[..., None], dtype=np.float32)
 
 
-def in_own_hue(before: Levels, change: Levels) -> Levels:
-    """A change (H, W, 3) of brightness alone, in the hue around each pixel of what was there.
+def untinted(change: Levels) -> Levels:
+    """A change (H, W, 3) without its tint, the part of its colour that is coarser than TINT; brightness stays.
 
-    What gets brighter or darker by much more than ANEW keeps its own hue, as teeth do between lips.
+    The whole face takes another complexion with a generator's smile, but lips and teeth are fine enough to stay.
     """
-    hue, brighter = soft(before.clip(0, 255)), luma(change)
-    same = np.exp(-np.square(brighter / ANEW))[..., None]
-    own = hue * (brighter / np.maximum(luma(hue), 1))[..., None]
-    return np.asarray(same * own + (1 - same) * change, dtype=np.float32)
+    colour = change - luma(change)[..., None]
+    return np.asarray(change - blurred(colour, TINT * change.shape[0]), dtype=np.float32)
 
 
 def depth(before: Levels) -> Mask:
