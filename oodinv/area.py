@@ -52,28 +52,23 @@ def confined(
     unedited: what the generator drew before the edit. crop_scale: see `quad.ffhq_quad`.
     """
     size = before.shape[0]
-    reach = reach_of(area, size, crop_scale)[..., None]
-    features = features_weight(size, crop_scale)[..., None]
     match area:
         case "crop":
             return after
+        case "pose":
+            return moved(before, flow)
+        case "features":
+            still = moved(before, flow)
+            return still + features_weight(size, crop_scale)[..., None] * deep_kept(still, after - still)
+        case "hair":
+            change = (1 - features_weight(size, crop_scale)[..., None]) * (after - before)
+            return before + reach_of(area, size, crop_scale)[..., None] * hair_change(before, change, unedited)
         case "face" | "expression":
             change = deep_kept(before, after - before)
             if area == "expression":
                 change = untinted(change)
-            known = np.maximum(likeness(before, unedited)[..., None], features)
-            return before + reach * known * change
-        case "hair":
-            return before + reach * hair_change(before, (1 - features) * (after - before), unedited)
-        case "features":
-            still = _along(before, flow)
-            return still + features * deep_kept(still, after - still)
-        case "pose":
-            return _along(before, flow)
-
-
-def _along(before: Levels, flow: Flow | None) -> Levels:
-    return before if flow is None else moved(before, flow)
+            known = np.maximum(likeness(before, unedited), features_weight(size, crop_scale))
+            return before + (reach_of(area, size, crop_scale) * known)[..., None] * change
 
 
 def likeness(before: Levels, unedited: Levels) -> Mask:
@@ -117,14 +112,20 @@ def reach_of(area: Area, size: int, crop_scale: float) -> Mask:
             return face_weight(size, crop_scale, HEAD)
 
 
+def places(size: int, crop_scale: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """x (size,) and y (size, 1) of the pixels of a crop, of the FFHQ crop's side."""
+    centres = (np.arange(size, dtype=np.float32) + 0.5) / size
+    place = np.asarray(0.5 + crop_scale * (centres - 0.5), dtype=np.float32)
+    return place, place[:, None]
+
+
 def face_weight(size: int, crop_scale: float, ellipse: Ellipse = FACE) -> Mask:
     """1 on the face of a crop, falling to 0 around the hair, (size, size); or on another ellipse, and around that.
 
     crop_scale: see `quad.ffhq_quad`.
     """
-    place = (np.arange(size, dtype=np.float32) + 0.5) / size
-    x, y = ((0.5 + crop_scale * (place - 0.5) - c) / half for c, half in zip(*ellipse, strict=True))
-    distance = np.hypot(x, y[:, None])
+    x, y = ((p - c) / half for p, c, half in zip(places(size, crop_scale), *ellipse, strict=True))
+    distance = np.hypot(x, y)
     return smoothstep(np.asarray((_FADE - distance) / (_FADE - 1), dtype=np.float32))
 
 

@@ -69,8 +69,7 @@ def _add_change(pixels: NDArray[Depth], edit: Edit, feather: float) -> None:
     if left == right:
         return
     white = int(np.iinfo(pixels.dtype).max)
-    before = edit.before.astype(np.float32)
-    before = before if edit.flow is None else moved(before, edit.flow)
+    before = moved(edit.before.astype(np.float32), edit.flow)
     change = _to_scale(edit.after - before, quad_side(edit.quad))
     shade = _to_scale(luma(before), quad_side(edit.quad))
     offset = None if edit.flow is None else _in_photo(edit.flow, edit.quad)

@@ -113,18 +113,16 @@ def carried(flow: Flow, mask: Mask, composition: Composition, crop_scale: float)
     stays. Around features all moves together, so that no jaw or wrinkle bends beside an ear that is kept.
     """
     size = mask.shape[0]
-    free = 1 - counted(mask, composition)
-    reach = reach_of(composition.area, size, crop_scale)
-    match composition.area:
-        case "pose":
-            along = flow * (1 - blurred(lumps(1 - free), TOGETHER * size))[..., None]
-        case _ if composition.detail == 0:
-            return None
-        case "features":
-            along = blurred(flow * free[..., None], TOGETHER * size) * (composition.detail * reach)[..., None]
-        case _:
-            along = flow * (composition.detail * free * reach)[..., None]
-    return np.asarray(along, dtype=np.float32)
+    kept = counted(mask, composition)
+    if composition.area == "pose":
+        return np.asarray(flow * (1 - blurred(lumps(kept), TOGETHER * size))[..., None], dtype=np.float32)
+    if composition.detail == 0:
+        return None
+    free = flow * (1 - kept)[..., None]
+    if composition.area == "features":
+        free = blurred(free, TOGETHER * size)
+    reach = composition.detail * reach_of(composition.area, size, crop_scale)
+    return np.asarray(free * reach[..., None], dtype=np.float32)
 
 
 def lumps(kept: Mask) -> Mask:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from oodinv.area import features_weight
+from oodinv.area import FACE, features_weight, places
 from oodinv.image import Flow, Levels, Mask, blurred, luma
 from oodinv.residual import moved
 
@@ -23,7 +23,7 @@ STRAY = 15.0
 """Grey levels: what misfits by this much counts half; it moves by itself."""
 MOST = 0.4
 """Sine of the angle that a head turns at most, and bound of the other motions; a photo moved further would fold."""
-_CENTRE, _TIP = (0.5, 0.53), (0.5, 0.61)
+_CENTRE, _TIP = FACE[0], (0.5, 0.61)
 _SIDE = 128
 _STEPS = {1 / 24: 6, 1 / 40: 4, 1 / 80: 6}  # by blur, of the crop's side: first far, then exactly
 
@@ -46,14 +46,15 @@ def turn(before: Levels, after: Levels, kept: Mask, crop_scale: float) -> Flow:
         for p in (luma(before), luma(after), kept)
     )
     weight = features_weight(side, crop_scale) * (1 - covered)
-    shape = _shape(side, crop_scale)
+    z = depth(side, crop_scale)
+    shape = _shape(z, crop_scale)
     motion = np.zeros((2, len(shape)))
     for blur, steps in _STEPS.items():
         drawn, wanted = (_structure(grey, blur * side) for grey in (grey_before, grey_after))
         for _ in range(steps):
             step = _step(drawn, wanted, np.einsum("ck,khw->hwc", motion, shape), shape, weight)
             motion = np.clip(motion + step, -MOST, MOST)
-    turned = motion[:, 3] * depth(side, crop_scale)[..., None]
+    turned = motion[:, 3] * z[..., None]
     return np.asarray(turned * (side / crop_scale), dtype=np.float32)
 
 
@@ -63,7 +64,7 @@ def depth(size: int, crop_scale: float) -> NDArray[np.float32]:
     SKULL · (1 − d²)^1.5 at a share d of the way from the middle to the outline, flatter there than an ellipsoid, so
     that what turns meets its surroundings without a kink; and NOSE.
     """
-    x, y = _places(size, crop_scale)
+    x, y = places(size, crop_scale)
     width, height, deep = SKULL
     across = ((x - _CENTRE[0]) / width) ** 2 + ((y - _CENTRE[1]) / height) ** 2
     aside, up, down, forwards = NOSE
@@ -71,18 +72,11 @@ def depth(size: int, crop_scale: float) -> NDArray[np.float32]:
     return np.asarray(deep * (1 - across).clip(0) ** 1.5 + forwards * np.exp(-slope / 2), dtype=np.float32)
 
 
-def _places(size: int, crop_scale: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """x and y of the pixels of a crop, of the FFHQ crop's side."""
-    place = 0.5 + crop_scale * ((np.arange(size, dtype=np.float32) + 0.5) / size - 0.5)
-    across, down = (np.asarray(grid, dtype=np.float32) for grid in np.meshgrid(place, place))
-    return across, down
-
-
-def _shape(side: int, crop_scale: float) -> NDArray[np.float32]:
-    """1, x, y and z about their means, at the pixels of a crop, (4, side, side) in pixels."""
-    parts = (*_places(side, crop_scale), depth(side, crop_scale))
-    whole = np.stack([np.ones((side, side)), *(part - part.mean() for part in parts)])
-    return np.asarray(whole * (side / crop_scale), dtype=np.float32)
+def _shape(z: NDArray[np.float32], crop_scale: float) -> NDArray[np.float32]:
+    """1, x, y and depth z about their means, at the pixels of a crop, (4, side, side) in pixels."""
+    parts = np.broadcast_arrays(*places(len(z), crop_scale), z)
+    whole = np.stack([np.ones(z.shape), *(part - part.mean() for part in parts)])
+    return np.asarray(whole * (len(z) / crop_scale), dtype=np.float32)
 
 
 def _structure(grey: NDArray[np.float32], blur: float) -> NDArray[np.float32]:

@@ -28,7 +28,7 @@ def lost(crop: Levels, before: Levels, after: Levels, flow: Flow | None, detail:
     (`trust`): a smile takes skin along, but doesn't leave the old mouth in the new one.
     """
     residual = crop - before
-    tint = coarse(residual)
+    tint = _coarse(residual)
     fine = residual - tint
     if flow is not None:
         before = moved(before, flow)
@@ -44,7 +44,7 @@ def shade(before: Levels, after: Levels) -> Levels:
     A photo darker than what the generator drew, (1 − d) · g, stays so after an edit: −d · g grows and shrinks with g.
     Otherwise dark hair that gets darker would turn black, and that which gets lighter get a veil.
     """
-    pairs = ((after, before), (coarse(after), coarse(before)))
+    pairs = ((after, before), (_coarse(after), _coarse(before)))
     here, around = ((a.clip(0) + _DARK) / (b.clip(0) + _DARK) for a, b in pairs)
     return np.minimum(here, around)
 
@@ -75,8 +75,10 @@ def enlarged(flow: Flow, size: int) -> Flow:
     return np.asarray(cv2.resize(flow, (size, size), interpolation=cv2.INTER_LINEAR) * scale, dtype=np.float32)
 
 
-def moved(picture: NDArray[np.float32], flow: Flow) -> NDArray[np.float32]:
-    """The picture (H, W, C) sampled where a flow (H, W, 2) says that each pixel comes from."""
+def moved(picture: NDArray[np.float32], flow: Flow | None) -> NDArray[np.float32]:
+    """The picture (H, W, C) sampled where a flow (H, W, 2) says that each pixel comes from; None: as it is."""
+    if flow is None:
+        return picture
     row, column = np.indices(flow.shape[:2], dtype=np.float32)
     sampled = cv2.remap(
         picture, column + flow[..., 0], row + flow[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
@@ -87,7 +89,7 @@ def moved(picture: NDArray[np.float32], flow: Flow) -> NDArray[np.float32]:
 def trust(drawn: Levels, after: Levels) -> Mask:
     """How well structure that moved along fits the edited picture, (H, W) in [0, 1]; colour may change freely."""
     misfit = drawn - after
-    structure = np.abs(misfit - coarse(misfit)).mean(axis=2)
+    structure = np.abs(misfit - _coarse(misfit)).mean(axis=2)
     return np.asarray(np.exp(-np.square(soft(structure) / MISMATCH)), dtype=np.float32)
 
 
@@ -97,7 +99,7 @@ def _grey(picture: Levels, size: tuple[int, int]) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(grey, size, interpolation=how).clip(0, 255), dtype=np.uint8)
 
 
-def coarse(picture: NDArray[np.float32]) -> NDArray[np.float32]:
+def _coarse(picture: NDArray[np.float32]) -> NDArray[np.float32]:
     """Colour and light of a picture (H, W) or (H, W, C), without detail; COARSE says what parts them."""
     return blurred(picture, COARSE * picture.shape[0])
 

@@ -21,9 +21,8 @@ class Composition(Strict):
     mouth, which masks half keep, and not what lies on the face. feather: slope around kept parts in crop pixels.
     detail: share of the photo's fine structure, and colour: share of its colour and light, that are given back where
     the generator lost them. area: where an edit may change anything, the whole crop, the face with its hair, the
-    expression, which is the same without a tint, the features (eyes, nose, mouth), around
-    which the face only moves along, the pose, by which the photo itself moves as a head that turns, or the hair, which
-    only gets another colour.
+    expression, which is the same without a tint, the features (eyes, nose, mouth), around which the face only moves
+    along, the pose, by which the photo itself moves as a head that turns, or the hair, which only gets another colour.
     """
 
     area: Area = "face"
