@@ -23,7 +23,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from oodinv import image
 from oodinv.align import Yunet, align
 from oodinv.area import face_weight
 from oodinv.directions import measures
@@ -35,7 +34,9 @@ from oodinv.directions.regress import Array, Components, determination, discrimi
 from oodinv.edit_plan import prepare
 from oodinv.edit_stages import EditedFace, EditStages, InvertedFace, InvertedPhoto, inverted_faces
 from oodinv.errors import ImageError
-from oodinv.image import Pixels
+from oodinv.imaging.decode import decode_photo
+from oodinv.imaging.encode import write_png
+from oodinv.imaging.pixels import Pixels, resize_pixels, to_tensor
 from oodinv.inputs import Job, collect
 from oodinv.inverter import invert
 from oodinv.metrics.identity import Sface, identity
@@ -79,7 +80,7 @@ class Judge:
 
 def features(sface: Sface, pixels: Components, crops: list[Pixels]) -> Array:
     """SFace's features and coordinates of pixels, (N, 128 + P), each of about unit variance."""
-    embedded = sface.embed(torch.cat([image.to_tensor(crop) for crop in crops])).numpy() * np.sqrt(128)
+    embedded = sface.embed(torch.cat([to_tensor(crop) for crop in crops])).numpy() * np.sqrt(128)
     return np.hstack([embedded, pixels.project(flat(crops))])
 
 
@@ -98,7 +99,7 @@ def labelled(jobs: list[Job], detector: Yunet, model: Model, only_held_out: bool
             continue
         try:
             face = align(
-                image.decode(content, job.path).pixels, detector, model.card.size, model.card.crop.scale, "largest"
+                decode_photo(content, job.path).pixels, detector, model.card.size, model.card.crop.scale, "largest"
             )
         except ImageError:
             continue
@@ -124,7 +125,7 @@ def train_judge(faces: list[Labelled], sface: Sface) -> tuple[Judge, dict[str, f
 def inverted(model: Model, crops: list[Pixels]) -> list[InvertedFace]:
     """Faces as `oodinv invert` saves and `oodinv edit` reads them."""
     parts = [crops[start : start + BATCH] for start in range(0, len(crops), BATCH)]
-    found = (inverted_faces(part, invert(model, torch.cat([image.to_tensor(crop) for crop in part]))) for part in parts)
+    found = (inverted_faces(part, invert(model, torch.cat([to_tensor(crop) for crop in part]))) for part in parts)
     return [face for part in found for face in part]
 
 
@@ -141,7 +142,7 @@ def edited(model: Model, name: str, faces: list[InvertedFace], strengths: list[f
 
 def points(detector: Yunet, crop: Pixels, name: str) -> float:
     """smile or yaw of the largest face of a crop that is enlarged; NaN where there is none."""
-    found = measures.of_largest(detector, image.resize(crop, 256))
+    found = measures.of_largest(detector, resize_pixels(crop, 256))
     return np.nan if found is None else found[name]
 
 
@@ -176,7 +177,7 @@ def judged(
         widths = np.array([[mesh(crop) for crop in crops] for crops in columns]).T
         found |= {f"mesh_{key}": value for key, value in rises(widths).items()}
     before, after = (judge.sex.of(judge.features(columns[k])) > 0 for k in (1, 3))
-    photos, plus = (torch.cat([image.to_tensor(c) for c in some]) for some in ([f.crop for f in faces], columns[3]))
+    photos, plus = (torch.cat([to_tensor(c) for c in some]) for some in ([f.crop for f in faces], columns[3]))
     outside = face_weight(model.card.size, model.card.crop.scale) == 0
     change = np.abs(np.stack(columns[3]).astype(float) - np.stack([face.crop for face in faces])).mean(axis=3)
     written = np.stack([face.results[0].composite for face in edited(model, name, texts, [1.0])]).astype(float)
@@ -184,7 +185,7 @@ def judged(
     if sheet is not None:
         rows = [strip([("photo", face.crop), *zip(map("{:+g}".format, STRENGTHS), row, strict=True)])
                 for face, row in zip(faces[:14], zip(*columns, strict=True), strict=False)]  # fmt: skip
-        image.write_png(sheet / f"{name}.png", np.vstack(rows), b"")
+        write_png(sheet / f"{name}.png", np.vstack(rows), b"")
     return found | {
         "sex_flips": float((before != after).mean()),
         "identity": float(identity(judge.sface.embed(photos), judge.sface.embed(plus)).mean()),

@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from oodinv import image
 from oodinv.align import Yunet, align
 from oodinv.directions import measures
 from oodinv.directions.faces import sample
 from oodinv.errors import ImageError
-from oodinv.image import Pixels
+from oodinv.imaging.decode import read_photo
+from oodinv.imaging.pixels import Pixels, resize_pixels
 from oodinv.inputs import Job, collect
 from oodinv.weights.pull import pull
 
@@ -51,7 +51,7 @@ def load() -> Mesh:
     network = FaceMesh(static_image_mode=True, max_num_faces=1, min_detection_confidence=0.3)
 
     def measure(crop: Pixels) -> float:
-        seen = network.process(image.resize(crop, SIDE)).multi_face_landmarks
+        seen = network.process(resize_pixels(crop, SIDE)).multi_face_landmarks
         return mouth_width(np.array([[p.x, p.y] for p in seen[0].landmark])) if seen else float("nan")
 
     return measure
@@ -67,7 +67,7 @@ def labels(jobs: list[Job], detector: Yunet, mesh: Mesh) -> Iterator[tuple[str, 
     """File and mouth width of each photo that has a face, in order."""
     for job in jobs:
         try:
-            face = align(image.read(job.path).pixels, detector, SIDE, 1.0, "largest")[0]
+            face = align(read_photo(job.path).pixels, detector, SIDE, 1.0, "largest")[0]
         except ImageError:
             continue
         width = mesh(face.crop)

@@ -40,9 +40,10 @@ def reader(name: ReaderName, folder: Path) -> Callable[[bytes], object]:
 
     folder: where readers of files find them; used over and over.
     """
-    from oodinv import image, manifest, saved
+    from oodinv import manifest, saved
     from oodinv.align import read_placement
     from oodinv.directions.foreign import Target, import_file
+    from oodinv.imaging.decode import decode_photo
     from oodinv.recipe.card import read_card
     from oodinv.recipe.edit import read_edit_recipe
     from oodinv.weights import average, read
@@ -64,7 +65,7 @@ def reader(name: ReaderName, folder: Path) -> Callable[[bytes], object]:
 
     match name:
         case "picture":
-            return lambda content: image.decode(content, Path("odd.png"), deep=True)
+            return lambda content: decode_photo(content, Path("odd.png"), deep=True)
         case "card":
             return from_file(read_card, "odd.yaml")
         case "recipe":

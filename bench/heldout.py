@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from oodinv import image
 from oodinv.align import Yunet, largest
 from oodinv.benchmark.variants import invert_as
 from oodinv.errors import ImageError
-from oodinv.image import Pixels
+from oodinv.imaging.decode import decode_photo
+from oodinv.imaging.pixels import Pixels, to_tensor
 from oodinv.inverter import computing, decode, encode, invert
 from oodinv.metrics.pixel import psnr
 from oodinv.models.perceptual import Lpips
@@ -49,7 +49,7 @@ def held_out_photos(folder: Path) -> Iterator[tuple[Pixels, Points]]:
         content = path.read_bytes()
         if is_held_out(content):
             try:
-                pixels = image.decode(content, path).pixels
+                pixels = decode_photo(content, path).pixels
             except ImageError:
                 continue
             if found := detector.detect(pixels):
@@ -86,7 +86,7 @@ def contrast(model: Model, faces: list[Pixels], outline: Outline) -> float:
     pasted = [occlude(face, rng, outline, photo=faces[n - 1]) for n, face in enumerate(faces)]
     masks = []
     for some in batched(pasted):
-        images = torch.cat([image.to_tensor(p.pixels) for p in some])
+        images = torch.cat([to_tensor(p.pixels) for p in some])
         masks.append(invert(model, images).mask)
     where = torch.from_numpy(np.stack([p.where for p in pasted]))[:, None]
     return mask_contrast(torch.cat(masks), where).ratio
@@ -97,7 +97,7 @@ def measure(model: Model, faces: list[Pixels]) -> dict[str, float]:
     lpips = load_lpips("alexnet")
     found: dict[str, list[Tensor]] = {}
     for some in batched(faces):
-        for name, values in scores(model, lpips, torch.cat([image.to_tensor(face) for face in some])).items():
+        for name, values in scores(model, lpips, torch.cat([to_tensor(face) for face in some])).items():
             found.setdefault(name, []).append(values)
     means = {name: torch.cat(values).mean().item() for name, values in found.items()}
     return means | {f"mask_on_{outline}_over_skin": contrast(model, faces, outline) for outline in OUTLINES}

@@ -19,7 +19,8 @@ import torch
 import yaml
 from program import MAIN
 
-from oodinv import image
+from oodinv.imaging.encode import write_png
+from oodinv.imaging.pixels import resize_pixels
 from oodinv.models.e4e import E4e
 from oodinv.models.stylegan2 import Generator
 from oodinv.recipe.base import recipe_path
@@ -53,7 +54,7 @@ def write_photos(folder: Path) -> Path:
     rng = np.random.default_rng(0)
     for number in range(PHOTOS):
         small = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
-        image.write_png(folder / f"{number:03d}.png", image.resize(small, SIZE))
+        write_png(folder / f"{number:03d}.png", resize_pixels(small, SIZE))
     return folder
 
 

@@ -25,8 +25,7 @@ from program import MAIN
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
-from oodinv import image
-from oodinv.image import Pixels
+from oodinv.imaging.pixels import Pixels, to_tensor
 from oodinv.inverter import invert
 from oodinv.metrics.pixel import psnr
 from oodinv.models.perceptual import Lpips
@@ -101,9 +100,9 @@ def score(model: Model, lpips: Lpips, faces: list[Sitter]) -> tuple[float, float
     scale = model.card.crop.scale
     found: list[tuple[Tensor, Tensor]] = []
     for some in batched(faces):
-        drawn = invert(model, torch.cat([image.to_tensor(face.crops[scale]) for face in some])).generated
+        drawn = invert(model, torch.cat([to_tensor(face.crops[scale]) for face in some])).generated
         shown = seen(drawn, min(some[0].crops) / scale).clamp(-1, 1)
-        photos = torch.cat([image.to_tensor(face.view) for face in some])
+        photos = torch.cat([to_tensor(face.view) for face in some])
         found.append((lpips_each(lpips, shown, photos), psnr(shown, photos)))
     means = [torch.cat(values).mean().item() for values in zip(*found, strict=True)]
     return means[0], means[1]

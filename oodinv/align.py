@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from oodinv.errors import ImageError, MissingWeights, NoFaceError, WeightsError
-from oodinv.image import Pixels
+from oodinv.imaging.pixels import Pixels
 from oodinv.quad import Points, crop, crop_to_photo, ffhq_quad, quad_side, rough_crop, scale_quad, transform
 
 DetectorName = Literal["yunet", "face-alignment"]

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from oodinv.image import Flow, Levels, Mask, blurred, luma, smoothstep
+from oodinv.imaging.pixels import Flow, Levels, Mask, blurred, luma, smoothstep
 from oodinv.recipe.edit import Area
 from oodinv.residual import moved, soft
 

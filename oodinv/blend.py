@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oodinv.area import tone_share
-from oodinv.image import Flow, Levels, Pixels, luma, smoothstep
+from oodinv.imaging.pixels import Flow, Levels, Pixels, luma, smoothstep
 from oodinv.quad import Points, crop_to_photo, quad_side
 from oodinv.residual import moved
 

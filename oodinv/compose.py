@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from oodinv.area import confined, reach_of
 from oodinv.head import turn
-from oodinv.image import Flow, Levels, Mask, Pixels, blurred
+from oodinv.imaging.pixels import Flow, Levels, Mask, Pixels, blurred
 from oodinv.recipe.edit import Composition
 from oodinv.residual import enlarged, lost, motion
 

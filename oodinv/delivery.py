@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from oodinv import image
 from oodinv.blend import Edit, paste
-from oodinv.image import Photo, Pixels
-from oodinv.provenance import Provenance, composite_mark
+from oodinv.imaging.encode import write_photo, write_png
+from oodinv.imaging.metadata import JPEG_XMP_BYTES
+from oodinv.imaging.photo import Photo
+from oodinv.imaging.pixels import Pixels
+from oodinv.imaging.provenance import Provenance, composite_mark
 
 
 def write_png_composite(folder: Path, name: str, pixels: Pixels, made: Provenance) -> str:
@@ -18,7 +20,7 @@ def write_png_composite(folder: Path, name: str, pixels: Pixels, made: Provenanc
         ImageError, OutputError: the file can't be written.
     """
     output = f"composites/{name}.png"
-    image.write_png(folder / output, pixels, composite_mark(made))
+    write_png(folder / output, pixels, composite_mark(made))
     return output
 
 
@@ -29,9 +31,9 @@ def write_pasted(photo: Photo, edits: list[Edit], folder: Path, name: str, made:
         ImageError, OutputError: the file can't be written.
     """
     output = f"pasted/{name}{photo.suffix}"
-    limit = image.JPEG_XMP_BYTES if photo.suffix == ".jpg" else None
+    limit = JPEG_XMP_BYTES if photo.suffix == ".jpg" else None
     xmp = composite_mark(made, photo.xmp, limit)
-    image.write_photo(folder / output, replace(_changed(photo, edits), xmp=xmp))
+    write_photo(folder / output, replace(_changed(photo, edits), xmp=xmp))
     return output
 
 

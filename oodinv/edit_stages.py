@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from oodinv import image
 from oodinv.align import Placement, read_placement
 from oodinv.area import confined
 from oodinv.blend import Edit
@@ -19,14 +18,17 @@ from oodinv.delivery import write_pasted
 from oodinv.edit import Plan, apply
 from oodinv.edit_plan import Edits
 from oodinv.errors import ImageError, RecipeError
-from oodinv.image import Flow, Levels, Pixels
+from oodinv.imaging.decode import decode_photo
+from oodinv.imaging.encode import write_png
+from oodinv.imaging.files import atomic_write
+from oodinv.imaging.pixels import Flow, Levels, Pixels, resize_pixels, to_tensor, to_uint8
+from oodinv.imaging.provenance import Provenance, composite_mark, packet
 from oodinv.inputs import Job
 from oodinv.inverter import DTYPES, Dtype, Inversion, decode, encode
 from oodinv.manifest import Header, header_of
 from oodinv.models.encoder import Encoding
 from oodinv.models.samm import Alignment
 from oodinv.models.stylegan2 import Noise
-from oodinv.provenance import Provenance, composite_mark, packet
 from oodinv.recipe.edit import Composition, EditRecipe
 from oodinv.report import Panel, finest_flow, strip
 from oodinv.saved import Results, read_arrays, read_latents, read_picture
@@ -172,7 +174,7 @@ class EditStages:
             raise ImageError(f"{folder}/flows/{name}.npz: has no {', '.join(missing)}; invert again with this model")
         return InvertedFace(
             name=name,
-            crop=image.resize(read_picture(folder / f"aligned/{name}.png", "oodinv invert"), self.model.card.size),
+            crop=resize_pixels(read_picture(folder / f"aligned/{name}.png", "oodinv invert"), self.model.card.size),
             w_plus=read_latents(folder / f"latents/{name}.npz", self.model.code_shape),
             flows=flows,
             placement=None if aligned else read_placement(folder / f"aligned/{name}.json"),
@@ -193,7 +195,7 @@ class EditStages:
         return [EditedPhoto(photo, [next(rest) for _ in photo.faces]) for photo in photos]
 
     def _edit(self, faces: list[InvertedFace]) -> list[EditedFace]:
-        crops = image.to_tensor(np.stack([face.crop for face in faces])).to(self.device)
+        crops = to_tensor(np.stack([face.crop for face in faces])).to(self.device)
         w_plus = torch.from_numpy(np.stack([face.w_plus for face in faces])).to(self.device)
         base = self._decode(crops, w_plus, self._alignments(faces))
         source: Encoding | dict[int, Alignment] = base.alignments
@@ -207,7 +209,7 @@ class EditStages:
             self._artefacts(faces, suffix, variant, composites)
             for suffix, variant, composites in zip(suffixes, variants, edited, strict=True)
         ]
-        unedited, composed = image.to_uint8(base.generated), rounded(before)
+        unedited, composed = to_uint8(base.generated), rounded(before)
         return [
             EditedFace(
                 face, unedited[n], composed[n], [r[n] for r in results], [composites[n].along for composites in edited]
@@ -286,7 +288,7 @@ class EditStages:
         """
         outputs = [output for face in results.faces for output in self._write_face(face, folder)]
         if results.photo.content:
-            photo = image.decode(results.photo.content, results.photo.job.path, deep=True)
+            photo = decode_photo(results.photo.content, results.photo.job.path, deep=True)
             for number, variant in enumerate(self.edits.variants):
                 changes = [change for face in results.faces if (change := self._change(face, number)) is not None]
                 name = results.photo.job.name + variant.suffix
@@ -303,19 +305,19 @@ class EditStages:
     def _write_face(self, edited: EditedFace, folder: Path) -> Iterator[str]:
         face = edited.face
         yield (output := f"aligned/{face.name}.png")
-        image.write_png(folder / output, face.crop, packet(Provenance()))
+        write_png(folder / output, face.crop, packet(Provenance()))
         if face.placement is not None:
             yield (output := f"aligned/{face.name}.json")
             text = (self.inversion.path / output).read_bytes()
-            image.atomic_write(folder / output, lambda file: file.write(text))
+            atomic_write(folder / output, lambda file: file.write(text))
         yield (output := f"unedited/{face.name}.png")
         drawn = packet(replace(self.made, source="trainedAlgorithmicMedia", recipe=None))
-        image.write_png(folder / output, edited.unedited, drawn)
+        write_png(folder / output, edited.unedited, drawn)
         for result in edited.results:
             yield from write_artefacts(result, folder, frozenset(OUTPUTS), self.made)
         if len(edited.results) > 1:
             yield (output := f"strips/{face.name}.png")
-            image.write_png(folder / output, self._strip(edited), composite_mark(self.made))
+            write_png(folder / output, self._strip(edited), composite_mark(self.made))
 
     def _strip(self, edited: EditedFace) -> Pixels:
         labels = [variant.suffix.removeprefix("@") for variant in self.edits.variants]

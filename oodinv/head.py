@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oodinv.area import FACE, features_weight, places
-from oodinv.image import Flow, Levels, Mask, blurred, luma
+from oodinv.imaging.pixels import Flow, Levels, Mask, blurred, luma
 from oodinv.residual import moved
 
 SKULL = (0.34, 0.48, 0.38)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import oodinv
 from oodinv.errors import ManifestError, OutputError
-from oodinv.image import atomic_write
+from oodinv.imaging.files import atomic_write
 
 if TYPE_CHECKING:
     from oodinv.weights.build import Model

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from oodinv.image import Pixels, blurred
+from oodinv.imaging.pixels import Pixels, blurred
 
 Points = NDArray[np.float64]
 

@@ -7,17 +7,17 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from oodinv import image
 from oodinv.align import read_placement
 from oodinv.batch import Event, Finished, Started, made_anew
 from oodinv.blend import Edit
 from oodinv.compose import Drawn, compose, compose_edit, movement, movement_of, rounded
 from oodinv.delivery import write_pasted, write_png_composite
 from oodinv.errors import ImageError
-from oodinv.image import Flow, Levels, Pixels
+from oodinv.imaging.decode import read_photo
+from oodinv.imaging.pixels import Flow, Levels, Pixels, resize_pixels
+from oodinv.imaging.provenance import Provenance
 from oodinv.manifest import Entry
 from oodinv.pipeline import WRITERS
-from oodinv.provenance import Provenance
 from oodinv.recipe.edit import Composition
 from oodinv.saved import Face, Results, read_arrays, read_picture
 
@@ -51,7 +51,7 @@ def _write(results: Results, composition: Composition, paste: bool, entry: Entry
         path = results.photo(entry)
         if path is None:
             raise ImageError(f"{entry.input}: the photo is not there any more; put it back, or leave out --paste")
-        photo = image.read(path, deep=True)
+        photo = read_photo(path, deep=True)
         for suffix, changes in edits.items():
             yield write_pasted(photo, changes, results.path, entry.name + suffix, made)
 
@@ -66,7 +66,7 @@ def _quad(results: Results, face: Face) -> np.ndarray[tuple[int, ...], np.dtype[
 def _compose(results: Results, face: Face, composition: Composition) -> tuple[Pixels, Pixels, Flow | None]:
     """Composite without and with the edit, and what moves along; an inversion's first is the crop itself."""
     folder, command = results.path, f"oodinv {results.header.command}"
-    pixels = image.resize(read_picture(folder / f"aligned/{face.crop}.png", command), int(results.header.card["size"]))
+    pixels = resize_pixels(read_picture(folder / f"aligned/{face.crop}.png", command), int(results.header.card["size"]))
     crop, generated = (_levels(p) for p in (pixels, read_picture(folder / f"generated/{face.name}.png", command)))
     arrays = read_arrays(folder / f"flows/{face.name}.npz", command)
     name = movement_of(composition)

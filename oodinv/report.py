@@ -18,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from oodinv import image
-from oodinv.image import Pixels
+from oodinv.imaging.encode import write_png
+from oodinv.imaging.files import atomic_write
+from oodinv.imaging.pixels import Pixels
+from oodinv.imaging.provenance import Provenance, composite_mark
 from oodinv.inputs import SHEET
-from oodinv.provenance import Provenance, composite_mark
 from oodinv.saved import Results, read_arrays, read_picture
 
 THUMBNAIL = 160
@@ -187,7 +188,7 @@ def write_sheets(folder: Path, shown: Iterable[Panel], xmp: bytes) -> list[Path]
     small = (panel.at_most(THUMBNAIL) for panel in shown)
     for number, part in enumerate(_parts(small, SHEET_FACES), start=1):
         paths.append(folder / _numbered(SHEET, number, ".png"))
-        image.write_png(paths[-1], contact_sheet(part), xmp)
+        write_png(paths[-1], contact_sheet(part), xmp)
     return paths
 
 
@@ -281,7 +282,7 @@ def write_pages(folder: Path, shown: Iterable[Panel], total: int, title: str, fa
     for number, name in enumerate(names):
         page = (panel for _, panel in zip(range(min(PAGE_FACES, total - number * PAGE_FACES)), rest, strict=False))
         head = _head(title, facts, names if len(names) > 1 else [])
-        image.atomic_write(folder / name, partial(_write_page, head=head, shown=page))
+        atomic_write(folder / name, partial(_write_page, head=head, shown=page))
     return [folder / name for name in names]
 
 

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from oodinv.image import Flow, Levels, Mask, blurred, luma
+from oodinv.imaging.pixels import Flow, Levels, Mask, blurred, luma
 
 COARSE = 1 / 32
 """Of the crop's side: standard deviation of the blur that parts colour (coarser) from detail (finer)."""

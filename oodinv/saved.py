@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from oodinv import image, manifest
+from oodinv import manifest
 from oodinv.errors import ImageError, ManifestError
-from oodinv.image import Pixels
+from oodinv.imaging.decode import read_photo
+from oodinv.imaging.pixels import Pixels
 from oodinv.manifest import Entry, Header
 from oodinv.recipe.edit import Composition
 from oodinv.weights.damage import ARCHIVE_DAMAGE, NUMPY_DAMAGE
@@ -179,4 +180,4 @@ def read_picture(path: Path, command: str) -> Pixels:
     """
     if not path.is_file():
         raise ImageError(f"{path}: is not there; run `{command}` again, without leaving it out of --save")
-    return image.read(path).pixels
+    return read_photo(path).pixels

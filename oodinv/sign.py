@@ -16,9 +16,9 @@ from PIL import Image
 import oodinv
 from oodinv.batch import Event, Finished, Started, made_anew
 from oodinv.errors import ImageError, OodinvError
-from oodinv.image import atomic_write
+from oodinv.imaging.files import atomic_write
+from oodinv.imaging.provenance import SOURCE_TYPES, SourceType
 from oodinv.manifest import Entry
-from oodinv.provenance import SOURCE_TYPES, SourceType
 from oodinv.saved import Results
 from oodinv.weights.checksum import sha256_file
 

@@ -12,18 +12,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import oodinv
-from oodinv import image
 from oodinv.align import AlignedFace, Detector, DetectorName, align
 from oodinv.blend import Edit
 from oodinv.compose import compose, rounded
 from oodinv.delivery import write_pasted
 from oodinv.errors import NoFaceError, OodinvError
-from oodinv.image import Photo, Pixels
+from oodinv.imaging.decode import decode_deep, decode_photo
+from oodinv.imaging.encode import write_png
+from oodinv.imaging.files import atomic_write, write_npz
+from oodinv.imaging.photo import Photo
+from oodinv.imaging.pixels import Pixels, resize_pixels, to_tensor, to_uint8
+from oodinv.imaging.provenance import Provenance, SourceType, packet
 from oodinv.inputs import Job
 from oodinv.inverter import DTYPES, Dtype, Inversion, invert
 from oodinv.manifest import Header, header_of
 from oodinv.models.stylegan2 import Noise
-from oodinv.provenance import Provenance, SourceType, packet
 from oodinv.recipe.edit import Composition
 from oodinv.weights.build import Model
 
@@ -52,7 +55,7 @@ class Subject:
 
     def tensor(self) -> Tensor:
         """The crop as the network sees it, float32 (3, size, size) in [−1, 1]."""
-        return image.to_tensor(self.crop)[0] if self.deep is None else torch.from_numpy(self.deep)
+        return to_tensor(self.crop)[0] if self.deep is None else torch.from_numpy(self.deep)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +69,7 @@ class Portrait:
 
     def decoded(self) -> Photo:
         """The photo, from memory or decoded again."""
-        return self.photo if self.photo is not None else image.decode(self.content, self.job.path, deep=True)
+        return self.photo if self.photo is not None else decode_photo(self.content, self.job.path, deep=True)
 
 
 def _cut_out(
@@ -84,11 +87,11 @@ def _cut_out(
 
 def _write_aligned(subject: Subject, folder: Path) -> Iterator[str]:
     yield (output := f"aligned/{subject.name}.png")
-    image.write_png(folder / output, subject.crop, packet(Provenance()))
+    write_png(folder / output, subject.crop, packet(Provenance()))
     if subject.aligned is not None:
         yield (output := f"aligned/{subject.name}.json")
         text = subject.aligned.to_json()
-        image.atomic_write(folder / output, lambda file: file.write(text.encode()))
+        atomic_write(folder / output, lambda file: file.write(text.encode()))
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ class AlignStages:
         Raises:
             ImageError: no readable picture. NoFaceError: no face in it.
         """
-        pixels = image.decode(content, job.path).pixels
+        pixels = decode_photo(content, job.path).pixels
         return _cut_out(job, pixels, self.detector, self.size, self.crop_scale, self.faces)
 
     def compute(self, photos: list[list[Subject]]) -> list[list[Subject]]:
@@ -167,8 +170,8 @@ def saved_alignments(inversion: Inversion) -> dict[str, NDArray[np.floating]]:
 
 def artefacts(subjects: list[Subject], inversion: Inversion) -> list[Artefacts]:
     """Splits a batch's inversion into one set of artefacts for each of its subjects."""
-    generated = image.to_uint8(inversion.generated)
-    composite = image.to_uint8(inversion.composite)
+    generated = to_uint8(inversion.generated)
+    composite = to_uint8(inversion.composite)
     mask = inversion.mask[:, 0].float().cpu().numpy()
     w_plus = inversion.w_plus.float().cpu().numpy()
     fields = saved_alignments(inversion)
@@ -245,11 +248,11 @@ class InvertStages:
             ImageError: no readable picture. NoFaceError: no face in it.
         """
         pasting = "pasted" in self.save and self.detector is not None
-        photo = image.decode(content, job.path, deep=pasting)
+        photo = decode_photo(content, job.path, deep=pasting)
         card = self.model.card
         if self.detector is None:
-            crop = image.resize(photo.pixels, card.size)
-            return Portrait(job, [Subject(job.name, crop, None, image.decode_deep(content, card.size))], b"", None)
+            crop = resize_pixels(photo.pixels, card.size)
+            return Portrait(job, [Subject(job.name, crop, None, decode_deep(content, card.size))], b"", None)
         subjects = _cut_out(job, photo.pixels, self.detector, card.size, card.crop.scale, "all")
         small = photo.pixels.size // 3 <= KEPT_PIXELS
         return Portrait(job, subjects, content if pasting else b"", photo if pasting and small else None)
@@ -318,10 +321,10 @@ def write_artefacts(a: Artefacts, folder: Path, save: frozenset[Output], made: P
     name = a.subject.name
     if "latents" in save:
         yield (output := f"latents/{name}.npz")
-        image.write_npz(folder / output, w_plus=a.w_plus)
+        write_npz(folder / output, w_plus=a.w_plus)
     if "flows" in save:
         yield (output := f"flows/{name}.npz")
-        image.write_npz(folder / output, **a.flows)
+        write_npz(folder / output, **a.flows)
     pictures: tuple[tuple[Output, Pixels, SourceType], ...] = (
         ("masks", a.mask, "trainedAlgorithmicMedia"),
         ("generated", a.generated, "trainedAlgorithmicMedia"),
@@ -330,7 +333,7 @@ def write_artefacts(a: Artefacts, folder: Path, save: frozenset[Output], made: P
     for wanted, pixels, source in pictures:
         if wanted in save:
             yield (output := f"{wanted}/{name}.png")
-            image.write_png(folder / output, pixels, packet(replace(made, source=source)))
+            write_png(folder / output, pixels, packet(replace(made, source=source)))
 
 
 def invert_header(stages: InvertStages, detector: DetectorName) -> Header:

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from oodinv import image
 from oodinv.align import (
     AlignedFace,
     Face,
@@ -26,6 +25,8 @@ from oodinv.align import (
 )
 from oodinv.directions import measures
 from oodinv.errors import ImageError, MissingWeights, NoFaceError, WeightsError
+from oodinv.imaging.decode import read_photo
+from oodinv.imaging.pixels import resize_pixels
 from oodinv.quad import crop, ffhq_quad, quad_side, square, transform
 from oodinv.weights.pull import pull
 
@@ -63,7 +64,7 @@ def frame(pixels: np.ndarray) -> np.ndarray:
 def test_aligned_photos_align_to_themselves(yunet: Yunet, shared: Path) -> None:
     errors = []
     for path in sorted((shared / "photos/aligned1024").iterdir())[::2]:
-        pixels = image.read(path).pixels
+        pixels = read_photo(path).pixels
         errors.append(corner_error(align(pixels, yunet, 64, 1.0, "largest")[0].quad, frame(pixels)))
     assert np.median(errors) <= 0.034
     assert max(errors) <= 0.12
@@ -73,14 +74,14 @@ def test_corners_of_the_mouth_follow_a_mouth(yunet: Yunet, shared: Path) -> None
     """Against its width by MediaPipe's landmarks; points seen in small copies of the face hardly follow (0.4)."""
     with (ROOT / "recipes/directions/mini-mouths.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))[::60]
-    seen = [measures.of_largest(yunet, image.read(shared / "faces/utk" / row["file"]).pixels) for row in rows]
+    seen = [measures.of_largest(yunet, read_photo(shared / "faces/utk" / row["file"]).pixels) for row in rows]
     widths = [(found["smile"], float(row["mouth_width"])) for found, row in zip(seen, rows, strict=True) if found]
     assert len(widths) > 45
     assert np.corrcoef(np.transpose(widths))[0, 1] > 0.6
 
 
 def test_a_grid_of_nine_faces_gives_nine_from_left_to_right(yunet: Yunet, shared: Path) -> None:
-    pixels = image.read(shared / "photos/unaligned/aflw-test-grid3x3.jpg").pixels
+    pixels = read_photo(shared / "photos/unaligned/aflw-test-grid3x3.jpg").pixels
     faces = align(pixels, yunet, 64, 1.0, "all")
     assert len(faces) == 9
     columns = [face.quad[:, 0].mean() for face in faces]
@@ -93,14 +94,14 @@ def test_a_grid_of_nine_faces_gives_nine_from_left_to_right(yunet: Yunet, shared
 
 
 def test_no_face_in_grass(yunet: Yunet, shared: Path) -> None:
-    pixels = image.read(shared / "photos/unaligned/grass.jpg").pixels
+    pixels = read_photo(shared / "photos/unaligned/grass.jpg").pixels
     with pytest.raises(NoFaceError, match="--detector"):
         align(pixels, yunet, 64, 1.0, "all")
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
 def test_turned_photos_give_the_same_crop(turns: int, yunet: Yunet, shared: Path) -> None:
-    pixels = image.read(shared / "photos/unaligned/face_image.jpg").pixels
+    pixels = read_photo(shared / "photos/unaligned/face_image.jpg").pixels
     upright = align(pixels, yunet, 64, 1.0, "largest")[0]
     turned = align(np.ascontiguousarray(np.rot90(pixels, turns)), yunet, 64, 1.0, "largest")[0]
     assert np.abs(turned.crop.astype(int) - upright.crop).mean() < 10
@@ -108,7 +109,7 @@ def test_turned_photos_give_the_same_crop(turns: int, yunet: Yunet, shared: Path
 
 @pytest.mark.parametrize("turn", [-60, 30])
 def test_tilted_faces_come_out_upright(turn: int, yunet: Yunet, shared: Path) -> None:
-    pixels = image.read(shared / "photos/unaligned/face_image.jpg").pixels
+    pixels = read_photo(shared / "photos/unaligned/face_image.jpg").pixels
     upright = align(pixels, yunet, 64, 1.0, "largest")[0]
     angle = np.radians(turn)
     height, width = pixels.shape[:2]
@@ -120,13 +121,13 @@ def test_tilted_faces_come_out_upright(turn: int, yunet: Yunet, shared: Path) ->
 
 def test_tiny_photos(yunet: Yunet, shared: Path) -> None:
     for path in sorted((shared / "faces/celeba").iterdir())[:400:40]:
-        faces = align(image.read(path).pixels, yunet, 64, 1.0, "all")
+        faces = align(read_photo(path).pixels, yunet, 64, 1.0, "all")
         # CelebA aligns its photos, so that the face is always in the same place.
         assert min(np.abs(face.quad.mean(axis=0) - (44.5, 58)).max() for face in faces) < 12
 
 
 def test_a_small_face_in_a_large_photo(yunet: Yunet, shared: Path) -> None:
-    face = image.resize(image.read(shared / "photos/aligned1024/00001.jpg").pixels, 160)
+    face = resize_pixels(read_photo(shared / "photos/aligned1024/00001.jpg").pixels, 160)
     photo = np.full((3000, 4000, 3), 120, np.uint8)
     photo[2000:2160, 3000:3160] = face
     found = align(photo, yunet, 64, 1.0, "all")
@@ -135,7 +136,7 @@ def test_a_small_face_in_a_large_photo(yunet: Yunet, shared: Path) -> None:
 
 
 def test_threads_share_a_detector(yunet: Yunet, shared: Path) -> None:
-    photos = [image.read(path).pixels for path in sorted((shared / "faces/celeba").iterdir())[:6]]
+    photos = [read_photo(path).pixels for path in sorted((shared / "faces/celeba").iterdir())[:6]]
     alone = [yunet.detect(pixels)[0].points for pixels in photos]
     with ThreadPoolExecutor(4) as pool:
         together = [faces[0].points for faces in pool.map(yunet.detect, photos)]
@@ -145,7 +146,7 @@ def test_threads_share_a_detector(yunet: Yunet, shared: Path) -> None:
 def test_threads_see_what_one_sees(yunet: Yunet, samples: Path) -> None:
     """Bit for bit, in any order of photos, that is of picture sizes, and beside others."""
     paths = [path for path in sorted(samples.iterdir()) if path.suffix != ".md"][:3]
-    photos = [resized(image.read(path).pixels, side) for path, side in zip(paths, (150, 220, 333), strict=True)]
+    photos = [resized(read_photo(path).pixels, side) for path, side in zip(paths, (150, 220, 333), strict=True)]
     alone = [found(yunet, pixels) for pixels in photos]
     order = [0, 2, 1, 2, 0, 1]
     with ThreadPoolExecutor(3) as pool:

@@ -5,7 +5,7 @@ import numpy as np
 from shapes import smooth
 
 from oodinv.area import confined, deep_kept, face_weight, features_weight, guided, hair_change, untinted
-from oodinv.image import luma
+from oodinv.imaging.pixels import luma
 from oodinv.residual import moved
 
 

@@ -13,7 +13,7 @@ import pytest
 from oodinv import batch, manifest, pipeline
 from oodinv.batch import Event, Finished, Started
 from oodinv.errors import ImageError, ManifestError, OutputError
-from oodinv.image import atomic_write
+from oodinv.imaging.files import atomic_write
 from oodinv.inputs import Job, collect
 from oodinv.manifest import Header
 

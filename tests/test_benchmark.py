@@ -13,10 +13,10 @@ import yaml
 from command import call, smooth_crops
 from skimage.metrics import peak_signal_noise_ratio
 
-from oodinv import image
 from oodinv.benchmark.plots import Series, distribution, scatter
 from oodinv.benchmark.variants import Cycles, Only, Sizes, applicable, invert_as, parse, with_size
 from oodinv.errors import RecipeError
+from oodinv.imaging.decode import read_photo
 from oodinv.inverter import encode, invert
 from oodinv.recipe.benchmark import benchmark_names, find_benchmark_recipe
 from oodinv.recipe.card import read_card
@@ -198,7 +198,7 @@ def test_scores_are_those_of_what_invert_writes(report: Path, crops: Path, tiny_
     for folder, target in (("composites", "composite"), ("generated", "generated")):
         expected = [
             peak_signal_noise_ratio(
-                image.read(crops / f"p{n}.png").pixels, image.read(tmp_path / folder / f"p{n}.png").pixels
+                read_photo(crops / f"p{n}.png").pixels, read_photo(tmp_path / folder / f"p{n}.png").pixels
             )
             for n in range(5)
         ]

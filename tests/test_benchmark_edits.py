@@ -10,10 +10,11 @@ import torch
 import yaml
 from command import call, smooth_crops
 
-from oodinv import directions, image
+from oodinv import directions
 from oodinv.area import face_weight
 from oodinv.benchmark.edits import Attributes, ways
 from oodinv.benchmark.score import load_judges
+from oodinv.imaging.decode import read_photo
 from oodinv.metrics.identity import arcface, identity
 from oodinv.models.recognition import Recognition
 from oodinv.recipe.benchmark import BenchmarkRecipe
@@ -93,7 +94,7 @@ def test_edits_have_a_row_for_each_way_and_pictures(report: Path) -> None:
     assert float(found["recipe"]["change.mean"]) > 0
     page = (report / "report.html").read_text()
     assert "edits as their recipes say" in page
-    assert image.read(report / "models/tiny/edits/p0.png").pixels.shape == (32, 3 * 32, 3)
+    assert read_photo(report / "models/tiny/edits/p0.png").pixels.shape == (32, 3 * 32, 3)
 
 
 def test_scores_of_edits_are_those_of_what_edit_writes(
@@ -108,7 +109,7 @@ def test_scores_of_edits_are_those_of_what_edit_writes(
         assert done.returncode == 0, done.stderr
         errors = []
         for n in range(3):
-            photo, edited = (image.read(p / f"p{n}.png").pixels.astype(float) for p in (crops, out / "composites"))
+            photo, edited = (read_photo(p / f"p{n}.png").pixels.astype(float) for p in (crops, out / "composites"))
             errors.append((np.abs(photo - edited) / 127.5 * outside).sum() / (3 * outside.sum()))
         assert float(rows(report)[way]["outside.mean"]) == pytest.approx(np.mean(errors), rel=1e-5)
 

@@ -16,7 +16,7 @@ from oodinv.directions.plan import Wanted
 from oodinv.edit_plan import prepare
 from oodinv.edit_stages import EditStages, InvertedPhoto, inverted_faces
 from oodinv.errors import OodinvError
-from oodinv.image import Pixels
+from oodinv.imaging.pixels import Pixels
 from oodinv.inputs import Job
 from oodinv.inverter import invert
 from oodinv.models.encoder import Encoding

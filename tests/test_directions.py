@@ -14,7 +14,7 @@ from command import call
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oodinv import directions, image, manifest
+from oodinv import directions, manifest
 from oodinv.directions import Direction, labels, measures, regress
 from oodinv.directions.discover import affine_of, factorise, ganspace, sefa, style_weights
 from oodinv.directions.faces import Faces, read_inverted
@@ -22,6 +22,8 @@ from oodinv.directions.fit import fit, told_by
 from oodinv.directions.foreign import Target, import_file, read_codes
 from oodinv.directions.plan import Wanted, find_fit_recipe
 from oodinv.errors import MissingWeights, OodinvError, RecipeError, WeightsError
+from oodinv.imaging.encode import write_png
+from oodinv.imaging.files import write_npz
 from oodinv.models.stylegan2 import Generator
 from oodinv.recipe.card import find_card, read_card
 from oodinv.weights.build import find_files, load_named
@@ -482,8 +484,8 @@ def inverted(folder: Path, card_path: Path, count: int) -> np.ndarray:
     for i, place in enumerate(places):
         w_plus = 0.01 * rng.standard_normal((8, 16)).astype(np.float32)
         w_plus[2, 3] += place
-        image.write_npz(folder / f"latents/{i}.npz", w_plus=w_plus)
-        image.write_png(folder / f"aligned/{i}.png", np.full((32, 32, 3), i, np.uint8))
+        write_npz(folder / f"latents/{i}.npz", w_plus=w_plus)
+        write_png(folder / f"aligned/{i}.png", np.full((32, 32, 3), i, np.uint8))
         sha256 = hashlib.sha256(bytes([i])).hexdigest()
         entries.append(manifest.Entry(f"{i}.jpg", str(i), sha256, "done", [f"aligned/{i}.png", f"latents/{i}.npz"]))
     manifest.write(folder, manifest.Header("0", "invert", card.model_dump(mode="json"), weights, {}), entries)

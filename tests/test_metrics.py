@@ -163,13 +163,14 @@ def test_frechet_distance_needs_more_pictures_than_features() -> None:
 
 
 def test_identity_tells_people_apart(shared: Path) -> None:
-    from oodinv import image
+    from oodinv.imaging.decode import read_photo
+    from oodinv.imaging.pixels import resize_pixels, to_tensor
 
     if find("sface") is None:
         pytest.skip("needs sface: oodinv weights pull sface")
     network = Sface(pull("sface"))
     photos = sorted((shared / "photos" / "aligned1024").iterdir())[:5]
-    faces = torch.cat([image.to_tensor(image.resize(image.read(path).pixels, 256)) for path in photos])
+    faces = torch.cat([to_tensor(resize_pixels(read_photo(path).pixels, 256)) for path in photos])
     similar = network.embed(faces) @ network.embed(faces.flip(3)).T  # mirrored: the same person, other pixels
     assert similar.diagonal().min() > 0.6
     assert similar.argmax(dim=1).tolist() == list(range(5))

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from oodinv import image
-from oodinv.image import Photo
-from oodinv.provenance import Provenance, packet
+from oodinv.imaging.decode import read_photo
+from oodinv.imaging.encode import write_photo
+from oodinv.imaging.metadata import JPEG_XMP_BYTES
+from oodinv.imaging.photo import Photo
+from oodinv.imaging.provenance import Provenance, packet
 from oodinv.report import Panel, colour_wheel, contact_sheet, difference, flow_colours, strip, write_pages, write_sheets
 
 IPTC = "{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}DigitalSourceType"
@@ -160,9 +162,9 @@ def test_a_photo_says_how_it_was_made_and_keeps_what_it_said(suffix: str, tmp_pa
     exif[0x010F] = "Camera"
     source = tmp_path / f"in{suffix}"
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(source, exif=exif.tobytes())
-    photo = image.read(source)
+    photo = read_photo(source)
     stamped = Photo(photo.pixels, exif=photo.exif, xmp=packet(made, OWN_PACKET), format=photo.format)
-    image.write_photo(tmp_path / f"out{suffix}", stamped)
+    write_photo(tmp_path / f"out{suffix}", stamped)
     with Image.open(tmp_path / f"out{suffix}") as again:
         xmp, make = again.info["xmp"], again.getexif()[0x010F]
     assert make == "Camera"
@@ -175,7 +177,7 @@ def test_a_photo_says_how_it_was_made_and_keeps_what_it_said(suffix: str, tmp_pa
     assert said["{http://ns.adobe.com/xap/1.0/}CreatorTool"] == "Camera"
     assert b"old" not in xmp.replace(b"older", b"")
     assert [li.text for li in ET.fromstring(xmp).iter(f"{{{RDF}}}li")] == ["Ann & Bo"]
-    assert image.read(tmp_path / f"out{suffix}").xmp == xmp
+    assert read_photo(tmp_path / f"out{suffix}").xmp == xmp
 
 
 @pytest.mark.parametrize(
@@ -191,7 +193,7 @@ def test_odd_packets_are_replaced(existing: bytes) -> None:
 def test_a_packet_too_long_for_its_file_gives_way_to_ours() -> None:
     long = OWN_PACKET.replace(b"Ann", b"A" * 70_000)
     made = Provenance("trainedAlgorithmicMedia", "mini")
-    assert packet(made, long, image.JPEG_XMP_BYTES) == packet(made)
+    assert packet(made, long, JPEG_XMP_BYTES) == packet(made)
     assert len(packet(made, long)) > 70_000
     assert packet(made, packet(made)).count(b"DigitalSourceType") == 1
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from oodinv.align import Face, align
 from oodinv.errors import RecipeError, WeightsError
-from oodinv.image import to_uint8
+from oodinv.imaging.pixels import to_uint8
 from oodinv.inverter import invert
 from oodinv.models.perceptual import Lpips
 from oodinv.recipe.card import Crop, find_card, read_card

@@ -21,7 +21,7 @@ from oodinv.directions import measures
 from oodinv.edit_plan import Edits, Variant, prepare
 from oodinv.edit_stages import EditedFace, EditStages, InvertedFace, InvertedPhoto, inverted_faces
 from oodinv.errors import RecipeError
-from oodinv.image import Pixels
+from oodinv.imaging.pixels import Pixels
 from oodinv.inputs import Job
 from oodinv.inverter import DTYPES, Dtype, Inversion, encode
 from oodinv.metrics import pixel

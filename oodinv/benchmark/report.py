@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from oodinv import image
 from oodinv.benchmark.plots import Series, distribution, scatter
 from oodinv.benchmark.results import Outcome, column, edits_of, series
 from oodinv.benchmark.stages import EDIT
 from oodinv.benchmark.variants import title
+from oodinv.imaging.files import atomic_write
 from oodinv.recipe.benchmark import BenchmarkRecipe, MetricUse
 from oodinv.tables import Column, Table, to_csv, to_html, to_json, to_latex, to_markdown
 
@@ -51,7 +51,7 @@ def write(
 
 
 def _write_text(path: Path, text: str) -> None:
-    image.atomic_write(path, lambda file: file.write(text.encode()))
+    atomic_write(path, lambda file: file.write(text.encode()))
 
 
 def page(recipe: BenchmarkRecipe, outcomes: list[Outcome], tables: list[Table]) -> str:

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from oodinv import image
 from oodinv.errors import MissingWeights
+from oodinv.imaging.pixels import Pixels, to_tensor
 from oodinv.metrics import pixel, structure
 from oodinv.metrics.identity import Sface, arcface, identity
 from oodinv.metrics.perceptual import lpips
@@ -145,6 +145,6 @@ def _measure(metric: MetricName, judges: Judges, a: Tensor, b: Tensor, weight: T
             return identity(*(arcface(judges.arcface, x, judges.crop_scale) for x in (a, b)))
 
 
-def to_batch(crops: list[image.Pixels], device: torch.device) -> Tensor:
+def to_batch(crops: list[Pixels], device: torch.device) -> Tensor:
     """Crops uint8 (S, S, 3) of one size → float32 (B, 3, S, S) in [−1, 1] on a device."""
-    return torch.cat([image.to_tensor(crop) for crop in crops]).to(device)
+    return torch.cat([to_tensor(crop) for crop in crops]).to(device)

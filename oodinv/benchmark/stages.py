@@ -11,13 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from oodinv import image, quad
+from oodinv import quad
 from oodinv.align import Detector, align
 from oodinv.benchmark.edits import Trials, Tried, carry_out
 from oodinv.benchmark.score import Judges, as_saved, at_size, score, to_batch
 from oodinv.benchmark.variants import Variant, invert_as, title
 from oodinv.errors import NoFaceError
-from oodinv.image import Pixels
+from oodinv.imaging.decode import decode_photo
+from oodinv.imaging.encode import write_png
+from oodinv.imaging.files import atomic_write, write_npz
+from oodinv.imaging.pixels import Pixels, resize_pixels, to_uint8
 from oodinv.inputs import Job
 from oodinv.inverter import DTYPES, Dtype, Inversion, decode, encode
 from oodinv.manifest import Header, header_of
@@ -77,11 +80,11 @@ class BenchmarkStages:
         Raises:
             ImageError: no readable picture. NoFaceError: no face in it.
         """
-        pixels = image.decode(content, job.path).pixels
+        pixels = decode_photo(content, job.path).pixels
         card, finest = self.model.card, self._reference_size()
         if self.detector is None:
-            seen = image.resize(pixels, card.size)
-            return Crop(job, seen, seen if finest == card.size else image.resize(pixels, finest))
+            seen = resize_pixels(pixels, card.size)
+            return Crop(job, seen, seen if finest == card.size else resize_pixels(pixels, finest))
         try:
             (face,) = align(pixels, self.detector, card.size, card.crop.scale, "largest")
         except NoFaceError as error:
@@ -129,7 +132,7 @@ class BenchmarkStages:
         for i, record in enumerate(scores):
             record |= _edit_scores(tried, i)
         shown = [[crop, *results] for crop, results in zip(crops, tried.pictures, strict=True)]
-        return [np.concatenate([image.resize(p, self._shown_size()) for p in row], axis=1) for row in shown]
+        return [np.concatenate([resize_pixels(p, self._shown_size()) for p in row], axis=1) for row in shown]
 
     def _shown_size(self) -> int:
         return min(PICTURE_SIZE, self.model.card.size)
@@ -163,14 +166,14 @@ class BenchmarkStages:
         name = results.crop.job.name
         outputs = [f"scores/{name}.json", f"pictures/{name}.png"]
         record = json.dumps(results.scores, indent=1).encode()
-        image.atomic_write(folder / outputs[0], lambda file: file.write(record))
-        image.write_png(folder / outputs[1], results.strip)
+        atomic_write(folder / outputs[0], lambda file: file.write(record))
+        write_png(folder / outputs[1], results.strip)
         if results.features:
             outputs.append(f"features/{name}.npz")
-            image.write_npz(folder / outputs[-1], **results.features)
+            write_npz(folder / outputs[-1], **results.features)
         if results.edits is not None:
             outputs.append(f"edits/{name}.png")
-            image.write_png(folder / outputs[-1], results.edits)
+            write_png(folder / outputs[-1], results.edits)
         return outputs
 
 
@@ -193,7 +196,7 @@ def _strips(seen: Tensor, full: Inversion) -> list[Pixels]:
     side = min(PICTURE_SIZE, seen.shape[-1])
     mask = full.mask.expand_as(seen) * 2 - 1
     row = torch.cat([at_size(x.float(), side) for x in (seen, full.generated, full.composite, mask)], dim=3)
-    return list(image.to_uint8(row))
+    return list(to_uint8(row))
 
 
 def header(stages: BenchmarkStages) -> Header:

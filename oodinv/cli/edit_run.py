@@ -15,9 +15,9 @@ from oodinv.cli.progress import Summary, conclude, follow, timed
 from oodinv.edit_plan import prepare
 from oodinv.edit_stages import EditStages, check_model, edit_header, jobs
 from oodinv.errors import ManifestError, RecipeError
+from oodinv.imaging.provenance import composite_mark
 from oodinv.inputs import collect
 from oodinv.inverter import Dtype
-from oodinv.provenance import composite_mark
 from oodinv.recipe.card import find_card
 from oodinv.recipe.edit import EditRecipe, find_edit_recipe, read_edit_recipe
 from oodinv.saved import Results, command_of, is_inversion, last_inversion, open_results

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from oodinv.errors import RecipeError, WeightsError
-from oodinv.image import atomic_write
+from oodinv.imaging.files import atomic_write
 from oodinv.recipe.base import Name, data_folder
 from oodinv.recipe.card import ModelCard
 from oodinv.weights.read import read as read_weights

@@ -7,10 +7,10 @@ from functools import partial
 import numpy as np
 import torch
 
-from oodinv import image
 from oodinv.align import Detector
 from oodinv.directions import measures
 from oodinv.directions.labels import Labels
+from oodinv.imaging.pixels import Pixels, resize_pixels, to_uint8
 from oodinv.inverter import computing
 from oodinv.models.stylegan2 import synthesize
 from oodinv.weights.build import Model
@@ -33,10 +33,10 @@ def pictures(model: Model, w_plus: torch.Tensor) -> Iterator[torch.Tensor]:
 def measured(model: Model, w_plus: torch.Tensor, detector: Detector) -> Labels:
     """`NAMES` of codes (N, num_ws, w_dim), each (N,); NaN where the detector finds no face in the picture."""
     with ThreadPoolExecutor() as pool:  # batch by batch: a pool would draw all pictures before it measures them
-        batches = (pool.map(partial(_of_picture, detector), image.to_uint8(some)) for some in pictures(model, w_plus))
+        batches = (pool.map(partial(_of_picture, detector), to_uint8(some)) for some in pictures(model, w_plus))
         found = [face for batch in batches for face in batch]
     return {name: np.array([face.get(name.removeprefix("drawn_"), np.nan) for face in found]) for name in NAMES}
 
 
-def _of_picture(detector: Detector, pixels: image.Pixels) -> dict[str, float]:
-    return measures.of_largest(detector, image.resize(pixels, max(_SEEN_SIZE, pixels.shape[0]))) or {}
+def _of_picture(detector: Detector, pixels: Pixels) -> dict[str, float]:
+    return measures.of_largest(detector, resize_pixels(pixels, max(_SEEN_SIZE, pixels.shape[0]))) or {}

@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from oodinv import image, manifest
+from oodinv import manifest
 from oodinv.align import Detector, align, face_of_68, read_landmarks
 from oodinv.directions import measures
 from oodinv.errors import OodinvError, RecipeError
-from oodinv.image import Pixels
+from oodinv.imaging.decode import decode_photo, read_photo
+from oodinv.imaging.files import write_npz
+from oodinv.imaging.pixels import Pixels, to_tensor
 from oodinv.inputs import Job
 from oodinv.inverter import encode
 from oodinv.pipeline import read_bytes
@@ -115,14 +117,14 @@ def encode_photos(model: Model, jobs: list[Job], detector: Detector) -> Iterator
 def _cut_out(model: Model, job: Job, detector: Detector) -> _Crop:
     content = read_bytes(job.path)
     card = model.card
-    face = align(image.decode(content, job.path).pixels, detector, card.size, card.crop.scale, "largest")[0]
+    face = align(decode_photo(content, job.path).pixels, detector, card.size, card.crop.scale, "largest")[0]
     measured = measures.of_points(face.face.points) | measures.of_crop(face.crop, card.crop.scale)
     return _Crop(job.name + job.path.suffix, face.crop, measured, _is_held_out(content))
 
 
 def _encoded(model: Model, crops: list[_Crop]) -> Iterator[Face]:
     device = model.generator.w_avg.device
-    batch = torch.cat([image.to_tensor(crop.pixels) for crop in crops]).to(device)
+    batch = torch.cat([to_tensor(crop.pixels) for crop in crops]).to(device)
     w_plus = encode(model, batch).w_plus.float().cpu().numpy()
     for crop, code in zip(crops, w_plus, strict=True):
         yield Face(crop.file, code, crop.measures, crop.held_out)
@@ -166,7 +168,7 @@ def read_inverted(model: Model, folder: Path) -> Iterator[Face | Skipped]:
 def _read_face(model: Model, folder: Path, name: str, file: str, sha256: str) -> Face:
     path = folder / "latents" / f"{name}.npz"
     w_plus = read_latents(path, model.code_shape)
-    crop = image.read(folder / "aligned" / f"{name}.png").pixels
+    crop = read_photo(folder / "aligned" / f"{name}.png").pixels
     measured = measures.of_crop(crop, model.card.crop.scale) | _placed_measures(folder / "aligned" / f"{name}.json")
     held_out = bool(sha256) and bytes.fromhex(sha256)[1] % HELD_OUT_SHARE == 0
     return Face(file, w_plus, measured, held_out)
@@ -202,7 +204,7 @@ def store(path: Path, faces: Faces) -> None:
     """
     arrays = {f"measure_{name}": values for name, values in faces.measures.items()}
     files = np.array([file.encode(errors="surrogateescape") for file in faces.files])
-    image.write_npz(path, files=files, w_plus=faces.w_plus, held_out=faces.held_out, **arrays)
+    write_npz(path, files=files, w_plus=faces.w_plus, held_out=faces.held_out, **arrays)
 
 
 def recall(path: Path) -> Faces | None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oodinv.align import Detector, largest
-from oodinv.image import Pixels
+from oodinv.imaging.pixels import Pixels
 from oodinv.quad import Points
 
 NAMES = ("yaw", "turn", "smile", "hair", "forehead", "light", "background")

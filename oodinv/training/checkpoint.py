@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 
 from oodinv.errors import WeightsError
-from oodinv.image import atomic_write
+from oodinv.imaging.files import atomic_write
 from oodinv.weights.rebuild import TORCH_DAMAGE
 
 

@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from oodinv import image
 from oodinv.align import Detector, align
 from oodinv.errors import ImageError, RecipeError
+from oodinv.imaging.decode import decode_photo
+from oodinv.imaging.files import write_npz
+from oodinv.imaging.pixels import resize_pixels, to_tensor
 from oodinv.inputs import SUFFIXES
 from oodinv.quad import crop, scale_quad
 from oodinv.recipe.train import FaceFolder
@@ -54,7 +56,7 @@ class Sampler:
         if self.flip:
             mirrored = np.random.default_rng((self.seed, step, 1)).random(len(batch)) < 0.5
             batch[mirrored] = batch[mirrored, :, ::-1]
-        return image.to_tensor(batch)
+        return to_tensor(batch)
 
 
 def is_held_out(content: bytes) -> bool:
@@ -70,9 +72,9 @@ def decode(content: bytes, path: Path, data: FaceFolder, detector: Detector | No
     Raises:
         ImageError: not a readable picture, or no face in it.
     """
-    pixels = image.decode(content, path).pixels
+    pixels = decode_photo(content, path).pixels
     if detector is None:
-        return image.resize(pixels, data.size)[None]
+        return resize_pixels(pixels, data.size)[None]
     face = align(pixels, detector, data.size, data.crop.scale, "largest")[0]
     others = [crop(pixels, scale_quad(face.quad, scale / data.crop.scale), data.size) for scale in data.more_scales]
     return np.stack([face.crop, *others])
@@ -140,11 +142,11 @@ def load_faces(data: FaceFolder, detector: Detector | None, cache: Path) -> Face
         raise RecipeError(f"{data.folder} gives {len(train)} training and {len(held_out)} held-out faces; add images")
     faces = Faces(np.stack(train), np.stack(held_out))
     cache.mkdir(parents=True, exist_ok=True)
-    image.write_npz(cached, train=faces.train, held_out=faces.held_out)
+    write_npz(cached, train=faces.train, held_out=faces.held_out)
     return faces
 
 
 def held_out_batches(faces: Faces, batch: int, limit: int) -> list[Tensor]:
     """Held-out faces in order, at most `limit` of them, as float batches in [−1, 1]."""
     chosen = faces.held_out[:limit]
-    return [image.to_tensor(chosen[i : i + batch]) for i in range(0, len(chosen), batch)]
+    return [to_tensor(chosen[i : i + batch]) for i in range(0, len(chosen), batch)]

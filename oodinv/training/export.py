@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 import yaml
 
-from oodinv.image import atomic_write
+from oodinv.imaging.files import atomic_write
 from oodinv.models.e4e import E4e
 from oodinv.models.feature_style import FeatureStyle
 from oodinv.models.pyramid import PyramidEncoder

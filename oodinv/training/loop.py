@@ -13,8 +13,10 @@ from typing import Protocol
 
 from torch import Tensor
 
-from oodinv import image
 from oodinv.errors import RecipeError
+from oodinv.imaging.encode import write_png
+from oodinv.imaging.files import atomic_write
+from oodinv.imaging.pixels import to_uint8
 from oodinv.recipe.train import Schedule
 from oodinv.training import checkpoint
 from oodinv.training.data import Faces, Sampler, held_out_batches
@@ -110,7 +112,7 @@ def _forget_after(path: Path, step: int) -> None:
                 kept.append(line + "\n")
         except (ValueError, KeyError, TypeError):
             continue
-    image.atomic_write(path, lambda file: file.write("".join(kept).encode()))
+    atomic_write(path, lambda file: file.write("".join(kept).encode()))
 
 
 def _evaluate(task: Task, batches: list[Tensor], output: Path, step: int) -> Evaluated:
@@ -118,7 +120,7 @@ def _evaluate(task: Task, batches: list[Tensor], output: Path, step: int) -> Eva
     grid = output / "grids" / f"{step:07d}.png"
     grid.parent.mkdir(exist_ok=True)
     pictures = picture_grid([row[:GRID_COLUMNS].cpu() for row in evaluation.rows])
-    image.write_png(grid, image.to_uint8(pictures)[0])
+    write_png(grid, to_uint8(pictures)[0])
     return Evaluated(step, evaluation.scores, grid)
 
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from oodinv import image
+from oodinv.imaging.pixels import to_tensor, to_uint8
 
 Outline = Literal["shape", "text", "hat", "limb"]
 Fill = Literal["plain", "texture", "photo"]
@@ -184,10 +184,10 @@ def occlude_batch(images: Tensor, share: float, rng: np.random.Generator) -> Occ
     chosen = np.flatnonzero(rng.random(len(images)) < share)
     if not len(chosen):
         return OccludedBatch(images, where)
-    pixels, images = image.to_uint8(images), images.clone()
+    pixels, images = to_uint8(images), images.clone()
     for index in chosen:
         found = occlude(pixels[index], rng, photo=pixels[(index + 1) % len(pixels)])
-        images[index] = image.to_tensor(found.pixels)[0].to(images.device)
+        images[index] = to_tensor(found.pixels)[0].to(images.device)
         where[index, 0] = torch.from_numpy(found.where).to(images.device)
     return OccludedBatch(images, where)
 

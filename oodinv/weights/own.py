@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from oodinv.errors import WeightsError
-from oodinv.image import atomic_write
+from oodinv.imaging.files import atomic_write
 from oodinv.models.e4e import E4e
 from oodinv.models.feature_style import FeatureStyle
 from oodinv.models.pyramid import PyramidEncoder

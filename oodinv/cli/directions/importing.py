@@ -71,7 +71,7 @@ def import_directions(
 
 def _import_codes(file: Path, output: Path, num_ws: int, w_dim: int) -> list[dict[str, object]]:
     from oodinv.directions.foreign import read_codes
-    from oodinv.image import write_npz
+    from oodinv.imaging.files import write_npz
 
     results: list[dict[str, object]] = []
     for index, code in enumerate(read_codes(file, num_ws, w_dim)):

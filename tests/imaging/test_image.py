@@ -15,9 +15,13 @@ import torch
 from PIL import Image, ImageCms, ImageOps
 from shapes import smooth
 
-from oodinv import image
 from oodinv.errors import ImageError, OutputError
-from oodinv.image import Photo
+from oodinv.imaging.decode import decode_deep, decode_photo, read_photo
+from oodinv.imaging.encode import write_photo, write_png
+from oodinv.imaging.files import atomic_write
+from oodinv.imaging.metadata import upright
+from oodinv.imaging.photo import Photo
+from oodinv.imaging.pixels import blurred, to_tensor, to_uint8
 
 RAMP = np.arange(64 * 48, dtype=np.uint32).reshape(48, 64)
 GREY = (RAMP % 256).astype(np.uint8)
@@ -69,7 +73,7 @@ def test_read_every_mode(kind: str, tmp_path: Path) -> None:
     make, suffix, expected = READABLE[kind]
     path = tmp_path / f"photo{suffix}"
     make().save(path, **({"lossless": True, "exact": True} if suffix == ".webp" else {}))
-    photo = image.read(path)
+    photo = read_photo(path)
     assert photo.pixels.dtype == np.uint8
     np.testing.assert_array_equal(photo.pixels, expected())
     assert photo.grey == ("grey" in kind or kind == "bilevel")
@@ -82,7 +86,7 @@ def test_read_every_mode(kind: str, tmp_path: Path) -> None:
 def test_read_palette_with_transparency(tmp_path: Path) -> None:
     picture = palette()
     picture.save(tmp_path / "p.png", transparency=5)
-    photo = image.read(tmp_path / "p.png")
+    photo = read_photo(tmp_path / "p.png")
     np.testing.assert_array_equal(photo.alpha == 0, np.asarray(picture) == 5)
     np.testing.assert_array_equal(photo.pixels, pillow_rgb(picture))
 
@@ -108,7 +112,7 @@ def test_large_pictures_are_read_as_pillow_reads_them(mode: str) -> None:
     picture = Image.fromarray(values).convert(mode)
     file = io.BytesIO()
     picture.save(file, form)
-    photo = image.decode(file.getvalue(), Path("large"))
+    photo = decode_photo(file.getvalue(), Path("large"))
     expected = np.asarray(Image.open(file).convert(like))
     np.testing.assert_array_equal(photo.pixels, expected[..., :3])
     assert (photo.alpha is None) == (like == "RGB")
@@ -125,14 +129,14 @@ def test_large_lab_pictures_are_converted_as_at_once() -> None:
         picture, ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), outputMode="RGB"
     )
     assert expected is not None
-    np.testing.assert_array_equal(image.decode(file.getvalue(), Path("large")).pixels, np.asarray(expected))
+    np.testing.assert_array_equal(decode_photo(file.getvalue(), Path("large")).pixels, np.asarray(expected))
 
 
 def test_large_grey_pictures_of_16_bits_are_scaled() -> None:
     values = np.random.default_rng(0).integers(0, 65536, (700, 9), dtype=np.uint16)
     file = io.BytesIO()
     Image.fromarray(values).save(file, "PNG")
-    photo = image.decode(file.getvalue(), Path("large"), deep=True)
+    photo = decode_photo(file.getvalue(), Path("large"), deep=True)
     np.testing.assert_array_equal(photo.pixels, three(np.rint(values / 257)))
     np.testing.assert_array_equal(photo.deep, three(values))
 
@@ -141,7 +145,7 @@ def peak_of_decoding(content: bytes, *, deep: bool = False) -> tuple[int, Photo]
     """What Python and NumPy held at most, in bytes; what Pillow and OpenCV hold is not seen."""
     tracemalloc.start()
     try:
-        photo = image.decode(content, Path("large"), deep=deep)
+        photo = decode_photo(content, Path("large"), deep=deep)
         return tracemalloc.get_traced_memory()[1], photo
     finally:
         tracemalloc.stop()
@@ -166,7 +170,7 @@ def test_a_large_picture_of_16_bits_is_decoded_without_copies_of_it(channels: in
 def test_read_16_bit_rgb_is_scaled(tmp_path: Path) -> None:
     path = tmp_path / "deep.png"
     path.write_bytes(png16(COLOUR.astype(np.uint16) * 257))
-    np.testing.assert_array_equal(image.read(path).pixels, COLOUR)
+    np.testing.assert_array_equal(read_photo(path).pixels, COLOUR)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -176,7 +180,7 @@ def test_read_applies_orientation(orientation: int, suffix: str, tmp_path: Path)
     exif = Image.Exif()
     exif[MAKE], exif[ORIENTATION] = "Camera", orientation
     Image.fromarray(COLOUR).save(path, exif=exif)
-    photo = image.read(path)
+    photo = read_photo(path)
     with Image.open(path) as reference:
         np.testing.assert_array_equal(photo.pixels, np.asarray(ImageOps.exif_transpose(reference)))
     kept = Image.Exif()
@@ -192,7 +196,7 @@ def test_exif_keeps_camera_settings_and_place(suffix: str, tmp_path: Path) -> No
     exif[0x8769] = {0x9003: "2020:01:02 03:04:05"}
     exif[0x8825] = {1: "N"}
     Image.fromarray(COLOUR).save(tmp_path / f"in{suffix}", exif=exif.tobytes())
-    image.write_photo(tmp_path / "out.png", image.read(tmp_path / f"in{suffix}"))
+    write_photo(tmp_path / "out.png", read_photo(tmp_path / f"in{suffix}"))
     with Image.open(tmp_path / "out.png") as written:
         kept = written.getexif()
         assert kept[MAKE] == "Camera"
@@ -234,30 +238,30 @@ def test_broken_files_are_named(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "broken.jpg"
     path.write_bytes(content)
     with pytest.raises(ImageError, match=message) as caught:
-        image.read(path)
+        read_photo(path)
     assert str(path) in str(caught.value)
 
 
 def test_missing_folder_and_forbidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImageError, match="no such file"):
-        image.read(tmp_path / "none.jpg")
+        read_photo(tmp_path / "none.jpg")
     with pytest.raises(ImageError, match="folder"):
-        image.read(tmp_path)
+        read_photo(tmp_path)
     path = tmp_path / "locked.png"
-    image.write_png(path, COLOUR)
+    write_png(path, COLOUR)
 
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(ImageError, match=r"locked.png.*Permission denied.*check its permissions"):
-        image.read(path)
+        read_photo(path)
 
 
 def test_grey_values_without_a_stated_range_are_refused(tmp_path: Path) -> None:
     Image.fromarray(np.full((4, 4), 300.0, np.float32)).save(tmp_path / "f.tif")
     with pytest.raises(ImageError, match="grey values outside 0 to 1"):
-        image.read(tmp_path / "f.tif")
+        read_photo(tmp_path / "f.tif")
 
 
 @pytest.mark.parametrize("deviation", [2.0, 9.0, 32.0])
@@ -265,18 +269,18 @@ def test_a_wide_blur_is_gaussian(deviation: float) -> None:
     picture = smooth(512, 0) + 20 * np.random.default_rng(0).normal(size=(512, 512, 3)).astype(np.float32)
     inner = np.s_[128:384, 128:384]  # borders are mirrored a pixel differently
     exact = cv2.GaussianBlur(picture, (0, 0), deviation)
-    np.testing.assert_allclose(image.blurred(picture, deviation)[inner], exact[inner], atol=1)
-    assert image.blurred(picture[:3, :, 0], 32.0).shape == (3, 512)
+    np.testing.assert_allclose(blurred(picture, deviation)[inner], exact[inner], atol=1)
+    assert blurred(picture[:3, :, 0], 32.0).shape == (3, 512)
 
 
 def test_tensor_and_back_is_exact_and_clips() -> None:
     values = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=3)
-    tensor = image.to_tensor(values)
+    tensor = to_tensor(values)
     assert tensor.shape == (1, 3, 16, 16)
     assert (tensor.min(), tensor.max()) == (-1, 1)
-    np.testing.assert_array_equal(image.to_uint8(tensor), values)
-    np.testing.assert_array_equal(image.to_uint8(torch.tensor([-3.0, 5.0]).reshape(1, 1, 1, 2)).ravel(), [0, 255])
-    assert image.to_tensor(values[0]).shape == (1, 3, 16, 16)
+    np.testing.assert_array_equal(to_uint8(tensor), values)
+    np.testing.assert_array_equal(to_uint8(torch.tensor([-3.0, 5.0]).reshape(1, 1, 1, 2)).ravel(), [0, 255])
+    assert to_tensor(values[0]).shape == (1, 3, 16, 16)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
@@ -284,11 +288,11 @@ def test_written_photo_keeps_exif_and_profile(suffix: str, tmp_path: Path) -> No
     exif = Image.Exif()
     exif[MAKE] = "Camera"
     path = tmp_path / f"out{suffix}"
-    image.write_photo(path, Photo(COLOUR, exif=exif.tobytes(), icc=SRGB))
+    write_photo(path, Photo(COLOUR, exif=exif.tobytes(), icc=SRGB))
     with Image.open(path) as written:
         assert written.getexif()[MAKE] == "Camera"
         assert written.info["icc_profile"] == SRGB
-    photo = image.read(path)
+    photo = read_photo(path)
     assert photo.icc == SRGB
     if suffix == ".png":
         np.testing.assert_array_equal(photo.pixels, COLOUR)
@@ -296,12 +300,12 @@ def test_written_photo_keeps_exif_and_profile(suffix: str, tmp_path: Path) -> No
 
 def test_written_photo_keeps_transparency_and_greyness(tmp_path: Path) -> None:
     path = tmp_path / "out.png"
-    image.write_photo(path, Photo(three(GREY), alpha=ALPHA, grey=True, icc=SRGB))
+    write_photo(path, Photo(three(GREY), alpha=ALPHA, grey=True, icc=SRGB))
     with Image.open(path) as written:
         assert written.mode == "LA"
         assert "icc_profile" not in written.info  # an RGB profile does not describe grey pixels
-    image.write_photo(path, Photo(COLOUR, alpha=ALPHA, grey=True))
-    photo = image.read(path)
+    write_photo(path, Photo(COLOUR, alpha=ALPHA, grey=True))
+    photo = read_photo(path)
     assert not photo.grey
     np.testing.assert_array_equal(photo.pixels, COLOUR)
     np.testing.assert_array_equal(photo.alpha, ALPHA)
@@ -309,21 +313,21 @@ def test_written_photo_keeps_transparency_and_greyness(tmp_path: Path) -> None:
 
 def test_jpeg_is_written_without_chroma_subsampling(tmp_path: Path) -> None:
     path = tmp_path / "out.jpg"
-    image.write_photo(path, Photo(COLOUR, format="JPEG"))
+    write_photo(path, Photo(COLOUR, format="JPEG"))
     with Image.open(path) as written:
         assert [layer[1:3] for layer in written.layer] == [(1, 1)] * 3
 
 
 def test_unwritable_photos_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="holds no transparency"):
-        image.write_photo(tmp_path / "out.jpg", Photo(COLOUR, alpha=ALPHA))
+        write_photo(tmp_path / "out.jpg", Photo(COLOUR, alpha=ALPHA))
     with pytest.raises(ImageError, match=r"\.png or \.jpg"):
-        image.write_photo(tmp_path / "out.bmp", Photo(COLOUR))
+        write_photo(tmp_path / "out.bmp", Photo(COLOUR))
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match=r"out\.png: can't be written"):
-        image.write_png(tmp_path / "file" / "out.png", COLOUR)
+        write_png(tmp_path / "file" / "out.png", COLOUR)
     with pytest.raises(ImageError, match="shorter name"):
-        image.write_png(tmp_path / f"{'n' * 300}.png", COLOUR)
+        write_png(tmp_path / f"{'n' * 300}.png", COLOUR)
 
 
 def test_suffix_follows_the_source() -> None:
@@ -334,21 +338,21 @@ def test_suffix_follows_the_source() -> None:
 
 def test_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "kept.bin"
-    image.atomic_write(path, lambda file: file.write(b"old"))
+    atomic_write(path, lambda file: file.write(b"old"))
 
     def interrupted(file: io.BufferedIOBase) -> None:
         file.write(b"half")
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        image.atomic_write(path, interrupted)
+        atomic_write(path, interrupted)
     assert path.read_bytes() == b"old"
     assert list(path.parent.iterdir()) == [path]
 
 
 def test_same_pixels_same_bytes(tmp_path: Path) -> None:
-    image.write_png(tmp_path / "a.png", COLOUR)
-    image.write_png(tmp_path / "b.png", COLOUR.copy())
+    write_png(tmp_path / "a.png", COLOUR)
+    write_png(tmp_path / "b.png", COLOUR.copy())
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
@@ -356,9 +360,9 @@ def test_threads_read_alike(tmp_path: Path) -> None:
     paths = []
     for index in range(24):
         paths.append(tmp_path / f"{index}.png")
-        image.write_png(paths[-1], np.roll(COLOUR, index, axis=1))
+        write_png(paths[-1], np.roll(COLOUR, index, axis=1))
     with ThreadPoolExecutor(8) as pool:
-        photos = list(pool.map(image.read, paths))
+        photos = list(pool.map(read_photo, paths))
     for index, photo in enumerate(photos):
         np.testing.assert_array_equal(photo.pixels, np.roll(COLOUR, index, axis=1))
 
@@ -373,12 +377,12 @@ def test_a_deep_crop_is_turned_upright(tmp_path: Path) -> None:
     chunk = b"eXIf" + block
     marked = plain.tobytes()
     marked = marked[:33] + len(block).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big") + marked[33:]
-    found, still = image.decode_deep(marked, 8), image.decode_deep(plain.tobytes(), 8)
+    found, still = decode_deep(marked, 8), decode_deep(plain.tobytes(), 8)
     assert found is not None
     assert still is not None
-    np.testing.assert_array_equal(found.transpose(1, 2, 0), image.upright(still.transpose(1, 2, 0), 6))
-    image.write_png(tmp_path / "8.png", COLOUR)
-    assert image.decode_deep((tmp_path / "8.png").read_bytes(), 8) is None
+    np.testing.assert_array_equal(found.transpose(1, 2, 0), upright(still.transpose(1, 2, 0), 6))
+    write_png(tmp_path / "8.png", COLOUR)
+    assert decode_deep((tmp_path / "8.png").read_bytes(), 8) is None
 
 
 def test_an_orientation_that_is_no_number_counts_as_none(tmp_path: Path) -> None:
@@ -386,13 +390,13 @@ def test_an_orientation_that_is_no_number_counts_as_none(tmp_path: Path) -> None
     exif[0x010E] = "camera"
     path = tmp_path / "odd.jpg"
     Image.fromarray(COLOUR).save(path, exif=exif.tobytes().replace(b"\x01\x0e", b"\x01\x12"))
-    assert image.read(path).pixels.shape == COLOUR.shape
+    assert read_photo(path).pixels.shape == COLOUR.shape
 
 
 def test_exif_too_large_for_a_jpeg_is_left_out(tmp_path: Path) -> None:
     photo = Photo(COLOUR, exif=b"Exif\0\0" + b"x" * 70_000, format="JPEG")
-    image.write_photo(tmp_path / "large.jpg", photo)
-    assert image.read(tmp_path / "large.jpg").pixels.shape == COLOUR.shape
+    write_photo(tmp_path / "large.jpg", photo)
+    assert read_photo(tmp_path / "large.jpg").pixels.shape == COLOUR.shape
 
 
 def deep_values(channels: int) -> np.ndarray:
@@ -404,18 +408,18 @@ def deep_values(channels: int) -> np.ndarray:
 def test_sixteen_bits_a_channel_come_through(channels: int, suffix: str, tmp_path: Path) -> None:
     values = deep_values(channels)
     cv2.imwrite(str(tmp_path / f"in{suffix}"), values[..., [[0], [], [2, 1, 0], [2, 1, 0, 3]][channels - 1]])
-    photo = image.read(tmp_path / f"in{suffix}", deep=True)
+    photo = read_photo(tmp_path / f"in{suffix}", deep=True)
     if photo.deep is None:  # Pillow shows such a TIFF with other colours, so it is left at 8 bits
         assert (channels, suffix) == (4, ".tif")
         return
     np.testing.assert_array_equal(photo.deep, np.repeat(values, 3, axis=2) if channels == 1 else values)
-    image.write_photo(tmp_path / "out.png", photo)
+    write_photo(tmp_path / "out.png", photo)
     again = cv2.imread(str(tmp_path / "out.png"), cv2.IMREAD_UNCHANGED)
     assert again is not None
     assert again.dtype == np.uint16
     expected = values[..., 0] if channels == 1 else values[..., [2, 1, 0, 3][:channels]]
     np.testing.assert_array_equal(again, expected)
-    assert image.read(tmp_path / "out.png").grey == (channels == 1)
+    assert read_photo(tmp_path / "out.png").grey == (channels == 1)
 
 
 def test_sixteen_bits_keep_exif_profile_and_xmp(tmp_path: Path) -> None:
@@ -425,8 +429,8 @@ def test_sixteen_bits_keep_exif_profile_and_xmp(tmp_path: Path) -> None:
     values = deep_values(3)
     pixels = (values // 257).astype(np.uint8)
     photo = Photo(pixels, exif=exif.tobytes(), icc=profile, xmp=b"<x:xmpmeta/>", deep=values)
-    image.write_photo(tmp_path / "deep.png", photo)
-    again = image.read(tmp_path / "deep.png", deep=True)
+    write_photo(tmp_path / "deep.png", photo)
+    again = read_photo(tmp_path / "deep.png", deep=True)
     assert (again.icc, again.xmp) == (profile, b"<x:xmpmeta/>")
     np.testing.assert_array_equal(again.deep, values)
     with Image.open(tmp_path / "deep.png") as written:
@@ -439,11 +443,11 @@ def test_a_deep_photo_is_turned_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[ORIENTATION] = 6
     sideways = Photo((values // 257).astype(np.uint8), exif=exif.tobytes(), deep=values)
-    image.write_photo(tmp_path / "sideways.png", sideways)
-    photo = image.read(tmp_path / "sideways.png", deep=True)
-    np.testing.assert_array_equal(photo.deep, image.upright(values, 6))
+    write_photo(tmp_path / "sideways.png", sideways)
+    photo = read_photo(tmp_path / "sideways.png", deep=True)
+    np.testing.assert_array_equal(photo.deep, upright(values, 6))
 
 
 def test_eight_bits_are_not_called_deep(tmp_path: Path) -> None:
-    image.write_png(tmp_path / "eight.png", COLOUR)
-    assert image.read(tmp_path / "eight.png", deep=True).deep is None
+    write_png(tmp_path / "eight.png", COLOUR)
+    assert read_photo(tmp_path / "eight.png", deep=True).deep is None

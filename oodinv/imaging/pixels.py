@@ -1,0 +1,66 @@
+"""Arrays of pixels: their types, levels and tensors, resizing, luma and blur."""
+
+from typing import TYPE_CHECKING, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+Pixels = NDArray[np.uint8]
+Levels = NDArray[np.float32]
+"""A picture in grey levels, (H, W, 3) in about [0, 255]."""
+Mask = NDArray[np.float32]
+"""Shares for each pixel, (H, W) in [0, 1]."""
+Flow = NDArray[np.float32]
+"""Where each pixel of a picture comes from in another, as an offset (H, W, 2) in pixels."""
+Number = TypeVar("Number", bound=np.generic)
+
+
+def resize_pixels(pixels: Pixels, size: int) -> Pixels:
+    """uint8 (H, W, 3) → (size, size, 3), anti-aliased (Lanczos); one of that size is returned as it is."""
+    if pixels.shape[:2] == (size, size):
+        return pixels
+    return np.array(Image.fromarray(pixels).resize((size, size), Image.Resampling.LANCZOS))
+
+
+def smoothstep(t: NDArray[np.float32]) -> NDArray[np.float32]:
+    """3t² − 2t³, with t clipped to [0, 1]: a fade that is level at both ends."""
+    t = t.clip(0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def luma(levels: Levels) -> NDArray[np.float32]:
+    """Brightness (H, W) of RGB grey levels (H, W, 3), by ITU-R BT.601."""
+    return np.asarray(cv2.cvtColor(levels, cv2.COLOR_RGB2GRAY), dtype=np.float32)
+
+
+def blurred(picture: NDArray[np.float32], deviation: float) -> NDArray[np.float32]:
+    """A Gaussian blur, (H, W) or (H, W, C); a wide one is computed on a smaller picture, less what shrinking blurs."""
+    factor = int(deviation / 4)
+    if factor < 2:
+        return np.asarray(cv2.GaussianBlur(picture, (0, 0), deviation), dtype=np.float32)
+    height, width = picture.shape[:2]
+    size = (max(1, width // factor), max(1, height // factor))
+    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    box = (1 - 1 / factor**2) / 12
+    soft = cv2.GaussianBlur(small, (0, 0), np.sqrt((deviation / factor) ** 2 - box))
+    return np.asarray(cv2.resize(soft, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
+
+
+def to_tensor(pixels: Pixels) -> "Tensor":
+    """uint8 (H, W, 3) or (B, H, W, 3) → float32 (B, 3, H, W) in [−1, 1]: v / 127.5 − 1."""
+    import torch  # takes a second to load, which what only reads and writes pictures needn't wait for
+
+    batch = pixels if pixels.ndim == 4 else pixels[None]
+    return torch.from_numpy(np.array(batch)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def to_uint8(images: "Tensor") -> Pixels:
+    """float (B, C, H, W) in [−1, 1], clipped → uint8 (B, H, W, C): rint((x + 1) · 127.5)."""
+    scaled = ((images.detach().float() + 1) * 127.5).round().clamp(0, 255).byte()
+    return np.ascontiguousarray(scaled.permute(0, 2, 3, 1).cpu().numpy())
