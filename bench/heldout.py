@@ -25,7 +25,7 @@ from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.pixels import Pixels, to_tensor
 from oodinv.inverter import computing, decode, encode, invert
 from oodinv.metrics.pixel import psnr
-from oodinv.models.perceptual import Lpips
+from oodinv.models.perceptors.lpips import Lpips
 from oodinv.quad import Points, crop, ffhq_quad
 from oodinv.training.data import is_held_out, list_images
 from oodinv.training.losses import lpips_each

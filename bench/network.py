@@ -30,9 +30,9 @@ from torch import Tensor
 from oodinv.benchmark.cost import device_name
 from oodinv.device import multiplies
 from oodinv.inverter import Inversion, invert
-from oodinv.models.e4e import E4e
+from oodinv.models.encoders.e4e import E4e
+from oodinv.models.generators.stylegan2 import Generator
 from oodinv.models.samm import Samm
-from oodinv.models.stylegan2 import Generator
 from oodinv.recipe.card import ModelCard
 from oodinv.weights.build import Model
 from oodinv.weights.layouts import translate

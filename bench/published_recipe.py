@@ -21,8 +21,8 @@ from program import MAIN
 
 from oodinv.imaging.encode import write_png
 from oodinv.imaging.pixels import resize_pixels
-from oodinv.models.e4e import E4e
-from oodinv.models.stylegan2 import Generator
+from oodinv.models.encoders.e4e import E4e
+from oodinv.models.generators.stylegan2 import Generator
 from oodinv.recipe.base import recipe_path
 from oodinv.weights import own
 

@@ -3,7 +3,7 @@
 Weights are modulated for each sample and convolved in groups, filters are padded 4 × 4 convolutions of one channel
 planes after zeros were inserted, and SAMM's body sees the concatenation [n_a − n_f, n_f] anew in every cycle
 (METHOD: "Out-of-domain GAN inversion via invertibility decomposition", Yang et al., ICCV 2023). It takes parameters
-from the project's modules and gives the same numbers; none of its arithmetic is shared with `oodinv/ops.py`.
+from the project's modules and gives the same numbers; none of its arithmetic is shared with `oodinv/models/ops.py`.
 """
 
 import math
@@ -13,11 +13,11 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from oodinv.inverter import Inversion
-from oodinv.models.backbones import INPUT_SIZE, Backbone
-from oodinv.models.e4e import E4e, map_size
-from oodinv.models.encoder import Encoding
+from oodinv.models.encoders.backbones import INPUT_SIZE, Backbone
+from oodinv.models.encoders.base import Encoding
+from oodinv.models.encoders.e4e import E4e, map_size
+from oodinv.models.generators.stylegan2 import Generator, StyledConv, ToRGB
 from oodinv.models.samm import Alignment, AlignmentBody, AlignmentUnit, Samm
-from oodinv.models.stylegan2 import Generator, StyledConv, ToRGB
 from oodinv.weights.build import Model
 
 Pad = tuple[int, int]

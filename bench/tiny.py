@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 import yaml
 
-from oodinv.models.pyramid import PyramidEncoder
+from oodinv.models.encoders.pyramid import PyramidEncoder
+from oodinv.models.generators.stylegan2 import Generator
 from oodinv.models.samm import Samm
-from oodinv.models.stylegan2 import Generator
 from oodinv.weights import own
 
 SIZE = 32

@@ -26,9 +26,9 @@ from oodinv.imaging.provenance import Provenance, composite_mark, packet
 from oodinv.inputs import Job
 from oodinv.inverter import DTYPES, Dtype, Inversion, decode, encode
 from oodinv.manifest import Header, header_of
-from oodinv.models.encoder import Encoding
+from oodinv.models.encoders.base import Encoding
+from oodinv.models.generators.stylegan2 import Noise
 from oodinv.models.samm import Alignment
-from oodinv.models.stylegan2 import Noise
 from oodinv.recipe.edit import Composition, EditRecipe
 from oodinv.report import Panel, finest_flow, strip
 from oodinv.saved import Results, read_arrays, read_latents, read_picture

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from oodinv.device import multiplies
-from oodinv.models.encoder import Encoding
-from oodinv.models.samm import Alignment, Predicted, Reused, synthesize_aligned
-from oodinv.models.stylegan2 import Noise, synthesize
-from oodinv.ops import composite, final_mask
+from oodinv.models.encoders.base import Encoding
+from oodinv.models.generators.stylegan2 import Noise
+from oodinv.models.ops import composite, final_mask
+from oodinv.models.samm import Alignment, AlignmentSource, Predicted, Reused
+from oodinv.models.synthesis import synthesize_aligned
 from oodinv.weights.build import Model
 
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -88,12 +89,12 @@ def decode(
 def _generate(
     model: Model, w_plus: Tensor, source: Encoding | dict[int, Alignment], noise: Noise
 ) -> tuple[Tensor, dict[int, Alignment]]:
-    match source:
-        case Encoding(features=features) if model.samm is not None:
-            return synthesize_aligned(model.generator, w_plus, Predicted(model.samm, features), noise)
-        case Encoding():
-            return synthesize(model.generator, w_plus, noise), {}
-    return synthesize_aligned(model.generator, w_plus, Reused(source), noise)
+    aligned: AlignmentSource | None
+    if not isinstance(source, Encoding):
+        aligned = Reused(source)
+    else:
+        aligned = None if model.samm is None else Predicted(model.samm, source.features)
+    return synthesize_aligned(model.generator, w_plus, aligned, noise)
 
 
 def invert(

@@ -26,7 +26,7 @@ from oodinv.imaging.provenance import Provenance, SourceType, packet
 from oodinv.inputs import Job
 from oodinv.inverter import DTYPES, Dtype, Inversion, invert
 from oodinv.manifest import Header, header_of
-from oodinv.models.stylegan2 import Noise
+from oodinv.models.generators.stylegan2 import Noise
 from oodinv.recipe.edit import Composition
 from oodinv.weights.build import Model
 

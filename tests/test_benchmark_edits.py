@@ -16,7 +16,7 @@ from oodinv.benchmark.edits import Attributes, ways
 from oodinv.benchmark.score import load_judges
 from oodinv.imaging.decode import read_photo
 from oodinv.metrics.identity import arcface, identity
-from oodinv.models.recognition import Recognition
+from oodinv.models.perceptors.arcface import Recognition
 from oodinv.recipe.benchmark import BenchmarkRecipe
 from oodinv.recipe.edit import Composition, EditRecipe, EditStep
 

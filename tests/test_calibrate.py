@@ -19,7 +19,7 @@ from oodinv.errors import OodinvError
 from oodinv.imaging.pixels import Pixels
 from oodinv.inputs import Job
 from oodinv.inverter import invert
-from oodinv.models.encoder import Encoding
+from oodinv.models.encoders.base import Encoding
 from oodinv.recipe.card import read_card
 from oodinv.recipe.edit import EditRecipe
 from oodinv.saved import nothing_saved

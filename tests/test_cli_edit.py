@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from oodinv.cli import edit_run
 from oodinv.cli.main import app
 from oodinv.directions import Direction, write
-from oodinv.models.pyramid import PyramidEncoder
+from oodinv.models.encoders.pyramid import PyramidEncoder
 
 IPTC = "{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}DigitalSourceType"
 NAMES = ("barack-obama", "rishi-sunak")

@@ -24,7 +24,7 @@ from oodinv.directions.plan import Wanted, find_fit_recipe
 from oodinv.errors import MissingWeights, OodinvError, RecipeError, WeightsError
 from oodinv.imaging.encode import write_png
 from oodinv.imaging.files import write_npz
-from oodinv.models.stylegan2 import Generator
+from oodinv.models.generators.stylegan2 import Generator
 from oodinv.recipe.card import find_card, read_card
 from oodinv.weights.build import find_files, load_named
 from oodinv.weights.checksum import sha256_file
@@ -425,7 +425,7 @@ def test_sefa_gives_the_eigenvectors() -> None:
 
 def test_each_row_of_w_plus_has_the_affine_layer_that_reads_it() -> None:
     """A row's gradient in the image's style is only there for its own layer."""
-    from oodinv.models.stylegan2 import synthesize
+    from oodinv.models.synthesis import synthesize
 
     g = generator()
     for row in range(g.num_ws):

@@ -14,9 +14,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from oodinv.errors import MissingWeights, UnknownLayout, WeightsError
-from oodinv.models.pyramid import PyramidEncoder
+from oodinv.models.encoders.pyramid import PyramidEncoder
+from oodinv.models.generators.stylegan2 import Generator, map_latents
 from oodinv.models.samm import Samm
-from oodinv.models.stylegan2 import Generator, map_latents, synthesize
+from oodinv.models.synthesis import synthesize
 from oodinv.recipe.card import find_card, read_card
 from oodinv.weights import own
 from oodinv.weights.average import read_average

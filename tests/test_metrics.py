@@ -20,7 +20,7 @@ from oodinv.metrics.frechet import frechet_distance
 from oodinv.metrics.identity import Sface, inner_face
 from oodinv.metrics.perceptual import lpips
 from oodinv.metrics.statistics import summarize
-from oodinv.models.perceptual import Lpips
+from oodinv.models.perceptors.lpips import Lpips
 from oodinv.models.samm import Alignment
 from oodinv.weights.build import load_lpips
 from oodinv.weights.pull import find, pull

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from oodinv.errors import WeightsError
-from oodinv.models.stylegan2 import Generator
+from oodinv.models.generators.stylegan2 import Generator
 from oodinv.weights import own
 from oodinv.weights.layouts import translate
 from oodinv.weights.modules import build_generator

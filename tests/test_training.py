@@ -14,7 +14,7 @@ from oodinv.align import Face, align
 from oodinv.errors import RecipeError, WeightsError
 from oodinv.imaging.pixels import to_uint8
 from oodinv.inverter import invert
-from oodinv.models.perceptual import Lpips
+from oodinv.models.perceptors.lpips import Lpips
 from oodinv.recipe.card import Crop, find_card, read_card
 from oodinv.recipe.train import FaceFolder, JointRecipe, SammRecipe, Schedule
 from oodinv.training import ema, loop

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from oodinv.errors import MissingWeights
-from oodinv.models.recognition import Recognition
-from oodinv.models.vgg19 import GROUPS, MEAN, Vgg19
+from oodinv.models.perceptors.arcface import Recognition
+from oodinv.models.perceptors.vgg19 import GROUPS, MEAN, Vgg19
 from oodinv.recipe.train import Identity, Perceptual
 from oodinv.training import losses
 from oodinv.training.judges import gather

@@ -11,9 +11,9 @@ from test_training import CPU, joint_recipe, losses_of, random_faces, random_lpi
 
 from oodinv.errors import RecipeError
 from oodinv.inverter import invert
-from oodinv.models.recognition import Recognition
-from oodinv.models.restyle import Restyle
-from oodinv.models.vgg19 import Vgg19
+from oodinv.models.encoders.restyle import Restyle
+from oodinv.models.perceptors.arcface import Recognition
+from oodinv.models.perceptors.vgg19 import Vgg19
 from oodinv.recipe.card import read_card
 from oodinv.recipe.train import EncoderRecipe, GeneratorRecipe, JointRecipe, SammRecipe, Schedule, StepDecay
 from oodinv.training import ema, loop
@@ -124,7 +124,7 @@ def test_a_generator_gives_a_card_that_an_encoder_makes_whole(tmp_path: Path) ->
 
 def test_a_restyle_encoder_is_trained_and_loaded_again(tiny_card: Path, tmp_path: Path) -> None:
     """With its passes; a tiny w_dim would not fit its backbone's 512 channels, so the generator has 512 too."""
-    from oodinv.models.stylegan2 import Generator
+    from oodinv.models.generators.stylegan2 import Generator
     from oodinv.recipe.card import GeneratorCard, GeneratorOnlyCard
     from oodinv.training.setup import FixedGenerator
     from oodinv.weights import own

@@ -20,7 +20,7 @@ from oodinv.benchmark.stages import BenchmarkStages
 from oodinv.benchmark.variants import Variant, invert_as, title
 from oodinv.inputs import Job
 from oodinv.inverter import DTYPES, Inversion, decode, encode
-from oodinv.models.encoder import Encoding
+from oodinv.models.encoders.base import Encoding
 
 WARM_UP = 2
 Stage = Literal["read", "encode", "generate"]

@@ -12,9 +12,9 @@ from oodinv.imaging.pixels import Pixels, to_tensor
 from oodinv.metrics import pixel, structure
 from oodinv.metrics.identity import Sface, arcface, identity
 from oodinv.metrics.perceptual import lpips
-from oodinv.models.inception import Inception
-from oodinv.models.perceptual import Backbone, Lpips
-from oodinv.models.recognition import Recognition
+from oodinv.models.perceptors.arcface import Recognition
+from oodinv.models.perceptors.inception import Inception
+from oodinv.models.perceptors.lpips import Backbone, Lpips
 from oodinv.recipe.benchmark import BenchmarkRecipe, MetricName, MetricUse
 from oodinv.weights.build import load_lpips
 from oodinv.weights.layouts import Translation, translate

@@ -13,9 +13,9 @@ from torch import Tensor
 from oodinv.compose import compose
 from oodinv.errors import RecipeError
 from oodinv.inverter import Inversion, decode
-from oodinv.models.encoder import Encoding
+from oodinv.models.encoders.base import Encoding
+from oodinv.models.ops import composite
 from oodinv.models.samm import Alignment, Samm
-from oodinv.ops import composite
 from oodinv.recipe.edit import Composition
 from oodinv.weights.build import Model
 

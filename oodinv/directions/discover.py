@@ -9,7 +9,7 @@ from torch import Tensor
 from oodinv.directions.direction import Direction
 from oodinv.directions.regress import Array, principal_components
 from oodinv.errors import RecipeError
-from oodinv.models.stylegan2 import EqualLinear, Generator, map_latents
+from oodinv.models.generators.stylegan2 import EqualLinear, Generator, map_latents
 
 
 def affine_of(generator: Generator, row: int) -> EqualLinear:

@@ -12,7 +12,7 @@ from oodinv.directions import measures
 from oodinv.directions.labels import Labels
 from oodinv.imaging.pixels import Pixels, resize_pixels, to_uint8
 from oodinv.inverter import computing
-from oodinv.models.stylegan2 import synthesize
+from oodinv.models.synthesis import synthesize
 from oodinv.weights.build import Model
 
 NAMES = ("drawn_yaw", "drawn_turn", "drawn_smile")

@@ -15,7 +15,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from oodinv.errors import WeightsError
-from oodinv.models.recognition import FACE_SIZE, Recognition
+from oodinv.models.perceptors.arcface import FACE_SIZE, Recognition
 
 INNER = (32 / 256, 35 / 256, 220 / 256, 223 / 256)
 """Left, top, right, bottom of the inner face in an FFHQ crop, as shares of its side.

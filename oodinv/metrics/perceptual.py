@@ -5,7 +5,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from oodinv.metrics.pixel import weighted_mean
-from oodinv.models.perceptual import Lpips
+from oodinv.models.perceptors.lpips import Lpips
 
 
 def lpips(network: Lpips, a: Tensor, b: Tensor, weight: Tensor | None = None) -> Tensor:

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from oodinv.models.stylegan2 import EqualLinear, channel_plan, sizes_up_to
-from oodinv.ops import blur, leaky
+from oodinv.models.generators.stylegan2 import EqualLinear, channel_plan, sizes_up_to
+from oodinv.models.ops import blur, leaky
 
 
 class EqualConv2d(nn.Module):

@@ -10,9 +10,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from oodinv.models.stylegan2 import Generator, Noise, block_latents, finish_block
-from oodinv.ops import blur, fuse_masks, instance_norm, tanh, warp
-from oodinv.winograd import Convolution, conv3x3, convolution
+from oodinv.models.ops import blur, fuse_masks, instance_norm, tanh, warp
+from oodinv.models.winograd import Convolution, conv3x3, convolution
 
 
 @dataclass(frozen=True)
@@ -221,27 +220,3 @@ def align_at(
         case Reused(alignments) if size in alignments:
             return apply_alignment(generated, alignments[size]), alignments[size]
     return None
-
-
-def synthesize_aligned(
-    generator: Generator, w_plus: Tensor, source: AlignmentSource, noise: Noise = "fixed"
-) -> tuple[Tensor, dict[int, Alignment]]:
-    """Runs the generator with its features aligned in the upsampling half of each block.
-
-    w_plus (B, num_ws, w_dim) → image (B, 3, H, W) in about [−1, 1] and the alignment at each size.
-    """
-    x = generator.start(w_plus.shape[0], w_plus.dtype)
-    rgb: Tensor | None = None
-    alignments: dict[int, Alignment] = {}
-    coarser: Alignment | None = None
-    for index, size in enumerate(generator.sizes):
-        block, latents = generator.block(size), block_latents(w_plus, index)
-        if block.up is not None and latents.up is not None:
-            x = block.up.convolve(x, latents.up)
-            if (found := align_at(source, x, size, coarser)) is not None:
-                x, coarser = found
-                alignments[size] = coarser
-            x = block.up.finish(x, noise)
-        x, rgb = finish_block(block, x, rgb, latents, noise)
-    assert rgb is not None
-    return rgb, alignments

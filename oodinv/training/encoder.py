@@ -14,12 +14,13 @@ from torch.optim import Adam
 
 from oodinv.errors import RecipeError
 from oodinv.metrics.pixel import psnr
-from oodinv.models.backbones import INPUT_SIZE
-from oodinv.models.e4e import E4e
-from oodinv.models.feature_style import FeatureStyle
-from oodinv.models.pyramid import PyramidEncoder
-from oodinv.models.restyle import Restyle
-from oodinv.models.stylegan2 import Generator, map_latents, synthesize
+from oodinv.models.encoders.backbones import INPUT_SIZE
+from oodinv.models.encoders.e4e import E4e
+from oodinv.models.encoders.feature_style import FeatureStyle
+from oodinv.models.encoders.pyramid import PyramidEncoder
+from oodinv.models.encoders.restyle import Restyle
+from oodinv.models.generators.stylegan2 import Generator, map_latents
+from oodinv.models.synthesis import synthesize
 from oodinv.recipe.train import AnyE4e, AnyFeatureStyle, AnyPyramid, AnyRestyle, EncoderRecipe, Offsets
 from oodinv.training import ema, losses
 from oodinv.training.adversarial import latent_critic

@@ -7,12 +7,12 @@ import torch
 import yaml
 
 from oodinv.imaging.files import atomic_write
-from oodinv.models.e4e import E4e
-from oodinv.models.feature_style import FeatureStyle
-from oodinv.models.pyramid import PyramidEncoder
-from oodinv.models.restyle import Restyle
+from oodinv.models.encoders.e4e import E4e
+from oodinv.models.encoders.feature_style import FeatureStyle
+from oodinv.models.encoders.pyramid import PyramidEncoder
+from oodinv.models.encoders.restyle import Restyle
+from oodinv.models.generators.stylegan2 import Generator
 from oodinv.models.samm import Samm
-from oodinv.models.stylegan2 import Generator
 from oodinv.recipe.card import (
     E4eCard,
     EncoderCard,

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from oodinv.models.stylegan2 import Generator, map_latents, synthesize
+from oodinv.models.generators.stylegan2 import Generator, map_latents
+from oodinv.models.synthesis import synthesize
 from oodinv.recipe.train import GeneratorRecipe, PathLength
 from oodinv.training import augment, ema, losses
 from oodinv.training.adversarial import image_critic

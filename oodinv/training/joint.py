@@ -7,9 +7,10 @@ from torch import Tensor
 from torch.optim import Adam
 
 from oodinv.metrics.pixel import psnr
-from oodinv.models.perceptual import Lpips
-from oodinv.models.pyramid import PyramidEncoder
-from oodinv.models.stylegan2 import Generator, synthesize
+from oodinv.models.encoders.pyramid import PyramidEncoder
+from oodinv.models.generators.stylegan2 import Generator
+from oodinv.models.perceptors.lpips import Lpips
+from oodinv.models.synthesis import synthesize
 from oodinv.recipe.train import JointRecipe
 from oodinv.training import ema, losses
 from oodinv.training.adversarial import image_critic

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from oodinv.errors import MissingWeights
-from oodinv.models.perceptual import Lpips
-from oodinv.models.recognition import Recognition
-from oodinv.models.vgg19 import Vgg19
+from oodinv.models.perceptors.arcface import Recognition
+from oodinv.models.perceptors.lpips import Lpips
+from oodinv.models.perceptors.vgg19 import Vgg19
 from oodinv.recipe.train import Identity, LpipsBackbone, Missing, Perceptual
 from oodinv.training import losses
 from oodinv.training.device import Compute

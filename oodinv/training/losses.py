@@ -8,9 +8,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from oodinv.metrics.identity import INNER
-from oodinv.models.perceptual import Lpips
-from oodinv.models.recognition import FACE_SIZE
-from oodinv.ops import resize
+from oodinv.models.ops import resize
+from oodinv.models.perceptors.arcface import FACE_SIZE
+from oodinv.models.perceptors.lpips import Lpips
 
 PERCEPTUAL_SIZE = 128
 """LPIPS sees smaller images enlarged to this size (px): AlexNet's first layer has stride 4."""

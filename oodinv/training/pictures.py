@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from oodinv.imaging.pixels import to_tensor
-from oodinv.ops import resize
+from oodinv.models.ops import resize
 from oodinv.report import flow_colours
 
 

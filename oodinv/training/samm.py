@@ -9,10 +9,10 @@ from torch.optim import Adam
 
 from oodinv.errors import RecipeError
 from oodinv.metrics.pixel import psnr
-from oodinv.models.encoder import Encoding
-from oodinv.models.samm import Alignment, Predicted, Samm, synthesize_aligned
-from oodinv.models.stylegan2 import synthesize
-from oodinv.ops import composite, final_mask
+from oodinv.models.encoders.base import Encoding
+from oodinv.models.ops import composite, final_mask
+from oodinv.models.samm import Alignment, Predicted, Samm
+from oodinv.models.synthesis import synthesize, synthesize_aligned
 from oodinv.recipe.train import SammRecipe
 from oodinv.training import ema, losses
 from oodinv.training.adversarial import image_critic, weigh

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from oodinv.align import Yunet
 from oodinv.errors import WeightsError
-from oodinv.models.perceptual import Lpips
-from oodinv.models.stylegan2 import Generator
+from oodinv.models.generators.stylegan2 import Generator
+from oodinv.models.perceptors.lpips import Lpips
 from oodinv.recipe.base import read_yaml
 from oodinv.recipe.card import GeneratorOnlyCard, find_card
 from oodinv.recipe.train import EncoderRecipe, FaceFolder, SammRecipe

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from oodinv.errors import MissingWeights, WeightsError
-from oodinv.models.perceptual import Backbone as PerceptualBackbone
-from oodinv.models.perceptual import Lpips
+from oodinv.models.generators.stylegan2 import Generator
+from oodinv.models.perceptors.lpips import Backbone as PerceptualBackbone
+from oodinv.models.perceptors.lpips import Lpips
 from oodinv.models.samm import Samm
-from oodinv.models.stylegan2 import Generator
 from oodinv.recipe.card import ModelCard, find_card, read_card
 from oodinv.weights import catalog
 from oodinv.weights.average import read_average

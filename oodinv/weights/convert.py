@@ -6,8 +6,8 @@ from typing import Literal, get_args
 import torch
 
 from oodinv.errors import UnknownLayout, WeightsError
+from oodinv.models.generators.stylegan2 import Generator
 from oodinv.models.samm import Samm
-from oodinv.models.stylegan2 import Generator
 from oodinv.recipe.card import SammCard
 from oodinv.weights import own
 from oodinv.weights.layouts import Translation, translate

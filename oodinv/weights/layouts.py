@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from oodinv.errors import UnknownLayout
-from oodinv.models.backbones import STAGES
-from oodinv.models.inception import CLASSES, FEATURES
+from oodinv.models.encoders.backbones import STAGES
+from oodinv.models.perceptors.inception import CLASSES, FEATURES
 from oodinv.weights import own
 from oodinv.weights.read import WeightsFile
 

@@ -9,17 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from oodinv.errors import UnknownLayout, WeightsError
-from oodinv.models.e4e import E4e
-from oodinv.models.feature_style import FeatureStyle
-from oodinv.models.inception import Inception
-from oodinv.models.perceptual import Backbone as PerceptualBackbone
-from oodinv.models.perceptual import Lpips
-from oodinv.models.pyramid import PyramidEncoder
-from oodinv.models.recognition import Recognition
-from oodinv.models.restyle import Restyle
+from oodinv.models.encoders.e4e import E4e
+from oodinv.models.encoders.feature_style import FeatureStyle
+from oodinv.models.encoders.pyramid import PyramidEncoder
+from oodinv.models.encoders.restyle import Restyle
+from oodinv.models.generators.stylegan2 import Generator, map_latents
+from oodinv.models.perceptors.arcface import Recognition
+from oodinv.models.perceptors.inception import Inception
+from oodinv.models.perceptors.lpips import Backbone as PerceptualBackbone
+from oodinv.models.perceptors.lpips import Lpips
+from oodinv.models.perceptors.vgg19 import Vgg19
 from oodinv.models.samm import Samm
-from oodinv.models.stylegan2 import Generator, map_latents
-from oodinv.models.vgg19 import Vgg19
 from oodinv.recipe.card import E4eCard, EncoderCard, FeatureStyleCard, PyramidCard, RestyleCard, SammCard
 from oodinv.weights import own
 from oodinv.weights.layouts import Translation, summarise

@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from oodinv import ops
+from oodinv.models import ops
 from oodinv.models.discriminator import Discriminator, append_batch_deviation
+from oodinv.models.generators.stylegan2 import Generator, channel_plan, map_latents, sizes_up_to
 from oodinv.models.samm import Alignment, AlignmentBody, align_features, apply_alignment, predict
-from oodinv.models.stylegan2 import Generator, channel_plan, map_latents, sizes_up_to, synthesize
+from oodinv.models.synthesis import synthesize
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:

@@ -6,7 +6,7 @@ Source: "ArcFace" (Deng et al., CVPR 2019).
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from oodinv.models.backbones import IR_SE_50, STAGES, Backbone
+from oodinv.models.encoders.backbones import IR_SE_50, STAGES, Backbone
 
 FACE_SIZE = 112
 """Side of the face crop that the network was trained on."""

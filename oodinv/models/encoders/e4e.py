@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from oodinv.models.backbones import INPUT_SIZE, IR_SE_50, TAP_CHANNELS, Backbone
-from oodinv.models.encoder import Encoding
-from oodinv.models.style_heads import predict_rows, style_heads
-from oodinv.models.stylegan2 import Generator
-from oodinv.ops import resize
+from oodinv.models.encoders.backbones import INPUT_SIZE, IR_SE_50, TAP_CHANNELS, Backbone
+from oodinv.models.encoders.base import Encoding
+from oodinv.models.encoders.style_heads import predict_rows, style_heads
+from oodinv.models.generators.stylegan2 import Generator
+from oodinv.models.ops import resize
 
 COARSE_ROWS, MIDDLE_ROWS = 3, 7
 """Rows before the third look at the 16² map, those before the seventh at 32², the others at 64²."""

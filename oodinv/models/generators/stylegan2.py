@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from oodinv.ops import leaky, modulated_conv2d, normalize_second_moment, upsample2
+from oodinv.models.ops import leaky, modulated_conv2d, normalize_second_moment, upsample2
 
 Noise = Literal["fixed", "zero"] | torch.Generator | tuple[torch.Generator, ...]
 """Noise input: the buffers that come with the weights, none, or drawn anew, from one generator for the batch or from
@@ -157,7 +157,7 @@ class BlockLatents:
 class Generator(nn.Module):
     """StyleGAN2 generator of any power-of-two size with any channel plan.
 
-    Parameters only: `map_latents` and `synthesize` run it.
+    Parameters only: `map_latents` and `synthesis.synthesize` run it.
     """
 
     w_avg: Tensor
@@ -230,19 +230,3 @@ def finish_block(
     """Second half of a block: x (B, C, s, s) after the first convolution → (x, rgb (B, 3, s, s))."""
     x = block.conv(x, latents.conv, noise)
     return x, add_rgb(rgb, block.to_rgb(x, latents.to_rgb))
-
-
-def synthesize(generator: Generator, w_plus: Tensor, noise: Noise = "fixed") -> Tensor:
-    """Runs the generator. w_plus (B, num_ws, w_dim) → image (B, 3, size, size), about [−1, 1], float32.
-
-    The features have the dtype of `w_plus`; colour is summed in float32.
-    """
-    x = generator.start(w_plus.shape[0], w_plus.dtype)
-    rgb: Tensor | None = None
-    for index, size in enumerate(generator.sizes):
-        block, latents = generator.block(size), block_latents(w_plus, index)
-        if block.up is not None and latents.up is not None:
-            x = block.up(x, latents.up, noise)
-        x, rgb = finish_block(block, x, rgb, latents, noise)
-    assert rgb is not None
-    return rgb

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from oodinv.errors import UnknownLayout
-from oodinv.models.inception import Inception, pooled
+from oodinv.models.perceptors.inception import Inception, pooled
 from oodinv.weights.layouts import translate
 from oodinv.weights.modules import build_inception
 from oodinv.weights.read import WeightsFile, read

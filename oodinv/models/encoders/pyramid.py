@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from oodinv.models.encoder import Encoding
-from oodinv.models.stylegan2 import Generator
-from oodinv.ops import LEAKY_SLOPE, resize
+from oodinv.models.encoders.base import Encoding
+from oodinv.models.generators.stylegan2 import Generator
+from oodinv.models.ops import LEAKY_SLOPE, resize
 
 HEAD_GRID = 4
 HEAD_CHANNELS = 64

@@ -8,11 +8,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from oodinv import ops, winograd
 from oodinv.inverter import computing
-from oodinv.models.backbones import IR_SE_50, Backbone
-from oodinv.models.samm import Predicted, Samm, synthesize_aligned
-from oodinv.models.stylegan2 import Generator, synthesize
+from oodinv.models import ops, winograd
+from oodinv.models.encoders.backbones import IR_SE_50, Backbone
+from oodinv.models.generators.stylegan2 import Generator
+from oodinv.models.samm import Predicted, Samm
+from oodinv.models.synthesis import synthesize, synthesize_aligned
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:

@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from oodinv.models.backbones import INPUT_SIZE, IR_SE_50, TAP_CHANNELS, Backbone
-from oodinv.models.encoder import Encoding
-from oodinv.models.style_heads import predict_rows, style_heads
-from oodinv.models.stylegan2 import Generator, synthesize
+from oodinv.models.encoders.backbones import INPUT_SIZE, IR_SE_50, TAP_CHANNELS, Backbone
+from oodinv.models.encoders.base import Encoding
+from oodinv.models.encoders.style_heads import predict_rows, style_heads
+from oodinv.models.generators.stylegan2 import Generator
+from oodinv.models.synthesis import synthesize
 
 HEAD_MAP = 16
 """All heads look at the 16² map."""

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from oodinv.models.backbones import INPUT_SIZE, IRESNET_50, STAGES, TAP_CHANNELS, Backbone
-from oodinv.models.encoder import Encoding
-from oodinv.models.stylegan2 import Generator
+from oodinv.models.encoders.backbones import INPUT_SIZE, IRESNET_50, STAGES, TAP_CHANNELS, Backbone
+from oodinv.models.encoders.base import Encoding
+from oodinv.models.generators.stylegan2 import Generator
 
 POOLED = 3
 STAGE_SIZES = (128, 64, 32, 16)

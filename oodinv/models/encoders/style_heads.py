@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from oodinv.models.stylegan2 import EqualLinear
+from oodinv.models.generators.stylegan2 import EqualLinear
 
 HEAD_SLOPE = 0.01
 

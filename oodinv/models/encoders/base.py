@@ -5,7 +5,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from oodinv.models.stylegan2 import Generator
+from oodinv.models.generators.stylegan2 import Generator
 
 
 @dataclass(frozen=True)

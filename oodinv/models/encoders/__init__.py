@@ -1,0 +1,1 @@
+"""Encoders, a module for each kind, and what they share."""

@@ -1,0 +1,1 @@
+"""Generators, a module for each family."""

@@ -1,0 +1,1 @@
+"""Networks that judge pictures: LPIPS, VGG19, ArcFace, Inception."""
