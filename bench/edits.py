@@ -23,7 +23,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from oodinv.align import Yunet, align
 from oodinv.area import face_weight
 from oodinv.directions import measures
 from oodinv.directions.faces import sample
@@ -34,6 +33,8 @@ from oodinv.directions.regress import Array, Components, determination, discrimi
 from oodinv.edit_plan import prepare
 from oodinv.edit_stages import EditedFace, EditStages, InvertedFace, InvertedPhoto, inverted_faces
 from oodinv.errors import ImageError
+from oodinv.faces.align import align
+from oodinv.faces.detectors.yunet import Yunet
 from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.encode import write_png
 from oodinv.imaging.pixels import Pixels, resize_pixels, to_tensor

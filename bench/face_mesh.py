@@ -17,10 +17,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from oodinv.align import Yunet, align
 from oodinv.directions import measures
 from oodinv.directions.faces import sample
 from oodinv.errors import ImageError
+from oodinv.faces.align import align
+from oodinv.faces.detectors.yunet import Yunet
 from oodinv.imaging.decode import read_photo
 from oodinv.imaging.pixels import Pixels, resize_pixels
 from oodinv.inputs import Job, collect

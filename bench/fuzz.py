@@ -41,8 +41,8 @@ def reader(name: ReaderName, folder: Path) -> Callable[[bytes], object]:
     folder: where readers of files find them; used over and over.
     """
     from oodinv import manifest, saved
-    from oodinv.align import read_placement
     from oodinv.directions.foreign import Target, import_file
+    from oodinv.faces.align import read_placement
     from oodinv.imaging.decode import decode_photo
     from oodinv.recipe.card import read_card
     from oodinv.recipe.edit import read_edit_recipe

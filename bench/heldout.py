@@ -18,15 +18,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from oodinv.align import Yunet, largest
 from oodinv.benchmark.variants import invert_as
 from oodinv.errors import ImageError
+from oodinv.faces.align import largest
+from oodinv.faces.detectors.yunet import Yunet
+from oodinv.faces.framing import Points, crop, ffhq_quad
 from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.pixels import Pixels, to_tensor
 from oodinv.inverter import computing, decode, encode, invert
 from oodinv.metrics.pixel import psnr
 from oodinv.models.perceptors.lpips import Lpips
-from oodinv.quad import Points, crop, ffhq_quad
 from oodinv.training.data import is_held_out, list_images
 from oodinv.training.losses import lpips_each
 from oodinv.training.occluders import OUTLINES, Outline, mask_contrast, occlude

@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 
 from oodinv import device as devices
-from oodinv.align import Yunet
 from oodinv.benchmark.cost import device_name, peak_memory, timed
 from oodinv.errors import OodinvError
+from oodinv.faces.detectors.yunet import Yunet
 from oodinv.inputs import collect
 from oodinv.inverter import DTYPES, decode, encode
 from oodinv.stages import OUTPUTS, Inverted, InvertStages, Portrait, artefacts

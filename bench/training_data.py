@@ -25,11 +25,11 @@ from program import MAIN
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
+from oodinv.faces.framing import crop, ffhq_quad
 from oodinv.imaging.pixels import Pixels, to_tensor
 from oodinv.inverter import invert
 from oodinv.metrics.pixel import psnr
 from oodinv.models.perceptors.lpips import Lpips
-from oodinv.quad import crop, ffhq_quad
 from oodinv.recipe.base import recipe_path
 from oodinv.training.losses import lpips_each
 from oodinv.weights.build import Model, load_lpips, load_named

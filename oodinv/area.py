@@ -49,7 +49,7 @@ def confined(
     another colour (`hair_change`); and on a face, what lies beside the features changes as far as the generator had
     drawn what is there (`likeness`), and with an expression without a tint (`untinted`). Shadows keep their depth
     (`deep_kept`).
-    unedited: what the generator drew before the edit. crop_scale: see `quad.ffhq_quad`.
+    unedited: what the generator drew before the edit. crop_scale: see `framing.ffhq_quad`.
     """
     size = before.shape[0]
     match area:
@@ -122,7 +122,7 @@ def places(size: int, crop_scale: float) -> tuple[NDArray[np.float32], NDArray[n
 def face_weight(size: int, crop_scale: float, ellipse: Ellipse = FACE) -> Mask:
     """1 on the face of a crop, falling to 0 around the hair, (size, size); or on another ellipse, and around that.
 
-    crop_scale: see `quad.ffhq_quad`.
+    crop_scale: see `framing.ffhq_quad`.
     """
     x, y = ((p - c) / half for p, c, half in zip(places(size, crop_scale), *ellipse, strict=True))
     distance = np.hypot(x, y)

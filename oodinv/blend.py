@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oodinv.area import tone_share
+from oodinv.faces.framing import Points, crop_to_photo, quad_side
 from oodinv.imaging.pixels import Flow, Levels, Pixels, luma, smoothstep
-from oodinv.quad import Points, crop_to_photo, quad_side
 from oodinv.residual import moved
 
 Depth = TypeVar("Depth", np.uint8, np.uint16)

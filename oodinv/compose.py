@@ -95,7 +95,7 @@ def compose_edit(
 ) -> tuple[Levels, Flow | None]:
     """The composite of an edit as it is delivered, and how the photo's own detail moves along when it is pasted.
 
-    before: the composite without the edit. crop_scale: see `quad.ffhq_quad`. The flow is one for `blend.Edit`, None
+    before: the composite without the edit. crop_scale: see `framing.ffhq_quad`. The flow is one for `blend.Edit`, None
     where nothing moves.
     """
     flow = None if drawn.moved is None else enlarged(drawn.moved, before.shape[0])

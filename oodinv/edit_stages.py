@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from oodinv.align import Placement, read_placement
 from oodinv.area import confined
 from oodinv.blend import Edit
 from oodinv.compose import Drawn, compose, compose_edit, movement, movement_of, rounded
@@ -18,6 +17,7 @@ from oodinv.delivery import write_pasted
 from oodinv.edit import Plan, apply
 from oodinv.edit_plan import Edits
 from oodinv.errors import ImageError, RecipeError
+from oodinv.faces.align import Placement, read_placement
 from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.encode import write_png
 from oodinv.imaging.files import atomic_write

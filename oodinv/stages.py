@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import oodinv
-from oodinv.align import AlignedFace, Detector, DetectorName, align
 from oodinv.blend import Edit
 from oodinv.compose import compose, rounded
 from oodinv.delivery import write_pasted
 from oodinv.errors import NoFaceError, OodinvError
+from oodinv.faces.align import AlignedFace, align
+from oodinv.faces.detectors.base import Detector, DetectorName
 from oodinv.imaging.decode import decode_deep, decode_photo
 from oodinv.imaging.encode import write_png
 from oodinv.imaging.files import atomic_write, write_npz

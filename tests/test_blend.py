@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from oodinv.blend import Edit, paste
-from oodinv.quad import crop, square
+from oodinv.faces.framing import crop, square
 from oodinv.residual import moved
 
 

@@ -8,7 +8,6 @@ import torch
 from numpy.typing import NDArray
 
 from oodinv import edit_stages, stages
-from oodinv.align import Face
 from oodinv.directions import calibrate, drawn
 from oodinv.directions.faces import Faces
 from oodinv.directions.fit import Fitted, fit
@@ -16,6 +15,7 @@ from oodinv.directions.plan import Wanted
 from oodinv.edit_plan import prepare
 from oodinv.edit_stages import EditStages, InvertedPhoto, inverted_faces
 from oodinv.errors import OodinvError
+from oodinv.faces.detectors.base import Face
 from oodinv.imaging.pixels import Pixels
 from oodinv.inputs import Job
 from oodinv.inverter import invert

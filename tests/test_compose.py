@@ -17,8 +17,8 @@ from oodinv.compose import (
     raised,
     seamless,
 )
+from oodinv.faces.framing import crop, square
 from oodinv.head import depth
-from oodinv.quad import crop, square
 from oodinv.recipe.edit import Composition
 from oodinv.residual import moved
 

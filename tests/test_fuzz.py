@@ -19,9 +19,9 @@ from PIL import Image
 
 from oodinv import manifest
 from oodinv import saved as saved_results
-from oodinv.align import read_placement
 from oodinv.directions.foreign import Target, import_file
 from oodinv.errors import ImageError, ManifestError, OodinvError, RecipeError, WeightsError
+from oodinv.faces.align import read_placement
 from oodinv.imaging.decode import decode_photo
 from oodinv.manifest import Entry, Header
 from oodinv.recipe.card import read_card

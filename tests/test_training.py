@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from oodinv.align import Face, align
 from oodinv.errors import RecipeError, WeightsError
+from oodinv.faces.align import align
+from oodinv.faces.detectors.base import Face
 from oodinv.imaging.pixels import to_uint8
 from oodinv.inverter import invert
 from oodinv.models.perceptors.lpips import Lpips

@@ -11,12 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from oodinv import quad
-from oodinv.align import Detector, align
 from oodinv.benchmark.edits import Trials, Tried, carry_out
 from oodinv.benchmark.score import Judges, as_saved, at_size, score, to_batch
 from oodinv.benchmark.variants import Variant, invert_as, title
 from oodinv.errors import NoFaceError
+from oodinv.faces import framing
+from oodinv.faces.align import align
+from oodinv.faces.detectors.base import Detector
 from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.encode import write_png
 from oodinv.imaging.files import atomic_write, write_npz
@@ -90,7 +91,7 @@ class BenchmarkStages:
         except NoFaceError as error:
             raise NoFaceError(f"{job.path}: {error}") from error
         same = finest == card.size
-        return Crop(job, face.crop, face.crop if same else quad.crop(pixels, face.quad, finest))
+        return Crop(job, face.crop, face.crop if same else framing.crop(pixels, face.quad, finest))
 
     def _reference_size(self) -> int:
         """Side of the reference: the model's, or where the protocol says `photo`, the largest that is compared."""

@@ -183,8 +183,8 @@ class _Run:
 
     def _trials(self, model: "Model") -> "Trials | None":
         """The edits to carry out with a model."""
-        from oodinv.align import Yunet
         from oodinv.benchmark.edits import plan_trials
+        from oodinv.faces.detectors.yunet import Yunet
         from oodinv.weights.pull import pull
 
         return plan_trials(self._edits, model, Yunet(pull("yunet"))) if self._edits else None

@@ -7,8 +7,10 @@ import torch
 import typer
 
 from oodinv import device as devices
-from oodinv.align import Detector, FaceAlignment, Yunet
 from oodinv.cli.options import DetectorChoice
+from oodinv.faces.detectors.base import Detector
+from oodinv.faces.detectors.face_alignment import FaceAlignment
+from oodinv.faces.detectors.yunet import Yunet
 from oodinv.shard import Shard, launched, parse
 from oodinv.stages import OUTPUTS, Output
 from oodinv.weights.pull import pull

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from oodinv.align import Detector
 from oodinv.directions import drawn
 from oodinv.directions.fit import Fitted
+from oodinv.faces.detectors.base import Detector
 from oodinv.inverter import encode
 from oodinv.weights.build import Model
 

@@ -7,9 +7,9 @@ from functools import partial
 import numpy as np
 import torch
 
-from oodinv.align import Detector
 from oodinv.directions import measures
 from oodinv.directions.labels import Labels
+from oodinv.faces.detectors.base import Detector
 from oodinv.imaging.pixels import Pixels, resize_pixels, to_uint8
 from oodinv.inverter import computing
 from oodinv.models.synthesis import synthesize

@@ -10,9 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from oodinv import manifest
-from oodinv.align import Detector, align, face_of_68, read_landmarks
 from oodinv.directions import measures
 from oodinv.errors import OodinvError, RecipeError
+from oodinv.faces.align import align, read_landmarks
+from oodinv.faces.detectors.base import Detector
+from oodinv.faces.detectors.face_alignment import face_of_68
 from oodinv.imaging.decode import decode_photo, read_photo
 from oodinv.imaging.files import write_npz
 from oodinv.imaging.pixels import Pixels, to_tensor

@@ -14,9 +14,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from oodinv.align import Detector, largest
+from oodinv.faces.align import largest
+from oodinv.faces.detectors.base import Detector
+from oodinv.faces.framing import Points
 from oodinv.imaging.pixels import Pixels
-from oodinv.quad import Points
 
 NAMES = ("yaw", "turn", "smile", "hair", "forehead", "light", "background")
 

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from oodinv.align import Detector, align
 from oodinv.errors import ImageError, RecipeError
+from oodinv.faces.align import align
+from oodinv.faces.detectors.base import Detector
+from oodinv.faces.framing import crop, scale_quad
 from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.files import write_npz
 from oodinv.imaging.pixels import resize_pixels, to_tensor
 from oodinv.inputs import SUFFIXES
-from oodinv.quad import crop, scale_quad
 from oodinv.recipe.train import FaceFolder
 
 HELD_OUT_SHARE = 20

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from oodinv.align import Yunet
 from oodinv.errors import WeightsError
+from oodinv.faces.detectors.yunet import Yunet
 from oodinv.models.generators.stylegan2 import Generator
 from oodinv.models.perceptors.lpips import Lpips
 from oodinv.recipe.base import read_yaml

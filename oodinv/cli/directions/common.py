@@ -81,7 +81,7 @@ def faces_of(model: "Model", folder: Path, limit: int | None, quiet: bool) -> "F
     path = cache_dir() / "faces" / f"{encoded.cache_key(model, jobs)}.npz"
     if (known := encoded.recall(path)) is not None:
         return known
-    from oodinv.align import Yunet
+    from oodinv.faces.detectors.yunet import Yunet
     from oodinv.weights.pull import pull
 
     stream = encoded.encode_photos(model, jobs, Yunet(pull("yunet"), quick=True))

@@ -86,11 +86,11 @@ def _fit_all(model: "Model", settings: "FitRecipe", folders: dict[str, Path], qu
     """The recipe's directions, source by source; each may be conditioned against what earlier ones tell."""
     import torch
 
-    from oodinv.align import Yunet
     from oodinv.directions import drawn
     from oodinv.directions import labels as tables
     from oodinv.directions.calibrate import calibrated
     from oodinv.directions.fit import fit, told_by
+    from oodinv.faces.detectors.yunet import Yunet
     from oodinv.weights.pull import pull
 
     earlier: list[Fitted] = []

@@ -10,8 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from oodinv.faces.framing import (
+    Points,
+    crop,
+    crop_to_photo,
+    ffhq_quad,
+    quad_side,
+    rough_crop,
+    scale_quad,
+    square,
+    transform,
+)
 from oodinv.imaging.pixels import Pixels
-from oodinv.quad import Points, crop, crop_to_photo, ffhq_quad, quad_side, rough_crop, scale_quad, square, transform
 
 UPRIGHT = np.array([[-1, 0], [1, 0], [0, 1], [-1, 2], [1, 2]], dtype=np.float64)
 

@@ -1,166 +1,25 @@
-"""Faces found in photos, and cut out with everything needed to put them back.
+"""OpenCV's YuNet: five points a face, found by looking several times."""
 
-Two detectors give five points in a common sense, from which `oodinv.quad` makes the FFHQ crop; its docstring
-states the coordinates. Left and right are the picture's, not the person's.
-"""
-
-import json
 import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
 
 import cv2
 import numpy as np
 
-from oodinv.errors import ImageError, MissingWeights, NoFaceError, WeightsError
+from oodinv.errors import WeightsError
+from oodinv.faces.detectors.base import FACE_SCORE, OVERVIEW, DetectorName, Face, bounded, left_to_right
+from oodinv.faces.framing import Points, crop, crop_to_photo, ffhq_quad, quad_side, rough_crop, scale_quad, transform
 from oodinv.imaging.pixels import Pixels
-from oodinv.quad import Points, crop, crop_to_photo, ffhq_quad, quad_side, rough_crop, scale_quad, transform
 
-DetectorName = Literal["yunet", "face-alignment"]
-
-
-@dataclass(frozen=True, eq=False)
-class Face:
-    """A detected face in photo coordinates.
-
-    points (5, 2): centre of the left eye, of the right eye, tip of the nose, left and right corner of the
-    mouth, such that `ffhq_quad` of them is the crop.
-    landmarks (N, 2): what the detector reported, 5 or 68 points. score in [0, 1].
-    """
-
-    points: Points
-    landmarks: Points
-    score: float
-    detector: DetectorName
-
-
-class Detector(Protocol):
-    """Finds faces; implementations may be shared by threads."""
-
-    def detect(self, pixels: Pixels) -> list[Face]:
-        """Faces in a photo uint8 (H, W, 3), from left to right; an empty list if there is none."""
-        ...
-
-
-# --- photos to crops -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class AlignedFace:
-    """A crop uint8 (size, size, 3) and where it belongs.
-
-    quad (4, 2) in photo coordinates; photo_size (width, height) of the upright photo. The exact inverse of
-    the crop is `crop_to_photo(quad, size)`.
-    """
-
-    crop: Pixels
-    quad: Points
-    face: Face
-    photo_size: tuple[int, int]
-
-    def to_json(self) -> str:
-        """What OUT/aligned/NAME.json holds: quad, landmarks, score, detector, photo_size; no digit lost."""
-        record = {
-            "quad": self.quad.tolist(),
-            "landmarks": self.face.landmarks.tolist(),
-            "score": self.face.score,
-            "detector": self.face.detector,
-            "photo_size": list(self.photo_size),
-        }
-        return json.dumps(record, indent=1) + "\n"
-
-
-@dataclass(frozen=True, eq=False)
-class Placement:
-    """Where a saved crop belongs: quad (4, 2) in a photo of photo_size (width, height)."""
-
-    quad: Points
-    photo_size: tuple[int, int]
-
-
-def read_placement(path: Path) -> Placement:
-    """Reads OUT/aligned/NAME.json.
-
-    Raises:
-        ImageError: the file is missing or holds no quad of four finite corners and no photo size.
-    """
-    try:
-        record = _read_record(path)
-        quad = np.array(record["quad"], dtype=np.float64)
-        width, height = (int(length) for length in record["photo_size"])
-    except _RECORD_DAMAGE as error:
-        raise _bad_placement(path, str(error)) from error
-    if quad.shape != (4, 2) or not np.isfinite(quad).all():
-        raise _bad_placement(path, "its quad is no list of four corners")
-    return Placement(quad, (width, height))
-
-
-def read_landmarks(path: Path) -> Points:
-    """Landmarks (5, 2) or (68, 2) of OUT/aligned/NAME.json, in pixels of the photo.
-
-    Raises:
-        ImageError: the file is missing or holds no such landmarks.
-    """
-    try:
-        landmarks = np.array(_read_record(path)["landmarks"], dtype=np.float64)
-    except _RECORD_DAMAGE as error:
-        raise _bad_placement(path, str(error)) from error
-    if landmarks.shape not in ((5, 2), (68, 2)) or not np.isfinite(landmarks).all():
-        raise _bad_placement(path, f"its landmarks have shape {landmarks.shape}, not (5, 2) or (68, 2)")
-    return landmarks
-
-
-_RECORD_DAMAGE = (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError)
-
-
-def _read_record(path: Path) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return record
-
-
-def _bad_placement(path: Path, reason: str) -> ImageError:
-    return ImageError(f"{path}: expected what `oodinv align` writes ({reason}); align the photo again")
-
-
-def largest(faces: Sequence[Face]) -> Face:
-    """The face whose FFHQ crop is largest, of at least one."""
-    return max(faces, key=lambda face: quad_side(ffhq_quad(face.points)))
-
-
-def align(
-    pixels: Pixels, detector: Detector, size: int, crop_scale: float, faces: Literal["all", "largest"]
-) -> list[AlignedFace]:
-    """Crops of the faces in a photo uint8 (H, W, 3): all from left to right, or the largest one.
-
-    size: side of the crops in pixels. crop_scale below 1: tighter than FFHQ.
-
-    Raises:
-        NoFaceError: the detector finds none; the caller knows the file's name and puts it in front.
-    """
-    found = detector.detect(pixels)
-    if not found:
-        raise NoFaceError("no face found; if there is one, try the other --detector, or cut it out and use --aligned")
-    if faces == "largest":
-        found = [largest(found)]
-    photo_size = (pixels.shape[1], pixels.shape[0])
-    quads = [ffhq_quad(face.points, crop_scale) for face in found]
-    return [
-        AlignedFace(crop(pixels, quad, size), quad, face, photo_size) for quad, face in zip(quads, found, strict=True)
-    ]
-
-
-# --- YuNet -----------------------------------------------------------------------------------------------
-
-_OVERVIEW = 960  # longest side, in pixels, of the copy in which faces are searched
 # Canvas size, and the share of it left empty on each side: for large faces, for small ones.
-_LEVELS = ((320, 0.25), (_OVERVIEW, 0.0))
+_LEVELS = ((320, 0.25), (OVERVIEW, 0.0))
 _QUICK_LEVELS = ((320, 0.1),)
 _TURNS = (45, 90, 135, 180, 225, 270, 315)  # degrees, tried where no upright face is certain
 _TURNED_LEVELS = ((480, 0.1),)  # the levels of these trials
-_CANDIDATE, _CERTAIN, _FACE = 0.5, 0.9, 0.7  # scores; a face on its side can reach 0.89
+_CANDIDATE, _CERTAIN = 0.5, 0.9  # scores; a face on its side can reach 0.89
 _SMALLEST = 24  # side of the FFHQ quad in photo pixels below which nothing is called a face
 _CHIP_SIZES = (192, 256, 320)  # sizes at which a candidate is looked at again, upright and filling the frame
 _FINE_CHIP_SIZES = (384, 480, 576)  # sizes of the last look, at which the network follows the shape of a mouth
@@ -195,7 +54,7 @@ class Yunet:
         """Faces in a photo uint8 (H, W, 3), from left to right; an empty list if there is none."""
         found = self._candidates(pixels, (0,), _QUICK_LEVELS) if self._quick else self._search(pixels)
         faces = [Face(as_ffhq(s.points), s.points, s.score, self.name) for s in found if _is_face(s)]
-        return _left_to_right(faces)
+        return left_to_right(faces)
 
     def _search(self, pixels: Pixels) -> list[_Sighting]:
         """Upright faces, and where none is certain turned ones, each looked at again until it stays in place."""
@@ -207,7 +66,7 @@ class Yunet:
 
     def _candidates(self, pixels: Pixels, turns: Sequence[int], levels: Sequence[tuple[int, float]]) -> list[_Sighting]:
         """What the network finds in copies of the photo of several sizes and turns, best first."""
-        overview, scale = _bounded(pixels, _OVERVIEW)
+        overview, scale = bounded(pixels, OVERVIEW)
         candidates = []
         for turn in turns:
             for size, empty in levels:
@@ -314,11 +173,7 @@ def as_ffhq(points: Points) -> Points:
 
 
 def _is_face(sighting: _Sighting) -> bool:
-    return sighting.score >= _FACE and quad_side(ffhq_quad(sighting.points)) >= _SMALLEST
-
-
-def _left_to_right(faces: list[Face]) -> list[Face]:
-    return sorted(faces, key=lambda face: float(face.points[:, 0].mean()))
+    return sighting.score >= FACE_SCORE and quad_side(ffhq_quad(sighting.points)) >= _SMALLEST
 
 
 def _plausible(sighting: _Sighting, pixels: Pixels) -> bool:
@@ -326,15 +181,6 @@ def _plausible(sighting: _Sighting, pixels: Pixels) -> bool:
     centre = sighting.points.mean(axis=0)
     inside = (centre >= 0).all() and (centre <= pixels.shape[1::-1]).all()
     return bool(inside) and quad_side(ffhq_quad(sighting.points)) >= 1
-
-
-def _bounded(pixels: Pixels, longest: int) -> tuple[Pixels, float]:
-    """The photo, shrunk if it is larger than this, and its scale."""
-    scale = min(1.0, longest / max(pixels.shape[:2]))
-    if scale == 1.0:
-        return pixels, 1.0
-    height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
-    return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8), scale
 
 
 def _canvas(picture: Pixels, turn: int, size: int, empty: float) -> tuple[Pixels, Points]:
@@ -380,54 +226,3 @@ def _distinct(sightings: list[_Sighting]) -> list[_Sighting]:
             kept.append((centre, side))
             best.append(sighting)
     return best
-
-
-# --- face-alignment --------------------------------------------------------------------------------------
-
-
-class FaceAlignment:
-    """68 landmarks by the face-alignment package (S3FD, FAN), which downloads its networks on first use."""
-
-    name: DetectorName = "face-alignment"
-
-    def __init__(self, device: str) -> None:
-        """device: as torch names it, such as cpu or cuda:0.
-
-        Raises:
-            MissingWeights: the networks can't be downloaded.
-        """
-        import face_alignment  # takes seconds, and few runs need it
-
-        landmarks = face_alignment.LandmarksType.TWO_D
-        try:
-            # Compiling would cost every first run minutes to save each photo a fraction of a second.
-            self._network = face_alignment.FaceAlignment(landmarks, device=device, compile=False)
-        except OSError as error:
-            raise MissingWeights(
-                f"face-alignment can't download its networks ({error}); connect once, or use --detector yunet"
-            ) from error
-        self._lock = threading.Lock()
-
-    def detect(self, pixels: Pixels) -> list[Face]:
-        """Faces in a photo uint8 (H, W, 3), from left to right; an empty list if there is none.
-
-        Boxes are searched in a copy of bounded size, landmarks in the photo itself.
-        """
-        overview, scale = _bounded(pixels, _OVERVIEW)
-        with self._lock:
-            boxes = self._network.face_detector.detect_from_image(overview)
-            boxes = [np.append(np.asarray(box[:4]) / scale, box[4]) for box in boxes if box[4] >= _FACE]
-            found = self._network.get_landmarks_from_image(pixels, detected_faces=boxes) if boxes else []
-        faces = [face_of_68(landmarks, float(box[4])) for landmarks, box in zip(found, boxes, strict=True)]
-        return _left_to_right(faces)
-
-
-def face_of_68(landmarks: Points, score: float) -> Face:
-    """Face from 68 landmarks (68, 2) counted from pixel centres, in iBUG's order.
-
-    Eyes are the means of points 36–41 and 42–47, mouth corners points 48 and 54, as in FFHQ.
-    """
-    landmarks = np.asarray(landmarks, dtype=np.float64) + 0.5
-    eyes = landmarks[36:42].mean(axis=0), landmarks[42:48].mean(axis=0)
-    points = np.stack([*eyes, landmarks[30], landmarks[48], landmarks[54]])
-    return Face(points, landmarks, score, "face-alignment")

@@ -13,24 +13,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from oodinv.align import (
-    AlignedFace,
-    Face,
-    FaceAlignment,
-    Yunet,
-    align,
-    as_ffhq,
-    face_of_68,
-    read_placement,
-)
 from oodinv.directions import measures
 from oodinv.errors import ImageError, MissingWeights, NoFaceError, WeightsError
+from oodinv.faces.align import AlignedFace, align, read_placement
+from oodinv.faces.detectors.base import Face
+from oodinv.faces.detectors.face_alignment import FaceAlignment, face_of_68
+from oodinv.faces.detectors.yunet import Yunet, as_ffhq
+from oodinv.faces.framing import crop, ffhq_quad, quad_side, square, transform
 from oodinv.imaging.decode import read_photo
 from oodinv.imaging.pixels import resize_pixels
-from oodinv.quad import crop, ffhq_quad, quad_side, square, transform
 from oodinv.weights.pull import pull
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 # Eyes, nose and mouth corners of a typical face, in units of the FFHQ square, which is the unit square here.
 TYPICAL = np.array([[0.375, 0.475], [0.625, 0.475], [0.5, 0.61], [0.395, 0.72], [0.605, 0.72]])

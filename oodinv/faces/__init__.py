@@ -1,0 +1,1 @@
+"""Finding faces in photos, and the square that is cut out around each."""

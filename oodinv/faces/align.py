@@ -1,0 +1,122 @@
+"""Faces found in photos, and cut out with everything needed to put them back.
+
+Two detectors give five points in a common sense, from which `faces.framing` makes the FFHQ crop; its docstring
+states the coordinates. Left and right are the picture's, not the person's.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from oodinv.errors import ImageError, NoFaceError
+from oodinv.faces.detectors.base import Detector, Face
+from oodinv.faces.framing import Points, crop, ffhq_quad, quad_side
+from oodinv.imaging.pixels import Pixels
+
+
+@dataclass(frozen=True, eq=False)
+class AlignedFace:
+    """A crop uint8 (size, size, 3) and where it belongs.
+
+    quad (4, 2) in photo coordinates; photo_size (width, height) of the upright photo. The exact inverse of
+    the crop is `crop_to_photo(quad, size)`.
+    """
+
+    crop: Pixels
+    quad: Points
+    face: Face
+    photo_size: tuple[int, int]
+
+    def to_json(self) -> str:
+        """What OUT/aligned/NAME.json holds: quad, landmarks, score, detector, photo_size; no digit lost."""
+        record = {
+            "quad": self.quad.tolist(),
+            "landmarks": self.face.landmarks.tolist(),
+            "score": self.face.score,
+            "detector": self.face.detector,
+            "photo_size": list(self.photo_size),
+        }
+        return json.dumps(record, indent=1) + "\n"
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """Where a saved crop belongs: quad (4, 2) in a photo of photo_size (width, height)."""
+
+    quad: Points
+    photo_size: tuple[int, int]
+
+
+def read_placement(path: Path) -> Placement:
+    """Reads OUT/aligned/NAME.json.
+
+    Raises:
+        ImageError: the file is missing or holds no quad of four finite corners and no photo size.
+    """
+    try:
+        record = _read_record(path)
+        quad = np.array(record["quad"], dtype=np.float64)
+        width, height = (int(length) for length in record["photo_size"])
+    except _RECORD_DAMAGE as error:
+        raise _bad_placement(path, str(error)) from error
+    if quad.shape != (4, 2) or not np.isfinite(quad).all():
+        raise _bad_placement(path, "its quad is no list of four corners")
+    return Placement(quad, (width, height))
+
+
+def read_landmarks(path: Path) -> Points:
+    """Landmarks (5, 2) or (68, 2) of OUT/aligned/NAME.json, in pixels of the photo.
+
+    Raises:
+        ImageError: the file is missing or holds no such landmarks.
+    """
+    try:
+        landmarks = np.array(_read_record(path)["landmarks"], dtype=np.float64)
+    except _RECORD_DAMAGE as error:
+        raise _bad_placement(path, str(error)) from error
+    if landmarks.shape not in ((5, 2), (68, 2)) or not np.isfinite(landmarks).all():
+        raise _bad_placement(path, f"its landmarks have shape {landmarks.shape}, not (5, 2) or (68, 2)")
+    return landmarks
+
+
+_RECORD_DAMAGE = (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError)
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return record
+
+
+def _bad_placement(path: Path, reason: str) -> ImageError:
+    return ImageError(f"{path}: expected what `oodinv align` writes ({reason}); align the photo again")
+
+
+def largest(faces: Sequence[Face]) -> Face:
+    """The face whose FFHQ crop is largest, of at least one."""
+    return max(faces, key=lambda face: quad_side(ffhq_quad(face.points)))
+
+
+def align(
+    pixels: Pixels, detector: Detector, size: int, crop_scale: float, faces: Literal["all", "largest"]
+) -> list[AlignedFace]:
+    """Crops of the faces in a photo uint8 (H, W, 3): all from left to right, or the largest one.
+
+    size: side of the crops in pixels. crop_scale below 1: tighter than FFHQ.
+
+    Raises:
+        NoFaceError: the detector finds none; the caller knows the file's name and puts it in front.
+    """
+    found = detector.detect(pixels)
+    if not found:
+        raise NoFaceError("no face found; if there is one, try the other --detector, or cut it out and use --aligned")
+    if faces == "largest":
+        found = [largest(found)]
+    photo_size = (pixels.shape[1], pixels.shape[0])
+    quads = [ffhq_quad(face.points, crop_scale) for face in found]
+    return [
+        AlignedFace(crop(pixels, quad, size), quad, face, photo_size) for quad, face in zip(quads, found, strict=True)
+    ]
