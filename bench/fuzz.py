@@ -46,7 +46,7 @@ def reader(name: ReaderName, folder: Path) -> Callable[[bytes], object]:
     from oodinv.imaging.decode import decode_photo
     from oodinv.recipe.card import read_card
     from oodinv.recipe.edit import read_edit_recipe
-    from oodinv.weights import average, read
+    from oodinv.weights.reading import average, read
 
     def from_file(read_file: Callable[[Path], object], file_name: str, member: str = "") -> Callable[[bytes], object]:
         path = folder / file_name

@@ -35,9 +35,9 @@ from oodinv.models.generators.stylegan2 import Generator
 from oodinv.models.samm import Samm
 from oodinv.recipe.card import ModelCard
 from oodinv.weights.build import Model
-from oodinv.weights.layouts import translate
-from oodinv.weights.modules import build_encoder, build_generator, build_samm
-from oodinv.weights.read import WeightsFile
+from oodinv.weights.families import build_encoder, build_generator, build_samm
+from oodinv.weights.reading.read import WeightsFile
+from oodinv.weights.translation import translate
 
 SIZE, SIZES = 1024, (32, 64, 128, 256)
 CARD = {

@@ -24,7 +24,7 @@ from oodinv.imaging.pixels import resize_pixels
 from oodinv.models.encoders.e4e import E4e
 from oodinv.models.generators.stylegan2 import Generator
 from oodinv.recipe.base import recipe_path
-from oodinv.weights import own
+from oodinv.weights import native
 
 SIZE = 1024
 PHOTOS = 60
@@ -34,8 +34,8 @@ PHOTOS = 60
 def write_model(folder: Path) -> Path:
     """Random generator and e4e encoder of the published sizes and their card."""
     generator = Generator(SIZE)
-    own.save(folder / "generator.safetensors", generator)
-    own.save(folder / "encoder.safetensors", E4e(num_ws=generator.num_ws))
+    native.save(folder / "generator.safetensors", generator)
+    native.save(folder / "encoder.safetensors", E4e(num_ws=generator.num_ws))
     card = {
         "name": "random",
         "size": SIZE,

@@ -8,7 +8,7 @@ import yaml
 from oodinv.models.encoders.pyramid import PyramidEncoder
 from oodinv.models.generators.stylegan2 import Generator
 from oodinv.models.samm import Samm
-from oodinv.weights import own
+from oodinv.weights import native
 
 SIZE = 32
 
@@ -20,9 +20,9 @@ def write_card(folder: Path) -> Path:
     generator = Generator(SIZE, channels, w_dim=16, z_dim=16, mapping_layers=2)
     encoder = PyramidEncoder(SIZE, {32: 8, 16: 12, 8: 16, 4: 16}, num_ws=generator.num_ws, w_dim=16, hidden=16)
     samm = Samm({16: 16, 32: 8}, {16: 12, 32: 8}, cycles=2, flow_range=0.08)
-    own.save(folder / "generator.safetensors", generator)
-    own.save(folder / "encoder.safetensors", encoder)
-    own.save(folder / "samm.safetensors", samm)
+    native.save(folder / "generator.safetensors", generator)
+    native.save(folder / "encoder.safetensors", encoder)
+    native.save(folder / "samm.safetensors", samm)
     card = {
         "name": "tiny",
         "size": SIZE,

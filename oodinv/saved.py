@@ -15,7 +15,7 @@ from oodinv.imaging.decode import read_photo
 from oodinv.imaging.pixels import Pixels
 from oodinv.manifest import Entry, Header
 from oodinv.recipe.edit import Composition
-from oodinv.weights.damage import ARCHIVE_DAMAGE, NUMPY_DAMAGE
+from oodinv.weights.reading.damage import ARCHIVE_DAMAGE, NUMPY_DAMAGE
 
 if TYPE_CHECKING:
     from oodinv.weights.build import Model

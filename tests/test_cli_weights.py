@@ -15,9 +15,10 @@ from typer.testing import CliRunner
 
 from oodinv.cli.weights import app
 from oodinv.weights.catalog import ROWS
-from oodinv.weights.layouts import translate
-from oodinv.weights.modules import build_generator
-from oodinv.weights.read import read, sha256_file
+from oodinv.weights.checksum import sha256_file
+from oodinv.weights.families import build_generator
+from oodinv.weights.reading.read import read
+from oodinv.weights.translation import translate
 
 run = CliRunner()
 

@@ -26,8 +26,8 @@ from oodinv.imaging.decode import decode_photo
 from oodinv.manifest import Entry, Header
 from oodinv.recipe.card import read_card
 from oodinv.saved import read_arrays
-from oodinv.weights.average import read_average
-from oodinv.weights.read import read
+from oodinv.weights.reading.average import read_average
+from oodinv.weights.reading.read import read
 
 CARDS = Path(__file__).resolve().parents[1] / "pretrained"
 

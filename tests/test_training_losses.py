@@ -14,9 +14,10 @@ from oodinv.models.perceptors.vgg19 import GROUPS, MEAN, Vgg19
 from oodinv.recipe.train import Identity, Perceptual
 from oodinv.training import losses
 from oodinv.training.judges import gather
-from oodinv.weights.layouts import VGG19_CONVS, translate
-from oodinv.weights.modules import build_recognition, build_vgg19
-from oodinv.weights.read import read
+from oodinv.weights.families import build_recognition, build_vgg19
+from oodinv.weights.reading.read import read
+from oodinv.weights.rules import VGG19_CONVS
+from oodinv.weights.translation import translate
 
 
 def seeded(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -127,11 +127,11 @@ def test_a_restyle_encoder_is_trained_and_loaded_again(tiny_card: Path, tmp_path
     from oodinv.models.generators.stylegan2 import Generator
     from oodinv.recipe.card import GeneratorCard, GeneratorOnlyCard
     from oodinv.training.setup import FixedGenerator
-    from oodinv.weights import own
+    from oodinv.weights import native
 
     torch.manual_seed(0)
     generator = Generator(8, {4: 4, 8: 4}, w_dim=512, z_dim=8, mapping_layers=1).eval().requires_grad_(False)
-    own.save(tmp_path / "g.safetensors", generator)
+    native.save(tmp_path / "g.safetensors", generator)
     card = GeneratorOnlyCard(name="g", size=8, generator=GeneratorCard(weights="g.safetensors"), licence="none")
     data = {"folder": "unused", "size": 8, "aligned": True}
     recipe = encoder_recipe(

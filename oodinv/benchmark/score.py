@@ -17,10 +17,10 @@ from oodinv.models.perceptors.inception import Inception
 from oodinv.models.perceptors.lpips import Backbone, Lpips
 from oodinv.recipe.benchmark import BenchmarkRecipe, MetricName, MetricUse
 from oodinv.weights.build import load_lpips
-from oodinv.weights.layouts import Translation, translate
-from oodinv.weights.modules import build_inception, build_recognition
+from oodinv.weights.families import build_inception, build_recognition
 from oodinv.weights.pull import pull
-from oodinv.weights.read import read
+from oodinv.weights.reading.read import read
+from oodinv.weights.translation import Translation, translate
 
 REGIONAL: frozenset[MetricName] = frozenset(
     {"psnr", "psnr_peak_sqrt2", "ssim", "ms_ssim", "mse_unit", "mse_pm1", "mae_pm1", "lpips_alexnet", "lpips_vgg16"}

@@ -19,7 +19,7 @@ from oodinv.errors import RecipeError, WeightsError
 from oodinv.imaging.files import atomic_write
 from oodinv.recipe.base import Name, data_folder
 from oodinv.recipe.card import ModelCard
-from oodinv.weights.read import read as read_weights
+from oodinv.weights.reading.read import read as read_weights
 
 FORMAT = "oodinv-direction"
 SUFFIX = ".safetensors"

@@ -23,7 +23,7 @@ from oodinv.inverter import encode
 from oodinv.pipeline import read_bytes
 from oodinv.saved import read_latents
 from oodinv.weights.build import Model, Role
-from oodinv.weights.damage import ARCHIVE_DAMAGE, NUMPY_DAMAGE
+from oodinv.weights.reading.damage import ARCHIVE_DAMAGE, NUMPY_DAMAGE
 
 HELD_OUT_SHARE = 10
 """One face in this many, by the hash of its file, takes no part in a fit and judges it."""

@@ -29,11 +29,11 @@ from oodinv.directions.direction import Direction, is_own, read
 from oodinv.errors import MissingWeights, UnknownLayout, WeightsError
 from oodinv.recipe.card import ModelCard
 from oodinv.weights.build import locate
-from oodinv.weights.damage import ARCHIVE_DAMAGE, NUMPY_DAMAGE
-from oodinv.weights.layouts import translate
-from oodinv.weights.modules import build_generator
-from oodinv.weights.read import read as read_weights
-from oodinv.weights.read import read_values
+from oodinv.weights.families import build_generator
+from oodinv.weights.reading.damage import ARCHIVE_DAMAGE, NUMPY_DAMAGE
+from oodinv.weights.reading.read import read as read_weights
+from oodinv.weights.reading.read import read_values
+from oodinv.weights.translation import translate
 
 NUMPY_MAGIC = b"\x93NUMPY"
 MAX_BYTES = 1 << 30

@@ -8,7 +8,7 @@ import torch
 
 from oodinv.errors import WeightsError
 from oodinv.imaging.files import atomic_write
-from oodinv.weights.rebuild import TORCH_DAMAGE
+from oodinv.weights.reading.rebuild import TORCH_DAMAGE
 
 
 class Stateful(Protocol):

@@ -32,7 +32,7 @@ from oodinv.training.loop import Evaluation
 from oodinv.training.randomness import torch_generator
 from oodinv.training.setup import FixedGenerator, take_over
 from oodinv.weights.build import Model
-from oodinv.weights.modules import AnyEncoder
+from oodinv.weights.families import AnyEncoder
 
 
 def construct(recipe: EncoderRecipe, generator: Generator) -> AnyEncoder:

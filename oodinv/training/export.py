@@ -25,8 +25,8 @@ from oodinv.recipe.card import (
     SammCard,
 )
 from oodinv.recipe.train import EncoderRecipe, GeneratorRecipe, JointRecipe, SammRecipe
-from oodinv.weights import own
-from oodinv.weights.modules import AnyEncoder
+from oodinv.weights import native
+from oodinv.weights.families import AnyEncoder
 
 
 def write_card(path: Path, card: GeneratorOnlyCard) -> Path:
@@ -43,8 +43,8 @@ def write_joint(folder: Path, recipe: JointRecipe, encoder: PyramidEncoder, gene
         f"{recipe.name}-encoder.safetensors",
         f"{recipe.name}-generator.safetensors",
     )
-    own.save(folder / encoder_file, encoder)
-    own.save(folder / generator_file, generator)
+    native.save(folder / encoder_file, encoder)
+    native.save(folder / generator_file, generator)
     card = ModelCard(
         name=recipe.name,
         size=recipe.data.size,
@@ -61,7 +61,7 @@ def write_generator(folder: Path, recipe: GeneratorRecipe, generator: Generator)
     """Writes a generator and a card that has no encoder yet into `folder`; returns the card's path."""
     folder.mkdir(parents=True, exist_ok=True)
     file = f"{recipe.name}-generator.safetensors"
-    own.save(folder / file, generator)
+    native.save(folder / file, generator)
     card = GeneratorOnlyCard(
         name=recipe.name,
         size=recipe.data.size,
@@ -82,7 +82,7 @@ def write_encoder(
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = f"{recipe.name}-encoder.safetensors"
-    own.save(folder / file, encoder, torch.float32)
+    native.save(folder / file, encoder, torch.float32)
     card = ModelCard(
         name=recipe.name,
         size=base.size,
@@ -112,7 +112,7 @@ def write_samm(folder: Path, recipe: SammRecipe, base: ModelCard, base_path: Pat
     """Writes SAMM and a card that joins it to the model it was trained on; returns the card's path."""
     folder.mkdir(parents=True, exist_ok=True)
     samm_file = f"{recipe.name}-samm.safetensors"
-    own.save(folder / samm_file, samm)
+    native.save(folder / samm_file, samm)
     encoder_files = {"weights": _from(base_path, base.encoder.weights, folder)}
     if base.encoder.average is not None:
         encoder_files["average"] = _from(base_path, base.encoder.average, folder)

@@ -16,9 +16,9 @@ from oodinv.recipe.train import Identity, LpipsBackbone, Missing, Perceptual
 from oodinv.training import losses
 from oodinv.training.device import Compute
 from oodinv.weights.build import load_lpips, locate
-from oodinv.weights.layouts import translate
-from oodinv.weights.modules import build_recognition, build_vgg19
-from oodinv.weights.read import read
+from oodinv.weights.families import build_recognition, build_vgg19
+from oodinv.weights.reading.read import read
+from oodinv.weights.translation import translate
 
 N = TypeVar("N")
 

@@ -16,10 +16,10 @@ from oodinv.training.data import Faces, load_faces
 from oodinv.training.judges import Judges, gather
 from oodinv.training.parallel import ALONE, Team, wait
 from oodinv.weights.build import load_lpips, locate
-from oodinv.weights.layouts import translate
-from oodinv.weights.modules import build_generator
+from oodinv.weights.families import build_generator
 from oodinv.weights.pull import pull
-from oodinv.weights.read import read
+from oodinv.weights.reading.read import read
+from oodinv.weights.translation import translate
 
 
 def faces(data: FaceFolder, output: Path, team: Team = ALONE) -> Faces:

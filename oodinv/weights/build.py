@@ -15,12 +15,12 @@ from oodinv.models.perceptors.lpips import Lpips
 from oodinv.models.samm import Samm
 from oodinv.recipe.card import ModelCard, find_card, read_card
 from oodinv.weights import catalog
-from oodinv.weights.average import read_average
 from oodinv.weights.checksum import sha256_file
-from oodinv.weights.layouts import Translation, translate
-from oodinv.weights.modules import AnyEncoder, build_encoder, build_generator, build_lpips, build_samm
+from oodinv.weights.families import AnyEncoder, build_encoder, build_generator, build_lpips, build_samm
 from oodinv.weights.pull import cache_dir, pull
-from oodinv.weights.read import read
+from oodinv.weights.reading.average import read_average
+from oodinv.weights.reading.read import read
+from oodinv.weights.translation import Translation, translate
 
 Role = Literal["generator", "encoder", "average", "samm"]
 

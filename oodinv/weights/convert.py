@@ -9,10 +9,10 @@ from oodinv.errors import UnknownLayout, WeightsError
 from oodinv.models.generators.stylegan2 import Generator
 from oodinv.models.samm import Samm
 from oodinv.recipe.card import SammCard
-from oodinv.weights import own
-from oodinv.weights.layouts import Translation, translate
-from oodinv.weights.modules import build_generator, build_samm
-from oodinv.weights.read import read
+from oodinv.weights import native
+from oodinv.weights.families import build_generator, build_samm
+from oodinv.weights.reading.read import read
+from oodinv.weights.translation import Translation, translate
 from oodinv.weights.verify import samm_sizes
 
 Convertible = Literal["generator", "samm"]
@@ -31,7 +31,7 @@ def convert(source: Path, target: Path, part: Convertible | None = None) -> Conv
     translation = translate(read(source))
     part = _choose(translation, part)
     module = _build(translation, part)
-    own.save(target, module, torch.float32)
+    native.save(target, module, torch.float32)
     return part
 
 

@@ -12,8 +12,7 @@ from oodinv.errors import UnknownLayout
 from oodinv.recipe.card import E4eCard, EncoderCard, FeatureStyleCard, PyramidCard, RestyleCard, SammCard
 from oodinv.weights import catalog
 from oodinv.weights.checksum import sha256_file
-from oodinv.weights.layouts import Translation, translate
-from oodinv.weights.modules import (
+from oodinv.weights.families import (
     build_encoder,
     build_generator,
     build_inception,
@@ -22,7 +21,8 @@ from oodinv.weights.modules import (
     build_vgg19,
     generator_config,
 )
-from oodinv.weights.read import Container, WeightsFile, read
+from oodinv.weights.reading.read import Container, WeightsFile, read
+from oodinv.weights.translation import Translation, translate
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from oodinv.models.generators.stylegan2 import Generator, map_latents
 from oodinv.models.synthesis import synthesize
 from oodinv.recipe.card import read_card
 from oodinv.weights.build import load_model
-from oodinv.weights.layouts import translate
-from oodinv.weights.modules import build_generator
-from oodinv.weights.read import read
+from oodinv.weights.families import build_generator
+from oodinv.weights.reading.read import read
+from oodinv.weights.translation import translate
 
 SIZES = (32, 64, 128, 256)
 HALF = multiplies(torch.device("cpu"), torch.bfloat16)

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from oodinv.errors import UnknownLayout
 from oodinv.models.perceptors.inception import Inception, pooled
-from oodinv.weights.layouts import translate
-from oodinv.weights.modules import build_inception
-from oodinv.weights.read import WeightsFile, read
+from oodinv.weights.families import build_inception
+from oodinv.weights.reading.read import WeightsFile, read
+from oodinv.weights.translation import translate
 
 PARAMETERS = 21_785_568
 """Trainable parameters of torchvision's inception_v3 without auxiliary and last classifier."""

@@ -19,9 +19,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from oodinv.errors import MissingWeights, UnknownLayout, WeightsError
-from oodinv.weights import inert, onnx, rebuild
-from oodinv.weights.checksum import sha256_file as sha256_file
-from oodinv.weights.damage import ARCHIVE_DAMAGE
+from oodinv.weights.reading import inert, onnx, rebuild
+from oodinv.weights.reading.damage import ARCHIVE_DAMAGE
 
 Container = Literal["torch", "nvidia-pickle", "numpy-pickle", "safetensors", "onnx"]
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from oodinv.errors import WeightsError
-from oodinv.weights.inert import Made, MalformedError, Name, PickleStream, RefusedError, Table, load, recorder
+from oodinv.weights.reading.inert import Made, MalformedError, Name, PickleStream, RefusedError, Table, load, recorder
 
 MAX_DEPTH = 64
 MAX_VALUES = 200_000

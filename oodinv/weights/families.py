@@ -21,8 +21,8 @@ from oodinv.models.perceptors.lpips import Lpips
 from oodinv.models.perceptors.vgg19 import Vgg19
 from oodinv.models.samm import Samm
 from oodinv.recipe.card import E4eCard, EncoderCard, FeatureStyleCard, PyramidCard, RestyleCard, SammCard
-from oodinv.weights import own
-from oodinv.weights.layouts import Translation, summarise
+from oodinv.weights import native
+from oodinv.weights.translation import Translation, summarise
 
 AVERAGE_DRAWS = 10_000
 """Latents to average where a generator's file doesn't give their average."""
@@ -120,7 +120,7 @@ def build_generator(source: Translation) -> Generator:
 def generator_config(state: State, source: Translation) -> dict[str, Any]:
     """Arguments of the generator's constructor."""
     if source.layout == "oodinv":
-        return own.arguments(_own_config(source))
+        return native.arguments(_own_config(source))
     sizes = _numbers(state, r"blocks\.(\d+)\..*")
     return {
         "size": max(sizes, default=0),
@@ -177,7 +177,7 @@ def _encoder_kind(state: State, source: Translation) -> str:
 
 def _construct_encoder(card: EncoderCard, state: State, source: Translation) -> AnyEncoder:
     if source.layout == "oodinv":
-        encoder = own.construct(card.kind, _own_config(source), source.file.path)
+        encoder = native.construct(card.kind, _own_config(source), source.file.path)
         assert isinstance(encoder, AnyEncoder)
         if isinstance(card, RestyleCard) and isinstance(encoder, Restyle):
             encoder.passes = card.passes

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from oodinv.errors import MissingWeights, OodinvError, UnknownLayout, WeightsError
-from oodinv.weights.read import WeightsFile, read, sha256_file
+from oodinv.weights.checksum import sha256_file
+from oodinv.weights.reading.read import WeightsFile, read
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 
@@ -448,7 +449,7 @@ def test_two_values_for_one_name_are_refused(tmp_path: Path) -> None:
 def test_reading_a_large_archive_maps_it(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(64 << 20, dtype=torch.uint8)}, tmp_path / "x.pt")
     code = (
-        "import resource, sys, pathlib; from oodinv.weights.read import read;"
+        "import resource, sys, pathlib; from oodinv.weights.reading.read import read;"
         "rss = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; before = rss();"
         "file = read(pathlib.Path(sys.argv[1])); print(rss() - before)"
     )

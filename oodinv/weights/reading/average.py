@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from oodinv.errors import UnknownLayout, WeightsError
-from oodinv.weights.damage import NUMPY_DAMAGE
-from oodinv.weights.read import flattened, read_values
+from oodinv.weights.reading.damage import NUMPY_DAMAGE
+from oodinv.weights.reading.read import flattened, read_values
 
 NUMPY_MAGIC = b"\x93NUMPY"
 

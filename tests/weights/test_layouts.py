@@ -19,12 +19,12 @@ from oodinv.models.generators.stylegan2 import Generator, map_latents
 from oodinv.models.samm import Samm
 from oodinv.models.synthesis import synthesize
 from oodinv.recipe.card import find_card, read_card
-from oodinv.weights import own
-from oodinv.weights.average import read_average
+from oodinv.weights import native
 from oodinv.weights.build import Model, load_model
-from oodinv.weights.layouts import recognise, translate
-from oodinv.weights.modules import build_generator, build_samm
-from oodinv.weights.read import WeightsFile, read
+from oodinv.weights.families import build_generator, build_samm
+from oodinv.weights.reading.average import read_average
+from oodinv.weights.reading.read import WeightsFile, read
+from oodinv.weights.translation import recognise, translate
 
 SIZE, WIDTH = 32, 16
 CHANNELS = {4: 12, 8: 10, 16: 8, 32: 6}
@@ -378,9 +378,9 @@ def parts(tmp_path: Path) -> Path:
     encoder = PyramidEncoder(SIZE, {32: 4, 16: 5, 8: 6, 4: 7}, num_ws=8, w_dim=WIDTH, hidden=9)
     encoder.w_avg.normal_()
     samm = Samm({16: 8, 32: 6}, {16: 5, 32: 4}, cycles=2, flow_range=0.08)
-    own.save(tmp_path / "g.safetensors", generator)
-    own.save(tmp_path / "e.safetensors", encoder)
-    own.save(tmp_path / "s.safetensors", samm)
+    native.save(tmp_path / "g.safetensors", generator)
+    native.save(tmp_path / "e.safetensors", encoder)
+    native.save(tmp_path / "s.safetensors", samm)
     return tmp_path
 
 
@@ -474,7 +474,7 @@ MISFITS: list[tuple[dict[str, object], str]] = [
 @pytest.mark.parametrize(("change", "says"), MISFITS)
 def test_parts_that_do_not_belong_together_are_refused(parts: Path, change: dict[str, object], says: str) -> None:
     torch.save({"g_ema": rosinality({4: 8, 8: 6, 16: 5})}, parts / "narrow.pt")
-    own.save(parts / "wide.safetensors", Samm({16: 8, 32: 7}, {16: 5, 32: 4}, cycles=2, flow_range=0.08))
+    native.save(parts / "wide.safetensors", Samm({16: 8, 32: 7}, {16: 5, 32: 4}, cycles=2, flow_range=0.08))
     size = 16 if change.get("generator") == "narrow.pt" else SIZE
     with pytest.raises(WeightsError, match=says):
         load(write_card(parts, **{"size": size, **change}))  # type: ignore[arg-type]

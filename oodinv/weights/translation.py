@@ -1,0 +1,255 @@
+"""Recognises the layout of a weight file and translates its keys to our parameters.
+
+A layout is a table of rules from the keys of a file to our parameters, under the part that they belong to:
+`generator.*`, `encoder.*`, `samm.*`, `lpips.*`, …, and `average` for the average latent. The first rule that
+matches a key wins; a key that no rule matches is an error, and so is one that a module needs and doesn't get.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from torch import Tensor
+
+from oodinv.errors import UnknownLayout
+from oodinv.weights import native
+from oodinv.weights.reading.read import WeightsFile
+from oodinv.weights.rules import (
+    ARCFACE,
+    DROP,
+    ENCODER_FILE,
+    FEATURE_STYLE_ENCODER,
+    INCEPTION,
+    LATENT_AVG,
+    LPIPS,
+    NVIDIA,
+    PUBLISHED_MODEL,
+    ROSINALITY,
+    VGG19,
+    Refuse,
+    Rule,
+    Rules,
+    under,
+)
+
+Part = Literal["generator", "encoder", "samm", "lpips", "vgg19", "recognition", "inception"]
+PARTS: tuple[Part, ...] = get_args(Part)
+
+Name = Literal[
+    "oodinv", "stylegan2-nvidia", "stylegan2-rosinality", "e4e", "restyle-e4e", "other-encoder",
+    "feature-style", "samm", "ood-inversion", "lpips", "vgg19", "arcface", "fid-inception",
+]  # fmt: skip
+"""Names of the layouts."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A way to lay out a file; a file has it if one of its keys matches `mark` from end to end.
+
+    encoder_type is what the file's options call the encoder, if they do: pSp's keys are e4e's, but its rows
+    of w_plus are no offsets.
+    """
+
+    name: Name
+    mark: str
+    rules: Rules
+    encoder_type: str | None = None
+
+
+LAYOUTS: tuple[Layout, ...] = (
+    Layout(
+        "stylegan2-nvidia",
+        r"G_ema\.synthesis\.b4\.const",
+        (*under("G_ema.", "generator.", NVIDIA), Rule(r"(G|D|augment_pipe)\..*", DROP)),
+    ),
+    Layout(
+        "stylegan2-rosinality",
+        r"g_ema\.input\.input",
+        (
+            *under("g_ema.", "generator.", ROSINALITY),
+            *LATENT_AVG,
+            Rule(r"(g|d|g_optim|d_optim)\..*|ada_aug_p", DROP),  # left over from training
+        ),
+    ),
+    Layout("stylegan2-rosinality", r"input\.input", (*under("", "generator.", ROSINALITY), *LATENT_AVG)),
+    Layout("e4e", r"state_dict\.encoder\.latlayer1\.weight", ENCODER_FILE, "Encoder4Editing"),
+    Layout(
+        "restyle-e4e",
+        r"state_dict\.encoder\.styles\.0\.convs\.0\.weight",
+        ENCODER_FILE,
+        "ProgressiveBackboneEncoder",
+    ),
+    Layout(
+        "other-encoder",  # pSp's, for one; its generator serves
+        r"state_dict\.decoder\.input\.input",
+        (Rule(r"state_dict\.encoder\..*", DROP), *ENCODER_FILE),
+    ),
+    Layout("feature-style", r"block_1\.0\.bn1\.weight", under("", "encoder.", FEATURE_STYLE_ENCODER)),
+    Layout("ood-inversion", r"generator\.input\.input", PUBLISHED_MODEL),
+    Layout(
+        "samm",
+        r"params_ema\.modulation\.\d+\..*",
+        (*under("params_ema.", "", PUBLISHED_MODEL), Rule(r"params\..*", DROP)),
+    ),
+    Layout("samm", r"params\.modulation\.\d+\..*", under("params.", "", PUBLISHED_MODEL)),
+    Layout("samm", r"modulation\.\d+\..*", PUBLISHED_MODEL),
+    Layout("lpips", r"(AlexNet|VGG16)_0\.Conv_0\.kernel", under("", "lpips.", LPIPS)),
+    Layout("vgg19", r"features\.32\.weight", under("", "vgg19.", VGG19)),  # VGG16 and batch norm have none there
+    Layout("arcface", r"output_layer\.3\.weight", under("", "recognition.", ARCFACE)),
+    Layout("fid-inception", r"Mixed_7c\.branch_pool\.conv\.weight", under("", "inception.", INCEPTION)),
+)
+
+HINTS: tuple[tuple[str, str], ...] = (
+    (r"G_ema\.synthesis\.input\..*", "it holds a StyleGAN3 generator; oodinv has StyleGAN2"),
+    (r"G_ema\..*", "it holds an NVIDIA network other than a StyleGAN2 generator"),
+    (r"(.*\.)?encoder\..*", "it holds an encoder other than e4e, ReStyle-e4e and Feature-Style"),
+    (r"(input_layer|body)\..*|layer1\.0\..*", "it holds a face-recognition network, not an encoder"),
+    (r"features\.\d+\..*", "it holds an image classifier"),
+)
+
+
+def summarise(names: Iterable[str], most: int = 5) -> str:
+    """The first few names, and how many more there are."""
+    names = sorted(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _has(file: WeightsFile, layout: Layout) -> bool:
+    match file.settings.get("opts"):
+        case {"encoder_type": encoder_type} if layout.encoder_type not in (None, encoder_type):
+            return False
+    return any(re.fullmatch(layout.mark, key) for key in file.tensors)
+
+
+def find_layout(file: WeightsFile) -> Layout | None:
+    """The layout of a file; None for oodinv's own.
+
+    Raises:
+        UnknownLayout: it has none that oodinv knows.
+    """
+    if file.settings.get("format") == native.FORMAT:
+        return None
+    for layout in LAYOUTS:
+        if _has(file, layout):
+            return layout
+    hint = next((text for p, text in HINTS if any(re.fullmatch(p, k) for k in file.tensors)), "")
+    found = f"its tensors are {summarise(file.tensors)}" if file.tensors else "it holds no tensors"
+    known = ", ".join(dict.fromkeys(layout.name for layout in LAYOUTS))
+    raise UnknownLayout(
+        f"{file.path}: is laid out like no file that oodinv knows ({known}); {hint or found}. Use the file "
+        "that the model card names, as its authors published it"
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Translation
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A file's tensors under our names, by part, floating-point values as float32.
+
+    average: the average latent that comes with the file, (w_dim,), (1, w_dim) or (num_ws, w_dim).
+    """
+
+    file: WeightsFile
+    layout: Name
+    parts: dict[Part, dict[str, Tensor]]
+    average: Tensor | None
+
+    def part(self, part: Part) -> dict[str, Tensor]:
+        """State of one module.
+
+        Raises:
+            UnknownLayout: the file does not hold it.
+        """
+        if part not in self.parts:
+            raise UnknownLayout(
+                f"{self.file.path}: is a {self.layout} file with {' and '.join(self.parts) or 'nothing'} in "
+                f"it, and no {part}; correct the model card"
+            )
+        return self.parts[part]
+
+
+OWN_PARTS: Mapping[object, Part] = {
+    "stylegan2": "generator",
+    "pyramid": "encoder",
+    "e4e": "encoder",
+    "restyle": "encoder",
+    "feature_style": "encoder",
+    "samm": "samm",
+}
+
+
+def recognise(file: WeightsFile) -> Name:
+    """Name of a file's layout, once every key has been checked.
+
+    Raises:
+        UnknownLayout: as `translate`.
+    """
+    return translate(file).layout
+
+
+def translate(file: WeightsFile) -> Translation:
+    """Every tensor of a file under our names.
+
+    Raises:
+        UnknownLayout: no layout fits, a key is unknown, or two keys mean the same parameter.
+    """
+    layout = find_layout(file)
+    if layout is None:
+        return Translation(file, "oodinv", {_own_part(file): native.as_float32(file.tensors)}, None)
+    renamed = native.as_float32(_rename(file, layout))
+    average = renamed.pop("average", None)
+    if average is not None and average.ndim not in (1, 2):
+        raise UnknownLayout(f"{file.path}: its average latent has shape {tuple(average.shape)}; it was altered")
+    parts: dict[Part, dict[str, Tensor]] = {}
+    for part in PARTS:
+        prefix = f"{part}."
+        if state := {k.removeprefix(prefix): v for k, v in renamed.items() if k.startswith(prefix)}:
+            parts[part] = state
+    return Translation(file, layout.name, parts, average)
+
+
+def _own_part(file: WeightsFile) -> Part:
+    kind = file.settings.get("kind")
+    if kind not in OWN_PARTS:
+        raise UnknownLayout(f"{file.path}: holds a {kind!r}, which this oodinv doesn't know; update oodinv")
+    return OWN_PARTS[kind]
+
+
+def _rename(file: WeightsFile, layout: Layout) -> dict[str, Tensor]:
+    rules = [(re.compile(rule.pattern), rule) for rule in layout.rules]
+    renamed: dict[str, Tensor] = {}
+    unknown = []
+    for key, value in file.tensors.items():
+        found = next(((m, rule) for pattern, rule in rules if (m := pattern.fullmatch(key))), None)
+        if found is None:
+            unknown.append(key)
+            continue
+        match, rule = found
+        if isinstance(rule.target, Refuse):
+            raise UnknownLayout(f"{file.path}: {rule.target.reason} ({key})")
+        transformed = _transformed(file, key, value, rule)
+        if isinstance(rule.target, str):
+            name = match.expand(rule.target)
+            if name in renamed:
+                raise UnknownLayout(f"{file.path}: {key} is there twice, under two names; it was altered")
+            renamed[name] = transformed
+    if unknown:
+        raise UnknownLayout(
+            f"{file.path}: looks like a {layout.name} file, but its {summarise(unknown)} are unknown; "
+            "use the file as its authors published it"
+        )
+    return renamed
+
+
+def _transformed(file: WeightsFile, key: str, value: Tensor, rule: Rule) -> Tensor:
+    if rule.transform is None:
+        return value
+    try:
+        return rule.transform(value)
+    except (ValueError, RuntimeError) as error:
+        raise UnknownLayout(f"{file.path}: {key} {error}; it was altered, or it is another network") from error
