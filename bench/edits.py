@@ -23,7 +23,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from oodinv.area import face_weight
 from oodinv.directions import measures
 from oodinv.directions.faces import sample
 from oodinv.directions.fit import Score, fit_score
@@ -35,6 +34,7 @@ from oodinv.edit_stages import EditedFace, EditStages, InvertedFace, InvertedPho
 from oodinv.errors import ImageError
 from oodinv.faces.align import align
 from oodinv.faces.detectors.yunet import Yunet
+from oodinv.faces.geometry import face_weight
 from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.encode import write_png
 from oodinv.imaging.pixels import Pixels, resize_pixels, to_tensor

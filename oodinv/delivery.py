@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from oodinv.blend import Edit, paste
+from oodinv.compositing.paste_back import Edit, paste
 from oodinv.imaging.encode import write_photo, write_png
 from oodinv.imaging.metadata import JPEG_XMP_BYTES
 from oodinv.imaging.photo import Photo

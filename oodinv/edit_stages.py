@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from oodinv.area import confined
-from oodinv.blend import Edit
-from oodinv.compose import Drawn, compose, compose_edit, movement, movement_of, rounded
+from oodinv.compositing.compose import Drawn, compose, compose_edit, movement, movement_of
+from oodinv.compositing.paste_back import Edit
+from oodinv.compositing.regions.confine import confined
 from oodinv.delivery import write_pasted
 from oodinv.edit import Plan, apply
 from oodinv.edit_plan import Edits
@@ -21,7 +21,7 @@ from oodinv.faces.align import Placement, read_placement
 from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.encode import write_png
 from oodinv.imaging.files import atomic_write
-from oodinv.imaging.pixels import Flow, Levels, Pixels, resize_pixels, to_tensor, to_uint8
+from oodinv.imaging.pixels import Flow, Levels, Pixels, resize_pixels, rounded, to_tensor, to_uint8
 from oodinv.imaging.provenance import Provenance, composite_mark, packet
 from oodinv.inputs import Job
 from oodinv.inverter import DTYPES, Dtype, Inversion, decode, encode
@@ -75,7 +75,7 @@ class InvertedPhoto:
 
 @dataclass(frozen=True, eq=False)
 class EditedComposite:
-    """A face's edited composite, what moves along when it is pasted (`blend.Edit.flow`), and how the edit moved it."""
+    """A face's edited composite, what moves along when pasted (`paste_back.Edit.flow`), and how the edit moved it."""
 
     levels: Levels
     along: Flow | None = None
@@ -91,7 +91,7 @@ class EditedComposite:
 class EditedFace:
     """A face's results, one for each variant; `unedited` and `before` are picture and composite without the edit.
 
-    flows: for each variant, how the photo's own detail moves along (`blend.Edit.flow`).
+    flows: for each variant, how the photo's own detail moves along (`paste_back.Edit.flow`).
     """
 
     face: InvertedFace

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oodinv.batch import Event, Finished, Started, made_anew
-from oodinv.blend import Edit
-from oodinv.compose import Drawn, compose, compose_edit, movement, movement_of, rounded
+from oodinv.compositing.compose import Drawn, compose, compose_edit, movement, movement_of
+from oodinv.compositing.paste_back import Edit
 from oodinv.delivery import write_pasted, write_png_composite
 from oodinv.errors import ImageError
 from oodinv.faces.align import read_placement
 from oodinv.imaging.decode import read_photo
-from oodinv.imaging.pixels import Flow, Levels, Pixels, resize_pixels
+from oodinv.imaging.pixels import Flow, Levels, Pixels, resize_pixels, rounded
 from oodinv.imaging.provenance import Provenance
 from oodinv.manifest import Entry
 from oodinv.pipeline import WRITERS

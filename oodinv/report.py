@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from oodinv.imaging.encode import write_png
 from oodinv.imaging.files import atomic_write
+from oodinv.imaging.flow import flow_colours
 from oodinv.imaging.pixels import Pixels
 from oodinv.imaging.provenance import Provenance, composite_mark
 from oodinv.inputs import SHEET
@@ -90,43 +91,6 @@ def difference(panel: Panel) -> Pixels:
     return np.asarray(np.rint(128 + 2 * change).clip(0, 255), dtype=np.uint8)
 
 
-# ---------------------------------------------------------------------------------------------------------
-# Flow as colours
-
-
-def colour_wheel() -> NDArray[np.float64]:
-    """Colours of 55 directions, (55, 3) in [0, 255]: red, yellow, green, cyan, blue, magenta in unequal steps.
-
-    Source: Baker et al., "A database and evaluation methodology for optical flow" (2011), the Middlebury code.
-    """
-    corners = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 1, 1], [0, 0, 1], [1, 0, 1]], dtype=np.float64)
-    steps = (15, 6, 4, 11, 13, 6)
-    arcs = []
-    for number, count in enumerate(steps):
-        share = (np.floor(255 * np.arange(count) / count) / 255)[:, None]
-        arcs.append(corners[number] + share * (corners[(number + 1) % 6] - corners[number]))
-    return 255 * np.concatenate(arcs)
-
-
-def flow_colours(flow: NDArray[np.floating], largest: float | None = None) -> Pixels:
-    """A flow (2, H, W) of dx, dy as colours, uint8 (H, W, 3): hue is direction, white is no motion.
-
-    Full saturation at a length of `largest`, the flow's own maximum by default; longer ones are darkened.
-    """
-    dx, dy = flow.astype(np.float64)
-    length = np.hypot(dx, dy)
-    scale = float(length.max()) if largest is None else largest
-    length = length / max(scale, 1e-9)
-    wheel = colour_wheel() / 255
-    turn = (np.arctan2(-dy, -dx) / np.pi + 1) / 2 * (len(wheel) - 1)
-    low = np.floor(turn).astype(int)
-    share = (turn - low)[..., None]
-    colour = (1 - share) * wheel[low] + share * wheel[(low + 1) % len(wheel)]
-    radius = length[..., None]
-    colour = np.where(radius <= 1, 1 - radius * (1 - colour), 0.75 * colour)
-    return np.asarray(np.floor(255 * colour), dtype=np.uint8)
-
-
 def write_report(results: Results) -> list[Path]:
     """Writes contact sheets and pages of all faces of a run into its folder; returns the paths.
 
@@ -150,10 +114,6 @@ def write_report(results: Results) -> list[Path]:
 def is_reported(folder: Path) -> bool:
     """Whether a folder has a report."""
     return (folder / _numbered(_PAGE, 1, ".html")).is_file()
-
-
-# ---------------------------------------------------------------------------------------------------------
-# Pictures
 
 
 def contact_sheet(shown: Sequence[Panel]) -> Pixels:
@@ -222,9 +182,6 @@ def _label(text: str, width: int) -> Pixels:
     ImageDraw.Draw(picture).text((2, 1), text, fill="black", font=font)
     return np.array(picture)
 
-
-# ---------------------------------------------------------------------------------------------------------
-# Page
 
 _HEAD = """<!doctype html>
 <html lang="en">

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import oodinv
-from oodinv.blend import Edit
-from oodinv.compose import compose, rounded
+from oodinv.compositing.compose import compose
+from oodinv.compositing.paste_back import Edit
 from oodinv.delivery import write_pasted
 from oodinv.errors import NoFaceError, OodinvError
 from oodinv.faces.align import AlignedFace, align
@@ -22,7 +22,7 @@ from oodinv.imaging.decode import decode_deep, decode_photo
 from oodinv.imaging.encode import write_png
 from oodinv.imaging.files import atomic_write, write_npz
 from oodinv.imaging.photo import Photo
-from oodinv.imaging.pixels import Pixels, resize_pixels, to_tensor, to_uint8
+from oodinv.imaging.pixels import Pixels, resize_pixels, rounded, to_tensor, to_uint8
 from oodinv.imaging.provenance import Provenance, SourceType, packet
 from oodinv.inputs import Job
 from oodinv.inverter import DTYPES, Dtype, Inversion, invert

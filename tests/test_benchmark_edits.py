@@ -11,9 +11,9 @@ import yaml
 from command import call, smooth_crops
 
 from oodinv import directions
-from oodinv.area import face_weight
 from oodinv.benchmark.edits import Attributes, ways
 from oodinv.benchmark.score import load_judges
+from oodinv.faces.geometry import face_weight
 from oodinv.imaging.decode import read_photo
 from oodinv.metrics.identity import arcface, identity
 from oodinv.models.perceptors.arcface import Recognition

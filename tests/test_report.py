@@ -13,10 +13,11 @@ from PIL import Image
 
 from oodinv.imaging.decode import read_photo
 from oodinv.imaging.encode import write_photo
+from oodinv.imaging.flow import colour_wheel, flow_colours
 from oodinv.imaging.metadata import JPEG_XMP_BYTES
 from oodinv.imaging.photo import Photo
 from oodinv.imaging.provenance import Provenance, packet
-from oodinv.report import Panel, colour_wheel, contact_sheet, difference, flow_colours, strip, write_pages, write_sheets
+from oodinv.report import Panel, contact_sheet, difference, strip, write_pages, write_sheets
 
 IPTC = "{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}DigitalSourceType"
 DC = "http://purl.org/dc/elements/1.1/"

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from oodinv import directions
-from oodinv.area import face_weight
 from oodinv.benchmark.score import Judges, to_batch
 from oodinv.directions import measures
 from oodinv.edit_plan import Edits, Variant, prepare
 from oodinv.edit_stages import EditedFace, EditStages, InvertedFace, InvertedPhoto, inverted_faces
 from oodinv.errors import RecipeError
 from oodinv.faces.detectors.base import Detector
+from oodinv.faces.geometry import face_weight
 from oodinv.imaging.pixels import Pixels
 from oodinv.inputs import Job
 from oodinv.inverter import DTYPES, Dtype, Inversion, encode

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from oodinv.compose import compose
+from oodinv.compositing.compose import compose
 from oodinv.errors import RecipeError
 from oodinv.inverter import Inversion, decode
 from oodinv.models.encoders.base import Encoding

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import typer
 
-from oodinv import manifest, report
+from oodinv import manifest
 from oodinv.batch import run
 from oodinv.cli.console import say
 from oodinv.cli.options import DetectorChoice
@@ -20,6 +20,7 @@ from oodinv.inputs import collect
 from oodinv.inverter import Dtype
 from oodinv.recipe.card import find_card
 from oodinv.recipe.edit import EditRecipe, find_edit_recipe, read_edit_recipe
+from oodinv.report import write_report, write_sheets
 from oodinv.saved import Results, command_of, is_inversion, last_inversion, open_results
 from oodinv.stages import InvertStages, invert_header
 from oodinv.weights.build import Model, load_named
@@ -177,7 +178,7 @@ def _edit(request: Request, stages: EditStages, summary: Summary) -> None:
     follow(events, summary, "editing", request.quiet)
     summary.total += failed_before
     if summary.done + summary.kept:
-        paths = report.write_report(open_results(summary.output, ("edit",)))
+        paths = write_report(open_results(summary.output, ("edit",)))
         say(f"to look at: {', '.join(map(str, paths))}", request.quiet)
 
 
@@ -186,7 +187,7 @@ def _preview(request: Request, stages: EditStages, summary: Summary) -> None:
     if not request.restart and (found := manifest.read(summary.output)) is not None:
         manifest.refuse_other(summary.output, found[0], edit_header(stages))
     with timed(summary):
-        paths = report.write_sheets(summary.output, stages.preview(photos), composite_mark(stages.made))
+        paths = write_sheets(summary.output, stages.preview(photos), composite_mark(stages.made))
     summary.done += len(photos)
     summary.total += len(photos)
     say(f"to look at: {', '.join(map(str, paths))}", request.quiet)

@@ -64,3 +64,8 @@ def to_uint8(images: "Tensor") -> Pixels:
     """float (B, C, H, W) in [−1, 1], clipped → uint8 (B, H, W, C): rint((x + 1) · 127.5)."""
     scaled = ((images.detach().float() + 1) * 127.5).round().clamp(0, 255).byte()
     return np.ascontiguousarray(scaled.permute(0, 2, 3, 1).cpu().numpy())
+
+
+def rounded(levels: Levels) -> Pixels:
+    """Grey levels as a picture holds them, uint8."""
+    return np.asarray(np.rint(levels).clip(0, 255), dtype=np.uint8)

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from oodinv.imaging.flow import flow_colours
 from oodinv.imaging.pixels import to_tensor
 from oodinv.models.ops import resize
-from oodinv.report import flow_colours
 
 
 def picture_grid(rows: list[Tensor]) -> Tensor:
@@ -15,7 +15,7 @@ def picture_grid(rows: list[Tensor]) -> Tensor:
 
 
 def flow_pictures(flow: Tensor, flow_range: float, size: int) -> Tensor:
-    """`report.flow_colours` of flows (B, 2, S, S) in grid units → (B, 3, size, size) in [−1, 1], on the CPU."""
+    """`flow.flow_colours` of flows (B, 2, S, S) in grid units → (B, 3, size, size) in [−1, 1], on the CPU."""
     flows = resize(flow.float(), size).cpu().numpy()
     return to_tensor(np.stack([flow_colours(one, flow_range) for one in flows]))
 

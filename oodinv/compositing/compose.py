@@ -3,19 +3,21 @@
 Crops are float32 (H, W, 3) in grey levels, 0 to 255; masks float32 (H, W) in [0, 1], 1 = kept from the photo.
 """
 
-import itertools
 from dataclasses import dataclass
 from typing import Literal
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from oodinv.area import confined, reach_of
-from oodinv.head import turn
-from oodinv.imaging.pixels import Flow, Levels, Mask, Pixels, blurred
+from oodinv.compositing.detail_transfer import lost, motion
+from oodinv.compositing.regions.confine import confined, reach_of
+from oodinv.compositing.regions.pose import turn
+from oodinv.compositing.techniques.laplacian import blend_pyramids
+from oodinv.compositing.techniques.mask import mixed
+from oodinv.compositing.techniques.poisson import seamless
+from oodinv.imaging.flow import enlarged
+from oodinv.imaging.pixels import Flow, Levels, Mask, blurred
 from oodinv.recipe.edit import Composition
-from oodinv.residual import enlarged, lost, motion
 
 TOGETHER = 1 / 16
 """Of the crop's side: standard deviation of the blur of how the face around features moves."""
@@ -24,7 +26,6 @@ AROUND = 1 / 10
 LUMP = (0.3, 0.5)
 """What is kept with less than the first of these shares of its surroundings moves with a head; above the second it
 stays."""
-_SMALL = 64
 
 
 def compose(
@@ -80,7 +81,7 @@ def movement_of(composition: Composition) -> Movement | None:
 def movement(
     unedited: Levels, generated: Levels, mask: Mask, composition: Composition, crop_scale: float
 ) -> Flow | None:
-    """How an edit moved what the generator drew, for fewer pixels where crops are large (`residual.enlarged`)."""
+    """How an edit moved what the generator drew, for fewer pixels where crops are large (`flow.enlarged`)."""
     match movement_of(composition):
         case "turn":
             return turn(unedited, generated, counted(mask, composition), crop_scale)
@@ -95,8 +96,8 @@ def compose_edit(
 ) -> tuple[Levels, Flow | None]:
     """The composite of an edit as it is delivered, and how the photo's own detail moves along when it is pasted.
 
-    before: the composite without the edit. crop_scale: see `framing.ffhq_quad`. The flow is one for `blend.Edit`, None
-    where nothing moves.
+    before: the composite without the edit. crop_scale: see `framing.ffhq_quad`. The flow is one for
+    `paste_back.Edit`, None where nothing moves.
     """
     flow = None if drawn.moved is None else enlarged(drawn.moved, before.shape[0])
     along = None if flow is None else carried(flow, drawn.mask, composition, crop_scale)
@@ -134,17 +135,6 @@ def lumps(kept: Mask) -> Mask:
     return np.asarray(((around - LUMP[0]) / (LUMP[1] - LUMP[0])).clip(0, 1), dtype=np.float32)
 
 
-def rounded(levels: Levels) -> Pixels:
-    """Grey levels as a picture holds them, uint8."""
-    return np.asarray(np.rint(levels).clip(0, 255), dtype=np.uint8)
-
-
-def mixed(crop: Levels, drawn: Levels, mask: Mask) -> Levels:
-    """M·x + (1 − M)·g."""
-    weight = mask[..., None]
-    return weight * crop + (1 - weight) * drawn
-
-
 def counted(mask: Mask, composition: Composition) -> Mask:
     """The mask as a composition counts it."""
     return feathered(raised(mask, composition.keep_above), composition.feather)
@@ -162,95 +152,3 @@ def feathered(mask: Mask, feather: float) -> Mask:
     if feather == 0:
         return mask
     return np.maximum(mask, cv2.GaussianBlur(mask, (0, 0), feather / 2))
-
-
-# ---------------------------------------------------------------------------------------------------------
-# Laplacian pyramid
-
-
-def blend_pyramids(crop: Levels, drawn: Levels, mask: Mask) -> Levels:
-    """Mixes each octave with a mask as coarse as itself, so that a seam is as wide as what crosses it.
-
-    Source: Burt and Adelson, "A multiresolution spline with application to image mosaics" (1983).
-    """
-    octaves = max(1, int(np.log2(min(mask.shape))) - 2)
-    masks = _gaussians(mask, octaves)
-    pairs = zip(_laplacians(crop, octaves), _laplacians(drawn, octaves), masks, strict=True)
-    bands = [mixed(kept, new, weight) for kept, new, weight in pairs]
-    joined = bands.pop()
-    while bands:
-        band = bands.pop()
-        joined = band + _expand(joined, band)
-    return joined
-
-
-def _gaussians(picture: NDArray[np.float32], octaves: int) -> list[NDArray[np.float32]]:
-    levels = [picture]
-    for _ in range(octaves):
-        levels.append(np.asarray(cv2.pyrDown(levels[-1]), dtype=np.float32))
-    return levels
-
-
-def _laplacians(picture: Levels, octaves: int) -> list[Levels]:
-    """Differences of neighbouring octaves from fine to coarse, and the coarsest octave last."""
-    levels = _gaussians(picture, octaves)
-    return [fine - _expand(coarse, fine) for fine, coarse in itertools.pairwise(levels)] + levels[-1:]
-
-
-def _expand(coarse: Levels, like: Levels) -> Levels:
-    return np.asarray(cv2.pyrUp(coarse, dstsize=like.shape[1::-1]), dtype=np.float32)
-
-
-# ---------------------------------------------------------------------------------------------------------
-# Poisson
-
-
-def seamless(crop: Levels, drawn: Levels, mask: Mask) -> Levels:
-    """The drawn picture with its gradients kept and its values those of the crop wherever the crop is kept.
-
-    Solves ∇²y = ∇²g where M < 1/2, with y = x elsewhere and on the crop's border; that is y = g + c with c
-    harmonic, and x − g on the boundary. Source: Pérez, Gangnet and Blake, "Poisson image editing" (2003).
-    """
-    known = mask >= 0.5
-    known[[0, -1]] = True
-    known[:, [0, -1]] = True
-    return drawn + membrane(crop - drawn, known)
-
-
-def membrane(values: Levels, known: NDArray[np.bool_]) -> Levels:
-    """Fills what is not known harmonically: each unknown pixel becomes the mean of its four neighbours.
-
-    values (H, W, 3), known (H, W) with the border known. Solved by over-relaxation on small pictures, to about
-    0.01 levels; larger ones start from the solution at half the size, which is smooth, and are only polished.
-    """
-    if known.all():
-        return values
-    size = max(known.shape)
-    if size <= _SMALL:
-        start = np.where(known[..., None], values, values[known].mean(axis=0))
-        return _relax(start, known, rounds=4 * size, factor=2 / (1 + np.sin(np.pi / size)))
-    half = ((known.shape[1] + 1) // 2, (known.shape[0] + 1) // 2)
-    weight = cv2.resize(known.astype(np.float32), half, interpolation=cv2.INTER_AREA)
-    summed = cv2.resize(values * known[..., None], half, interpolation=cv2.INTER_AREA)
-    mean = np.asarray(summed / np.maximum(weight, 1e-6)[..., None], dtype=np.float32)
-    coarse = membrane(mean, weight > 0)
-    fine = cv2.resize(coarse, known.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    return _relax(np.where(known[..., None], values, fine), known, rounds=6, factor=1.2)
-
-
-def _relax(start: Levels, known: NDArray[np.bool_], rounds: int, factor: float) -> Levels:
-    """Successive over-relaxation in red-black order until nothing moves by 0.001 levels, or for so many rounds."""
-    filled = np.array(start, dtype=np.float32)
-    row, column = np.indices(known.shape)
-    steps = [((~known & ((row + column) % 2 == parity)) * np.float32(factor))[1:-1, 1:-1, None] for parity in (0, 1)]
-    inner = filled[1:-1, 1:-1]
-    for _ in range(rounds):
-        moved = 0.0
-        for step in steps:
-            mean = (filled[:-2, 1:-1] + filled[2:, 1:-1] + filled[1:-1, :-2] + filled[1:-1, 2:]) / 4
-            change = step * (mean - inner)
-            inner += change
-            moved = max(moved, float(np.abs(change).max(initial=0)))
-        if moved < 1e-3:
-            break
-    return filled

@@ -8,22 +8,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from oodinv.area import FACE, features_weight, places
+from oodinv.faces.geometry import features_weight, head_depth, places
+from oodinv.imaging.flow import moved
 from oodinv.imaging.pixels import Flow, Levels, Mask, blurred, luma
-from oodinv.residual import moved
 
-SKULL = (0.34, 0.48, 0.38)
-"""Half the width, height and depth of a head, of an FFHQ crop's side, which is four times as long as the eyes are
-apart."""
-NOSE = (0.042, 0.09, 0.035, 0.09)
-"""Of the same side: how far a nose reaches to both sides, upwards, downwards from its tip, and forwards."""
 LIGHT = 1 / 16
 """Of the crop's side: standard deviation of the blur of what counts as light, which may change while a head turns."""
 STRAY = 15.0
 """Grey levels: what misfits by this much counts half; it moves by itself."""
 MOST = 0.4
 """Sine of the angle that a head turns at most, and bound of the other motions; a photo moved further would fold."""
-_CENTRE, _TIP = FACE[0], (0.5, 0.61)
 _SIDE = 128
 _STEPS = {1 / 24: 6, 1 / 40: 4, 1 / 80: 6}  # by blur, of the crop's side: first far, then exactly
 
@@ -31,12 +25,12 @@ _STEPS = {1 / 24: 6, 1 / 40: 4, 1 / 80: 6}  # by blur, of the crop's side: first
 def turn(before: Levels, after: Levels, kept: Mask, crop_scale: float) -> Flow:
     """Where each pixel of a head that an edit turned comes from, as offsets (H, W, 2) in pixels; 0 beyond the head.
 
-    For 128 x 128 pixels where crops are larger (`residual.enlarged`). before, after: what the generator drew without
+    For 128 x 128 pixels where crops are larger (`flow.enlarged`). before, after: what the generator drew without
     and with the edit, (H, W, 3). kept: 1 where something covers the face, which doesn't count, (H, W).
 
     What the generator moved is taken for a rigid shape that turned, nodded, tilted and shifted a little: both parts of
-    the offset are linear in place and `depth`, p · (1, x, y, z). p makes before, moved, fit after in all but LIGHT, by
-    Gauss-Newton steps with Cauchy's weights (STRAY); what a turn doesn't explain, such as a smile, has little part in
+    the offset are linear in place and `head_depth`, p · (1, x, y, z). p makes before, moved, fit after in all but LIGHT,
+    by Gauss-Newton steps with Cauchy's weights (STRAY); what a turn doesn't explain, such as a smile, has little part in
     it. Of these motions, the result is the turn and the nod, p_z · z: in a photo, the outline of a head stays where it
     is. Source: Baker and Matthews, "Lucas-Kanade 20 years on" (2004).
     """
@@ -46,7 +40,7 @@ def turn(before: Levels, after: Levels, kept: Mask, crop_scale: float) -> Flow:
         for p in (luma(before), luma(after), kept)
     )
     weight = features_weight(side, crop_scale) * (1 - covered)
-    z = depth(side, crop_scale)
+    z = head_depth(side, crop_scale)
     shape = _shape(z, crop_scale)
     motion = np.zeros((2, len(shape)))
     for blur, steps in _STEPS.items():
@@ -56,20 +50,6 @@ def turn(before: Levels, after: Levels, kept: Mask, crop_scale: float) -> Flow:
             motion = np.clip(motion + step, -MOST, MOST)
     turned = motion[:, 3] * z[..., None]
     return np.asarray(turned * (side / crop_scale), dtype=np.float32)
-
-
-def depth(size: int, crop_scale: float) -> NDArray[np.float32]:
-    """How far the parts of a head lie before its outline, in a crop (size, size), of the FFHQ crop's side.
-
-    SKULL · (1 − d²)^1.5 at a share d of the way from the middle to the outline, flatter there than an ellipsoid, so
-    that what turns meets its surroundings without a kink; and NOSE.
-    """
-    x, y = places(size, crop_scale)
-    width, height, deep = SKULL
-    across = ((x - _CENTRE[0]) / width) ** 2 + ((y - _CENTRE[1]) / height) ** 2
-    aside, up, down, forwards = NOSE
-    slope = ((x - _TIP[0]) / aside) ** 2 + ((y - _TIP[1]) / np.where(y < _TIP[1], up, down)) ** 2
-    return np.asarray(deep * (1 - across).clip(0) ** 1.5 + forwards * np.exp(-slope / 2), dtype=np.float32)
 
 
 def _shape(z: NDArray[np.float32], crop_scale: float) -> NDArray[np.float32]:

@@ -4,23 +4,14 @@ import numpy as np
 import pytest
 from shapes import disc, smooth
 
-from oodinv.blend import Edit, paste
-from oodinv.compose import (
-    Drawn,
-    blend_pyramids,
-    compose,
-    compose_edit,
-    feathered,
-    lumps,
-    membrane,
-    movement,
-    raised,
-    seamless,
-)
+from oodinv.compositing.compose import Drawn, compose, compose_edit, feathered, lumps, movement, raised
+from oodinv.compositing.paste_back import Edit, paste
+from oodinv.compositing.techniques.laplacian import blend_pyramids
+from oodinv.compositing.techniques.poisson import membrane, seamless
 from oodinv.faces.framing import crop, square
-from oodinv.head import depth
+from oodinv.faces.geometry import head_depth
+from oodinv.imaging.flow import moved
 from oodinv.recipe.edit import Composition
-from oodinv.residual import moved
 
 
 def edited(
@@ -121,7 +112,7 @@ def test_an_edit_is_kept_when_lost_detail_comes_back() -> None:
 def test_a_turned_head_is_the_photo_that_moved() -> None:
     """An edit turns a head and gives it a green cast, which arrives nowhere; letters on the cheek stay readable."""
     x = smooth(128, 0) + 20 * np.random.default_rng(0).normal(size=(128, 128, 1)).astype(np.float32)
-    along = np.stack([0.1 * 128 * depth(128, 1.0), np.zeros((128, 128))], axis=2).astype(np.float32)
+    along = np.stack([0.1 * 128 * head_depth(128, 1.0), np.zeros((128, 128))], axis=2).astype(np.float32)
     turned = moved(x, along)
     y, flow = edited(x, x, turned + np.array([0, 20, 0], np.float32), Composition(area="pose"))
     assert flow is not None

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapes import smooth
 
-from oodinv.head import MOST, depth, turn
-from oodinv.residual import enlarged, moved
+from oodinv.compositing.regions.pose import MOST, turn
+from oodinv.faces.geometry import head_depth
+from oodinv.imaging.flow import enlarged, moved
 
 OUTSIDE = np.hypot((np.arange(128) - 63.5) / 44, (np.arange(128)[:, None] - 67.3) / 62) > 1  # of a head, at scale 1
 
@@ -22,7 +23,7 @@ def portrait(size: int = 128) -> np.ndarray:
 def drawn(before: np.ndarray, yaw: float, nod: float, shift: float = 0, scale: float = 0) -> np.ndarray:
     """The picture of a head that turned, by the sines of two angles, and then shifted and grew."""
     size = before.shape[0]
-    along = np.stack([yaw * depth(size, 1.0), nod * depth(size, 1.0)], axis=2) * size
+    along = np.stack([yaw * head_depth(size, 1.0), nod * head_depth(size, 1.0)], axis=2) * size
     along += shift
     along[..., 0] += scale * (np.arange(size) - size / 2)
     return moved(before, along.astype(np.float32))
@@ -35,7 +36,7 @@ NOTHING = np.zeros((128, 128), np.float32)
 def test_a_turn_is_found(yaw: float, nod: float) -> None:
     before = portrait()
     flow = turn(before, drawn(before, yaw, nod), NOTHING, 1.0)
-    expected = np.stack([yaw * depth(128, 1.0), nod * depth(128, 1.0)], axis=2) * 128
+    expected = np.stack([yaw * head_depth(128, 1.0), nod * head_depth(128, 1.0)], axis=2) * 128
     np.testing.assert_allclose(flow, expected, atol=0.1 * np.abs(expected).max())
 
 
@@ -44,7 +45,7 @@ def test_a_turn_is_found_though_light_and_framing_change() -> None:
     before = portrait()
     after = drawn(before, 0.1, 0, shift=1.5, scale=0.02) + np.linspace(-25, 25, 128, dtype=np.float32)[:, None]
     flow = turn(before, after, NOTHING, 1.0)
-    np.testing.assert_allclose(flow[70, 60:68, 0], 0.1 * depth(128, 1.0)[70, 60:68] * 128, rtol=0.15)
+    np.testing.assert_allclose(flow[70, 60:68, 0], 0.1 * head_depth(128, 1.0)[70, 60:68] * 128, rtol=0.15)
 
 
 def test_the_outline_of_a_head_stays() -> None:
@@ -59,7 +60,7 @@ def test_a_large_crop_turns_as_a_small_one() -> None:
     found = turn(before, drawn(before, 0.1, 0), np.zeros((512, 512), np.float32), 1.0)
     assert found.shape == (128, 128, 2)
     flow = enlarged(found, 512)
-    np.testing.assert_allclose(flow[..., 0], 0.1 * depth(512, 1.0) * 512, atol=2.5)
+    np.testing.assert_allclose(flow[..., 0], 0.1 * head_depth(512, 1.0) * 512, atol=2.5)
 
 
 def test_what_covers_a_face_does_not_count() -> None:
@@ -68,7 +69,7 @@ def test_what_covers_a_face_does_not_count() -> None:
     kept[:, 66:] = 1
     after = np.where(kept[..., None] > 0, before, drawn(before, 0.1, 0))
     covered, counted = (turn(before, after, mask, 1.0)[70, 56, 0] for mask in (kept, NOTHING))
-    expected = 0.1 * depth(128, 1.0)[70, 56] * 128
+    expected = 0.1 * head_depth(128, 1.0)[70, 56] * 128
     assert covered == pytest.approx(expected, rel=0.25)
     assert counted < 0.7 * expected
     np.testing.assert_array_equal(turn(before, after, np.ones_like(kept), 1.0), 0)
@@ -91,9 +92,9 @@ def test_of_any_two_pictures_a_photo_does_not_fold(seed: int, size: int, crop_sc
     before, after = rng.uniform(0, 255, (2, size, size, 3)).astype(np.float32)
     flow = turn(before, after, (rng.random((size, size)) < rng.random()).astype(np.float32), crop_scale)
     assert np.isfinite(flow).all()
-    assert np.abs(flow).max() <= MOST * depth(size, crop_scale).max() * size / crop_scale * 1.001
+    assert np.abs(flow).max() <= MOST * head_depth(size, crop_scale).max() * size / crop_scale * 1.001
 
 
 def test_no_turn_folds() -> None:
-    slopes = np.gradient(depth(512, 1.0), 1 / 512)
+    slopes = np.gradient(head_depth(512, 1.0), 1 / 512)
     assert MOST * max(np.abs(slope).max() for slope in slopes) < 1

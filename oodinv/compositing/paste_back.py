@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from oodinv.area import tone_share
+from oodinv.compositing.tones import tone_share
 from oodinv.faces.framing import Points, crop_to_photo, quad_side
+from oodinv.imaging.flow import moved
 from oodinv.imaging.pixels import Flow, Levels, Pixels, luma, smoothstep
-from oodinv.residual import moved
 
 Depth = TypeVar("Depth", np.uint8, np.uint16)
 
@@ -91,7 +91,7 @@ def _spared(photo: Levels, crop: Levels, change: Levels) -> Levels:
     """Share of a change for each pixel, from luma (h, w): less than 1 where the photo is darker than its crop shows.
 
     A tone multiplies, s = min(1, photo / crop), which keeps the contrast of strands of hair. What is far brighter or
-    darker than what was there, as teeth in a mouth, covers instead (`area.tone_share`). Lights get no more than the
+    darker than what was there, as teeth in a mouth, covers instead (`tones.tone_share`). Lights get no more than the
     change, or bright backgrounds would glow beside lighter hair.
     """
     return tone_share(np.minimum(1, photo / np.maximum(crop, 1)), change)

@@ -4,9 +4,13 @@ import cv2
 import numpy as np
 from shapes import smooth
 
-from oodinv.area import confined, deep_kept, face_weight, features_weight, guided, hair_change, untinted
+from oodinv.compositing.regions.confine import confined
+from oodinv.compositing.regions.face import untinted
+from oodinv.compositing.regions.hair import guided, hair_change
+from oodinv.compositing.tones import deep_kept
+from oodinv.faces.geometry import face_weight, features_weight
+from oodinv.imaging.flow import moved
 from oodinv.imaging.pixels import luma
-from oodinv.residual import moved
 
 
 def test_an_edit_stays_on_the_face() -> None:

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from shapes import disc, smooth
 
-from oodinv.residual import enlarged, lost, motion
+from oodinv.compositing.detail_transfer import lost, motion
+from oodinv.imaging.flow import enlarged
 
 
 def test_all_that_was_lost_comes_back_where_nothing_was_edited() -> None:

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from oodinv.blend import Edit, paste
+from oodinv.compositing.paste_back import Edit, paste
 from oodinv.faces.framing import crop, square
-from oodinv.residual import moved
+from oodinv.imaging.flow import moved
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:

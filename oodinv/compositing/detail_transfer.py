@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from oodinv.imaging.flow import moved
 from oodinv.imaging.pixels import Flow, Levels, Mask, blurred, luma
 
 COARSE = 1 / 32
@@ -65,25 +66,6 @@ def motion(before: Levels, after: Levels) -> Flow:
     change = cv2.resize(np.abs(after - before).mean(axis=2), (width, height), interpolation=cv2.INTER_AREA)
     damped = flow * (1 - np.exp(-np.square(soft(np.asarray(change, np.float32)) / VISIBLE)))[..., None]
     return np.asarray(soft(damped), dtype=np.float32)
-
-
-def enlarged(flow: Flow, size: int) -> Flow:
-    """A flow at the size of a crop (size, size), in its pixels."""
-    if flow.shape[0] == size:
-        return flow
-    scale = size / flow.shape[0]
-    return np.asarray(cv2.resize(flow, (size, size), interpolation=cv2.INTER_LINEAR) * scale, dtype=np.float32)
-
-
-def moved(picture: NDArray[np.float32], flow: Flow | None) -> NDArray[np.float32]:
-    """The picture (H, W, C) sampled where a flow (H, W, 2) says that each pixel comes from; None: as it is."""
-    if flow is None:
-        return picture
-    row, column = np.indices(flow.shape[:2], dtype=np.float32)
-    sampled = cv2.remap(
-        picture, column + flow[..., 0], row + flow[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
-    )
-    return np.asarray(sampled, dtype=np.float32)
 
 
 def trust(drawn: Levels, after: Levels) -> Mask:

@@ -1,0 +1,1 @@
+"""What is drawn and what is kept, joined into one crop and put back into the photo."""

@@ -1,0 +1,1 @@
+"""Where an edit may change anything, a module for each region."""

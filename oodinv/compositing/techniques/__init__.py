@@ -1,0 +1,1 @@
+"""How kept and drawn parts are joined, a module for each technique."""

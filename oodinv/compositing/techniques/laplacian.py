@@ -1,0 +1,43 @@
+"""Joined octave by octave, by a Laplacian pyramid."""
+
+import itertools
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from oodinv.compositing.techniques.mask import mixed
+from oodinv.imaging.pixels import Levels, Mask
+
+
+def blend_pyramids(crop: Levels, drawn: Levels, mask: Mask) -> Levels:
+    """Mixes each octave with a mask as coarse as itself, so that a seam is as wide as what crosses it.
+
+    Source: Burt and Adelson, "A multiresolution spline with application to image mosaics" (1983).
+    """
+    octaves = max(1, int(np.log2(min(mask.shape))) - 2)
+    masks = _gaussians(mask, octaves)
+    pairs = zip(_laplacians(crop, octaves), _laplacians(drawn, octaves), masks, strict=True)
+    bands = [mixed(kept, new, weight) for kept, new, weight in pairs]
+    joined = bands.pop()
+    while bands:
+        band = bands.pop()
+        joined = band + _expand(joined, band)
+    return joined
+
+
+def _gaussians(picture: NDArray[np.float32], octaves: int) -> list[NDArray[np.float32]]:
+    levels = [picture]
+    for _ in range(octaves):
+        levels.append(np.asarray(cv2.pyrDown(levels[-1]), dtype=np.float32))
+    return levels
+
+
+def _laplacians(picture: Levels, octaves: int) -> list[Levels]:
+    """Differences of neighbouring octaves from fine to coarse, and the coarsest octave last."""
+    levels = _gaussians(picture, octaves)
+    return [fine - _expand(coarse, fine) for fine, coarse in itertools.pairwise(levels)] + levels[-1:]
+
+
+def _expand(coarse: Levels, like: Levels) -> Levels:
+    return np.asarray(cv2.pyrUp(coarse, dstsize=like.shape[1::-1]), dtype=np.float32)

@@ -1,0 +1,60 @@
+"""Where the parts of a face lie in a crop aligned as FFHQ's are: eyes at 0.47 and mouth at 0.75 of the height."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oodinv.imaging.pixels import Mask, smoothstep
+
+Ellipse = tuple[tuple[float, float], tuple[float, float]]
+"""Centre, and half the width and height, of an FFHQ crop's side."""
+FACE: Ellipse = ((0.5, 0.53), (0.29, 0.40))
+"""What an edit of the face may change fully."""
+FEATURES: tuple[Ellipse, Ellipse] = (((0.5, 0.53), (0.19, 0.27)), ((0.5, 0.745), (0.13, 0.07)))
+"""Eyes, nose and mouth; and the mouth with its corners, where it is wide."""
+HEAD: Ellipse = ((0.5, 0.53), (0.40, 0.54))
+"""The head with all its hair, which reaches the border of the crop."""
+_FADE = 1.35  # at this many times the ellipse's size, nothing changes any more
+
+
+def places(size: int, crop_scale: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """x (size,) and y (size, 1) of the pixels of a crop, of the FFHQ crop's side."""
+    centres = (np.arange(size, dtype=np.float32) + 0.5) / size
+    place = np.asarray(0.5 + crop_scale * (centres - 0.5), dtype=np.float32)
+    return place, place[:, None]
+
+
+def face_weight(size: int, crop_scale: float, ellipse: Ellipse = FACE) -> Mask:
+    """1 on the face of a crop, falling to 0 around the hair, (size, size); or on another ellipse, and around that.
+
+    crop_scale: see `framing.ffhq_quad`.
+    """
+    x, y = ((p - c) / half for p, c, half in zip(places(size, crop_scale), *ellipse, strict=True))
+    distance = np.hypot(x, y)
+    return smoothstep(np.asarray((_FADE - distance) / (_FADE - 1), dtype=np.float32))
+
+
+def features_weight(size: int, crop_scale: float) -> Mask:
+    """The same on eyes, nose and mouth."""
+    return np.maximum(*(face_weight(size, crop_scale, ellipse) for ellipse in FEATURES))
+
+
+SKULL = (0.34, 0.48, 0.38)
+"""Half the width, height and depth of a head, of an FFHQ crop's side, which is four times as long as the eyes are
+apart."""
+NOSE = (0.042, 0.09, 0.035, 0.09)
+"""Of the same side: how far a nose reaches to both sides, upwards, downwards from its tip, and forwards."""
+NOSE_TIP = (0.5, 0.61)
+
+
+def head_depth(size: int, crop_scale: float) -> NDArray[np.float32]:
+    """How far the parts of a head lie before its outline, in a crop (size, size), of the FFHQ crop's side.
+
+    SKULL · (1 − d²)^1.5 at a share d of the way from the middle to the outline, flatter there than an ellipsoid, so
+    that what turns meets its surroundings without a kink; and NOSE.
+    """
+    x, y = places(size, crop_scale)
+    width, height, deep = SKULL
+    across = ((x - FACE[0][0]) / width) ** 2 + ((y - FACE[0][1]) / height) ** 2
+    aside, up, down, forwards = NOSE
+    slope = ((x - NOSE_TIP[0]) / aside) ** 2 + ((y - NOSE_TIP[1]) / np.where(y < NOSE_TIP[1], up, down)) ** 2
+    return np.asarray(deep * (1 - across).clip(0) ** 1.5 + forwards * np.exp(-slope / 2), dtype=np.float32)
