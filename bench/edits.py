@@ -38,12 +38,12 @@ from oodinv.faces.geometry import face_weight
 from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.encode import write_png
 from oodinv.imaging.pixels import Pixels, resize_pixels, to_tensor
-from oodinv.inputs import Job, collect
-from oodinv.inverter import invert
+from oodinv.inversion import invert
 from oodinv.metrics.identity import Sface, identity
 from oodinv.recipe.edit import find_edit_recipe, read_edit_recipe
 from oodinv.report import strip
-from oodinv.saved import nothing_saved
+from oodinv.runs.results import nothing_saved
+from oodinv.runs.sources import Job, collect
 from oodinv.training.data import is_held_out
 from oodinv.training.occluders import occlude
 from oodinv.weights.build import Model, load_named

@@ -24,7 +24,7 @@ from oodinv.faces.align import align
 from oodinv.faces.detectors.yunet import Yunet
 from oodinv.imaging.decode import read_photo
 from oodinv.imaging.pixels import Pixels, resize_pixels
-from oodinv.inputs import Job, collect
+from oodinv.runs.sources import Job, collect
 from oodinv.weights.pull import pull
 
 Mesh = Callable[[Pixels], float]

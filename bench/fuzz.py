@@ -40,12 +40,12 @@ def reader(name: ReaderName, folder: Path) -> Callable[[bytes], object]:
 
     folder: where readers of files find them; used over and over.
     """
-    from oodinv import manifest, saved
     from oodinv.directions.foreign import Target, import_file
     from oodinv.faces.align import read_placement
     from oodinv.imaging.decode import decode_photo
     from oodinv.recipe.card import read_card
     from oodinv.recipe.edit import read_edit_recipe
+    from oodinv.runs import manifest, results
     from oodinv.weights.reading import average, read
 
     def from_file(read_file: Callable[[Path], object], file_name: str, member: str = "") -> Callable[[bytes], object]:
@@ -75,7 +75,7 @@ def reader(name: ReaderName, folder: Path) -> Callable[[bytes], object]:
         case "placement":
             return from_file(read_placement, "odd.json")
         case "arrays":
-            return from_file(lambda path: saved.read_arrays(path, "invert"), "odd.npz", "w_plus.npy")
+            return from_file(lambda path: results.read_arrays(path, "invert"), "odd.npz", "w_plus.npy")
         case "average":
             return from_file(average.read_average, "odd.npy")
         case "direction":

@@ -25,7 +25,7 @@ from oodinv.faces.detectors.yunet import Yunet
 from oodinv.faces.framing import Points, crop, ffhq_quad
 from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.pixels import Pixels, to_tensor
-from oodinv.inverter import computing, decode, encode, invert
+from oodinv.inversion import computing, decode, encode, invert
 from oodinv.metrics.pixel import psnr
 from oodinv.models.perceptors.lpips import Lpips
 from oodinv.training.data import is_held_out, list_images

@@ -26,11 +26,12 @@ import torch
 from PIL import Image
 from tiny import SIZE, write_card
 
-from oodinv import batch
-from oodinv.inputs import collect
-from oodinv.manifest import FILE_NAME
-from oodinv.stages import OUTPUTS, InvertStages, invert_header
+from oodinv.runs import runner
+from oodinv.runs.manifest import FILE_NAME
+from oodinv.runs.sinks import OUTPUTS
+from oodinv.runs.sources import collect
 from oodinv.weights.build import load_named
+from oodinv.workflows.invert import InvertStages, invert_header
 
 CHUNK = 4
 
@@ -70,7 +71,7 @@ def invert(card: Path, photos: Path, output: Path, restart: bool = False) -> Ite
     cpu = torch.device("cpu")
     stages = InvertStages(load_named(str(card)), cpu, "float32", None, "fixed", CHUNK, frozenset(OUTPUTS))
     jobs, header = collect([photos], output), invert_header(stages, "yunet")
-    return batch.run(stages, jobs, output, header, chunk=CHUNK, restart=restart)
+    return runner.run(stages, jobs, output, header, chunk=CHUNK, restart=restart)
 
 
 def forked(work: Callable[[], Iterator[object]], kill: Kill | None = None) -> bool:

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from oodinv.benchmark.cost import device_name
 from oodinv.device import multiplies
-from oodinv.inverter import Inversion, invert
+from oodinv.inversion import Inversion, invert
 from oodinv.models.encoders.e4e import E4e
 from oodinv.models.generators.stylegan2 import Generator
 from oodinv.models.samm import Samm

@@ -19,11 +19,12 @@ from oodinv import device as devices
 from oodinv.benchmark.cost import device_name, peak_memory, timed
 from oodinv.errors import OodinvError
 from oodinv.faces.detectors.yunet import Yunet
-from oodinv.inputs import collect
-from oodinv.inverter import DTYPES, decode, encode
-from oodinv.stages import OUTPUTS, Inverted, InvertStages, Portrait, artefacts
+from oodinv.inversion import DTYPES, artefacts, decode, encode
+from oodinv.runs.sinks import OUTPUTS
+from oodinv.runs.sources import collect
 from oodinv.weights.build import load_named
 from oodinv.weights.pull import pull
+from oodinv.workflows.invert import Inverted, InvertStages, Portrait
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from oodinv.inverter import Inversion
+from oodinv.inversion import Inversion
 from oodinv.models.encoders.backbones import INPUT_SIZE, Backbone
 from oodinv.models.encoders.base import Encoding
 from oodinv.models.encoders.e4e import E4e, map_size
@@ -190,7 +190,7 @@ def composed(image: Tensor, generated: Tensor, alignments: dict[int, Alignment])
 
 @torch.no_grad()
 def invert(model: Model, image: Tensor) -> Inversion:
-    """As `oodinv.inverter.invert` with `noise="zero"`, for a model with an e4e encoder and SAMM, in float32."""
+    """As `oodinv.inversion.invert` with `noise="zero"`, for a model with an e4e encoder and SAMM, in float32."""
     assert isinstance(model.encoder, E4e)
     assert model.samm is not None
     encoding = encode(model.encoder, image)

@@ -27,7 +27,7 @@ from torch.nn.functional import affine_grid, grid_sample
 
 from oodinv.faces.framing import crop, ffhq_quad
 from oodinv.imaging.pixels import Pixels, to_tensor
-from oodinv.inverter import invert
+from oodinv.inversion import invert
 from oodinv.metrics.pixel import psnr
 from oodinv.models.perceptors.lpips import Lpips
 from oodinv.recipe.base import recipe_path

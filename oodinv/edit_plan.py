@@ -11,7 +11,7 @@ from oodinv import directions
 from oodinv.edit import Plan, Target, apply
 from oodinv.errors import RecipeError
 from oodinv.recipe.edit import EditRecipe, EditStep
-from oodinv.saved import Results, read_latents
+from oodinv.runs.results import Results, read_latents
 from oodinv.weights.build import Model
 
 

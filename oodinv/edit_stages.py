@@ -1,4 +1,4 @@
-"""What `edit` does to each inverted photo: the stages that `batch.run` drives."""
+"""What `edit` does to each inverted photo: the stages that `runner.run` drives."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,6 @@ from torch import Tensor
 from oodinv.compositing.compose import Drawn, compose, compose_edit, movement, movement_of
 from oodinv.compositing.paste_back import Edit
 from oodinv.compositing.regions.confine import confined
-from oodinv.delivery import write_pasted
 from oodinv.edit import Plan, apply
 from oodinv.edit_plan import Edits
 from oodinv.errors import ImageError, RecipeError
@@ -23,24 +22,27 @@ from oodinv.imaging.encode import write_png
 from oodinv.imaging.files import atomic_write
 from oodinv.imaging.pixels import Flow, Levels, Pixels, resize_pixels, rounded, to_tensor, to_uint8
 from oodinv.imaging.provenance import Provenance, composite_mark, packet
-from oodinv.inputs import Job
-from oodinv.inverter import DTYPES, Dtype, Inversion, decode, encode
-from oodinv.manifest import Header, header_of
+from oodinv.inversion import (
+    DTYPES,
+    Artefacts,
+    Dtype,
+    Inversion,
+    Subject,
+    artefacts,
+    decode,
+    encode,
+    in_halves,
+    saved_alignments,
+)
 from oodinv.models.encoders.base import Encoding
 from oodinv.models.generators.stylegan2 import Noise
 from oodinv.models.samm import Alignment
 from oodinv.recipe.edit import Composition, EditRecipe
 from oodinv.report import Panel, finest_flow, strip
-from oodinv.saved import Results, read_arrays, read_latents, read_picture
-from oodinv.stages import (
-    OUTPUTS,
-    Artefacts,
-    Subject,
-    artefacts,
-    in_halves,
-    saved_alignments,
-    write_artefacts,
-)
+from oodinv.runs.manifest import Header, header_of
+from oodinv.runs.results import Results, read_arrays, read_latents, read_picture
+from oodinv.runs.sinks import OUTPUTS, write_artefacts, write_pasted
+from oodinv.runs.sources import Job
 from oodinv.weights.build import Model
 
 

@@ -23,8 +23,8 @@ from oodinv.imaging.files import atomic_write
 from oodinv.imaging.flow import flow_colours
 from oodinv.imaging.pixels import Pixels
 from oodinv.imaging.provenance import Provenance, composite_mark
-from oodinv.inputs import SHEET
-from oodinv.saved import Results, read_arrays, read_picture
+from oodinv.runs.results import Results, read_arrays, read_picture
+from oodinv.runs.sources import SHEET
 
 THUMBNAIL = 160
 COLUMNS = ("before", "after", "difference", "mask", "flow")

@@ -17,7 +17,7 @@ from oodinv.benchmark.plots import Series, distribution, scatter
 from oodinv.benchmark.variants import Cycles, Only, Sizes, applicable, invert_as, parse, with_size
 from oodinv.errors import RecipeError
 from oodinv.imaging.decode import read_photo
-from oodinv.inverter import encode, invert
+from oodinv.inversion import encode, invert
 from oodinv.recipe.benchmark import benchmark_names, find_benchmark_recipe
 from oodinv.recipe.card import read_card
 from oodinv.tables import Column, Row, Table, Value, best, to_csv, to_html, to_json, to_latex, to_markdown

@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from oodinv import edit_stages, stages
+from oodinv import edit_stages
 from oodinv.directions import calibrate, drawn
 from oodinv.directions.faces import Faces
 from oodinv.directions.fit import Fitted, fit
@@ -17,12 +17,12 @@ from oodinv.edit_stages import EditStages, InvertedPhoto, inverted_faces
 from oodinv.errors import OodinvError
 from oodinv.faces.detectors.base import Face
 from oodinv.imaging.pixels import Pixels
-from oodinv.inputs import Job
-from oodinv.inverter import invert
+from oodinv.inversion import in_halves, invert
 from oodinv.models.encoders.base import Encoding
 from oodinv.recipe.card import read_card
 from oodinv.recipe.edit import EditRecipe
-from oodinv.saved import nothing_saved
+from oodinv.runs.results import nothing_saved
+from oodinv.runs.sources import Job
 from oodinv.weights.build import Model, load_model
 
 
@@ -149,4 +149,4 @@ def test_other_errors_are_not_taken_for_short_memory() -> None:
         raise RuntimeError("something else")
 
     with pytest.raises(RuntimeError, match="something else"):
-        stages.in_halves([1, 2], fails, torch.device("cpu"), 32)
+        in_halves([1, 2], fails, torch.device("cpu"), 32)

@@ -19,8 +19,8 @@ import torch
 from command import MAIN, call, differing, files, start
 from PIL import Image
 
-from oodinv.batch import Event, Started
 from oodinv.cli.progress import Summary, follow
+from oodinv.runs.runner import Event, Started
 
 FOLDERS = ("aligned", "latents", "flows", "masks", "generated", "composites", "pasted")
 
@@ -288,7 +288,7 @@ def test_memory_does_not_grow_with_the_folder(tiny_card: Path, tmp_path: Path) -
 
 def test_sixteen_bits_reach_the_network(tiny_card: Path, tmp_path: Path) -> None:
     """Two crops that are alike in 8 bits but not in 16 give different latents, near those of the exact values."""
-    from oodinv.inverter import invert
+    from oodinv.inversion import invert
     from oodinv.recipe.card import read_card
     from oodinv.weights.build import load_model
 

@@ -14,7 +14,7 @@ from command import call
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oodinv import directions, manifest
+from oodinv import directions
 from oodinv.directions import Direction, labels, measures, regress
 from oodinv.directions.discover import affine_of, factorise, ganspace, sefa, style_weights
 from oodinv.directions.faces import Faces, read_inverted
@@ -26,6 +26,7 @@ from oodinv.imaging.encode import write_png
 from oodinv.imaging.files import write_npz
 from oodinv.models.generators.stylegan2 import Generator
 from oodinv.recipe.card import find_card, read_card
+from oodinv.runs import manifest
 from oodinv.weights.build import find_files, load_named
 from oodinv.weights.checksum import sha256_file
 

@@ -17,15 +17,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from oodinv import manifest
-from oodinv import saved as saved_results
 from oodinv.directions.foreign import Target, import_file
 from oodinv.errors import ImageError, ManifestError, OodinvError, RecipeError, WeightsError
 from oodinv.faces.align import read_placement
 from oodinv.imaging.decode import decode_photo
-from oodinv.manifest import Entry, Header
 from oodinv.recipe.card import read_card
-from oodinv.saved import read_arrays
+from oodinv.runs import manifest
+from oodinv.runs import results as saved_results
+from oodinv.runs.manifest import Entry, Header
+from oodinv.runs.results import read_arrays
 from oodinv.weights.reading.average import read_average
 from oodinv.weights.reading.read import read
 

@@ -14,7 +14,7 @@ from oodinv.errors import RecipeError, WeightsError
 from oodinv.faces.align import align
 from oodinv.faces.detectors.base import Face
 from oodinv.imaging.pixels import to_uint8
-from oodinv.inverter import invert
+from oodinv.inversion import invert
 from oodinv.models.perceptors.lpips import Lpips
 from oodinv.recipe.card import Crop, find_card, read_card
 from oodinv.recipe.train import FaceFolder, JointRecipe, SammRecipe, Schedule

@@ -10,7 +10,7 @@ import torch
 from test_training import CPU, joint_recipe, losses_of, random_faces, random_lpips, samm_recipe, schedule
 
 from oodinv.errors import RecipeError
-from oodinv.inverter import invert
+from oodinv.inversion import invert
 from oodinv.models.encoders.restyle import Restyle
 from oodinv.models.perceptors.arcface import Recognition
 from oodinv.models.perceptors.vgg19 import Vgg19

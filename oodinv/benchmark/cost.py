@@ -18,9 +18,9 @@ from torch import Tensor
 from oodinv.benchmark.score import to_batch
 from oodinv.benchmark.stages import BenchmarkStages
 from oodinv.benchmark.variants import Variant, invert_as, title
-from oodinv.inputs import Job
-from oodinv.inverter import DTYPES, Inversion, decode, encode
+from oodinv.inversion import DTYPES, Inversion, decode, encode
 from oodinv.models.encoders.base import Encoding
+from oodinv.runs.sources import Job
 
 WARM_UP = 2
 Stage = Literal["read", "encode", "generate"]

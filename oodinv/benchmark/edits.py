@@ -22,12 +22,12 @@ from oodinv.errors import RecipeError
 from oodinv.faces.detectors.base import Detector
 from oodinv.faces.geometry import face_weight
 from oodinv.imaging.pixels import Pixels
-from oodinv.inputs import Job
-from oodinv.inverter import DTYPES, Dtype, Inversion, encode
+from oodinv.inversion import DTYPES, Dtype, Inversion, encode
 from oodinv.metrics import pixel
 from oodinv.metrics.identity import identity
 from oodinv.recipe.edit import EditRecipe, Technique, read_edit_recipe
-from oodinv.saved import nothing_saved
+from oodinv.runs.results import nothing_saved
+from oodinv.runs.sources import Job
 from oodinv.weights.build import Model
 
 Way = Literal["no edit", "recipe", "edited-pass", "unedited-pass", "mask", "laplacian", "poisson", "no-detail"]

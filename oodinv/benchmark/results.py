@@ -8,17 +8,17 @@ from typing import Literal
 
 import numpy as np
 
-from oodinv import manifest
 from oodinv.benchmark.cost import WARM_UP, Cost, Stage
 from oodinv.benchmark.edits import WAYS
 from oodinv.benchmark.score import REGIONAL
 from oodinv.benchmark.stages import EDIT, Scores
 from oodinv.benchmark.variants import Variant, is_blend, meaning, title
 from oodinv.errors import ManifestError
-from oodinv.inputs import Job
 from oodinv.metrics.frechet import frechet_distance
 from oodinv.metrics.statistics import summarize
 from oodinv.recipe.benchmark import BenchmarkRecipe, MetricName, MetricUse
+from oodinv.runs import manifest
+from oodinv.runs.sources import Job
 from oodinv.tables import Better, Column, Row, Table, Value
 
 Target = Literal["composite", "generated", "in-domain"]

@@ -1,4 +1,4 @@
-"""What a benchmark does to a photo: crop, invert in every variant, score. `batch.run` drives it and resumes it."""
+"""What a benchmark does to a photo: crop, invert in every variant, score. `runner.run` drives it and resumes it."""
 
 import json
 import math
@@ -22,11 +22,11 @@ from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.encode import write_png
 from oodinv.imaging.files import atomic_write, write_npz
 from oodinv.imaging.pixels import Pixels, resize_pixels, to_uint8
-from oodinv.inputs import Job
-from oodinv.inverter import DTYPES, Dtype, Inversion, decode, encode
-from oodinv.manifest import Header, header_of
+from oodinv.inversion import DTYPES, Dtype, Inversion, decode, encode
 from oodinv.metrics.alignment import flow_magnitude, mask_area
 from oodinv.recipe.benchmark import BenchmarkRecipe
+from oodinv.runs.manifest import Header, header_of
+from oodinv.runs.sources import Job
 from oodinv.weights.build import Model
 
 Scores = dict[str, dict[str, dict[str, float | None]]]

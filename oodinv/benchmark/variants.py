@@ -12,7 +12,7 @@ from torch import Tensor
 
 from oodinv.compositing.compose import compose
 from oodinv.errors import RecipeError
-from oodinv.inverter import Inversion, decode
+from oodinv.inversion import Inversion, decode
 from oodinv.models.encoders.base import Encoding
 from oodinv.models.ops import composite
 from oodinv.models.samm import Alignment, Samm

@@ -51,13 +51,13 @@ def align(
         raise typer.BadParameter("--model fixes size and framing; leave out --size and --crop-scale")
     from functools import partial
 
-    from oodinv.batch import run_on
     from oodinv.cli.engine import align_stages, choose_engine
     from oodinv.cli.prepare import choose_shard, shard_notes
     from oodinv.cli.progress import Summary, conclude, follow
-    from oodinv.inputs import collect
     from oodinv.recipe.card import find_card, read_card
-    from oodinv.stages import align_header
+    from oodinv.runs.runner import run_on
+    from oodinv.runs.sources import collect
+    from oodinv.workflows.align import align_header
 
     if model is not None:
         card = read_card(find_card(model))

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from oodinv.benchmark.results import Outcome
     from oodinv.benchmark.variants import Request
     from oodinv.cli.progress import Summary
-    from oodinv.inputs import Job
     from oodinv.recipe.benchmark import BenchmarkRecipe
+    from oodinv.runs.sources import Job
     from oodinv.tables import Table
     from oodinv.weights.build import Model
 
@@ -76,8 +76,8 @@ def benchmark(
     from oodinv.benchmark import report
     from oodinv.benchmark.results import cost_table, edit_table, score_tables
     from oodinv.benchmark.variants import parse
-    from oodinv.inputs import collect
     from oodinv.recipe.edit import find_edit_recipe
+    from oodinv.runs.sources import collect
 
     recipe, folder, is_aligned = _protocol(dataset, protocol, aligned)
     names = recipe.ablate if ablate is None else [n for n in ablate.split(",") if n.strip() not in ("", "none")]
@@ -151,7 +151,6 @@ class _Run:
 
     def measure(self, path: Path, output: Path) -> "tuple[Outcome, list[Cost], Summary]":
         """Scores and cost of the model of one card, below OUT/models/NAME."""
-        from oodinv.batch import run
         from oodinv.benchmark import cost
         from oodinv.benchmark.results import collect_scores
         from oodinv.benchmark.score import load_judges
@@ -159,6 +158,7 @@ class _Run:
         from oodinv.benchmark.variants import applicable
         from oodinv.cli.progress import Summary, follow
         from oodinv.recipe.card import read_card
+        from oodinv.runs.runner import run
         from oodinv.weights.build import load_model
 
         card = read_card(path)

@@ -32,9 +32,9 @@ def blend(
         oodinv blend out/ --technique poisson --feather 4
     """
     from oodinv.cli.progress import Summary, conclude, follow
-    from oodinv.recompose import recompose
     from oodinv.report import is_reported
-    from oodinv.saved import open_results
+    from oodinv.runs.results import open_results
+    from oodinv.workflows.reblend import recompose
 
     results = open_results(folder, ("invert", "edit"))
     chosen = options.composition(technique, keep_above, feather, detail, colour, area)

@@ -6,8 +6,6 @@ from typing import Any, Literal
 
 import typer
 
-from oodinv import manifest
-from oodinv.batch import run
 from oodinv.cli.console import say
 from oodinv.cli.options import DetectorChoice
 from oodinv.cli.prepare import choose_device, make_detector
@@ -16,14 +14,16 @@ from oodinv.edit_plan import prepare
 from oodinv.edit_stages import EditStages, check_model, edit_header, jobs
 from oodinv.errors import ManifestError, RecipeError
 from oodinv.imaging.provenance import composite_mark
-from oodinv.inputs import collect
-from oodinv.inverter import Dtype
+from oodinv.inversion import Dtype
 from oodinv.recipe.card import find_card
 from oodinv.recipe.edit import EditRecipe, find_edit_recipe, read_edit_recipe
 from oodinv.report import write_report, write_sheets
-from oodinv.saved import Results, command_of, is_inversion, last_inversion, open_results
-from oodinv.stages import InvertStages, invert_header
+from oodinv.runs import manifest
+from oodinv.runs.results import Results, command_of, is_inversion, last_inversion, open_results
+from oodinv.runs.runner import run
+from oodinv.runs.sources import collect
 from oodinv.weights.build import Model, load_named
+from oodinv.workflows.invert import InvertStages, invert_header
 
 
 @dataclass(frozen=True)

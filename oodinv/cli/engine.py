@@ -6,15 +6,17 @@ from typing import TypeVar
 
 import typer
 
-from oodinv.batch import Engine
 from oodinv.cli.options import DetectorChoice, EngineChoice
 from oodinv.cli.prepare import choose_device, make_detector
-from oodinv.cluster import Cluster, start
-from oodinv.inverter import Dtype
-from oodinv.pipeline import work_through
-from oodinv.shard import Shard
-from oodinv.stages import AlignStages, InvertStages, NoiseName, Output, WhichFaces
+from oodinv.inversion import Dtype
+from oodinv.runs.pipeline import work_through
+from oodinv.runs.ray_engine import Cluster, start
+from oodinv.runs.runner import Engine
+from oodinv.runs.sharding import Shard
+from oodinv.runs.sinks import Output
 from oodinv.weights.build import load_named
+from oodinv.workflows.align import AlignStages, WhichFaces
+from oodinv.workflows.invert import InvertStages, NoiseName
 
 S = TypeVar("S", AlignStages, InvertStages)
 

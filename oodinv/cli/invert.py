@@ -56,12 +56,12 @@ def invert(
     """
     from functools import partial
 
-    from oodinv.batch import run_on
     from oodinv.cli.engine import choose_engine, invert_stages
     from oodinv.cli.prepare import choose_shard, parse_save, shard_notes
     from oodinv.cli.progress import Summary, conclude, follow
-    from oodinv.inputs import collect
-    from oodinv.stages import invert_header
+    from oodinv.runs.runner import run_on
+    from oodinv.runs.sources import collect
+    from oodinv.workflows.invert import invert_header
 
     make_stages = partial(
         invert_stages,

@@ -11,8 +11,8 @@ from oodinv.cli.options import DetectorChoice
 from oodinv.faces.detectors.base import Detector
 from oodinv.faces.detectors.face_alignment import FaceAlignment
 from oodinv.faces.detectors.yunet import Yunet
-from oodinv.shard import Shard, launched, parse
-from oodinv.stages import OUTPUTS, Output
+from oodinv.runs.sharding import Shard, launched, parse
+from oodinv.runs.sinks import OUTPUTS, Output
 from oodinv.weights.pull import pull
 
 

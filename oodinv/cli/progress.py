@@ -18,9 +18,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from oodinv.batch import Event, Finished, Started
 from oodinv.cli.console import stderr
-from oodinv.manifest import Entry
+from oodinv.runs.manifest import Entry
+from oodinv.runs.runner import Event, Finished, Started
 
 
 @dataclass

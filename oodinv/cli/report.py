@@ -26,7 +26,7 @@ def report(
     from oodinv.cli.console import say
     from oodinv.cli.progress import Summary, conclude, timed
     from oodinv.report import write_report
-    from oodinv.saved import open_results
+    from oodinv.runs.results import open_results
 
     results = open_results(folder, ("invert", "edit"))
     summary = Summary(folder, total=len(results.entries), done=len(results.entries))

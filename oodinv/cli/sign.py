@@ -45,9 +45,9 @@ def sign(
         oodinv sign out-older/ --certificate chain.pem --key key.pem
     """
     from oodinv.cli.progress import Summary, conclude, follow
-    from oodinv.saved import open_results
-    from oodinv.sign import FOLDER, Credentials
-    from oodinv.sign import sign as sign_results
+    from oodinv.runs.results import open_results
+    from oodinv.workflows.sign import FOLDER, Credentials
+    from oodinv.workflows.sign import sign as sign_results
 
     results = open_results(folder, ("invert", "edit"))
     events = sign_results(results, Credentials(certificate, key, algorithm.value, timestamp))

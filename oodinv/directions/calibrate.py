@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from oodinv.directions import drawn
 from oodinv.directions.fit import Fitted
 from oodinv.faces.detectors.base import Detector
-from oodinv.inverter import encode
+from oodinv.inversion import encode
 from oodinv.weights.build import Model
 
 FACES = 64

@@ -11,7 +11,7 @@ from oodinv.directions import measures
 from oodinv.directions.labels import Labels
 from oodinv.faces.detectors.base import Detector
 from oodinv.imaging.pixels import Pixels, resize_pixels, to_uint8
-from oodinv.inverter import computing
+from oodinv.inversion import computing
 from oodinv.models.synthesis import synthesize
 from oodinv.weights.build import Model
 

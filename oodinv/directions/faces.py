@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from oodinv import manifest
 from oodinv.directions import measures
 from oodinv.errors import OodinvError, RecipeError
 from oodinv.faces.align import align, read_landmarks
@@ -18,10 +17,11 @@ from oodinv.faces.detectors.face_alignment import face_of_68
 from oodinv.imaging.decode import decode_photo, read_photo
 from oodinv.imaging.files import write_npz
 from oodinv.imaging.pixels import Pixels, to_tensor
-from oodinv.inputs import Job
-from oodinv.inverter import encode
-from oodinv.pipeline import read_bytes
-from oodinv.saved import read_latents
+from oodinv.inversion import encode
+from oodinv.runs import manifest
+from oodinv.runs.pipeline import read_bytes
+from oodinv.runs.results import read_latents
+from oodinv.runs.sources import Job
 from oodinv.weights.build import Model, Role
 from oodinv.weights.reading.damage import ARCHIVE_DAMAGE, NUMPY_DAMAGE
 

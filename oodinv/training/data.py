@@ -17,8 +17,8 @@ from oodinv.faces.framing import crop, scale_quad
 from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.files import write_npz
 from oodinv.imaging.pixels import resize_pixels, to_tensor
-from oodinv.inputs import SUFFIXES
 from oodinv.recipe.train import FaceFolder
+from oodinv.runs.sources import SUFFIXES
 
 HELD_OUT_SHARE = 20
 """One file in this many is held out."""

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from oodinv.inverter import computing
+from oodinv.inversion import computing
 from oodinv.models import ops, winograd
 from oodinv.models.encoders.backbones import IR_SE_50, Backbone
 from oodinv.models.generators.stylegan2 import Generator

@@ -14,7 +14,7 @@ import torch
 from command import call
 
 from oodinv.device import multiplies
-from oodinv.inverter import Inversion, decode, encode, invert
+from oodinv.inversion import Inversion, decode, encode, invert
 from oodinv.metrics.pixel import psnr
 from oodinv.models.generators.stylegan2 import Generator, map_latents
 from oodinv.models.synthesis import synthesize

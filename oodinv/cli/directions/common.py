@@ -72,7 +72,7 @@ def summary(direction: "Direction", path: Path) -> dict[str, object]:
 def faces_of(model: "Model", folder: Path, limit: int | None, quiet: bool) -> "Faces":
     """Faces of a folder, from the cache where they have been encoded before."""
     from oodinv.directions import faces as encoded
-    from oodinv.inputs import collect
+    from oodinv.runs.sources import collect
     from oodinv.weights.pull import cache_dir
 
     if encoded.is_inverted(folder):

@@ -29,8 +29,8 @@ def turn(before: Levels, after: Levels, kept: Mask, crop_scale: float) -> Flow:
     and with the edit, (H, W, 3). kept: 1 where something covers the face, which doesn't count, (H, W).
 
     What the generator moved is taken for a rigid shape that turned, nodded, tilted and shifted a little: both parts of
-    the offset are linear in place and `head_depth`, p · (1, x, y, z). p makes before, moved, fit after in all but LIGHT,
-    by Gauss-Newton steps with Cauchy's weights (STRAY); what a turn doesn't explain, such as a smile, has little part in
+    the offset are linear in place and depth, p · (1, x, y, z). p makes before, moved, fit after in all but LIGHT, by
+    Gauss-Newton steps with Cauchy's weights (STRAY); what a turn doesn't explain, such as a smile, has little part in
     it. Of these motions, the result is the turn and the nod, p_z · z: in a photo, the outline of a head stays where it
     is. Source: Baker and Matthews, "Lucas-Kanade 20 years on" (2004).
     """

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from oodinv import batch, manifest, pipeline
-from oodinv.batch import Event, Finished, Started
 from oodinv.errors import ImageError, ManifestError, OutputError
 from oodinv.imaging.files import atomic_write
-from oodinv.inputs import Job, collect
-from oodinv.manifest import Header
+from oodinv.runs import manifest, pipeline, runner
+from oodinv.runs.manifest import Header
+from oodinv.runs.runner import Event, Finished, Started
+from oodinv.runs.sources import Job, collect
 
 HEADER = Header("1", "test", {}, {}, {"seed": 1})
 
@@ -77,7 +77,7 @@ def photos(tmp_path: Path) -> Path:
 
 def run(stages: Neighbours, photos: Path, out: Path, **options: bool) -> list[Event]:
     jobs = collect([photos], out)
-    return list(batch.run(stages, jobs, out, HEADER, chunk=4, **options))
+    return list(runner.run(stages, jobs, out, HEADER, chunk=4, **options))
 
 
 def files(out: Path) -> dict[str, bytes]:
@@ -154,10 +154,10 @@ def test_other_settings_are_refused_unless_restarted(photos: Path, tmp_path: Pat
     other = Header("1", "test", {}, {}, {"seed": 2})
     jobs = collect([photos], out)
     with pytest.raises(ManifestError, match=r"seed: 1 → 2"):
-        list(batch.run(Neighbours(), jobs, out, other, chunk=4))
+        list(runner.run(Neighbours(), jobs, out, other, chunk=4))
     stray = out / "00.one"
     stray.write_bytes(b"old")
-    list(batch.run(Neighbours(), jobs, out, other, chunk=4, restart=True))
+    list(runner.run(Neighbours(), jobs, out, other, chunk=4, restart=True))
     assert stray.read_bytes() != b"old"
 
 
@@ -225,7 +225,7 @@ def test_no_more_photos_are_alive_than_a_few_chunks(tmp_path: Path) -> None:
 
 def test_events_come_while_the_run_goes_on(photos: Path, tmp_path: Path) -> None:
     stages = Neighbours()
-    events: Iterator[Event] = batch.run(stages, collect([photos], tmp_path / "o"), tmp_path / "o", HEADER, chunk=1)
+    events: Iterator[Event] = runner.run(stages, collect([photos], tmp_path / "o"), tmp_path / "o", HEADER, chunk=1)
     list(itertools.islice(events, 3))
     assert stages.calls < 3 * 11
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from oodinv import manifest
 from oodinv.errors import ImageError, ManifestError
 from oodinv.imaging.decode import read_photo
 from oodinv.imaging.pixels import Pixels
-from oodinv.manifest import Entry, Header
 from oodinv.recipe.edit import Composition
+from oodinv.runs import manifest
+from oodinv.runs.manifest import Entry, Header
 from oodinv.weights.reading.damage import ARCHIVE_DAMAGE, NUMPY_DAMAGE
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_batch import HEADER, KilledError, Neighbours, files, run, statuses
+from test_runner import HEADER, KilledError, Neighbours, files, run, statuses
 
-from oodinv import batch, lock, manifest
 from oodinv.errors import ImageError, ManifestError, OutputError
-from oodinv.inputs import collect
-from oodinv.pipeline import read_bytes
+from oodinv.runs import lock, manifest, runner
+from oodinv.runs.pipeline import read_bytes
+from oodinv.runs.sources import collect
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def photos(tmp_path: Path) -> Path:
 HOLD = """
 import sys
 from pathlib import Path
-from oodinv import lock
+from oodinv.runs import lock
 folder = Path(sys.argv[1])
 with lock.gate(folder):
     claim = lock.claim(folder)
@@ -54,7 +54,7 @@ def test_a_folder_is_one_runs_until_that_process_ends(photos: Path, tmp_path: Pa
 
 def test_a_run_that_is_given_up_frees_its_folder(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    events = batch.run(Neighbours(), collect([photos], out), out, HEADER, chunk=4)
+    events = runner.run(Neighbours(), collect([photos], out), out, HEADER, chunk=4)
     next(events)
     with pytest.raises(OutputError, match=f"process {os.getpid()}"):
         run(Neighbours(), photos, out)
@@ -97,7 +97,7 @@ def test_a_read_only_output_is_an_error(photos: Path, tmp_path: Path) -> None:
 
 def test_an_output_removed_while_running_stops_the_run(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    events = batch.run(Neighbours(), collect([photos], out), out, HEADER, chunk=1)
+    events = runner.run(Neighbours(), collect([photos], out), out, HEADER, chunk=1)
     next(events)
     next(events)
     shutil.rmtree(out)
@@ -231,7 +231,9 @@ def test_links_in_a_loop_fail_by_name(tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert statuses(run(Neighbours(), folder, out)) == {"good": "done", "loop": "failed"}
     jobs = collect([folder / "loop.jpg"], out)
-    assert [event.entry.status for event in list(batch.run(Neighbours(), jobs, out, HEADER, chunk=1))[1:]] == ["failed"]
+    assert [event.entry.status for event in list(runner.run(Neighbours(), jobs, out, HEADER, chunk=1))[1:]] == [
+        "failed"
+    ]
 
 
 def test_inputs_inside_the_output_folder(tmp_path: Path) -> None:
@@ -260,19 +262,21 @@ def test_too_little_memory_halves_the_batch(tiny_card: Path, monkeypatch: pytest
     import numpy as np
     import torch
 
-    from oodinv import stages
     from oodinv.errors import OodinvError
+    from oodinv.inversion import Subject
     from oodinv.recipe.card import read_card
+    from oodinv.runs.sinks import OUTPUTS
     from oodinv.weights.build import load_model
+    from oodinv.workflows import invert as inverting
 
     rng = np.random.default_rng(0)
-    subjects = [stages.Subject(str(n), rng.integers(0, 255, (32, 32, 3), dtype=np.uint8), None) for n in range(5)]
+    subjects = [Subject(str(n), rng.integers(0, 255, (32, 32, 3), dtype=np.uint8), None) for n in range(5)]
     model = load_model(read_card(tiny_card), tiny_card)
-    everything = frozenset(stages.OUTPUTS)
-    run = stages.InvertStages(model, torch.device("cpu"), "float32", None, "random", 5, everything)
+    everything = frozenset(OUTPUTS)
+    run = inverting.InvertStages(model, torch.device("cpu"), "float32", None, "random", 5, everything)
     whole = run._invert(subjects)
     assert np.abs(whole[0].generated.astype(int) - whole[1].generated).max() > 0
-    invert, sizes = stages.invert, []
+    invert, sizes = inverting.invert, []
 
     def small(model, crops, **options):  # type: ignore[no-untyped-def]
         sizes.append(len(crops))
@@ -280,7 +284,7 @@ def test_too_little_memory_halves_the_batch(tiny_card: Path, monkeypatch: pytest
             raise torch.OutOfMemoryError("CUDA out of memory")
         return invert(model, crops, **options)
 
-    monkeypatch.setattr(stages, "invert", small)
+    monkeypatch.setattr(inverting, "invert", small)
     room = 2
     halved = run._invert(subjects)
     assert sizes == [5, 2, 3, 1, 2]
@@ -296,7 +300,7 @@ def test_too_little_memory_halves_the_batch(tiny_card: Path, monkeypatch: pytest
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_at_random_moments_a_folder_ends_as_an_undisturbed_one() -> None:
     """A few kills of what `bench/kills.py` does two hundred times."""
-    script = Path(__file__).resolve().parents[1] / "bench" / "kills.py"
+    script = Path(__file__).resolve().parents[2] / "bench" / "kills.py"
     environment = {**os.environ, "PYTHONPATH": str(script.parents[1]), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(script), "--kills", "3", "--photos", "16"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from oodinv.errors import ImageError
-from oodinv.inputs import RESULT_FOLDERS, _unique_names, collect
-from oodinv.stages import OUTPUTS
+from oodinv.runs.sinks import OUTPUTS
+from oodinv.runs.sources import RESULT_FOLDERS, _unique_names, collect
 
 
 def touch(folder: Path, *names: str) -> None:

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 from PIL import Image
 
 import oodinv
-from oodinv.batch import Event, Finished, Started, made_anew
 from oodinv.errors import ImageError, OodinvError
 from oodinv.imaging.files import atomic_write
 from oodinv.imaging.provenance import SOURCE_TYPES, SourceType
-from oodinv.manifest import Entry
-from oodinv.saved import Results
+from oodinv.runs.manifest import Entry
+from oodinv.runs.results import Results
+from oodinv.runs.runner import Event, Finished, Started, made_anew
 from oodinv.weights.checksum import sha256_file
 
 if TYPE_CHECKING:

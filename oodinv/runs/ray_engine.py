@@ -15,8 +15,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic
 
 from oodinv.errors import OodinvError
-from oodinv.manifest import Entry
-from oodinv.pipeline import C, P, Stages, Work, work_through
+from oodinv.runs.manifest import Entry
+from oodinv.runs.pipeline import C, P, Stages, Work, work_through
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,7 +103,7 @@ class Worker(Generic[P, C]):
 
 @dataclass(frozen=True)
 class Cluster(Generic[P, C]):
-    """An engine for `batch.run_on`. `make_stages` is called on each worker, with the devices that it was given."""
+    """An engine for `runner.run_on`. `make_stages` is called on each worker, with the devices that it was given."""
 
     make_stages: Callable[[], Stages[P, C]]
     workers: Workers

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from oodinv import lock, manifest
 from oodinv.errors import ManifestError, OodinvError, OutputError
-from oodinv.inputs import Job
-from oodinv.lock import Claim
-from oodinv.manifest import FILE_NAME, Entry, Header
-from oodinv.pipeline import C, P, Past, Stages, Work, work_through
-from oodinv.shard import Shard
+from oodinv.runs import lock, manifest
+from oodinv.runs.lock import Claim
+from oodinv.runs.manifest import FILE_NAME, Entry, Header
+from oodinv.runs.pipeline import C, P, Past, Stages, Work, work_through
+from oodinv.runs.sharding import Shard
+from oodinv.runs.sources import Job
 
 Engine = Callable[[Work], Iterator[Entry]]
 """Goes through pending jobs and yields what became of them, in any order, each after its outputs are on disk."""

@@ -3,15 +3,20 @@
 Source: "Out-of-domain GAN inversion via invertibility decomposition" (Yang et al., ICCV 2023), METHOD §1.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from oodinv.device import multiplies
+from oodinv.errors import OodinvError
+from oodinv.faces.align import AlignedFace
+from oodinv.imaging.pixels import Pixels, to_tensor, to_uint8
 from oodinv.models.encoders.base import Encoding
 from oodinv.models.generators.stylegan2 import Noise
 from oodinv.models.ops import composite, final_mask
@@ -113,3 +118,98 @@ def invert(
     encoding = encode(model, image, dtype)
     w_plus = encoding.w_plus.float()
     return decode(model, image, w_plus if delta is None else w_plus + delta, encoding, noise, dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """One face of a photo: its name below the output folders, its crop, and where that was cut out.
+
+    crop uint8 (size, size, 3). `aligned` is None where the input was a crop already; `deep` is the same crop,
+    float32 (3, size, size) in [−1, 1], where its file has 16 bits a channel.
+    """
+
+    name: str
+    crop: Pixels
+    aligned: AlignedFace | None
+    deep: NDArray[np.float32] | None = None
+
+    def tensor(self) -> Tensor:
+        """The crop as the network sees it, float32 (3, size, size) in [−1, 1]."""
+        return to_tensor(self.crop)[0] if self.deep is None else torch.from_numpy(self.deep)
+
+
+@dataclass(frozen=True, eq=False)
+class Artefacts:
+    """One face's results as they are stored; `flows` holds flow_S, mask_S, mask and an edit's movement by name."""
+
+    subject: Subject
+    w_plus: NDArray[np.float32]
+    flows: dict[str, NDArray[np.floating]]
+    mask: Pixels
+    generated: Pixels
+    composite: Pixels
+
+
+def saved_alignments(inversion: Inversion) -> dict[str, NDArray[np.floating]]:
+    """Flows (B, 2, S, S) and masks (B, 1, S, S) of a batch by the names under which they are saved."""
+    return {
+        key: value.float().cpu().numpy()
+        for size, alignment in inversion.alignments.items()
+        for key, value in ((f"flow_{size}", alignment.flow), (f"mask_{size}", alignment.mask))
+    }
+
+
+def artefacts(subjects: list[Subject], inversion: Inversion) -> list[Artefacts]:
+    """Splits a batch's inversion into one set of artefacts for each of its subjects."""
+    generated = to_uint8(inversion.generated)
+    composite = to_uint8(inversion.composite)
+    mask = inversion.mask[:, 0].float().cpu().numpy()
+    w_plus = inversion.w_plus.float().cpu().numpy()
+    fields = saved_alignments(inversion)
+    return [
+        Artefacts(
+            subject=subject,
+            w_plus=w_plus[i],
+            flows={**{key: value[i] for key, value in fields.items()}, "mask": mask[i].astype(np.float16)},
+            mask=np.rint(mask[i] * 255).astype(np.uint8),
+            generated=generated[i],
+            composite=composite[i],
+        )
+        for i, subject in enumerate(subjects)
+    ]
+
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def in_halves(faces: list[T], compute: Callable[[list[T]], list[R]], device: torch.device, size: int) -> list[R]:
+    """A batch's results, or those of its halves one after the other where memory is too small for it.
+
+    size: of the model's pictures, to name it.
+
+    Raises:
+        OodinvError: memory is too small for one face.
+    """
+    found = _attempt(faces, compute)
+    if found is not None:
+        return found
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    if len(faces) == 1:
+        raise OodinvError(
+            f"{device} has too little memory for a single face of {size} px; use --dtype bfloat16 or --device cpu, or "
+            "free memory"
+        )
+    half = len(faces) // 2
+    return in_halves(faces[:half], compute, device, size) + in_halves(faces[half:], compute, device, size)
+
+
+def _attempt(faces: list[T], compute: Callable[[list[T]], list[R]]) -> list[R] | None:
+    """A batch's results; None if memory doesn't suffice, with all that was allocated let go."""
+    try:
+        return compute(faces)
+    except RuntimeError as error:  # on the CPU, PyTorch has no class of its own for it
+        if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
+            raise
+    return None

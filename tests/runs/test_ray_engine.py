@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from command import call, files
 from PIL import Image
-from test_batch import HEADER, Neighbours
-from test_batch import files as tree
+from test_runner import HEADER, Neighbours
+from test_runner import files as tree
 
-from oodinv import batch, cluster, manifest
-from oodinv.batch import Finished, Started
-from oodinv.cluster import Cluster, Workers, plan
 from oodinv.errors import MissingWeights, OodinvError, OutputError
-from oodinv.inputs import collect
+from oodinv.runs import manifest, ray_engine, runner
+from oodinv.runs.ray_engine import Cluster, Workers, plan
+from oodinv.runs.runner import Finished, Started
+from oodinv.runs.sources import collect
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'oodinv[ray]'")
 
@@ -77,6 +77,7 @@ class Unwritable(Neighbours):
 def workers() -> Iterator[Workers]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent.parent), prepend=os.pathsep)
         patch.setenv("RAY_worker_niceness", "0")
         ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
         yield Workers(2, 1, 0)
@@ -95,14 +96,14 @@ def photos(tmp_path: Path) -> Path:
 
 def test_a_lost_workers_share_is_done_by_others(photos: Path, tmp_path: Path, workers: Workers) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
-    list(batch.run(Neighbours(), collect([photos], one), one, HEADER, chunk=2))
+    list(runner.run(Neighbours(), collect([photos], one), one, HEADER, chunk=2))
     engine = Cluster(partial(Perishable, mark=tmp_path / "mark"), workers)
-    events = list(batch.run_on(engine, collect([photos], two), two, HEADER, chunk=2))
+    events = list(runner.run_on(engine, collect([photos], two), two, HEADER, chunk=2))
     assert (tmp_path / "mark").is_file()
     assert events[0] == Started(41, 0)
     assert sum(isinstance(event, Finished) for event in events) == 41
     assert tree(two) == tree(one)
-    again = list(batch.run_on(engine, collect([photos], two), two, HEADER, chunk=2))
+    again = list(runner.run_on(engine, collect([photos], two), two, HEADER, chunk=2))
     assert again[0] == Started(41, 39)
     assert tree(two) == tree(one)
 
@@ -110,13 +111,13 @@ def test_a_lost_workers_share_is_done_by_others(photos: Path, tmp_path: Path, wo
 def test_an_output_that_can_not_be_written_ends_the_run(photos: Path, tmp_path: Path, workers: Workers) -> None:
     out = tmp_path / "out"
     with pytest.raises(OodinvError, match="no space left"):
-        list(batch.run_on(Cluster(Unwritable, workers), collect([photos], out), out, HEADER, chunk=2))
+        list(runner.run_on(Cluster(Unwritable, workers), collect([photos], out), out, HEADER, chunk=2))
 
 
 def test_a_network_that_a_worker_lacks_ends_the_run(photos: Path, tmp_path: Path, workers: Workers) -> None:
     out = tmp_path / "out"
     with pytest.raises(OodinvError, match=r"net\.pt"):
-        list(batch.run_on(Cluster(unmade, workers), collect([photos], out), out, HEADER, chunk=2))
+        list(runner.run_on(Cluster(unmade, workers), collect([photos], out), out, HEADER, chunk=2))
 
 
 def test_two_ray_workers_leave_what_one_process_does(
@@ -142,4 +143,4 @@ def test_options_that_do_not_go_together_are_refused(photos: Path, tmp_path: Pat
         done = call("align", photos, "-o", tmp_path / "out", *options)
         assert done.returncode == 2
         assert "leave" in done.stderr
-    assert cluster.CHUNKS_A_TASK > 1
+    assert ray_engine.CHUNKS_A_TASK > 1

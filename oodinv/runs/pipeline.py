@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from oodinv.errors import ImageError, OodinvError, OutputError
-from oodinv.inputs import Job
-from oodinv.manifest import Entry
+from oodinv.runs.manifest import Entry
+from oodinv.runs.sources import Job
 
 P = TypeVar("P")
 C = TypeVar("C")

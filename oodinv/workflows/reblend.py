@@ -7,19 +7,19 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from oodinv.batch import Event, Finished, Started, made_anew
 from oodinv.compositing.compose import Drawn, compose, compose_edit, movement, movement_of
 from oodinv.compositing.paste_back import Edit
-from oodinv.delivery import write_pasted, write_png_composite
 from oodinv.errors import ImageError
 from oodinv.faces.align import read_placement
 from oodinv.imaging.decode import read_photo
 from oodinv.imaging.pixels import Flow, Levels, Pixels, resize_pixels, rounded
 from oodinv.imaging.provenance import Provenance
-from oodinv.manifest import Entry
-from oodinv.pipeline import WRITERS
 from oodinv.recipe.edit import Composition
-from oodinv.saved import Face, Results, read_arrays, read_picture
+from oodinv.runs.manifest import Entry
+from oodinv.runs.pipeline import WRITERS
+from oodinv.runs.results import Face, Results, read_arrays, read_picture
+from oodinv.runs.runner import Event, Finished, Started, made_anew
+from oodinv.runs.sinks import write_pasted, write_png_composite
 
 
 def recompose(results: Results, composition: Composition, paste: bool) -> Iterator[Event]:

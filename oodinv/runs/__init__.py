@@ -1,0 +1,1 @@
+"""Runs over many photos: what goes in and comes out, resume, several processes and machines."""

@@ -1,0 +1,1 @@
+"""What each command does to a folder of photos or results."""

@@ -1,0 +1,161 @@
+"""What `invert` does to each photo: the stages that `runner.run` drives."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from oodinv.compositing.compose import compose
+from oodinv.compositing.paste_back import Edit
+from oodinv.faces.detectors.base import Detector, DetectorName
+from oodinv.imaging.decode import decode_deep, decode_photo
+from oodinv.imaging.photo import Photo
+from oodinv.imaging.pixels import Pixels, resize_pixels, rounded
+from oodinv.imaging.provenance import Provenance
+from oodinv.inversion import DTYPES, Artefacts, Dtype, Subject, artefacts, in_halves, invert
+from oodinv.models.generators.stylegan2 import Noise
+from oodinv.recipe.edit import Composition
+from oodinv.runs.manifest import Header, header_of
+from oodinv.runs.sinks import OUTPUTS, Output, write_aligned, write_artefacts, write_pasted
+from oodinv.runs.sources import Job
+from oodinv.weights.build import Model
+from oodinv.workflows.align import cut_out
+
+NoiseName = Literal["fixed", "zero", "random"]
+
+KEPT_PIXELS = 4_000_000
+"""Photos above this are decoded again for pasting rather than kept while their chunk is computed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Portrait:
+    """A photo that was read: its subjects from left to right, and what pasting back will need."""
+
+    job: Job
+    subjects: list[Subject]
+    content: bytes
+    photo: Photo | None
+
+    def decoded(self) -> Photo:
+        """The photo, from memory or decoded again."""
+        return self.photo if self.photo is not None else decode_photo(self.content, self.job.path, deep=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Inverted:
+    """A photo's results: one set of artefacts a face."""
+
+    portrait: Portrait
+    artefacts: list[Artefacts]
+
+
+@dataclass(frozen=True)
+class InvertStages:
+    """Aligns, inverts and composites photos, and pastes the result back.
+
+    `detector` is None where inputs are crops already. `save` says which artefacts are written beside the crops;
+    `colour`, which share of the photo's colour and light a pasted composite gets back.
+    """
+
+    model: Model
+    device: torch.device
+    dtype: Dtype
+    detector: Detector | None
+    noise: NoiseName
+    batch_size: int
+    save: frozenset[Output]
+    colour: float = 1.0
+
+    def read(self, job: Job, content: bytes) -> Portrait:
+        """Decodes a photo and cuts out its faces, or takes it as a crop.
+
+        Raises:
+            ImageError: no readable picture. NoFaceError: no face in it.
+        """
+        pasting = "pasted" in self.save and self.detector is not None
+        photo = decode_photo(content, job.path, deep=pasting)
+        card = self.model.card
+        if self.detector is None:
+            crop = resize_pixels(photo.pixels, card.size)
+            return Portrait(job, [Subject(job.name, crop, None, decode_deep(content, card.size))], b"", None)
+        subjects = cut_out(job, photo.pixels, self.detector, card.size, card.crop.scale, "all")
+        small = photo.pixels.size // 3 <= KEPT_PIXELS
+        return Portrait(job, subjects, content if pasting else b"", photo if pasting and small else None)
+
+    def compute(self, photos: list[Portrait]) -> list[Inverted]:
+        """Inverts the faces of several photos in batches of `batch_size`."""
+        subjects = [subject for photo in photos for subject in photo.subjects]
+        done: list[Artefacts] = []
+        for start in range(0, len(subjects), self.batch_size):
+            done += self._invert(subjects[start : start + self.batch_size])
+        results = iter(done)
+        return [Inverted(photo, [next(results) for _ in photo.subjects]) for photo in photos]
+
+    def _invert(self, subjects: list[Subject]) -> list[Artefacts]:
+        """Inverts a batch, or its halves one after the other where memory is too small for it.
+
+        Noise follows each face, so the halves differ from the whole by the rounding of other kernels at most.
+
+        Raises:
+            OodinvError: memory is too small for one face.
+        """
+        return in_halves(subjects, self._batch, self.device, self.model.card.size)
+
+    def _batch(self, subjects: list[Subject]) -> list[Artefacts]:
+        crops = torch.stack([subject.tensor() for subject in subjects]).to(self.device)
+        inversion = invert(self.model, crops, noise=self._noise(subjects), dtype=DTYPES[self.dtype])
+        return artefacts(subjects, inversion)
+
+    def _noise(self, subjects: list[Subject]) -> Noise:
+        """For `random`, one generator a face, seeded by its crop, so that a repeated run draws the same."""
+        if self.noise != "random":
+            return self.noise
+        digests = [hashlib.sha256(subject.crop.tobytes()).digest() for subject in subjects]
+        return tuple(torch.Generator().manual_seed(int.from_bytes(digest[:7], "little")) for digest in digests)
+
+    def write(self, results: Inverted, folder: Path) -> list[str]:
+        """Writes what `save` asks for.
+
+        Raises:
+            ImageError, OutputError: a file can't be written.
+        """
+        made = Provenance(model=self.model.card.name)
+        outputs = []
+        for a in results.artefacts:
+            outputs += [*write_aligned(a.subject, folder), *write_artefacts(a, folder, self.save, made)]
+        if "pasted" in self.save and self.detector is not None:
+            outputs.append(self._write_pasted(results, folder, made))
+        return outputs
+
+    def _write_pasted(self, results: Inverted, folder: Path, made: Provenance) -> str:
+        photo = results.portrait.decoded()
+        edits = [
+            Edit(a.subject.aligned.quad, a.subject.crop, coloured(a, self.colour))
+            for a in results.artefacts
+            if a.subject.aligned is not None
+        ]
+        return write_pasted(photo, edits, folder, results.portrait.job.name, made)
+
+
+def coloured(a: Artefacts, colour: float) -> Pixels:
+    """The composite with so much of the colour and light given back that the generator lost, in [0, 1]."""
+    if colour == 0:
+        return a.composite
+    crop, generated, mask = (x.astype(np.float32) for x in (a.subject.crop, a.generated, a.flows["mask"]))
+    return rounded(compose(crop, generated, mask, Composition(colour=colour)))
+
+
+def invert_header(stages: InvertStages, detector: DetectorName) -> Header:
+    """Header of the manifest of an `invert` run: the card, its files' sha256, and what changes results."""
+    settings = {
+        "aligned": stages.detector is None,
+        "detector": None if stages.detector is None else detector,
+        "noise": stages.noise,
+        "dtype": stages.dtype,
+        "save": [name for name in OUTPUTS if name in stages.save],
+        "colour": stages.colour,
+    }
+    return header_of("invert", stages.model, settings)
