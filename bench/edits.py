@@ -29,8 +29,8 @@ from oodinv.directions.fit import Score, fit_score
 from oodinv.directions.labels import from_names
 from oodinv.directions.plan import find_fit_recipe
 from oodinv.directions.regress import Array, Components, determination, discrimination, principal_components
-from oodinv.edit_plan import prepare
-from oodinv.edit_stages import EditedFace, EditStages, InvertedFace, InvertedPhoto, inverted_faces
+from oodinv.editing.apply import EditedFace, Editor, InvertedFace, inverted_faces
+from oodinv.editing.plan import prepare
 from oodinv.errors import ImageError
 from oodinv.faces.align import align
 from oodinv.faces.detectors.yunet import Yunet
@@ -42,7 +42,6 @@ from oodinv.inversion import invert
 from oodinv.metrics.identity import Sface, identity
 from oodinv.recipe.edit import find_edit_recipe, read_edit_recipe
 from oodinv.report import strip
-from oodinv.runs.results import nothing_saved
 from oodinv.runs.sources import Job, collect
 from oodinv.training.data import is_held_out
 from oodinv.training.occluders import occlude
@@ -134,11 +133,8 @@ def edited(model: Model, name: str, faces: list[InvertedFace], strengths: list[f
     """What `oodinv edit --recipe NAME --strength …` makes of faces."""
     path = find_edit_recipe(name)
     recipe = read_edit_recipe(path)
-    nothing = nothing_saved(model)
-    edits = prepare(recipe, path, model, nothing, strengths)
-    stages = EditStages(model, torch.device("cpu"), "float32", "fixed", BATCH, recipe, edits, nothing)
-    (photo,) = stages.compute([InvertedPhoto(Job(Path(name), name), faces, b"")])
-    return photo.faces
+    edits = prepare(recipe, path, model, strengths)
+    return Editor(model, torch.device("cpu"), "float32", "fixed", BATCH, recipe, edits).edit(faces)
 
 
 def points(detector: Yunet, crop: Pixels, name: str) -> float:

@@ -7,13 +7,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from oodinv import edit_stages
 from oodinv.directions import calibrate, drawn
 from oodinv.directions.faces import Faces
 from oodinv.directions.fit import Fitted, fit
 from oodinv.directions.plan import Wanted
-from oodinv.edit_plan import prepare
-from oodinv.edit_stages import EditStages, InvertedPhoto, inverted_faces
+from oodinv.editing import apply as editing
+from oodinv.editing.apply import inverted_faces
+from oodinv.editing.plan import prepare
 from oodinv.errors import OodinvError
 from oodinv.faces.detectors.base import Face
 from oodinv.imaging.pixels import Pixels
@@ -21,8 +21,6 @@ from oodinv.inversion import in_halves, invert
 from oodinv.models.encoders.base import Encoding
 from oodinv.recipe.card import read_card
 from oodinv.recipe.edit import EditRecipe
-from oodinv.runs.results import nothing_saved
-from oodinv.runs.sources import Job
 from oodinv.weights.build import Model, load_model
 
 
@@ -118,13 +116,11 @@ def test_edit_halves_its_batches_where_memory_is_short(model: Model, monkeypatch
     crops = rng.integers(0, 255, (5, 32, 32, 3), dtype=np.uint8)
     found = invert(model, torch.from_numpy(crops).permute(0, 3, 1, 2) / 127.5 - 1)
     faces = inverted_faces(list(crops), found)
-    nothing = nothing_saved(model)
     recipe = EditRecipe.model_validate({"truncation": 0.5})
-    edits = prepare(recipe, Path("half.yaml"), model, nothing, [1.0])
-    run = EditStages(model, torch.device("cpu"), "float32", "fixed", 5, recipe, edits, nothing)
-    photo = InvertedPhoto(Job(Path("p"), "p"), faces, b"")
-    (whole,) = run.compute([photo])
-    decode, sizes = edit_stages.decode, []
+    edits = prepare(recipe, Path("half.yaml"), model, [1.0])
+    run = editing.Editor(model, torch.device("cpu"), "float32", "fixed", 5, recipe, edits)
+    whole = run.edit(faces)
+    decode, sizes = editing.decode, []
 
     def small(model, crops, *arguments):  # type: ignore[no-untyped-def]
         sizes.append(len(crops))
@@ -132,16 +128,16 @@ def test_edit_halves_its_batches_where_memory_is_short(model: Model, monkeypatch
             raise torch.OutOfMemoryError("CUDA out of memory")
         return decode(model, crops, *arguments)
 
-    monkeypatch.setattr(edit_stages, "decode", small)
+    monkeypatch.setattr(editing, "decode", small)
     room = 2
-    (halved,) = run.compute([photo])
+    halved = run.edit(faces)
     assert sizes == [5, 2, 2, 3, 1, 1, 2, 2]
-    for a, b in zip(whole.faces, halved.faces, strict=True):
+    for a, b in zip(whole, halved, strict=True):
         assert a.face is b.face
         np.testing.assert_allclose(a.results[0].composite.astype(int), b.results[0].composite.astype(int), atol=1)
     room = 0
     with pytest.raises(OodinvError, match="single face"):
-        run.compute([photo])
+        run.edit(faces)
 
 
 def test_other_errors_are_not_taken_for_short_memory() -> None:

@@ -16,8 +16,8 @@ from torch import Tensor
 from oodinv import directions
 from oodinv.benchmark.score import Judges, to_batch
 from oodinv.directions import measures
-from oodinv.edit_plan import Edits, Variant, prepare
-from oodinv.edit_stages import EditedFace, EditStages, InvertedFace, InvertedPhoto, inverted_faces
+from oodinv.editing.apply import EditedFace, Editor, InvertedFace, inverted_faces
+from oodinv.editing.plan import Edits, Variant, prepare
 from oodinv.errors import RecipeError
 from oodinv.faces.detectors.base import Detector
 from oodinv.faces.geometry import face_weight
@@ -26,8 +26,6 @@ from oodinv.inversion import DTYPES, Dtype, Inversion, encode
 from oodinv.metrics import pixel
 from oodinv.metrics.identity import identity
 from oodinv.recipe.edit import EditRecipe, Technique, read_edit_recipe
-from oodinv.runs.results import nothing_saved
-from oodinv.runs.sources import Job
 from oodinv.weights.build import Model
 
 Way = Literal["no edit", "recipe", "edited-pass", "unedited-pass", "mask", "laplacian", "poisson", "no-detail"]
@@ -125,7 +123,7 @@ def plan_trials(paths: Sequence[Path], model: Model, detector: Detector) -> Tria
         if recipe.mix is not None or recipe.interpolate is not None or not recipe.edits:
             raise RecipeError(f"{path}: the benchmark measures edits along directions; name some, leave out mix and "
                               "interpolate")  # fmt: skip
-        edits = prepare(recipe, path, model, nothing_saved(model), [1.0])
+        edits = prepare(recipe, path, model, [1.0])
         for variant in edits.variants:
             name = path.stem + variant.suffix
             trials += [Trial(name, way, r, variant) for way, r in ways(recipe, model.samm is not None).items()]
@@ -175,11 +173,9 @@ def carry_out(
 def _edit(
     trial: Trial, model: Model, device: torch.device, dtype: Dtype, faces: list[InvertedFace]
 ) -> list[EditedFace]:
-    """Carries out one trial by the stages of `oodinv edit`."""
+    """Carries out one trial as `oodinv edit` does."""
     edits = Edits([trial.variant], trial.edit, ())
-    stages = EditStages(model, device, dtype, "fixed", len(faces), trial.recipe, edits, nothing_saved(model))
-    (photo,) = stages.compute([InvertedPhoto(Job(Path(trial.edit), trial.edit), faces, b"")])
-    return photo.faces
+    return Editor(model, device, dtype, "fixed", len(faces), trial.recipe, edits).edit(faces)
 
 
 class _Measure:

@@ -1,6 +1,7 @@
 """The steps of `oodinv edit`: find the inversion or make it, edit it, report. Imports torch: for its body only."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,8 +11,8 @@ from oodinv.cli.console import say
 from oodinv.cli.options import DetectorChoice
 from oodinv.cli.prepare import choose_device, make_detector
 from oodinv.cli.progress import Summary, conclude, follow, timed
-from oodinv.edit_plan import prepare
-from oodinv.edit_stages import EditStages, check_model, edit_header, jobs
+from oodinv.editing.apply import Editor
+from oodinv.editing.plan import prepare
 from oodinv.errors import ManifestError, RecipeError
 from oodinv.imaging.provenance import composite_mark
 from oodinv.inversion import Dtype
@@ -19,10 +20,11 @@ from oodinv.recipe.card import find_card
 from oodinv.recipe.edit import EditRecipe, find_edit_recipe, read_edit_recipe
 from oodinv.report import write_report, write_sheets
 from oodinv.runs import manifest
-from oodinv.runs.results import Results, command_of, is_inversion, last_inversion, open_results
+from oodinv.runs.results import Results, command_of, is_inversion, last_inversion, open_results, read_person
 from oodinv.runs.runner import run
 from oodinv.runs.sources import collect
 from oodinv.weights.build import Model, load_named
+from oodinv.workflows.edit import EditStages, check_model, edit_header, jobs
 from oodinv.workflows.invert import InvertStages, invert_header
 
 
@@ -67,10 +69,11 @@ def run_edit(request: Request) -> None:
         model = _load(request.model or recipe.model or "mini", request)
         inversion = _invert(request, model, inputs, output / "inversion", summary)
     check_model(model, inversion)
-    edits = prepare(recipe, path, model, inversion, request.factors)
+    edits = prepare(recipe, path, model, request.factors, partial(read_person, inversion, model.code_shape))
     noise: Literal["fixed", "zero"] = "zero" if inversion.header.settings.get("noise") == "zero" else "fixed"
     device = choose_device(request.device)
-    stages = EditStages(model, device, request.dtype, noise, request.batch_size, recipe, edits, inversion)
+    editor = Editor(model, device, request.dtype, noise, request.batch_size, recipe, edits)
+    stages = EditStages(editor, inversion)
     summary.notes = (*summary.notes, *model.notes)
     summary.warn(edits.warnings, request.quiet)
     if request.preview:

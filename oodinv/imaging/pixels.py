@@ -66,6 +66,12 @@ def to_uint8(images: "Tensor") -> Pixels:
     return np.ascontiguousarray(scaled.permute(0, 2, 3, 1).cpu().numpy())
 
 
+def to_levels(images: "Tensor") -> Levels:
+    """float (B, 3, S, S) in [−1, 1] → float32 (B, S, S, 3) in grey levels, clipped to those that a picture can show."""
+    scaled = ((images.detach().float() + 1) * 127.5).clamp(0, 255).permute(0, 2, 3, 1)
+    return np.ascontiguousarray(scaled.cpu().numpy(), dtype=np.float32)
+
+
 def rounded(levels: Levels) -> Pixels:
     """Grey levels as a picture holds them, uint8."""
     return np.asarray(np.rint(levels).clip(0, 255), dtype=np.uint8)

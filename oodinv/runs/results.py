@@ -4,21 +4,17 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from oodinv.errors import ImageError, ManifestError
+from oodinv.errors import ImageError, ManifestError, RecipeError
 from oodinv.imaging.decode import read_photo
 from oodinv.imaging.pixels import Pixels
 from oodinv.recipe.edit import Composition
 from oodinv.runs import manifest
 from oodinv.runs.manifest import Entry, Header
 from oodinv.weights.reading.damage import ARCHIVE_DAMAGE, NUMPY_DAMAGE
-
-if TYPE_CHECKING:
-    from oodinv.weights.build import Model
 
 Arrays = dict[str, NDArray[np.floating]]
 
@@ -132,11 +128,6 @@ def open_results(folder: Path, commands: tuple[str, ...]) -> Results:
     return Results(folder, header, done, len(entries) - len(done))
 
 
-def nothing_saved(model: "Model") -> Results:
-    """What stands for an output folder where a model's inversions are at hand and were never saved."""
-    return Results(Path(), manifest.header_of("invert", model, {}), {})
-
-
 def read_arrays(path: Path, command: str) -> Arrays:
     """The arrays of an .npz file; `command` would write it anew.
 
@@ -170,6 +161,23 @@ def read_latents(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
         has = "no w_plus" if found is None else f"w_plus of shape {found.shape}"
         raise ImageError(f"{path}: expected w_plus of shape {shape}, found {has}; invert again with this model")
     return found.astype(np.float32)
+
+
+def read_person(results: Results, shape: tuple[int, int], person: str) -> NDArray[np.float32]:
+    """Another person's w_plus (num_ws, w_dim): a latents file, or the name of a face among the results.
+
+    Raises:
+        RecipeError: there is no such person. ImageError: the latents can't be read, or have another shape.
+    """
+    own = results.path / f"latents/{person}.npz"
+    path = Path(person) if person.endswith(".npz") else own
+    if not path.is_file():
+        names = [crop for entry in results.entries.values() for crop in results.crops(entry)]
+        shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+        raise RecipeError(
+            f"there is no person {person} in {results.path}; name a latents file (.npz), or one of {shown}"
+        )
+    return read_latents(path, shape)
 
 
 def read_picture(path: Path, command: str) -> Pixels:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from oodinv.directions.direction import find
-from oodinv.edit import Plan, Target, apply, score
+from oodinv.editing.latent import Plan, Target, apply, score
 from oodinv.errors import RecipeError
 from oodinv.recipe.base import data_folder, parse_yaml
 from oodinv.recipe.card import find_card, read_card

@@ -1,18 +1,21 @@
 """From a recipe to plans: directions and persons looked up, sweeps spelled out, all checked against the model."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from oodinv import directions
-from oodinv.edit import Plan, Target, apply
+from oodinv.editing.latent import Plan, Target, apply
 from oodinv.errors import RecipeError
 from oodinv.recipe.edit import EditRecipe, EditStep
-from oodinv.runs.results import Results, read_latents
 from oodinv.weights.build import Model
+
+FindPerson = Callable[[str], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +35,15 @@ class Edits:
     warnings: tuple[str, ...]
 
 
-def prepare(recipe: EditRecipe, path: Path, model: Model, results: Results, factors: list[float]) -> Edits:
+def nobody(person: str) -> NDArray[np.float32]:
+    """Knows no person, where no inversion is at hand."""
+    raise RecipeError(f"there is no person {person}: no inversion is at hand")
+
+
+def prepare(recipe: EditRecipe, path: Path, model: Model, factors: list[float], person: FindPerson = nobody) -> Edits:
     """Looks up directions and persons. `factors` multiply every strength; several give a sweep.
+
+    person: gives the w_plus (num_ws, w_dim) of another person by name.
 
     Raises:
         RecipeError: a direction or person isn't there or doesn't fit, or there are two sweeps.
@@ -43,8 +53,8 @@ def prepare(recipe: EditRecipe, path: Path, model: Model, results: Results, fact
     if factors != [1.0] and all(step.target is not None for step in recipe.edits):
         raise RecipeError(f"{path} has no strengths for --strength to multiply")
     found = [directions.find(s.direction, model.card, *model.code_shape, path.parent) for s in recipe.edits]
-    towards = None if recipe.interpolate is None else _person(recipe.interpolate.person, results, model)
-    mixed = None if recipe.mix is None else _person(recipe.mix.person, results, model)
+    towards = None if recipe.interpolate is None else torch.from_numpy(person(recipe.interpolate.person))
+    mixed = None if recipe.mix is None else torch.from_numpy(person(recipe.mix.person))
     variants, warnings = [], list[str]()
     for suffix, factor, turn in _sweep(recipe, factors):
         steps = list(zip(recipe.edits, found, strict=True))
@@ -126,19 +136,6 @@ def _check_targets(plan: Plan, model: Model, path: Path) -> None:
         apply(plan, torch.zeros(1, *model.code_shape), torch.zeros(model.code_shape))
     except ValueError as error:
         raise RecipeError(f"{path}: {error}; leave one of them out") from error
-
-
-def _person(person: str, results: Results, model: Model) -> Tensor:
-    """Another person's w_plus (num_ws, w_dim): a latents file, or the name of a face among the results."""
-    own = results.path / f"latents/{person}.npz"
-    path = Path(person) if person.endswith(".npz") else own
-    if not path.is_file():
-        names = [crop for entry in results.entries.values() for crop in results.crops(entry)]
-        shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
-        raise RecipeError(
-            f"there is no person {person} in {results.path}; name a latents file (.npz), or one of {shown}"
-        )
-    return torch.from_numpy(read_latents(path, model.code_shape))
 
 
 def _summary(recipe: EditRecipe, path: Path, factors: list[float]) -> str:

@@ -1,0 +1,198 @@
+"""What `edit` does to each inverted photo: the stages that `runner.run` drives."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from oodinv.compositing.paste_back import Edit
+from oodinv.editing.apply import EditedFace, Editor, InvertedFace
+from oodinv.errors import ImageError, RecipeError
+from oodinv.faces.align import read_placement
+from oodinv.imaging.decode import decode_photo
+from oodinv.imaging.encode import write_png
+from oodinv.imaging.files import atomic_write
+from oodinv.imaging.pixels import Pixels, resize_pixels
+from oodinv.imaging.provenance import Provenance, composite_mark, packet
+from oodinv.report import Panel, finest_flow, strip
+from oodinv.runs.manifest import Header, header_of
+from oodinv.runs.results import Results, read_arrays, read_latents, read_picture
+from oodinv.runs.sinks import OUTPUTS, write_artefacts, write_pasted
+from oodinv.runs.sources import Job
+from oodinv.weights.build import Model
+
+
+@dataclass(frozen=True, eq=False)
+class InvertedPhoto:
+    """A photo's inverted faces; `content` is its file's, empty where nothing will be pasted."""
+
+    job: Job
+    faces: list[InvertedFace]
+    content: bytes
+
+
+@dataclass(frozen=True, eq=False)
+class EditedPhoto:
+    """A photo and what became of its faces."""
+
+    photo: InvertedPhoto
+    faces: list[EditedFace]
+
+
+def jobs(results: Results) -> tuple[list[Job], tuple[str, ...]]:
+    """A job for each photo of an inversion, and notes on photos that failed or are gone: crops stand in for these."""
+    found, gone, notes = [], 0, list[str]()
+    for name, entry in results.entries.items():
+        path = results.photo(entry)
+        if path is None:
+            gone += 1
+            path = results.path / f"aligned/{results.crops(entry)[0]}.png"
+        found.append(Job(path, name))
+    if results.failed:
+        notes.append(f"{_counted(results.failed)} failed when {results.path} was made; invert again to edit them too")
+    if gone:
+        notes.append(f"{_counted(gone)} can't be found any more; only what {results.path} has of them is edited")
+    return found, tuple(notes)
+
+
+def _counted(photos: int) -> str:
+    return f"{photos} photo{'' if photos == 1 else 's'}"
+
+
+@dataclass(frozen=True)
+class EditStages:
+    """Edits what an inversion saved: latents, flows, masks and crops are used again, nothing is encoded twice."""
+
+    editor: Editor
+    inversion: Results
+
+    @property
+    def made(self) -> Provenance:
+        """What pictures say of their making."""
+        return Provenance(model=self.editor.model.card.name, recipe=self.editor.edits.summary)
+
+    def read(self, job: Job, content: bytes) -> InvertedPhoto:
+        """Reads a photo's faces from the inversion.
+
+        Raises:
+            ImageError: a part is missing or damaged, or the photo was changed since.
+        """
+        entry = self.inversion.entries[job.name]
+        is_photo = job.path == self.inversion.photo(entry)
+        if is_photo and entry.sha256 is not None and hashlib.sha256(content).hexdigest() != entry.sha256:
+            raise ImageError(f"{job.path} was changed after {self.inversion.path} was made of it; invert it again")
+        aligned = bool(self.inversion.header.settings.get("aligned"))
+        faces = [self._face(crop, aligned) for crop in self.inversion.crops(entry)]
+        return InvertedPhoto(job, faces, content if is_photo and not aligned else b"")
+
+    def _face(self, name: str, aligned: bool) -> InvertedFace:
+        folder, model = self.inversion.path, self.editor.model
+        flows = read_arrays(folder / f"flows/{name}.npz", "oodinv invert")
+        expected = set() if model.samm is None else {f"{k}_{s}" for s in model.samm.sizes for k in ("flow", "mask")}
+        if missing := sorted(expected - set(flows)):
+            raise ImageError(f"{folder}/flows/{name}.npz: has no {', '.join(missing)}; invert again with this model")
+        return InvertedFace(
+            name=name,
+            crop=resize_pixels(read_picture(folder / f"aligned/{name}.png", "oodinv invert"), model.card.size),
+            w_plus=read_latents(folder / f"latents/{name}.npz", model.code_shape),
+            flows=flows,
+            placement=None if aligned else read_placement(folder / f"aligned/{name}.json"),
+        )
+
+    def compute(self, photos: list[InvertedPhoto]) -> list[EditedPhoto]:
+        """Edits the faces of several photos together.
+
+        Raises:
+            OodinvError: memory is too small for one face.
+        """
+        done = iter(self.editor.edit([face for photo in photos for face in photo.faces]))
+        return [EditedPhoto(photo, [next(done) for _ in photo.faces]) for photo in photos]
+
+    def write(self, results: EditedPhoto, folder: Path) -> list[str]:
+        """Writes the folders that `invert` writes, `unedited`, and for sweeps `strips`.
+
+        Raises:
+            ImageError, OutputError: a file can't be written.
+        """
+        outputs = [output for face in results.faces for output in self._write_face(face, folder)]
+        if results.photo.content:
+            photo = decode_photo(results.photo.content, results.photo.job.path, deep=True)
+            for number, variant in enumerate(self.editor.edits.variants):
+                changes = [change for face in results.faces if (change := self._change(face, number)) is not None]
+                name = results.photo.job.name + variant.suffix
+                outputs.append(write_pasted(photo, changes, folder, name, self.made))
+        return outputs
+
+    def _change(self, edited: EditedFace, number: int) -> Edit | None:
+        """What a variant changes in the photo; None for a face that belongs into none."""
+        placement = edited.face.placement
+        if placement is None:
+            return None
+        return Edit(placement.quad, edited.before, edited.results[number].composite, edited.flows[number])
+
+    def _write_face(self, edited: EditedFace, folder: Path) -> Iterator[str]:
+        face = edited.face
+        yield (output := f"aligned/{face.name}.png")
+        write_png(folder / output, face.crop, packet(Provenance()))
+        if face.placement is not None:
+            yield (output := f"aligned/{face.name}.json")
+            text = (self.inversion.path / output).read_bytes()
+            atomic_write(folder / output, lambda file: file.write(text))
+        yield (output := f"unedited/{face.name}.png")
+        drawn = packet(replace(self.made, source="trainedAlgorithmicMedia", recipe=None))
+        write_png(folder / output, edited.unedited, drawn)
+        for result in edited.results:
+            yield from write_artefacts(result, folder, frozenset(OUTPUTS), self.made)
+        if len(edited.results) > 1:
+            yield (output := f"strips/{face.name}.png")
+            write_png(folder / output, self._strip(edited), composite_mark(self.made))
+
+    def _strip(self, edited: EditedFace) -> Pixels:
+        labels = [variant.suffix.removeprefix("@") for variant in self.editor.edits.variants]
+        results = [result.composite for result in edited.results]
+        return strip([("photo", edited.face.crop), *zip(labels, results, strict=True)])
+
+    def preview(self, photos: list[Job]) -> Iterator[Panel]:
+        """Panels of all faces, with nothing written or pasted. Photos that can't be read are left out."""
+        for start in range(0, len(photos), self.editor.batch_size):
+            read = [self.read(job, job.path.read_bytes()) for job in photos[start : start + self.editor.batch_size]]
+            for photo in self.compute(read):
+                for face in photo.faces:
+                    for a in face.results:
+                        yield Panel(a.subject.name, face.face.crop, a.composite, a.mask, finest_flow(a.flows))
+
+
+def edit_header(stages: EditStages) -> Header:
+    """Header of the manifest of an `edit` run: the model, the recipe, and the inversion that it starts from."""
+    digest = hashlib.sha256()
+    for variant in stages.editor.edits.variants:
+        plan = variant.plan
+        for tensor in (*plan.deltas, *(target.unit for target in plan.targets), plan.towards, plan.mixed):
+            if tensor is not None:
+                digest.update(tensor.cpu().numpy().tobytes())
+    inversion, recipe = stages.inversion.header, stages.editor.recipe
+    settings = {
+        "summary": stages.editor.edits.summary,
+        "recipe": recipe.model_dump(mode="json", exclude_none=True, exclude={"inputs", "output", "description"}),
+        "suffixes": [variant.suffix for variant in stages.editor.edits.variants],
+        "directions": digest.hexdigest(),
+        "dtype": stages.editor.dtype,
+        "aligned": bool(inversion.settings.get("aligned")),
+        "inversion": {"settings": inversion.settings, "weights": inversion.weights},
+    }
+    return header_of("edit", stages.editor.model, settings)
+
+
+def check_model(model: Model, results: Results) -> None:
+    """Makes sure that latents were made by this model.
+
+    Raises:
+        RecipeError: a weight file of the model is another one than that of the inversion.
+    """
+    for role, file in model.files.items():
+        made_with = results.header.weights.get(role)
+        if made_with is not None and made_with != model.sha256[role]:
+            raise RecipeError(
+                f"{results.path} was made with {results.model} and another {role} than {file}; name the model that "
+                "made it, or invert the photos again"
+            )
