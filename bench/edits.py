@@ -24,10 +24,8 @@ import torch
 from numpy.typing import NDArray
 
 from oodinv.directions import measures
-from oodinv.directions.faces import sample
 from oodinv.directions.fit import Score, fit_score
 from oodinv.directions.labels import from_names
-from oodinv.directions.plan import find_fit_recipe
 from oodinv.directions.regress import Array, Components, determination, discrimination, principal_components
 from oodinv.editing.apply import EditedFace, Editor, InvertedFace, inverted_faces
 from oodinv.editing.plan import prepare
@@ -40,6 +38,7 @@ from oodinv.imaging.encode import write_png
 from oodinv.imaging.pixels import Pixels, resize_pixels, to_tensor
 from oodinv.inversion import invert
 from oodinv.metrics.identity import Sface, identity
+from oodinv.recipe.directions import find_fit_recipe
 from oodinv.recipe.edit import find_edit_recipe, read_edit_recipe
 from oodinv.report import strip
 from oodinv.runs.sources import Job, collect
@@ -47,6 +46,7 @@ from oodinv.training.data import is_held_out
 from oodinv.training.occluders import occlude
 from oodinv.weights.build import Model, load_named
 from oodinv.weights.pull import pull
+from oodinv.workflows.encode import sample
 
 STRENGTHS = [-2.0, -1.0, 0.0, 1.0, 2.0]
 RECIPES = {"older": "age", "feminine": "sex", "smile": "smile", "turn-right": "yaw"}

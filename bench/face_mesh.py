@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oodinv.directions import measures
-from oodinv.directions.faces import sample
 from oodinv.errors import ImageError
 from oodinv.faces.align import align
 from oodinv.faces.detectors.yunet import Yunet
@@ -26,6 +25,7 @@ from oodinv.imaging.decode import read_photo
 from oodinv.imaging.pixels import Pixels, resize_pixels
 from oodinv.runs.sources import Job, collect
 from oodinv.weights.pull import pull
+from oodinv.workflows.encode import sample
 
 Mesh = Callable[[Pixels], float]
 

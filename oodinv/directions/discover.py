@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from oodinv.directions.direction import Direction
+from oodinv.directions.files import Direction
 from oodinv.directions.regress import Array, principal_components
 from oodinv.errors import RecipeError
 from oodinv.models.generators.stylegan2 import EqualLinear, Generator, map_latents

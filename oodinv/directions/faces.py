@@ -1,37 +1,16 @@
-"""Faces as directions are fitted to them: latent codes with measures, from photos or from what `invert` wrote."""
+"""Faces as directions are fitted to them: latent codes with measures."""
 
-import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from oodinv.directions import measures
-from oodinv.errors import OodinvError, RecipeError
-from oodinv.faces.align import align, read_landmarks
-from oodinv.faces.detectors.base import Detector
-from oodinv.faces.detectors.face_alignment import face_of_68
-from oodinv.imaging.decode import decode_photo, read_photo
+from oodinv.errors import RecipeError
 from oodinv.imaging.files import write_npz
-from oodinv.imaging.pixels import Pixels, to_tensor
-from oodinv.inversion import encode
-from oodinv.runs import manifest
-from oodinv.runs.pipeline import read_bytes
-from oodinv.runs.results import read_latents
-from oodinv.runs.sources import Job
-from oodinv.weights.build import Model, Role
 from oodinv.weights.reading.damage import ARCHIVE_DAMAGE, NUMPY_DAMAGE
-
-HELD_OUT_SHARE = 10
-"""One face in this many, by the hash of its file, takes no part in a fit and judges it."""
-
-BATCH = 32
-
-CODE_ROLES: tuple[Role, ...] = ("generator", "encoder")
-"""The files that latent codes depend on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,14 +21,6 @@ class Face:
     w_plus: NDArray[np.float32]
     measures: dict[str, float]
     held_out: bool
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A file without a usable face, and why."""
-
-    file: str
-    reason: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,125 +48,6 @@ def gather(faces: Iterable[Face]) -> Faces:
         measures={m: np.array([face.measures.get(m, np.nan) for face in items]) for m in measures.NAMES},
         held_out=np.array([face.held_out for face in items]),
     )
-
-
-def _is_held_out(content: bytes) -> bool:
-    return hashlib.sha256(content).digest()[1] % HELD_OUT_SHARE == 0
-
-
-def sample(jobs: list[Job], limit: int | None) -> list[Job]:
-    """At most `limit` jobs, chosen by the hash of their names: the same ones every time, from all of the folder."""
-    if limit is None or len(jobs) <= limit:
-        return jobs
-    return sorted(jobs, key=lambda job: hashlib.sha256(job.path.name.encode(errors="replace")).digest())[:limit]
-
-
-# --- from photos -----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class _Crop:
-    file: str
-    pixels: Pixels
-    measures: dict[str, float]
-    held_out: bool
-
-
-def encode_photos(model: Model, jobs: list[Job], detector: Detector) -> Iterator[Face | Skipped]:
-    """The largest face of each photo, cropped for the model and encoded, in order."""
-    waiting: list[_Crop] = []
-    for job in jobs:
-        try:
-            waiting.append(_cut_out(model, job, detector))
-        except OodinvError as error:
-            yield Skipped(str(job.path), str(error))
-        if len(waiting) == BATCH:
-            yield from _encoded(model, waiting)
-            waiting = []
-    if waiting:
-        yield from _encoded(model, waiting)
-
-
-def _cut_out(model: Model, job: Job, detector: Detector) -> _Crop:
-    content = read_bytes(job.path)
-    card = model.card
-    face = align(decode_photo(content, job.path).pixels, detector, card.size, card.crop.scale, "largest")[0]
-    measured = measures.of_points(face.face.points) | measures.of_crop(face.crop, card.crop.scale)
-    return _Crop(job.name + job.path.suffix, face.crop, measured, _is_held_out(content))
-
-
-def _encoded(model: Model, crops: list[_Crop]) -> Iterator[Face]:
-    device = model.generator.w_avg.device
-    batch = torch.cat([to_tensor(crop.pixels) for crop in crops]).to(device)
-    w_plus = encode(model, batch).w_plus.float().cpu().numpy()
-    for crop, code in zip(crops, w_plus, strict=True):
-        yield Face(crop.file, code, crop.measures, crop.held_out)
-
-
-# --- from what `invert` wrote ----------------------------------------------------------------------------
-
-
-def is_inverted(folder: Path) -> bool:
-    """Whether a folder is the output of `oodinv invert`."""
-    return (folder / manifest.FILE_NAME).is_file() and (folder / "latents").is_dir()
-
-
-def read_inverted(model: Model, folder: Path) -> Iterator[Face | Skipped]:
-    """The faces of a folder that `oodinv invert` wrote with the same model.
-
-    Raises:
-        RecipeError: it was another model or other weights.
-        ManifestError: its manifest can't be read.
-    """
-    found = manifest.read(folder)
-    if found is None:
-        raise RecipeError(f"{folder}: has no {manifest.FILE_NAME}; name an output folder of `oodinv invert`")
-    header, entries = found
-    if any(header.weights.get(role) != model.sha256[role] for role in CODE_ROLES):
-        raise RecipeError(
-            f"{folder}: its latents were made by {header.card.get('name')} with other weights than those of "
-            f"{model.card.name}; invert the photos again, or name the --model that made them"
-        )
-    for entry in entries.values():
-        outputs = [output for output in entry.outputs if output.startswith("latents/")]
-        for output in outputs:
-            name = output.removeprefix("latents/").removesuffix(".npz")
-            file = name + Path(entry.input).suffix  # of several faces in a photo none has the photo's name
-            try:
-                yield _read_face(model, folder, name, file, entry.sha256 or "")
-            except OodinvError as error:
-                yield Skipped(name, str(error))
-
-
-def _read_face(model: Model, folder: Path, name: str, file: str, sha256: str) -> Face:
-    path = folder / "latents" / f"{name}.npz"
-    w_plus = read_latents(path, model.code_shape)
-    crop = read_photo(folder / "aligned" / f"{name}.png").pixels
-    measured = measures.of_crop(crop, model.card.crop.scale) | _placed_measures(folder / "aligned" / f"{name}.json")
-    held_out = bool(sha256) and bytes.fromhex(sha256)[1] % HELD_OUT_SHARE == 0
-    return Face(file, w_plus, measured, held_out)
-
-
-def _placed_measures(path: Path) -> dict[str, float]:
-    """Measures of the points that `invert` noted; none for inputs that were crops already."""
-    if not path.is_file():
-        return {}
-    points = read_landmarks(path)
-    return measures.of_points(points if len(points) == 5 else face_of_68(points, 1.0).points)
-
-
-# --- encoded once ----------------------------------------------------------------------------------------
-
-
-def cache_key(model: Model, jobs: list[Job]) -> str:
-    """Names what `encode_photos` gives: the model's files and crop, and the photos' names, sizes and dates."""
-    digest = hashlib.sha256(f"{model.card.size}:{model.card.crop.scale}:{measures.REGIONS}".encode())
-    for role in CODE_ROLES:
-        digest.update(model.sha256[role].encode())
-    for job in jobs:
-        stat = job.path.stat()
-        digest.update(f"{job.name}{job.path.suffix}:{stat.st_size}:{stat.st_mtime_ns}\n".encode(errors="replace"))
-    return digest.hexdigest()[:24]
 
 
 def store(path: Path, faces: Faces) -> None:

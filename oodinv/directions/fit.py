@@ -9,10 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from oodinv.directions import drawn
-from oodinv.directions.direction import Direction
 from oodinv.directions.faces import Faces
+from oodinv.directions.files import Direction
 from oodinv.directions.labels import Labels, one_hot
-from oodinv.directions.plan import Wanted
 from oodinv.directions.regress import (
     Array,
     Components,
@@ -25,6 +24,7 @@ from oodinv.directions.regress import (
     standardise,
 )
 from oodinv.errors import RecipeError
+from oodinv.recipe.directions import Wanted
 
 COMPONENTS = 256
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)

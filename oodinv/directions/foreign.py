@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from oodinv.directions.direction import Direction, is_own, read
+from oodinv.directions.files import Direction, is_own, read
 from oodinv.errors import MissingWeights, UnknownLayout, WeightsError
 from oodinv.recipe.card import ModelCard
 from oodinv.weights.build import locate

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from oodinv.directions.direction import find
+from oodinv.directions.lookup import find
 from oodinv.editing.latent import Plan, Target, apply, score
 from oodinv.errors import RecipeError
 from oodinv.recipe.base import data_folder, parse_yaml

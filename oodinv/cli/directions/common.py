@@ -9,8 +9,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from oodinv.directions import Direction
-    from oodinv.directions.faces import Face, Faces, Skipped
+    from oodinv.directions.faces import Face, Faces
     from oodinv.weights.build import Model
+    from oodinv.workflows.encode import Skipped
 
 ModelOption = Annotated[str, typer.Option("--model", help="Name of a model, or a card as FILE.yaml.")]
 FolderOption = Annotated[
@@ -71,22 +72,23 @@ def summary(direction: "Direction", path: Path) -> dict[str, object]:
 
 def faces_of(model: "Model", folder: Path, limit: int | None, quiet: bool) -> "Faces":
     """Faces of a folder, from the cache where they have been encoded before."""
-    from oodinv.directions import faces as encoded
+    from oodinv.directions.faces import gather, recall, store
     from oodinv.runs.sources import collect
     from oodinv.weights.pull import cache_dir
+    from oodinv.workflows.encode import cache_key, encode_photos, is_inverted, read_inverted, sample
 
-    if encoded.is_inverted(folder):
-        return encoded.gather(_follow(encoded.read_inverted(model, folder), None, folder, quiet))
-    jobs = encoded.sample(collect([folder], folder / ".none"), limit)
-    path = cache_dir() / "faces" / f"{encoded.cache_key(model, jobs)}.npz"
-    if (known := encoded.recall(path)) is not None:
+    if is_inverted(folder):
+        return gather(_follow(read_inverted(model, folder), None, folder, quiet))
+    jobs = sample(collect([folder], folder / ".none"), limit)
+    path = cache_dir() / "faces" / f"{cache_key(model, jobs)}.npz"
+    if (known := recall(path)) is not None:
         return known
     from oodinv.faces.detectors.yunet import Yunet
     from oodinv.weights.pull import pull
 
-    stream = encoded.encode_photos(model, jobs, Yunet(pull("yunet"), quick=True))
-    found = encoded.gather(_follow(stream, len(jobs), folder, quiet))
-    encoded.store(path, found)
+    stream = encode_photos(model, jobs, Yunet(pull("yunet"), quick=True))
+    found = gather(_follow(stream, len(jobs), folder, quiet))
+    store(path, found)
     return found
 
 

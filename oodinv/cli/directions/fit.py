@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from oodinv.directions.fit import Fitted
     from oodinv.directions.labels import Labels
-    from oodinv.directions.plan import FitRecipe, Source
+    from oodinv.recipe.directions import FitRecipe, Source
     from oodinv.weights.build import Model
 
 
@@ -124,7 +124,7 @@ def _fit_settings(
     model: str | None,
 ) -> "tuple[FitRecipe, dict[str, Path]]":
     """The recipe, shipped or made of the options, and the folder of each of its sources."""
-    from oodinv.directions.plan import find_fit_recipe, plan_of
+    from oodinv.recipe.directions import find_fit_recipe, plan_of
 
     if recipe is not None:
         if faces is not None or attribute or labels or names:

@@ -17,18 +17,19 @@ from hypothesis import strategies as st
 from oodinv import directions
 from oodinv.directions import Direction, labels, measures, regress
 from oodinv.directions.discover import affine_of, factorise, ganspace, sefa, style_weights
-from oodinv.directions.faces import Faces, read_inverted
+from oodinv.directions.faces import Faces
 from oodinv.directions.fit import fit, told_by
 from oodinv.directions.foreign import Target, import_file, read_codes
-from oodinv.directions.plan import Wanted, find_fit_recipe
 from oodinv.errors import MissingWeights, OodinvError, RecipeError, WeightsError
 from oodinv.imaging.encode import write_png
 from oodinv.imaging.files import write_npz
 from oodinv.models.generators.stylegan2 import Generator
 from oodinv.recipe.card import find_card, read_card
+from oodinv.recipe.directions import Wanted, find_fit_recipe
 from oodinv.runs import manifest
 from oodinv.weights.build import find_files, load_named
 from oodinv.weights.checksum import sha256_file
+from oodinv.workflows.encode import read_inverted
 
 NUM_WS, W_DIM = 4, 12
 FFHQ = Target("ffhq-e4e", 18, 512)

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from oodinv.directions import calibrate, drawn
 from oodinv.directions.faces import Faces
 from oodinv.directions.fit import Fitted, fit
-from oodinv.directions.plan import Wanted
 from oodinv.editing import apply as editing
 from oodinv.editing.apply import inverted_faces
 from oodinv.editing.plan import prepare
@@ -20,6 +19,7 @@ from oodinv.imaging.pixels import Pixels
 from oodinv.inversion import in_halves, invert
 from oodinv.models.encoders.base import Encoding
 from oodinv.recipe.card import read_card
+from oodinv.recipe.directions import Wanted
 from oodinv.recipe.edit import EditRecipe
 from oodinv.weights.build import Model, load_model
 
