@@ -40,7 +40,7 @@ from oodinv.inversion import invert
 from oodinv.metrics.identity import Sface, identity
 from oodinv.recipe.directions import find_fit_recipe
 from oodinv.recipe.edit import find_edit_recipe, read_edit_recipe
-from oodinv.report import strip
+from oodinv.reporting.sheets import strip
 from oodinv.runs.sources import Job, collect
 from oodinv.training.data import is_held_out
 from oodinv.training.occluders import occlude

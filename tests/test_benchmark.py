@@ -20,7 +20,7 @@ from oodinv.imaging.decode import read_photo
 from oodinv.inversion import encode, invert
 from oodinv.recipe.benchmark import benchmark_names, find_benchmark_recipe
 from oodinv.recipe.card import read_card
-from oodinv.tables import Column, Row, Table, Value, best, to_csv, to_html, to_json, to_latex, to_markdown
+from oodinv.reporting.tables import Column, Row, Table, Value, best, to_csv, to_html, to_json, to_latex, to_markdown
 from oodinv.weights.build import Model, load_model
 
 PROTOCOL = {

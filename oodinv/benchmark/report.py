@@ -12,7 +12,7 @@ from oodinv.benchmark.stages import EDIT
 from oodinv.benchmark.variants import title
 from oodinv.imaging.files import atomic_write
 from oodinv.recipe.benchmark import BenchmarkRecipe, MetricUse
-from oodinv.tables import Column, Table, to_csv, to_html, to_json, to_latex, to_markdown
+from oodinv.reporting.tables import Column, Table, to_csv, to_html, to_json, to_latex, to_markdown
 
 SHOWN = 4  # worst and best cases of a model
 

@@ -17,9 +17,9 @@ from oodinv.errors import ManifestError
 from oodinv.metrics.frechet import frechet_distance
 from oodinv.metrics.statistics import summarize
 from oodinv.recipe.benchmark import BenchmarkRecipe, MetricName, MetricUse
+from oodinv.reporting.tables import Better, Column, Row, Table, Value
 from oodinv.runs import manifest
 from oodinv.runs.sources import Job
-from oodinv.tables import Better, Column, Row, Table, Value
 
 Target = Literal["composite", "generated", "in-domain"]
 TARGETS: tuple[Target, ...] = ("composite", "generated", "in-domain")

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from oodinv.benchmark.variants import Request
     from oodinv.cli.progress import Summary
     from oodinv.recipe.benchmark import BenchmarkRecipe
+    from oodinv.reporting.tables import Table
     from oodinv.runs.sources import Job
-    from oodinv.tables import Table
     from oodinv.weights.build import Model
 
 DatasetOption = Annotated[
@@ -199,7 +199,7 @@ def _conclude(
     from rich.markup import escape
 
     from oodinv.cli.console import stderr
-    from oodinv.tables import to_json
+    from oodinv.reporting.tables import to_json
 
     failures = [entry for summary in summaries for entry in summary.failures]
     if as_json:
@@ -223,7 +223,7 @@ def _print_table(table: "Table") -> None:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    from oodinv.tables import best, labels, text
+    from oodinv.reporting.tables import best, labels, text
 
     drawn = RichTable(title=table.title, title_justify="left", caption="\n".join(table.notes), caption_justify="left")
     for name in table.labels:

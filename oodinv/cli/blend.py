@@ -32,7 +32,7 @@ def blend(
         oodinv blend out/ --technique poisson --feather 4
     """
     from oodinv.cli.progress import Summary, conclude, follow
-    from oodinv.report import is_reported
+    from oodinv.reporting.pages import is_reported
     from oodinv.runs.results import open_results
     from oodinv.workflows.reblend import recompose
 

@@ -18,7 +18,8 @@ from oodinv.imaging.provenance import composite_mark
 from oodinv.inversion import Dtype
 from oodinv.recipe.card import find_card
 from oodinv.recipe.edit import EditRecipe, find_edit_recipe, read_edit_recipe
-from oodinv.report import write_report, write_sheets
+from oodinv.reporting.report import write_report
+from oodinv.reporting.sheets import write_sheets
 from oodinv.runs import manifest
 from oodinv.runs.results import Results, command_of, is_inversion, last_inversion, open_results, read_person
 from oodinv.runs.runner import run

@@ -25,7 +25,7 @@ def report(
     """
     from oodinv.cli.console import say
     from oodinv.cli.progress import Summary, conclude, timed
-    from oodinv.report import write_report
+    from oodinv.reporting.report import write_report
     from oodinv.runs.results import open_results
 
     results = open_results(folder, ("invert", "edit"))

@@ -14,7 +14,8 @@ from oodinv.imaging.encode import write_png
 from oodinv.imaging.files import atomic_write
 from oodinv.imaging.pixels import Pixels, resize_pixels
 from oodinv.imaging.provenance import Provenance, composite_mark, packet
-from oodinv.report import Panel, finest_flow, strip
+from oodinv.reporting.panels import Panel, finest_flow
+from oodinv.reporting.sheets import strip
 from oodinv.runs.manifest import Header, header_of
 from oodinv.runs.results import Results, read_arrays, read_latents, read_picture
 from oodinv.runs.sinks import OUTPUTS, write_artefacts, write_pasted

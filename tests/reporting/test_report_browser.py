@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from oodinv.report import Panel, write_pages
+from oodinv.reporting.pages import write_pages
+from oodinv.reporting.panels import Panel
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome", "headless_shell")
 PROBE = """<script>

@@ -17,7 +17,9 @@ from oodinv.imaging.flow import colour_wheel, flow_colours
 from oodinv.imaging.metadata import JPEG_XMP_BYTES
 from oodinv.imaging.photo import Photo
 from oodinv.imaging.provenance import Provenance, packet
-from oodinv.report import Panel, contact_sheet, difference, strip, write_pages, write_sheets
+from oodinv.reporting.pages import write_pages
+from oodinv.reporting.panels import Panel, difference
+from oodinv.reporting.sheets import contact_sheet, strip, write_sheets
 
 IPTC = "{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}DigitalSourceType"
 DC = "http://purl.org/dc/elements/1.1/"
@@ -91,7 +93,7 @@ def test_a_page_shows_before_and_after(tmp_path: Path) -> None:
 def test_many_faces_go_on_further_pages_that_link_to_each_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("oodinv.report.PAGE_FACES", 2)
+    monkeypatch.setattr("oodinv.reporting.pages.PAGE_FACES", 2)
     paths = write_pages(tmp_path, (panel(str(n), seed=n) for n in range(5)), 5, "t", {})
     assert [p.name for p in paths] == ["report.html", "report-2.html", "report-3.html"]
     counts = []
@@ -147,7 +149,7 @@ def test_a_sheet_has_room_for_every_face(count: int) -> None:
 
 
 def test_sheets_and_strips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("oodinv.report.SHEET_FACES", 3)
+    monkeypatch.setattr("oodinv.reporting.sheets.SHEET_FACES", 3)
     paths = write_sheets(tmp_path, (panel(str(n), seed=n) for n in range(4)), packet(Provenance()))
     assert [p.name for p in paths] == ["contact-sheet.png", "contact-sheet-2.png"]
     pixels = panel("a", size=128).before

@@ -1,0 +1,76 @@
+"""One result to look at: before, after, difference, mask and flow."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from oodinv.imaging.flow import flow_colours
+from oodinv.imaging.pixels import Pixels
+from oodinv.runs.results import Results, read_arrays, read_picture
+
+THUMBNAIL = 160
+COLUMNS = ("before", "after", "difference", "mask", "flow")
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """One result to look at.
+
+    before, after uint8 (S, S, 3); mask uint8 (S, S), white = kept; flow (2, s, s) in grid units, or None.
+    """
+
+    name: str
+    before: Pixels
+    after: Pixels
+    mask: Pixels
+    flow: NDArray[np.floating] | None
+
+    def at_most(self, size: int) -> "Panel":
+        """The same no larger than (size, size), which is all that many faces at once have room for in memory."""
+        if self.before.shape[0] <= size:
+            return self
+        before, after, mask = (scaled_to(p, size) for p in (self.before, self.after, self.mask))
+        return Panel(self.name, before, after, mask, self.flow)
+
+    def pictures(self, size: int) -> list[Pixels]:
+        """The columns, each uint8 (size, size, 3)."""
+        still = np.zeros((2, 1, 1)) if self.flow is None else self.flow
+        grey = np.repeat(self.mask[..., None], 3, axis=2)
+        return [scaled_to(p, size) for p in (self.before, self.after, difference(self), grey, flow_colours(still))]
+
+
+def panels(results: Results) -> Iterator[Panel]:
+    """What a folder holds, face by face; parts that were not saved are left empty.
+
+    Raises:
+        ImageError: a crop or a composite is missing or damaged.
+    """
+    command = f"oodinv {results.header.command}"
+    for face in results.all_faces():
+        before = read_picture(results.path / f"aligned/{face.crop}.png", command)
+        after = read_picture(results.path / f"composites/{face.name}.png", command)
+        flows_path = results.path / f"flows/{face.name}.npz"
+        flows = read_arrays(flows_path, command) if flows_path.is_file() else {}
+        mask = np.rint(flows.get("mask", np.zeros(before.shape[:2])).astype(np.float32) * 255).astype(np.uint8)
+        yield Panel(face.name, before, after, mask, finest_flow(flows))
+
+
+def finest_flow(flows: dict[str, NDArray[np.floating]]) -> NDArray[np.floating] | None:
+    """The flow of the largest size among saved arrays, (2, S, S), or None where there is none."""
+    found = [array for key, array in flows.items() if key.startswith("flow_")]
+    return max(found, key=lambda array: array.shape[-1], default=None)
+
+
+def difference(panel: Panel) -> Pixels:
+    """Twice after − before around mid-grey, uint8 (S, S, 3): lighter where the result is lighter."""
+    change: NDArray[np.float32] = np.subtract(panel.after, panel.before, dtype=np.float32)
+    return np.asarray(np.rint(128 + 2 * change).clip(0, 255), dtype=np.uint8)
+
+
+def scaled_to(pixels: Pixels, size: int) -> Pixels:
+    """Square picture (S, S, 3) or (S, S) resized to size: averaged down, or enlarged smoothly."""
+    how = cv2.INTER_AREA if pixels.shape[0] > size else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(pixels, (size, size), interpolation=how), dtype=np.uint8)

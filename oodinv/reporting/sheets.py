@@ -1,0 +1,78 @@
+"""Contact sheets of many faces, and strips of a sweep."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from oodinv.imaging.encode import write_png
+from oodinv.imaging.pixels import Pixels
+from oodinv.reporting.panels import COLUMNS, THUMBNAIL, Panel, scaled_to
+from oodinv.runs.sources import SHEET
+
+SHEET_FACES = 500
+"""Faces on one contact sheet; more go on further sheets."""
+_LABEL = 16
+
+
+def contact_sheet(shown: Sequence[Panel]) -> Pixels:
+    """All faces on one picture, each as a row of COLUMNS under its name; several rows side by side if many."""
+    size = 128 if len(shown) <= 40 else 96 if len(shown) <= 150 else 64
+    width, height = len(COLUMNS) * size + 8, size + _LABEL
+    across = max(1, round((len(shown) * height / width) ** 0.5 * 1.1))
+    down = -(-len(shown) // across)
+    sheet = np.full((down * height, across * width, 3), 255, dtype=np.uint8)
+    for number, panel in enumerate(shown):
+        top, left = number // across * height, number % across * width
+        row = np.concatenate(panel.pictures(size), axis=1)
+        sheet[top + _LABEL : top + height, left : left + width - 8] = row
+        sheet[top : top + _LABEL, left : left + width - 8] = _label(panel.name, width - 8)
+    return sheet
+
+
+def strip(pictures: Sequence[tuple[str, Pixels]]) -> Pixels:
+    """Pictures (label, uint8 (S, S, 3)) side by side under their labels; small ones are enlarged to 128 pixels."""
+    size = max(128, pictures[0][1].shape[0])
+    columns = [np.concatenate([_label(label, size), scaled_to(pixels, size)]) for label, pixels in pictures]
+    return np.concatenate(columns, axis=1)
+
+
+def write_sheets(folder: Path, shown: Iterable[Panel], xmp: bytes) -> list[Path]:
+    """Writes contact-sheet.png, and contact-sheet-2.png and so on where there are many faces; returns the paths.
+
+    Raises:
+        OutputError: a file can't be written.
+    """
+    paths: list[Path] = []
+    small = (panel.at_most(THUMBNAIL) for panel in shown)
+    for number, part in enumerate(_parts(small, SHEET_FACES), start=1):
+        paths.append(folder / numbered(SHEET, number, ".png"))
+        write_png(paths[-1], contact_sheet(part), xmp)
+    return paths
+
+
+def numbered(stem: str, number: int, suffix: str) -> str:
+    """File name of the sheet or page with this number; the first has none."""
+    return f"{stem}{suffix}" if number == 1 else f"{stem}-{number}{suffix}"
+
+
+def _parts(shown: Iterable[Panel], size: int) -> Iterator[list[Panel]]:
+    part: list[Panel] = []
+    for panel in shown:
+        part.append(panel)
+        if len(part) == size:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def _label(text: str, width: int) -> Pixels:
+    """Black text on white, uint8 (_LABEL, width, 3); of a long one its end, which tells results apart."""
+    font = ImageFont.load_default(11)
+    while text and font.getlength(text) > width - 4:
+        text = text[1:]
+    picture = Image.new("RGB", (width, _LABEL), "white")
+    ImageDraw.Draw(picture).text((2, 1), text, fill="black", font=font)
+    return np.array(picture)
