@@ -16,6 +16,7 @@ class Faces(StrEnum):
 
 
 def align(
+    *,
     inputs: options.Inputs,
     output: options.Output,
     model: Annotated[

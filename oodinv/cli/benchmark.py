@@ -1,5 +1,6 @@
 """`oodinv benchmark`: scores, ablations and cost of models on a folder of photos, as tables and a report."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,11 +9,14 @@ import typer
 from oodinv.cli import options
 
 if TYPE_CHECKING:
+    import torch
+
     from oodinv.benchmark.cost import Cost
     from oodinv.benchmark.edits import Trials
     from oodinv.benchmark.results import Outcome
     from oodinv.benchmark.variants import Request
     from oodinv.cli.progress import Summary
+    from oodinv.faces.detectors.base import Detector
     from oodinv.recipe.benchmark import BenchmarkRecipe
     from oodinv.reporting.tables import Table
     from oodinv.runs.sources import Job
@@ -42,6 +46,7 @@ ProtocolOption = Annotated[str, typer.Option(help="What a folder is measured by:
 
 
 def benchmark(
+    *,
     dataset: DatasetOption,
     output: options.Output,
     model: ModelOption = ["mini"],  # noqa: B006 - typer copies it
@@ -76,6 +81,7 @@ def benchmark(
     from oodinv.benchmark import report
     from oodinv.benchmark.results import cost_table, edit_table, score_tables
     from oodinv.benchmark.variants import parse
+    from oodinv.cli.prepare import choose_device, make_detector
     from oodinv.recipe.edit import find_edit_recipe
     from oodinv.runs.sources import collect
 
@@ -84,7 +90,19 @@ def benchmark(
     own = output.resolve()
     jobs = [job for job in collect([folder], output) if own not in job.path.resolve().parents]
     edits = list(dict.fromkeys(map(find_edit_recipe, edit or recipe.edits)))
-    run = _Run(recipe, jobs, parse(names), edits, is_aligned, detector, device, dtype, batch_size, restart, quiet)
+    chosen = choose_device(device)
+    run = _Run(
+        recipe=recipe,
+        jobs=jobs,
+        requests=parse(names),
+        edits=edits,
+        detector=None if is_aligned else make_detector(detector, chosen),
+        device=chosen,
+        dtype=dtype,
+        batch_size=batch_size,
+        restart=restart,
+        quiet=quiet,
+    )
     outcomes, costs, summaries = list["Outcome"](), list[tuple[str, "Cost"]](), list["Summary"]()
     for card in _distinct_cards(model):
         outcome, cost, summary = run.measure(card, output)
@@ -125,29 +143,20 @@ def _distinct_cards(models: list[str]) -> list[Path]:
     return paths
 
 
+@dataclass(frozen=True, kw_only=True)
 class _Run:
     """One protocol with the command's settings, to be applied to each model."""
 
-    def __init__(
-        self,
-        recipe: "BenchmarkRecipe",
-        jobs: "list[Job]",
-        requests: "list[Request]",
-        edits: list[Path],
-        aligned: bool,
-        detector: options.DetectorChoice,
-        device: str,
-        dtype: options.DtypeChoice,
-        batch_size: int,
-        restart: bool,
-        quiet: bool,
-    ) -> None:
-        from oodinv.cli.prepare import choose_device, make_detector
-
-        self._recipe, self._jobs, self._requests, self._edits = recipe, jobs, requests, edits
-        self._device = choose_device(device)
-        self._detector = None if aligned else make_detector(detector, self._device)
-        self._dtype, self._batch_size, self._restart, self._quiet = dtype, batch_size, restart, quiet
+    recipe: "BenchmarkRecipe"
+    jobs: "list[Job]"
+    requests: "list[Request]"
+    edits: list[Path]
+    detector: "Detector | None"
+    device: "torch.device"
+    dtype: options.DtypeChoice
+    batch_size: int
+    restart: bool
+    quiet: bool
 
     def measure(self, path: Path, output: Path) -> "tuple[Outcome, list[Cost], Summary]":
         """Scores and cost of the model of one card, below OUT/models/NAME."""
@@ -162,23 +171,23 @@ class _Run:
         from oodinv.weights.build import load_model
 
         card = read_card(path)
-        model = load_model(card, path).to(self._device)
-        judges = load_judges(self._recipe, card.crop.scale, self._device, edits=bool(self._edits))
+        model = load_model(card, path).to(self.device)
+        judges = load_judges(self.recipe, card.crop.scale, self.device, edits=bool(self.edits))
         stages = BenchmarkStages(
             model=model,
-            device=self._device,
-            dtype=self._dtype.value,
-            detector=self._detector,
-            recipe=self._recipe,
-            variants=applicable(self._requests, model.samm),
+            device=self.device,
+            dtype=self.dtype.value,
+            detector=self.detector,
+            recipe=self.recipe,
+            variants=applicable(self.requests, model.samm),
             judges=judges,
             trials=self._trials(model),
         )
         folder = output / "models" / card.name
-        events = run(stages, self._jobs, folder, header(stages), chunk=self._batch_size, restart=self._restart)
-        summary = follow(events, Summary(folder, model.notes), f"measuring {card.name}", self._quiet)
-        outcome = collect_scores(card.name, folder, stages.variants, self._jobs, (*model.notes, *judges.notes))
-        good = [job for job in self._jobs if job.name in outcome.scores]
+        events = run(stages, self.jobs, folder, header(stages), chunk=self.batch_size, restart=self.restart)
+        summary = follow(events, Summary(folder, model.notes), f"measuring {card.name}", self.quiet)
+        outcome = collect_scores(card.name, folder, stages.variants, self.jobs, (*model.notes, *judges.notes))
+        good = [job for job in self.jobs if job.name in outcome.scores]
         return outcome, cost.measure(stages, good), summary
 
     def _trials(self, model: "Model") -> "Trials | None":
@@ -187,7 +196,7 @@ class _Run:
         from oodinv.faces.detectors.yunet import Yunet
         from oodinv.weights.pull import pull
 
-        return plan_trials(self._edits, model, Yunet(pull("yunet"))) if self._edits else None
+        return plan_trials(self.edits, model, Yunet(pull("yunet"))) if self.edits else None
 
 
 def _conclude(

@@ -9,6 +9,7 @@ from oodinv.cli import options
 
 
 def blend(
+    *,
     folder: Annotated[Path, typer.Argument(metavar="OUT", help="Output folder of invert or edit.", show_default=False)],
     technique: options.Technique = None,
     keep_above: options.KeepAbove = None,

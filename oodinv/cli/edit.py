@@ -17,6 +17,7 @@ class MaskChoice(StrEnum):
 
 
 def edit(
+    *,
     recipe: Annotated[str, typer.Option("--recipe", "-r", help="A recipe's name or FILE.yaml.", show_default=False)],
     inputs: Annotated[
         list[Path] | None,

@@ -19,6 +19,7 @@ class NoiseChoice(StrEnum):
 
 
 def invert(
+    *,
     inputs: options.Inputs,
     output: options.Output,
     model: Annotated[str, typer.Option(help="Name of a model, or a card as FILE.yaml.")] = "mini",

@@ -22,6 +22,7 @@ class AlgorithmChoice(StrEnum):
 
 
 def sign(
+    *,
     folder: Annotated[Path, typer.Argument(metavar="OUT", help="Output folder of invert or edit.", show_default=False)],
     certificate: Annotated[
         Path, typer.Option(help="PEM file: your certificate, then those that it leads to.", show_default=False)

@@ -53,6 +53,7 @@ MissingOption = Annotated[
 
 @app.command("generator", epilog="Example: oodinv train generator --recipe mini-joint --data photos/ -o runs/mini")
 def generator(
+    *,
     recipe: RecipeOption,
     output: OutputOption,
     data: DataOption = None,
@@ -82,6 +83,7 @@ def generator(
 
 @app.command("encoder", epilog="Example: oodinv train encoder --recipe ffhq-e4e-encoder --data ffhq/ -o runs/e4e")
 def encoder(
+    *,
     recipe: RecipeOption,
     output: OutputOption,
     data: DataOption = None,
@@ -116,6 +118,7 @@ def encoder(
 
 @app.command("samm", epilog="Example: oodinv train samm --recipe mini-samm --data photos/ -o runs/mini-samm")
 def samm(
+    *,
     recipe: RecipeOption,
     output: OutputOption,
     data: DataOption = None,

@@ -23,6 +23,7 @@ class Method(StrEnum):
 
 
 def discover_directions(
+    *,
     method: Annotated[Method, typer.Argument(metavar="METHOD", help="sefa (closed form) or ganspace (PCA).")],
     output: FolderOption,
     faces: Annotated[

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 def fit_directions(
+    *,
     output: FolderOption,
     faces: Annotated[
         Path | None, typer.Argument(metavar="[FACES]", help="Folder of photos, or what `oodinv invert` wrote.")
@@ -64,7 +65,18 @@ def fit_directions(
         oodinv directions fit --recipe mini --data utk=UTKFace/ --data celeba=CelebA/ -o d/
     """
     settings, folders = _fit_settings(
-        recipe, data, faces, attribute, condition, labels, names, category, name, layers, limit, model
+        recipe=recipe,
+        data=data,
+        faces=faces,
+        attribute=attribute,
+        condition=condition,
+        labels=labels,
+        names=names,
+        category=category,
+        name=name,
+        layers=layers,
+        limit=limit,
+        model=model,
     )
     from oodinv.cli.prepare import choose_device
     from oodinv.directions import write
@@ -110,6 +122,7 @@ def _fit_all(model: "Model", settings: "FitRecipe", folders: dict[str, Path], qu
 
 
 def _fit_settings(
+    *,
     recipe: str | None,
     data: list[str] | None,
     faces: Path | None,

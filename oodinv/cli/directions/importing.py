@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 def import_directions(
+    *,
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files of other projects.")],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="OUT", help="Folder, or for one direction a .safetensors.")

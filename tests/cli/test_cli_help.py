@@ -12,7 +12,7 @@ from command import MAIN, call
 
 from oodinv.cli.main import app
 
-README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 SECONDS = 0.5
 
 

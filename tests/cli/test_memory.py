@@ -36,6 +36,6 @@ both.wait()
 def test_threads_share_one_heap(setting: str, count: int, tmp_path: Path) -> None:
     report = tmp_path / "heaps.xml"
     environment = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}
-    environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
+    environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
     subprocess.run([sys.executable, "-c", COUNT, str(report), setting], check=True, env=environment)
     assert len(re.findall("<heap nr=", report.read_text())) == count

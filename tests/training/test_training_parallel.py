@@ -18,7 +18,7 @@ from PIL import Image
 
 from oodinv.training.parallel import ALONE
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 SCRIPT = """
 import sys
@@ -83,7 +83,7 @@ def test_two_processes_equal_one_with_twice_the_batch(tiny_card: Path, tmp_path:
     the noise's strength, because each process draws its own noise.
     """
     script = tmp_path / "train.py"
-    script.write_text(SCRIPT.format(tests=str(REPOSITORY / "tests")))
+    script.write_text(SCRIPT.format(tests=str(REPOSITORY / "tests" / "training")))
     found = []
     for size, command in ((1, [sys.executable]), (2, torchrun(2))):
         output = tmp_path / f"{size}.pt"
