@@ -8,7 +8,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from oodinv.errors import MissingWeights
-from oodinv.imaging.pixels import Pixels, to_tensor
+from oodinv.imaging.pixels import Pixels, levels_of, signed, to_tensor
 from oodinv.metrics import pixel, structure
 from oodinv.metrics.identity import Sface, arcface, identity
 from oodinv.metrics.perceptual import lpips
@@ -88,7 +88,7 @@ def _by_file(name: str, metric: str, notes: list[str]) -> Translation | None:
 
 def as_saved(images: Tensor) -> Tensor:
     """Pictures as a file holds them: clipped, rounded to 8 bits. (B, 3, H, W) → same shape, in [−1, 1]."""
-    return ((images.float() + 1) * 127.5).round().clamp(0, 255) / 127.5 - 1
+    return signed(levels_of(images).round().clamp(0, 255))
 
 
 def at_size(images: Tensor, size: int | None) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from oodinv.compositing.compose import compose
 from oodinv.errors import RecipeError
+from oodinv.imaging.pixels import levels_of, signed
 from oodinv.inversion import Inversion, decode
 from oodinv.models.encoders.base import Encoding
 from oodinv.models.ops import composite
@@ -146,13 +147,11 @@ def with_size(samm: Samm, size: int) -> Samm:
 
 def blended(technique: Blend, image: Tensor, generated: Tensor, mask: Tensor) -> Tensor:
     """Crops and generated pictures (B, 3, H, W) in [−1, 1] joined where the mask (B, 1, H, W) says, same shape."""
-    kept, drawn = (
-        ((x.float() + 1) * 127.5).clamp(0, 255).permute(0, 2, 3, 1).cpu().numpy() for x in (image, generated)
-    )
+    kept, drawn = (levels_of(x).clamp(0, 255).permute(0, 2, 3, 1).cpu().numpy() for x in (image, generated))
     how = Composition(technique=technique)
     masks = mask[:, 0].float().cpu().numpy()
     levels = np.stack([compose(*parts, how) for parts in zip(kept, drawn, masks, strict=True)])
-    return torch.from_numpy(levels).permute(0, 3, 1, 2).to(image.device) / 127.5 - 1
+    return signed(torch.from_numpy(levels).permute(0, 3, 1, 2).to(image.device))
 
 
 def invert_as(

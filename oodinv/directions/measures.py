@@ -17,20 +17,13 @@ from numpy.typing import NDArray
 from oodinv.faces.align import largest
 from oodinv.faces.detectors.base import Detector
 from oodinv.faces.framing import Points
+from oodinv.faces.geometry import REGIONS, Box
 from oodinv.imaging.pixels import Pixels
 
 NAMES = ("yaw", "turn", "smile", "hair", "forehead", "light", "background")
 
 LUMA = np.array([0.2126, 0.7152, 0.0722])
 """Rec. 709, on the gamma-coded values."""
-
-REGIONS = {
-    "hair": ((0.38, 0.08, 0.62, 0.18),),
-    "forehead": ((0.36, 0.2, 0.64, 0.3),),
-    "light": ((0.36, 0.5, 0.64, 0.66),),
-    "background": ((0.0, 0.05, 0.07, 0.5), (0.93, 0.05, 1.0, 0.5)),
-}
-"""Left, top, right, bottom of boxes in an FFHQ crop, as shares of its side."""
 
 
 def of_points(points: Points) -> dict[str, float]:
@@ -53,7 +46,7 @@ def of_crop(crop: Pixels, crop_scale: float) -> dict[str, float]:
     return {name: float(np.mean([_mean(crop, box, crop_scale) for box in boxes])) for name, boxes in REGIONS.items()}
 
 
-def _mean(crop: Pixels, box: tuple[float, float, float, float], crop_scale: float) -> float:
+def _mean(crop: Pixels, box: Box, crop_scale: float) -> float:
     """Mean brightness of a box; one that a tighter crop cuts off is moved to its edge."""
     size = crop.shape[0]
     left, top, right, bottom = (np.clip((np.array(box) - 0.5) / crop_scale + 0.5, 0, 1) * size).round().astype(int)

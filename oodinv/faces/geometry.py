@@ -13,6 +13,28 @@ FEATURES: tuple[Ellipse, Ellipse] = (((0.5, 0.53), (0.19, 0.27)), ((0.5, 0.745),
 """Eyes, nose and mouth; and the mouth with its corners, where it is wide."""
 HEAD: Ellipse = ((0.5, 0.53), (0.40, 0.54))
 """The head with all its hair, which reaches the border of the crop."""
+SKIN: Ellipse = ((0.5, 0.58), (0.22, 0.28))
+"""Inside the face: what masks should leave free where nothing covers it."""
+SKULL = (0.34, 0.48, 0.38)
+"""Half the width, height and depth of a head, of an FFHQ crop's side, which is four times as long as the eyes are
+apart."""
+NOSE = (0.042, 0.09, 0.035, 0.09)
+"""Of the same side: how far a nose reaches to both sides, upwards, downwards from its tip, and forwards."""
+NOSE_TIP = (0.5, 0.61)
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom, as shares of an FFHQ crop's side."""
+INNER: Box = (32 / 256, 35 / 256, 220 / 256, 223 / 256)
+"""The inner face. Source: the identity loss of pixel2style2pixel and encoder4editing, rows 35 to 223 and columns 32 to
+220 of 256."""
+REGIONS: dict[str, tuple[Box, ...]] = {
+    "hair": ((0.38, 0.08, 0.62, 0.18),),
+    "forehead": ((0.36, 0.2, 0.64, 0.3),),
+    "light": ((0.36, 0.5, 0.64, 0.66),),
+    "background": ((0.0, 0.05, 0.07, 0.5), (0.93, 0.05, 1.0, 0.5)),
+}
+"""Where the brightness of hair, forehead, cheeks and background is measured."""
+
 _FADE = 1.35  # at this many times the ellipse's size, nothing changes any more
 
 
@@ -38,12 +60,10 @@ def features_weight(size: int, crop_scale: float) -> Mask:
     return np.maximum(*(face_weight(size, crop_scale, ellipse) for ellipse in FEATURES))
 
 
-SKULL = (0.34, 0.48, 0.38)
-"""Half the width, height and depth of a head, of an FFHQ crop's side, which is four times as long as the eyes are
-apart."""
-NOSE = (0.042, 0.09, 0.035, 0.09)
-"""Of the same side: how far a nose reaches to both sides, upwards, downwards from its tip, and forwards."""
-NOSE_TIP = (0.5, 0.61)
+def inner_box(size: int, crop_scale: float = 1.0) -> tuple[int, int, int, int]:
+    """INNER in pixels of a crop (size, size)."""
+    left, top, right, bottom = (round(size * min(max(0.5 + (edge - 0.5) / crop_scale, 0.0), 1.0)) for edge in INNER)
+    return left, top, right, bottom
 
 
 def head_depth(size: int, crop_scale: float) -> NDArray[np.float32]:

@@ -52,23 +52,33 @@ def blurred(picture: NDArray[np.float32], deviation: float) -> NDArray[np.float3
     return np.asarray(cv2.resize(soft, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
 
 
+def signed(levels: "Tensor") -> "Tensor":
+    """Grey levels, of any shape → values in [−1, 1]: v / 127.5 − 1."""
+    return levels / 127.5 - 1
+
+
+def levels_of(images: "Tensor") -> "Tensor":
+    """Values in [−1, 1], of any shape → grey levels, float32, not clipped: (x + 1) · 127.5."""
+    return (images.float() + 1) * 127.5
+
+
 def to_tensor(pixels: Pixels) -> "Tensor":
-    """uint8 (H, W, 3) or (B, H, W, 3) → float32 (B, 3, H, W) in [−1, 1]: v / 127.5 − 1."""
+    """uint8 (H, W, 3) or (B, H, W, 3) → float32 (B, 3, H, W) in [−1, 1]."""
     import torch  # takes a second to load, which what only reads and writes pictures needn't wait for
 
     batch = pixels if pixels.ndim == 4 else pixels[None]
-    return torch.from_numpy(np.array(batch)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return signed(torch.from_numpy(np.array(batch)).permute(0, 3, 1, 2).float())
 
 
 def to_uint8(images: "Tensor") -> Pixels:
     """float (B, C, H, W) in [−1, 1], clipped → uint8 (B, H, W, C): rint((x + 1) · 127.5)."""
-    scaled = ((images.detach().float() + 1) * 127.5).round().clamp(0, 255).byte()
+    scaled = levels_of(images.detach()).round().clamp(0, 255).byte()
     return np.ascontiguousarray(scaled.permute(0, 2, 3, 1).cpu().numpy())
 
 
 def to_levels(images: "Tensor") -> Levels:
     """float (B, 3, S, S) in [−1, 1] → float32 (B, S, S, 3) in grey levels, clipped to those that a picture can show."""
-    scaled = ((images.detach().float() + 1) * 127.5).clamp(0, 255).permute(0, 2, 3, 1)
+    scaled = levels_of(images.detach()).clamp(0, 255).permute(0, 2, 3, 1)
     return np.ascontiguousarray(scaled.cpu().numpy(), dtype=np.float32)
 
 

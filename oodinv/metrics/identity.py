@@ -15,13 +15,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from oodinv.errors import WeightsError
+from oodinv.faces.geometry import inner_box
+from oodinv.imaging.pixels import levels_of
 from oodinv.models.perceptors.arcface import FACE_SIZE, Recognition
-
-INNER = (32 / 256, 35 / 256, 220 / 256, 223 / 256)
-"""Left, top, right, bottom of the inner face in an FFHQ crop, as shares of its side.
-
-Source: the identity loss of pixel2style2pixel and encoder4editing, rows 35 to 223 and columns 32 to 220 of 256.
-"""
 
 
 class Sface:
@@ -42,7 +38,7 @@ class Sface:
     def embed(self, images: Tensor) -> Tensor:
         """images (B, 3, H, W) in [−1, 1], FFHQ-aligned → (B, 128), float64 of unit length, on the CPU."""
         faces = inner_face(images.float().cpu(), self._crop_scale)
-        inputs = ((faces + 1) * 127.5).clamp(0, 255).numpy().astype(np.float32)
+        inputs = levels_of(faces).clamp(0, 255).numpy().astype(np.float32)
         features = []
         for face in inputs:  # one by one: the quantised network has a fixed batch of one
             self._network.setInput(np.ascontiguousarray(face[None]), "data")
@@ -57,9 +53,7 @@ def arcface(network: Recognition, images: Tensor, crop_scale: float) -> Tensor:
 
 def inner_face(images: Tensor, crop_scale: float) -> Tensor:
     """The inner face of aligned crops (B, 3, H, W) → (B, 3, 112, 112), anti-aliased."""
-    size = images.shape[-1]
-    box = (round(size * min(max(0.5 + (edge - 0.5) / crop_scale, 0.0), 1.0)) for edge in INNER)
-    left, top, right, bottom = box
+    left, top, right, bottom = inner_box(images.shape[-1], crop_scale)
     inner = images[..., top:bottom, left:right]
     return F.interpolate(inner, (FACE_SIZE, FACE_SIZE), mode="bilinear", antialias=True)
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from oodinv.metrics.identity import INNER
+from oodinv.faces.geometry import inner_box
 from oodinv.models.ops import resize
 from oodinv.models.perceptors.arcface import FACE_SIZE
 from oodinv.models.perceptors.lpips import Lpips
@@ -105,7 +105,7 @@ def style(a: Sequence[Tensor], b: Sequence[Tensor], weights: Sequence[float] = V
 
 def inner_face(image: Tensor) -> Tensor:
     """The inner face of an FFHQ crop as ArcFace wants it. (B, 3, S, S) in [−1, 1] → (B, 3, 112, 112)."""
-    left, top, right, bottom = (round(edge * image.shape[-1]) for edge in INNER)
+    left, top, right, bottom = inner_box(image.shape[-1])
     face = image[..., top:bottom, left:right]
     return F.adaptive_avg_pool2d(face, FACE_SIZE) if face.shape[-1] >= FACE_SIZE else resize(face, FACE_SIZE)
 

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from oodinv.faces.geometry import SKIN
 from oodinv.imaging.pixels import to_tensor, to_uint8
 
 Outline = Literal["shape", "text", "hat", "limb"]
@@ -22,7 +23,6 @@ OUTLINES: tuple[Outline, ...] = get_args(Outline)
 FILLS: tuple[Fill, ...] = get_args(Fill)
 
 LETTERS = "ABCDEFGHKMNPRSTUVWXYZ2345689"
-FACE_CENTRE, FACE_RADII = (0.5, 0.58), (0.22, 0.28)
 """x, y of the middle of a face in an FFHQ crop and half its width and height, as shares of the side."""
 
 
@@ -196,7 +196,7 @@ def occlude_batch(images: Tensor, share: float, rng: np.random.Generator) -> Occ
 def skin(size: int) -> NDArray[np.bool_]:
     """An ellipse inside the face of an FFHQ crop, (size, size), not to be written to."""
     y, x = (np.mgrid[:size, :size] + 0.5) / size
-    (cx, cy), (rx, ry) = FACE_CENTRE, FACE_RADII
+    (cx, cy), (rx, ry) = SKIN
     inside: NDArray[np.bool_] = ((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 <= 1
     inside.flags.writeable = False
     return inside

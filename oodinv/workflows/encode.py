@@ -13,6 +13,7 @@ from oodinv.errors import OodinvError, RecipeError
 from oodinv.faces.align import align, read_landmarks
 from oodinv.faces.detectors.base import Detector
 from oodinv.faces.detectors.face_alignment import face_of_68
+from oodinv.faces.geometry import REGIONS
 from oodinv.imaging.decode import decode_photo, read_photo
 from oodinv.imaging.pixels import Pixels, to_tensor
 from oodinv.inversion import encode
@@ -149,7 +150,7 @@ def _placed_measures(path: Path) -> dict[str, float]:
 
 def cache_key(model: Model, jobs: list[Job]) -> str:
     """Names what `encode_photos` gives: the model's files and crop, and the photos' names, sizes and dates."""
-    digest = hashlib.sha256(f"{model.card.size}:{model.card.crop.scale}:{measures.REGIONS}".encode())
+    digest = hashlib.sha256(f"{model.card.size}:{model.card.crop.scale}:{REGIONS}".encode())
     for role in CODE_ROLES:
         digest.update(model.sha256[role].encode())
     for job in jobs:
