@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
@@ -14,13 +14,15 @@ from oodinv.imaging.metadata import JPEG_XMP_BYTES
 from oodinv.imaging.photo import Photo
 from oodinv.imaging.pixels import Pixels
 from oodinv.imaging.provenance import Provenance, SourceType, composite_mark, packet
-from oodinv.inversion import Artefacts, Subject
+
+if TYPE_CHECKING:
+    from oodinv.inversion import Artefacts, Subject
 
 Output = Literal["latents", "flows", "masks", "generated", "composites", "pasted"]
 OUTPUTS: tuple[Output, ...] = get_args(Output)
 
 
-def write_aligned(subject: Subject, folder: Path) -> Iterator[str]:
+def write_aligned(subject: "Subject", folder: Path) -> Iterator[str]:
     """Writes a face's crop and, where it was cut out of a photo, its geometry; yields paths as they are written."""
     yield (output := f"aligned/{subject.name}.png")
     write_png(folder / output, subject.crop, packet(Provenance()))
@@ -30,7 +32,7 @@ def write_aligned(subject: Subject, folder: Path) -> Iterator[str]:
         atomic_write(folder / output, lambda file: file.write(text.encode()))
 
 
-def write_artefacts(a: Artefacts, folder: Path, save: frozenset[Output], made: Provenance) -> Iterator[str]:
+def write_artefacts(a: "Artefacts", folder: Path, save: frozenset[Output], made: Provenance) -> Iterator[str]:
     """Writes what `save` asks for of one face, pictures with their provenance; yields paths as they are written.
 
     Raises:
