@@ -1,4 +1,4 @@
-"""A direction of latent space, its file, and where files are found.
+"""A direction of latent space, and its file.
 
 A file is a .safetensors with one tensor, `vector` float32 (num_ws, w_dim), and in its metadata `format` =
 "oodinv-direction" and `direction`, the record as JSON.
