@@ -1,45 +1,35 @@
-"""`oodinv train`: makes a generator, an encoder or SAMM from a folder of face photos."""
+"""`oodinv train`: trains a generator, an encoder or SAMM on a folder of face photos."""
 
 import json as json_format
-from enum import StrEnum
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from oodinv.cli import options
+from oodinv.training.tasks import TASKS, TaskEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator, Sequence
 
-    from oodinv.recipe.train import AnyTrainRecipe, EncoderRecipe, GeneratorRecipe, JointRecipe, SammRecipe
-    from oodinv.training.device import Compute
-    from oodinv.training.loop import Event, Task
-
-R = TypeVar("R", "JointRecipe | GeneratorRecipe", "EncoderRecipe", "SammRecipe")
-F = TypeVar("F", "EncoderRecipe", "SammRecipe")
-
-app = typer.Typer(help="Train models from a folder of face photos.", no_args_is_help=True)
-
-
-class TrainDtype(StrEnum):
-    """Number format of training; float16, which would need loss scaling, is not among them."""
-
-    auto = "auto"
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-
+    from oodinv.recipe.train import TrainRecipe
+    from oodinv.training.loop import Event
 
 RecipeOption = Annotated[str, typer.Option("--recipe", "-r", help="Name of a shipped training recipe, or a FILE.yaml.")]
 OutputOption = Annotated[Path, typer.Option("--output", "-o", help="Folder for log, grids, checkpoint and model.")]
 DataOption = Annotated[
     Path | None, typer.Option("--data", help="Folder of photos, in place of the recipe's data.folder.")
 ]
-InitOption = Annotated[
-    str | None, typer.Option("--init", help="Model to go on from, a name or a card, in place of random weights.")
+GeneratorOption = Annotated[
+    str | None, typer.Option("--generator", help="Card to take the generator from, in place of the recipe's.")
 ]
-ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the output folder.")]
+ModelOption = Annotated[str | None, typer.Option("--model", help="Card of the fixed model, in place of the recipe's.")]
+InitOption = Annotated[
+    str | None, typer.Option("--init", help="Model to start from, a name or a card; random weights without it.")
+]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint in the output folder.")]
+TrainDtype = Literal["auto", "float32", "bfloat16"]
 DtypeOption = Annotated[
     TrainDtype | None, typer.Option("--dtype", help="Number format, in place of the recipe's schedule.precision.")
 ]
@@ -51,190 +41,96 @@ MissingOption = Annotated[
 ]
 
 
-@app.command("generator", epilog="Example: oodinv train generator --recipe mini-joint --data photos/ -o runs/mini")
-def generator(
-    *,
-    recipe: RecipeOption,
-    output: OutputOption,
-    data: DataOption = None,
-    init: InitOption = None,
-    resume: ResumeOption = False,
-    device: options.Device = "auto",
-    dtype: DtypeOption = None,
-    batch_size: BatchOption = None,
-    restart: options.Restart = False,
-    quiet: options.Quiet = False,
-    json: options.Json = False,
-) -> None:
-    """Train a generator: kind `stylegan2` from photos alone, kind `joint` together with a pyramid encoder.
-
-    Writes a log (JSON lines), picture grids of held-out faces, a checkpoint, and the model with its card. A
-    generator alone needs an encoder before `invert` takes it: `oodinv train encoder`.
-    """
-    from oodinv.recipe.train import GeneratorRecipe, JointRecipe, find_train_recipe
-
-    settings = find_train_recipe(recipe, data)
-    if not isinstance(settings, JointRecipe | GeneratorRecipe):
-        raise _other_kind(recipe, settings)
-    settings = _with_schedule(settings, dtype, batch_size)
-    task = partial(_generator_task, settings, init)
-    _train(settings, task, output, device, resume=resume, restart=restart, quiet=quiet, json=json)
+def make_app(tasks: "Sequence[TaskEntry]" = TASKS) -> typer.Typer:
+    """Builds `oodinv train` with one sub-command for each command that the tasks name."""
+    app = typer.Typer(help="Train models on a folder of face photos.", no_args_is_help=True)
+    for command in dict.fromkeys(task.command for task in tasks):
+        entries = [task for task in tasks if task.command == command]
+        trained = "; or ".join(task.summary for task in entries)
+        text = (
+            f"Train {trained}, as the recipe says.\n\n"
+            "Writes a log (JSON lines), pictures of held-out faces, a checkpoint, and the model with its card. "
+            "Ctrl-C stops after the current step and saves a checkpoint; --resume continues from there."
+        )
+        example = f"Example: oodinv train {command} --recipe {entries[0].example} --data photos/ -o runs/{command}"
+        app.command(command, help=text, epilog=example)(_runner(command, tasks))
+    return app
 
 
-@app.command("encoder", epilog="Example: oodinv train encoder --recipe ffhq-e4e-encoder --data ffhq/ -o runs/e4e")
-def encoder(
-    *,
-    recipe: RecipeOption,
-    output: OutputOption,
-    data: DataOption = None,
-    generator: Annotated[
-        str | None, typer.Option("--generator", help="Card whose generator to use, in place of the recipe's.")
-    ] = None,
-    init: InitOption = None,
-    resume: ResumeOption = False,
-    allow_missing: MissingOption = False,
-    device: options.Device = "auto",
-    dtype: DtypeOption = None,
-    batch_size: BatchOption = None,
-    restart: options.Restart = False,
-    quiet: options.Quiet = False,
-    json: options.Json = False,
-) -> None:
-    """Train an encoder for a fixed generator: e4e, ReStyle, Feature-Style or the small pyramid.
+def _runner(command: str, tasks: "Sequence[TaskEntry]") -> Callable[..., None]:
+    """The function behind one sub-command; typer reads its options from the signature."""
 
-    Writes a log (JSON lines), picture grids of held-out faces, a checkpoint, and the encoder with a card that
-    joins it to the generator.
-    """
-    from oodinv.recipe.train import EncoderRecipe, find_train_recipe
+    def train(
+        *,
+        recipe: RecipeOption,
+        output: OutputOption,
+        data: DataOption = None,
+        generator: GeneratorOption = None,
+        model: ModelOption = None,
+        init: InitOption = None,
+        resume: ResumeOption = False,
+        allow_missing: MissingOption = False,
+        device: options.Device = "auto",
+        dtype: DtypeOption = None,
+        batch_size: BatchOption = None,
+        restart: options.Restart = False,
+        quiet: options.Quiet = False,
+        json: options.Json = False,
+    ) -> None:
+        from oodinv.cli.prepare import choose_device
+        from oodinv.training import loop, parallel, setup
+        from oodinv.training.device import compute_for
+        from oodinv.training.tasks import find_train_recipe
 
-    settings = find_train_recipe(recipe, data)
-    if not isinstance(settings, EncoderRecipe):
-        raise _other_kind(recipe, settings)
-    settings = _with_schedule(settings, dtype, batch_size)
-    settings = _with_changes(settings, allow_missing, generator=generator)
-    task = partial(_encoder_task, settings, init)
-    _train(settings, task, output, device, resume=resume, restart=restart, quiet=quiet, json=json)
+        if resume and restart:
+            raise typer.BadParameter("--resume continues a run that --restart would remove; give one of them")
+        settings, definition = find_train_recipe(recipe, command, data, tasks)
+        settings = _with_schedule(settings, dtype, batch_size)
+        missing = "allow" if allow_missing else None
+        settings = _with_fields(settings, {"--generator": generator, "--model": model, "--allow-missing": missing})
+        chosen = choose_device(device)
+        with parallel.joined(chosen, settings.schedule.batch) as team:
+            if restart and team.leads:
+                loop.forget(output)
+            parallel.wait(team)
+            faces = setup.faces(settings.data, output, team)
+            task = definition.build(settings, init, compute_for(chosen, settings.schedule.precision, team))
+            events = loop.run(task, faces, settings.schedule, settings.data.flip, output, resume, team)
+            notes = task.notes if team.leads else ()
+            summary = _draw(events, settings.schedule.steps, notes, quiet or not team.leads)
+            if json and team.leads:
+                typer.echo(json_format.dumps({"output": str(output), **summary, "notes": list(task.notes)}))
 
-
-@app.command("samm", epilog="Example: oodinv train samm --recipe mini-samm --data photos/ -o runs/mini-samm")
-def samm(
-    *,
-    recipe: RecipeOption,
-    output: OutputOption,
-    data: DataOption = None,
-    model: Annotated[str | None, typer.Option("--model", help="Card in place of the recipe's model.")] = None,
-    init: InitOption = None,
-    resume: ResumeOption = False,
-    allow_missing: MissingOption = False,
-    device: options.Device = "auto",
-    dtype: DtypeOption = None,
-    batch_size: BatchOption = None,
-    restart: options.Restart = False,
-    quiet: options.Quiet = False,
-    json: options.Json = False,
-) -> None:
-    """Train SAMM with the encoder and the generator of a model fixed.
-
-    Writes a log (JSON lines), picture grids of held-out faces, a checkpoint, and SAMM with a card that joins
-    it to the model.
-    """
-    from oodinv.recipe.train import SammRecipe, find_train_recipe
-
-    settings = find_train_recipe(recipe, data)
-    if not isinstance(settings, SammRecipe):
-        raise _other_kind(recipe, settings)
-    settings = _with_schedule(settings, dtype, batch_size)
-    settings = _with_changes(settings, allow_missing, model=model)
-    task = partial(_samm_task, settings, init)
-    _train(settings, task, output, device, resume=resume, restart=restart, quiet=quiet, json=json)
+    return train
 
 
-def _other_kind(name: str, recipe: "AnyTrainRecipe") -> Exception:
-    from oodinv.errors import RecipeError
-
-    command = {"joint": "generator", "stylegan2": "generator"}.get(recipe.kind, recipe.kind)
-    return RecipeError(f"{name} is a recipe of kind {recipe.kind}; use `oodinv train {command}`")
-
-
-def _with_schedule(recipe: R, dtype: TrainDtype | None, batch: int | None) -> R:
-    """The recipe with what the command line says of its schedule."""
+def _with_schedule(recipe: "TrainRecipe", dtype: TrainDtype | None, batch: int | None) -> "TrainRecipe":
+    """The recipe with its schedule changed by the options."""
     changes: dict[str, object] = {}
     if dtype is not None:
-        changes["precision"] = dtype.value
+        changes["precision"] = dtype
     if batch is not None:
         changes["batch"] = batch
-    schedule = recipe.schedule.model_copy(update=changes)
-    return recipe.model_copy(update={"schedule": schedule})
+    return recipe.model_copy(update={"schedule": recipe.schedule.model_copy(update=changes)})
 
 
-def _with_changes(recipe: F, allow_missing: bool, **cards: str | None) -> F:
-    """The recipe with the cards that the command line names, and with its leave to train without some losses."""
-    changes: dict[str, object] = {key: card for key, card in cards.items() if card}
-    if allow_missing:
-        changes["missing"] = "allow"
-    return recipe.model_copy(update=changes)
+FIELDS = {"--generator": "generator", "--model": "model", "--allow-missing": "missing"}
+"""Options that replace a field of the recipe."""
 
 
-def _generator_task(recipe: "JointRecipe | GeneratorRecipe", init: str | None, compute: "Compute") -> "Task":
-    from oodinv.recipe.train import GeneratorRecipe
-    from oodinv.training import setup
-    from oodinv.training.generator import GeneratorTask
-    from oodinv.training.joint import JointTask
-    from oodinv.weights.build import load_named
+def _with_fields(recipe: "TrainRecipe", values: dict[str, str | None]) -> "TrainRecipe":
+    """The recipe with fields replaced by options.
 
-    if isinstance(recipe, GeneratorRecipe):
-        return GeneratorTask(recipe, compute, None if init is None else setup.fixed_generator(init))
-    return JointTask(recipe, setup.lpips(), compute, None if init is None else load_named(init))
+    Raises:
+        RecipeError: the recipe has no such field.
+    """
+    from oodinv.errors import RecipeError
 
-
-def _encoder_task(recipe: "EncoderRecipe", init: str | None, compute: "Compute") -> "Task":
-    from oodinv.training import setup
-    from oodinv.training.encoder import EncoderTask
-    from oodinv.weights.build import load_named
-
-    start = None if init is None else load_named(init)
-    backbone = None if recipe.backbone is None else setup.recognition_backbone(recipe.backbone, recipe.name)
-    judges = setup.encoder_judges(recipe)
-    return EncoderTask(recipe, setup.fixed_generator(recipe.generator), judges, compute, start, backbone)
-
-
-def _samm_task(recipe: "SammRecipe", init: str | None, compute: "Compute") -> "Task":
-    from oodinv.training import setup
-    from oodinv.training.samm import SammTask
-    from oodinv.weights.build import load_named
-
-    start = None if init is None else load_named(init)
-    return SammTask(recipe, load_named(recipe.model), setup.samm_judges(recipe), compute, start)
-
-
-def _train(
-    recipe: "AnyTrainRecipe",
-    make_task: "Callable[[Compute], Task]",
-    output: Path,
-    device: str,
-    *,
-    resume: bool,
-    restart: bool,
-    quiet: bool,
-    json: bool,
-) -> None:
-    from oodinv.cli.prepare import choose_device
-    from oodinv.training import loop, parallel, setup
-    from oodinv.training.device import compute_for
-
-    if resume and restart:
-        raise typer.BadParameter("--resume goes on with a run that --restart would remove; give one of them")
-    chosen = choose_device(device)
-    with parallel.joined(chosen, recipe.schedule.batch) as team:
-        if restart and team.leads:
-            loop.forget(output)
-        parallel.wait(team)
-        faces = setup.faces(recipe.data, output, team)
-        task = make_task(compute_for(chosen, recipe.schedule.precision, team))
-        events = loop.run(task, faces, recipe.schedule, recipe.data.flip, output, resume, team)
-        summary = _draw(events, recipe.schedule.steps, task.notes if team.leads else (), quiet or not team.leads)
-        if json and team.leads:
-            typer.echo(json_format.dumps({"output": str(output), **summary, "notes": list(task.notes)}))
+    given = {option: value for option, value in values.items() if value is not None}
+    unknown = [option for option in given if FIELDS[option] not in type(recipe).model_fields]
+    if unknown:
+        raise RecipeError(f"recipe {recipe.name} is of kind {recipe.kind}, which has no {', '.join(unknown)}")
+    return recipe.model_copy(update={FIELDS[option]: value for option, value in given.items()})
 
 
 def _draw(events: "Iterator[Event]", steps: int, notes: tuple[str, ...], quiet: bool) -> dict[str, object]:
@@ -274,3 +170,6 @@ def _draw(events: "Iterator[Event]", steps: int, notes: tuple[str, ...], quiet: 
                     if not quiet:
                         progress.console.print(f"step {step}: model {escape(str(card))}")
     return summary
+
+
+app = make_app()

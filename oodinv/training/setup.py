@@ -8,14 +8,12 @@ from torch import Tensor, nn
 from oodinv.errors import WeightsError
 from oodinv.faces.detectors.yunet import Yunet
 from oodinv.models.generators.stylegan2 import Generator
-from oodinv.models.perceptors.lpips import Lpips
 from oodinv.recipe.base import read_yaml
 from oodinv.recipe.card import GeneratorOnlyCard, find_card
-from oodinv.recipe.train import EncoderRecipe, FaceFolder, SammRecipe
+from oodinv.recipe.train import FaceFolder
 from oodinv.training.data import Faces, load_faces
-from oodinv.training.judges import Judges, gather
 from oodinv.training.parallel import ALONE, Team, wait
-from oodinv.weights.build import load_lpips, locate
+from oodinv.weights.build import locate
 from oodinv.weights.families import build_generator
 from oodinv.weights.pull import pull
 from oodinv.weights.reading.read import read
@@ -31,38 +29,6 @@ def faces(data: FaceFolder, output: Path, team: Team = ALONE) -> Faces:
     if team.leads:
         wait(team)
     return found
-
-
-def lpips() -> Lpips:
-    """The AlexNet variant of LPIPS, frozen."""
-    return load_lpips("alexnet")
-
-
-def samm_judges(recipe: SammRecipe) -> Judges:
-    """The networks that a SAMM recipe's losses look through; LPIPS is there for the scores in any case.
-
-    Raises:
-        MissingWeights: one is missing, and the recipe doesn't allow that.
-    """
-    return gather(
-        recipe.name,
-        recipe.missing,
-        lpips=recipe.lpips_backbone,
-        lpips_weight=recipe.lpips,
-        perceptual=recipe.perceptual,
-        identity=recipe.identity,
-    )
-
-
-def encoder_judges(recipe: EncoderRecipe) -> Judges:
-    """As `samm_judges`, for an encoder's recipe."""
-    return gather(
-        recipe.name,
-        recipe.missing,
-        lpips=recipe.lpips_backbone,
-        lpips_weight=recipe.lpips,
-        identity=recipe.identity,
-    )
 
 
 @dataclass(frozen=True)

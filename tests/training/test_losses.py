@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from oodinv.metrics.pixel import psnr
 from oodinv.training import losses
-from oodinv.training.samm import active_sizes
+from oodinv.training.tasks.samm import active_sizes
 
 
 def test_psnr_of_a_known_error() -> None:

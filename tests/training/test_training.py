@@ -17,14 +17,14 @@ from oodinv.imaging.pixels import to_uint8
 from oodinv.inversion import invert
 from oodinv.models.perceptors.lpips import Lpips
 from oodinv.recipe.card import Crop, find_card, read_card
-from oodinv.recipe.train import FaceFolder, JointRecipe, SammRecipe, Schedule
+from oodinv.recipe.train import FaceFolder, Schedule
 from oodinv.training import ema, loop
 from oodinv.training.data import Faces, Sampler, is_held_out, load_faces
 from oodinv.training.device import Compute
-from oodinv.training.joint import JointTask
 from oodinv.training.judges import Judges
 from oodinv.training.loop import Logged, Saved, learning_rate
-from oodinv.training.samm import SammTask
+from oodinv.training.tasks.joint import JointRecipe, JointTask
+from oodinv.training.tasks.samm import SammRecipe, SammTask
 from oodinv.weights.build import load_model
 
 CPU = Compute(torch.device("cpu"), bfloat16=False)
@@ -260,10 +260,10 @@ def test_learning_rate_warms_up_and_falls() -> None:
 
 def test_shipped_recipes_are_valid() -> None:
     from oodinv.recipe.base import data_folder
-    from oodinv.recipe.train import find_train_recipe
+    from oodinv.training.tasks import find_train_recipe
 
     names = [p.stem for p in (data_folder("recipes") / "train").glob("*.yaml")]
-    assert {find_train_recipe(name, None).kind for name in names} >= {"joint", "samm"}
+    assert {find_train_recipe(name)[0].kind for name in names} == {"encoder", "joint", "samm", "stylegan2"}
     for card in data_folder("pretrained").glob("*.yaml"):
         assert read_card(find_card(card.stem)).name == card.stem
 

@@ -27,9 +27,9 @@ import torch
 sys.path.insert(0, {tests!r})
 from oodinv.training import parallel
 from oodinv.training.device import Compute
-from oodinv.training.generator import GeneratorTask
+from oodinv.training.tasks.stylegan2 import GeneratorTask
 from oodinv.training.judges import Judges
-from oodinv.training.samm import SammTask
+from oodinv.training.tasks.samm import SammTask
 from oodinv.weights.build import load_model
 from oodinv.recipe.card import read_card
 from test_training import random_lpips

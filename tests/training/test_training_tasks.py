@@ -15,15 +15,17 @@ from oodinv.models.encoders.restyle import Restyle
 from oodinv.models.perceptors.arcface import Recognition
 from oodinv.models.perceptors.vgg19 import Vgg19
 from oodinv.recipe.card import read_card
-from oodinv.recipe.train import EncoderRecipe, GeneratorRecipe, JointRecipe, SammRecipe, Schedule, StepDecay
+from oodinv.recipe.train import Schedule, StepDecay
 from oodinv.training import ema, loop
-from oodinv.training.encoder import EncoderTask, limit_offsets, stage_at
-from oodinv.training.generator import GeneratorTask, mix_styles
 from oodinv.training.judges import Judges
 from oodinv.training.loop import Saved, Task
 from oodinv.training.occluders import skin
-from oodinv.training.samm import Aligned, SammTask
+from oodinv.training.offsets import limit_offsets, stage_at
 from oodinv.training.setup import fixed_generator
+from oodinv.training.tasks.encoder import EncoderRecipe, EncoderTask
+from oodinv.training.tasks.joint import JointRecipe
+from oodinv.training.tasks.samm import Aligned, SammRecipe, SammTask
+from oodinv.training.tasks.stylegan2 import GeneratorRecipe, GeneratorTask, mix_styles
 from oodinv.weights.build import load_model
 
 SIZE = 16

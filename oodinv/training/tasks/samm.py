@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal, Self
 
 import torch
+from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor
 from torch.optim import Adam
 
@@ -13,21 +15,73 @@ from oodinv.models.encoders.base import Encoding
 from oodinv.models.ops import composite, final_mask
 from oodinv.models.samm import Alignment, Predicted, Samm
 from oodinv.models.synthesis import synthesize, synthesize_aligned
-from oodinv.recipe.train import SammRecipe
+from oodinv.recipe.base import Fraction, Size
+from oodinv.recipe.card import ModelCard, SammCard
+from oodinv.recipe.train import (
+    Adversarial,
+    Identity,
+    LpipsBackbone,
+    Missing,
+    Perceptual,
+    TrainRecipe,
+    check_adversarial,
+    sizes_from_four,
+)
 from oodinv.training import ema, losses
 from oodinv.training.adversarial import image_critic, weigh
 from oodinv.training.checkpoint import Stateful
 from oodinv.training.device import Compute
-from oodinv.training.export import write_samm
-from oodinv.training.judges import Judges
+from oodinv.training.export import relative_weights, write_card
+from oodinv.training.judges import Judges, gather
 from oodinv.training.loop import Evaluation
 from oodinv.training.occluders import OccludedBatch, occlude_batch, skin
 from oodinv.training.pictures import flow_pictures, mask_grey
 from oodinv.training.randomness import numpy_generator
 from oodinv.training.setup import take_over
-from oodinv.weights.build import Model
+from oodinv.training.tasks.base import Definition
+from oodinv.weights import native
+from oodinv.weights.build import Model, load_named
 
 FINAL = "final"
+
+
+class SammRecipe(TrainRecipe):
+    """SAMM trained with encoder and generator fixed (METHOD §4).
+
+    `occluders`: share of the training faces that get a shape, letters, a hat or a limb pasted on; `uncovered`: weight
+    of the share of them that the mask leaves to the generator. `face_area`: most that the mask may copy of those faces
+    beside what is pasted on, inside an FFHQ crop, as `area` and `final_area` are of the whole picture: the mask is
+    there for what lies on the face.
+    """
+
+    kind: Literal["samm"]
+    model: str
+    sizes: Annotated[list[Size], Field(min_length=1)]
+    cycles: PositiveInt = 2
+    flow_range: Annotated[float, Field(gt=0, le=1)] = 0.08
+    start_steps: dict[int, int]
+    mse: Annotated[float, Field(ge=0)] = 1.0
+    lpips: Annotated[float, Field(ge=0)] = 1.0
+    lpips_backbone: LpipsBackbone = "alexnet"
+    perceptual: Perceptual | None = None
+    identity: Identity | None = None
+    adversarial: Adversarial | None = None
+    missing: Missing = "refuse"
+    occluders: Fraction = 0.0
+    uncovered: Annotated[float, Field(ge=0)] = 0.0
+    mask: Annotated[float, Field(ge=0)] = 5.0
+    binary: Annotated[float, Field(ge=0)] = 0.04
+    area: dict[int, Fraction]
+    final_area: Fraction = 0.2
+    face_area: Fraction = 1.0
+
+    @model_validator(mode="after")
+    def _every_size(self) -> Self:
+        for key, table in (("start_steps", self.start_steps), ("area", self.area)):
+            if sorted(table) != self.sizes:
+                raise ValueError(f"{key} must have one entry for each of sizes {self.sizes}, it has {sorted(table)}")
+        check_adversarial(self.adversarial, sizes_from_four(self.data.size))
+        return self
 
 
 def active_sizes(start_steps: dict[int, int], step: int) -> list[int]:
@@ -235,3 +289,46 @@ class SammTask:
     def export(self, folder: Path) -> Path:
         """Writes SAMM and a card that joins it to the model."""
         return write_samm(folder, self.recipe, self.model.card, self.model.path, self.average_samm)
+
+
+def write_samm(folder: Path, recipe: SammRecipe, base: ModelCard, base_path: Path, samm: Samm) -> Path:
+    """Writes SAMM and a card that joins it to the model it was trained on; returns the card's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    samm_file = f"{recipe.name}-samm.safetensors"
+    native.save(folder / samm_file, samm)
+    encoder_files = {"weights": relative_weights(base_path, base.encoder.weights, folder)}
+    if base.encoder.average is not None:
+        encoder_files["average"] = relative_weights(base_path, base.encoder.average, folder)
+    card = ModelCard(
+        name=recipe.name,
+        size=base.size,
+        crop=base.crop,
+        generator=base.generator.model_copy(
+            update={"weights": relative_weights(base_path, base.generator.weights, folder)}
+        ),
+        encoder=base.encoder.model_copy(update=encoder_files),
+        samm=SammCard(weights=samm_file, sizes=recipe.sizes, cycles=recipe.cycles, flow_range=recipe.flow_range),
+        licence=base.licence,
+        description=base.description,
+    )
+    return write_card(folder / f"{recipe.name}.yaml", card)
+
+
+def build(recipe: SammRecipe, init: str | None, compute: Compute) -> SammTask:
+    """Builds the task; `init` is a model whose SAMM to start from.
+
+    Raises:
+        MissingWeights: the network of a loss is missing, and the recipe doesn't allow that.
+    """
+    judges = gather(
+        recipe.name,
+        recipe.missing,
+        lpips=recipe.lpips_backbone,
+        lpips_weight=recipe.lpips,
+        perceptual=recipe.perceptual,
+        identity=recipe.identity,
+    )
+    return SammTask(recipe, load_named(recipe.model), judges, compute, None if init is None else load_named(init))
+
+
+TASK = Definition(SammRecipe, build)

@@ -6,9 +6,11 @@ Residual-Based StyleGAN Encoder via Iterative Refinement" (Alaluf et al., ICCV 2
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated, Literal, Self
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor
 from torch.optim import Adam
 
@@ -21,18 +23,94 @@ from oodinv.models.encoders.pyramid import PyramidEncoder
 from oodinv.models.encoders.restyle import Restyle
 from oodinv.models.generators.stylegan2 import Generator, map_latents
 from oodinv.models.synthesis import synthesize
-from oodinv.recipe.train import AnyE4e, AnyFeatureStyle, AnyPyramid, AnyRestyle, EncoderRecipe, Offsets
+from oodinv.recipe.base import Size, Strict
+from oodinv.recipe.card import GeneratorOnlyCard, ModelCard
+from oodinv.recipe.train import (
+    Identity,
+    LatentAdversarial,
+    LpipsBackbone,
+    Missing,
+    TrainRecipe,
+    check_one_piece,
+    check_sizes,
+    sizes_from_four,
+)
 from oodinv.training import ema, losses
 from oodinv.training.adversarial import latent_critic
 from oodinv.training.checkpoint import Stateful
 from oodinv.training.device import Compute, synchronise_norms
-from oodinv.training.export import write_encoder
-from oodinv.training.judges import Judges
+from oodinv.training.export import encoder_card, relative_weights, write_card
+from oodinv.training.judges import Judges, gather
 from oodinv.training.loop import Evaluation
+from oodinv.training.offsets import Offsets, limit_offsets, stage_at
 from oodinv.training.randomness import torch_generator
-from oodinv.training.setup import FixedGenerator, take_over
-from oodinv.weights.build import Model
+from oodinv.training.setup import FixedGenerator, fixed_generator, recognition_backbone, take_over
+from oodinv.training.tasks.base import Definition
+from oodinv.weights import native
+from oodinv.weights.build import Model, load_named
 from oodinv.weights.families import AnyEncoder
+
+
+class AnyE4e(Strict):
+    """An e4e encoder to train."""
+
+    kind: Literal["e4e"]
+
+
+class AnyRestyle(Strict):
+    """A ReStyle encoder to train; `passes` refinements, in training too."""
+
+    kind: Literal["restyle"]
+    passes: PositiveInt = 5
+
+
+class AnyFeatureStyle(Strict):
+    """A Feature-Style encoder to train, its content feature left out."""
+
+    kind: Literal["feature_style"]
+
+
+class AnyPyramid(Strict):
+    """The project's own small encoder, to train."""
+
+    kind: Literal["pyramid"]
+    channels: dict[int, PositiveInt]
+    hidden: PositiveInt = 512
+
+
+EncoderPlan = Annotated[AnyE4e | AnyRestyle | AnyFeatureStyle | AnyPyramid, Field(discriminator="kind")]
+
+
+class EncoderRecipe(TrainRecipe):
+    """An encoder for a fixed generator, in the manner of e4e.
+
+    `generator`: a card; its encoder, if it has one, is not used. `backbone`: file of a face-recognition network
+    to start from. Losses look at images of `loss_size` px. `samples`: weight of the squared error of w_plus on
+    images that the generator made of known latents.
+    """
+
+    kind: Literal["encoder"]
+    licence: str
+    description: str = ""
+    generator: str
+    encoder: EncoderPlan
+    backbone: str | None = None
+    loss_size: Size = 256
+    l2: Annotated[float, Field(ge=0)] = 1.0
+    lpips: Annotated[float, Field(ge=0)] = 0.8
+    lpips_backbone: LpipsBackbone = "alexnet"
+    identity: Identity | None = None
+    missing: Missing = "refuse"
+    offsets: Offsets | None = None
+    latent_adversarial: LatentAdversarial | None = None
+    samples: Annotated[float, Field(ge=0)] = 0.0
+
+    @model_validator(mode="after")
+    def _channel_table(self) -> Self:
+        check_one_piece(self.schedule)
+        if isinstance(self.encoder, AnyPyramid):
+            check_sizes("encoder.channels", self.encoder.channels, sizes_from_four(self.data.size))
+        return self
 
 
 def construct(recipe: EncoderRecipe, generator: Generator) -> AnyEncoder:
@@ -63,20 +141,6 @@ def take_backbone(encoder: AnyEncoder, state: dict[str, Tensor], recipe: str) ->
     own = encoder.backbone.state_dict()
     fitting = {k: v for k, v in state.items() if own[k].shape == v.shape}
     encoder.backbone.load_state_dict(own | fitting)
-
-
-def stage_at(offsets: Offsets | None, step: int, num_ws: int) -> int:
-    """The last row of w_plus that may differ from row 0 at a step; all may without regularised offsets."""
-    if offsets is None:
-        return num_ws - 1
-    if step < offsets.start:
-        return 0
-    return min(1 + (step - offsets.start) // offsets.every, num_ws - 1)
-
-
-def limit_offsets(rows: Tensor, stage: int) -> Tensor:
-    """Rows beyond `stage` become row 0. (B, num_ws, w_dim) → same."""
-    return torch.cat([rows[:, : stage + 1], rows[:, :1].expand(-1, rows.shape[1] - stage - 1, -1)], dim=1)
 
 
 def encode_passes(encoder: AnyEncoder, generator: Generator, images: Tensor, stage: int) -> Iterator[Tensor]:
@@ -245,3 +309,48 @@ def check_fit(recipe: EncoderRecipe, fixed: FixedGenerator) -> None:
             f"recipe {recipe.name}: the generator of {fixed.path} has no mapping network to draw latents with; set "
             "samples: 0 and leave out latent_adversarial"
         )
+
+
+def write_encoder(
+    folder: Path, recipe: EncoderRecipe, base: GeneratorOnlyCard, base_path: Path, encoder: AnyEncoder
+) -> Path:
+    """Writes an encoder and a card that joins it to its generator; returns the card's path.
+
+    In float32: a deep network's running variances may be beyond what float16 holds.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file = f"{recipe.name}-encoder.safetensors"
+    native.save(folder / file, encoder, torch.float32)
+    card = ModelCard(
+        name=recipe.name,
+        size=base.size,
+        crop=base.crop,
+        generator=base.generator.model_copy(
+            update={"weights": relative_weights(base_path, base.generator.weights, folder)}
+        ),
+        encoder=encoder_card(encoder, file),
+        licence=recipe.licence,
+        description=recipe.description,
+    )
+    return write_card(folder / f"{recipe.name}.yaml", card)
+
+
+def build(recipe: EncoderRecipe, init: str | None, compute: Compute) -> EncoderTask:
+    """Builds the task; `init` is a model whose encoder to start from.
+
+    Raises:
+        MissingWeights: the network of a loss is missing, and the recipe doesn't allow that.
+    """
+    judges = gather(
+        recipe.name,
+        recipe.missing,
+        lpips=recipe.lpips_backbone,
+        lpips_weight=recipe.lpips,
+        identity=recipe.identity,
+    )
+    start = None if init is None else load_named(init)
+    backbone = None if recipe.backbone is None else recognition_backbone(recipe.backbone, recipe.name)
+    return EncoderTask(recipe, fixed_generator(recipe.generator), judges, compute, start, backbone)
+
+
+TASK = Definition(EncoderRecipe, build)

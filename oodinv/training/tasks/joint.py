@@ -1,8 +1,10 @@
 """Encoder and generator trained together as an autoencoder, for budgets too small for a GAN of its own."""
 
 from pathlib import Path
+from typing import Annotated, Literal, Self
 
 import torch
+from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor
 from torch.optim import Adam
 
@@ -11,15 +13,52 @@ from oodinv.models.encoders.pyramid import PyramidEncoder
 from oodinv.models.generators.stylegan2 import Generator
 from oodinv.models.perceptors.lpips import Lpips
 from oodinv.models.synthesis import synthesize
-from oodinv.recipe.train import JointRecipe
+from oodinv.recipe.card import GeneratorCard, ModelCard, PyramidCard
+from oodinv.recipe.train import (
+    Adversarial,
+    TrainRecipe,
+    check_adversarial,
+    check_one_piece,
+    check_sizes,
+    sizes_from_four,
+)
 from oodinv.training import ema, losses
 from oodinv.training.adversarial import image_critic
 from oodinv.training.checkpoint import Stateful
 from oodinv.training.device import Compute, synchronise_norms
-from oodinv.training.export import write_joint
+from oodinv.training.export import write_card
 from oodinv.training.loop import Evaluation
 from oodinv.training.setup import take_over
-from oodinv.weights.build import Model
+from oodinv.training.tasks.base import Definition
+from oodinv.weights import native
+from oodinv.weights.build import Model, load_lpips, load_named
+
+
+class JointRecipe(TrainRecipe):
+    """Encoder and generator trained together as an autoencoder: L1 + LPIPS + a light adversarial term."""
+
+    kind: Literal["joint"]
+    licence: str
+    description: str = ""
+    w_dim: PositiveInt = 256
+    generator_channels: dict[int, PositiveInt]
+    encoder_channels: dict[int, PositiveInt]
+    encoder_hidden: PositiveInt = 512
+    encoder_learning_rate_share: Annotated[float, Field(gt=0)] = 0.2
+    l1: Annotated[float, Field(ge=0)] = 1.0
+    lpips: Annotated[float, Field(ge=0)] = 1.0
+    adversarial: Adversarial | None = None
+
+    @model_validator(mode="after")
+    def _channel_tables(self) -> Self:
+        sizes = sizes_from_four(self.data.size)
+        check_one_piece(self.schedule)
+        check_sizes("generator_channels", self.generator_channels, sizes)
+        check_sizes("encoder_channels", self.encoder_channels, sizes)
+        check_adversarial(self.adversarial, sizes)
+        if self.data.size < 16:
+            raise ValueError("data.size must be at least 16: the encoder's head looks at maps of 16, 8 and 4 px")
+        return self
 
 
 class JointTask:
@@ -115,3 +154,32 @@ class JointTask:
     def export(self, folder: Path) -> Path:
         """Writes encoder, generator and a card without SAMM."""
         return write_joint(folder, self.recipe, self.average_encoder, self.average_generator)
+
+
+def write_joint(folder: Path, recipe: JointRecipe, encoder: PyramidEncoder, generator: Generator) -> Path:
+    """Writes an encoder, a generator and a card without SAMM into `folder`; returns the card's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    encoder_file, generator_file = (
+        f"{recipe.name}-encoder.safetensors",
+        f"{recipe.name}-generator.safetensors",
+    )
+    native.save(folder / encoder_file, encoder)
+    native.save(folder / generator_file, generator)
+    card = ModelCard(
+        name=recipe.name,
+        size=recipe.data.size,
+        crop=recipe.data.crop,
+        generator=GeneratorCard(weights=generator_file),
+        encoder=PyramidCard(kind="pyramid", weights=encoder_file),
+        licence=recipe.licence,
+        description=recipe.description,
+    )
+    return write_card(folder / f"{recipe.name}.yaml", card)
+
+
+def build(recipe: JointRecipe, init: str | None, compute: Compute) -> JointTask:
+    """Builds the task; `init` is a model to start from."""
+    return JointTask(recipe, load_lpips("alexnet"), compute, None if init is None else load_named(init))
+
+
+TASK = Definition(JointRecipe, build)

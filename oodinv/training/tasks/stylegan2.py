@@ -5,27 +5,83 @@ Generative Adversarial Networks with Limited Data" (Karras et al., NeurIPS 2020)
 """
 
 from pathlib import Path
+from typing import Annotated, Literal, Self
 
 import torch
+from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.optim import Adam
 
 from oodinv.models.generators.stylegan2 import Generator, map_latents
 from oodinv.models.synthesis import synthesize
-from oodinv.recipe.train import GeneratorRecipe, PathLength
+from oodinv.recipe.base import Fraction, Strict
+from oodinv.recipe.card import GeneratorCard, GeneratorOnlyCard
+from oodinv.recipe.train import (
+    Adversarial,
+    TrainRecipe,
+    check_adversarial,
+    check_one_piece,
+    check_sizes,
+    sizes_from_four,
+)
 from oodinv.training import augment, ema, losses
 from oodinv.training.adversarial import image_critic
 from oodinv.training.checkpoint import Stateful
 from oodinv.training.device import Compute
-from oodinv.training.export import write_generator
+from oodinv.training.export import write_card
 from oodinv.training.loop import Evaluation
 from oodinv.training.randomness import torch_generator
-from oodinv.training.setup import FixedGenerator, take_over
+from oodinv.training.setup import FixedGenerator, fixed_generator, take_over
+from oodinv.training.tasks.base import Definition
+from oodinv.weights import native
 
 W_AVERAGE_DECAY = 0.995
 """The average latent keeps this much of itself a step."""
 
 GRID_PSI = 0.7
+
+
+class Augment(Strict):
+    """Adaptive augmentation: p moves so that the mean sign of D(real) nears `target`, by 1 in `images` images."""
+
+    target: Fraction = 0.6
+    images: PositiveInt = 500_000
+    interval: PositiveInt = 4
+    start: Fraction = 0.0
+
+
+class PathLength(Strict):
+    """Path length regularisation on a share of the batch, every `interval` steps."""
+
+    weight: Annotated[float, Field(ge=0)] = 2.0
+    interval: PositiveInt = 4
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.01
+    batch_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+
+
+class GeneratorRecipe(TrainRecipe):
+    """A StyleGAN2 generator with adaptive discriminator augmentation, from photos alone."""
+
+    kind: Literal["stylegan2"]
+    licence: str
+    description: str = ""
+    channels: dict[int, PositiveInt] | None = None
+    w_dim: PositiveInt = 512
+    z_dim: PositiveInt = 512
+    mapping_layers: PositiveInt = 8
+    adversarial: Adversarial
+    augment: Augment | None = Augment()
+    path_length: PathLength | None = PathLength()
+    mixing: Fraction = 0.9
+
+    @model_validator(mode="after")
+    def _channel_tables(self) -> Self:
+        sizes = sizes_from_four(self.data.size)
+        check_one_piece(self.schedule)
+        if self.channels is not None:
+            check_sizes("channels", self.channels, sizes)
+        check_adversarial(self.adversarial, sizes)
+        return self
 
 
 class PathMean(nn.Module):
@@ -189,3 +245,27 @@ class GeneratorTask:
     def export(self, folder: Path) -> Path:
         """Writes the generator and a card that waits for an encoder."""
         return write_generator(folder, self.recipe, self.average)
+
+
+def write_generator(folder: Path, recipe: GeneratorRecipe, generator: Generator) -> Path:
+    """Writes a generator and a card that has no encoder yet into `folder`; returns the card's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = f"{recipe.name}-generator.safetensors"
+    native.save(folder / file, generator)
+    card = GeneratorOnlyCard(
+        name=recipe.name,
+        size=recipe.data.size,
+        crop=recipe.data.crop,
+        generator=GeneratorCard(weights=file),
+        licence=recipe.licence,
+        description=recipe.description,
+    )
+    return write_card(folder / f"{recipe.name}.yaml", card)
+
+
+def build(recipe: GeneratorRecipe, init: str | None, compute: Compute) -> GeneratorTask:
+    """Builds the task; `init` is a card whose generator to start from."""
+    return GeneratorTask(recipe, compute, None if init is None else fixed_generator(init))
+
+
+TASK = Definition(GeneratorRecipe, build)

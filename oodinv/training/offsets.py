@@ -1,0 +1,34 @@
+"""Regularised offsets between the rows of w_plus, released one row after another.
+
+Source: "Designing an Encoder for StyleGAN Image Manipulation" (Tov et al., SIGGRAPH 2021), section 3.
+"""
+
+from typing import Annotated
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import Tensor
+
+from oodinv.recipe.base import Strict
+
+
+class Offsets(Strict):
+    """Regularised offsets between rows of w_plus; one more row may differ from `start` on every `every` steps."""
+
+    weight: Annotated[float, Field(ge=0)] = 2e-4
+    start: Annotated[int, Field(ge=0)] = 20000
+    every: PositiveInt = 2000
+
+
+def stage_at(offsets: Offsets | None, step: int, num_ws: int) -> int:
+    """The last row of w_plus that may differ from row 0 at a step; all may without regularised offsets."""
+    if offsets is None:
+        return num_ws - 1
+    if step < offsets.start:
+        return 0
+    return min(1 + (step - offsets.start) // offsets.every, num_ws - 1)
+
+
+def limit_offsets(rows: Tensor, stage: int) -> Tensor:
+    """Rows beyond `stage` become row 0. (B, num_ws, w_dim) → same."""
+    return torch.cat([rows[:, : stage + 1], rows[:, :1].expand(-1, rows.shape[1] - stage - 1, -1)], dim=1)
