@@ -33,6 +33,7 @@ from oodinv.errors import ImageError
 from oodinv.faces.align import align
 from oodinv.faces.detectors.yunet import Yunet
 from oodinv.faces.geometry import face_weight
+from oodinv.faces.selection import LARGEST
 from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.encode import write_png
 from oodinv.imaging.pixels import Pixels, resize_pixels, to_tensor
@@ -99,7 +100,7 @@ def labelled(jobs: list[Job], detector: Yunet, model: Model, only_held_out: bool
             continue
         try:
             face = align(
-                decode_photo(content, job.path).pixels, detector, model.card.size, model.card.crop.scale, "largest"
+                decode_photo(content, job.path).pixels, detector, model.card.size, model.card.crop.quad, LARGEST
             )
         except ImageError:
             continue

@@ -21,6 +21,8 @@ from oodinv.directions import measures
 from oodinv.errors import ImageError
 from oodinv.faces.align import align
 from oodinv.faces.detectors.yunet import Yunet
+from oodinv.faces.framing.ffhq import ffhq_quad
+from oodinv.faces.selection import LARGEST
 from oodinv.imaging.decode import read_photo
 from oodinv.imaging.pixels import Pixels, resize_pixels
 from oodinv.runs.sources import Job, collect
@@ -68,7 +70,7 @@ def labels(jobs: list[Job], detector: Yunet, mesh: Mesh) -> Iterator[tuple[str, 
     """File and mouth width of each photo that has a face, in order."""
     for job in jobs:
         try:
-            face = align(read_photo(job.path).pixels, detector, SIDE, 1.0, "largest")[0]
+            face = align(read_photo(job.path).pixels, detector, SIDE, ffhq_quad, LARGEST).faces[0]
         except ImageError:
             continue
         width = mesh(face.crop)

@@ -21,8 +21,10 @@ from torch import Tensor
 from oodinv.benchmark.variants import invert_as
 from oodinv.errors import ImageError
 from oodinv.faces.align import largest
+from oodinv.faces.crop import crop
 from oodinv.faces.detectors.yunet import Yunet
-from oodinv.faces.framing import Points, crop, ffhq_quad
+from oodinv.faces.framing.ffhq import ffhq_quad
+from oodinv.faces.quads import Points
 from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.pixels import Pixels, to_tensor
 from oodinv.inversion import computing, decode, encode, invert

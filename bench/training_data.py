@@ -25,7 +25,8 @@ from program import MAIN
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
-from oodinv.faces.framing import crop, ffhq_quad
+from oodinv.faces.crop import crop
+from oodinv.faces.framing.ffhq import ffhq_quad
 from oodinv.imaging.pixels import Pixels, to_tensor
 from oodinv.inversion import invert
 from oodinv.metrics.pixel import psnr

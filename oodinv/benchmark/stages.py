@@ -15,9 +15,10 @@ from oodinv.benchmark.edits import Trials, Tried, carry_out
 from oodinv.benchmark.score import Judges, as_saved, at_size, score, to_batch
 from oodinv.benchmark.variants import Variant, invert_as, title
 from oodinv.errors import NoFaceError
-from oodinv.faces import framing
 from oodinv.faces.align import align
+from oodinv.faces.crop import crop
 from oodinv.faces.detectors.base import Detector
+from oodinv.faces.selection import LARGEST
 from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.encode import write_png
 from oodinv.imaging.files import atomic_write, write_npz
@@ -87,11 +88,11 @@ class BenchmarkStages:
             seen = resize_pixels(pixels, card.size)
             return Crop(job, seen, seen if finest == card.size else resize_pixels(pixels, finest))
         try:
-            (face,) = align(pixels, self.detector, card.size, card.crop.scale, "largest")
+            (face,) = align(pixels, self.detector, card.size, card.crop.quad, LARGEST).faces
         except NoFaceError as error:
             raise NoFaceError(f"{job.path}: {error}") from error
         same = finest == card.size
-        return Crop(job, face.crop, face.crop if same else framing.crop(pixels, face.quad, finest))
+        return Crop(job, face.crop, face.crop if same else crop(pixels, face.quad, finest))
 
     def _reference_size(self) -> int:
         """Side of the reference: the model's, or where the protocol says `photo`, the largest that is compared."""

@@ -26,7 +26,7 @@ def align(
     crop_scale: Annotated[
         float | None, typer.Option(min=0.2, max=4, help="Below 1: tighter than FFHQ; without --model.")
     ] = None,
-    detector: options.Detector = options.DetectorChoice.yunet,
+    detector: options.Detector = options.DEFAULT_DETECTOR,
     faces: Annotated[Faces, typer.Option(help="All faces of a photo, or only the largest.")] = Faces.all,
     device: options.Device = "auto",
     batch_size: options.BatchSize = 8,
@@ -55,20 +55,20 @@ def align(
     from oodinv.cli.engine import align_stages, choose_engine
     from oodinv.cli.prepare import choose_shard, shard_notes
     from oodinv.cli.progress import Summary, conclude, follow
-    from oodinv.recipe.card import find_card, read_card
+    from oodinv.recipe.card import Crop, find_card, read_card
     from oodinv.runs.runner import run_on
     from oodinv.runs.sources import collect
     from oodinv.workflows.align import align_header
 
     if model is not None:
         card = read_card(find_card(model))
-        size, crop_scale = card.size, card.crop.scale
-    make_stages = partial(
-        align_stages, detector=detector, size=size or 1024, crop_scale=crop_scale or 1.0, faces=faces.value
-    )
+        size, crop = card.size, card.crop
+    else:
+        crop = Crop() if crop_scale is None else Crop(scale=crop_scale)
+    make_stages = partial(align_stages, detector=detector, size=size or 1024, crop=crop, faces=faces.value)
     share = choose_shard(shard, restart)
     jobs = collect(inputs, output)
     stages, chosen = choose_engine(make_stages, device, engine, workers, share)
-    header = align_header(stages, detector.value)
+    header = align_header(stages, detector)
     events = run_on(chosen, jobs, output, header, chunk=batch_size, restart=restart, shard=share)
     conclude(follow(events, Summary(output, shard_notes(share)), "aligning", quiet), as_json=json, quiet=quiet)

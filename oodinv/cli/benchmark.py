@@ -54,7 +54,7 @@ def benchmark(
     edit: EditOption = [],  # noqa: B006 - typer copies it
     protocol: ProtocolOption = "folder",
     aligned: Annotated[bool, typer.Option("--aligned", help="Photos of the folder are crops already.")] = False,
-    detector: options.Detector = options.DetectorChoice.yunet,
+    detector: options.Detector = options.DEFAULT_DETECTOR,
     device: options.Device = "auto",
     dtype: options.Dtype = options.DtypeChoice.float32,
     batch_size: options.BatchSize = 8,

@@ -48,7 +48,7 @@ def edit(
     aligned: Annotated[
         bool, typer.Option("--aligned", help="Photos are crops already: nothing is detected or pasted.")
     ] = False,
-    detector: options.Detector = options.DetectorChoice.yunet,
+    detector: options.Detector = options.DEFAULT_DETECTOR,
     device: options.Device = "auto",
     dtype: options.Dtype = options.DtypeChoice.float32,
     batch_size: options.BatchSize = 8,

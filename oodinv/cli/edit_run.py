@@ -8,7 +8,6 @@ from typing import Any, Literal
 import typer
 
 from oodinv.cli.console import say
-from oodinv.cli.options import DetectorChoice
 from oodinv.cli.prepare import choose_device, make_detector
 from oodinv.cli.progress import Summary, conclude, follow, timed
 from oodinv.editing.apply import Editor
@@ -42,7 +41,7 @@ class Request:
     compose: dict[str, Any]
     preview: bool
     aligned: bool
-    detector: DetectorChoice
+    detector: str
     device: str
     dtype: Dtype
     batch_size: int
@@ -160,7 +159,7 @@ def _invert(request: Request, model: Model, inputs: list[Path], folder: Path, su
         save=frozenset({"latents", "flows"}),
     )
     photos = collect(inputs, folder.parent)
-    header = invert_header(stages, request.detector.value)
+    header = invert_header(stages, request.detector)
     events = run(stages, photos, folder, header, chunk=request.batch_size, restart=request.restart)
     made = follow(events, Summary(folder), "inverting", request.quiet)
     summary.failures += made.failures

@@ -6,9 +6,10 @@ from typing import TypeVar
 
 import typer
 
-from oodinv.cli.options import DetectorChoice, EngineChoice
+from oodinv.cli.options import EngineChoice
 from oodinv.cli.prepare import choose_device, make_detector
 from oodinv.inversion import Dtype
+from oodinv.recipe.card import Crop
 from oodinv.runs.pipeline import work_through
 from oodinv.runs.ray_engine import Cluster, start
 from oodinv.runs.runner import Engine
@@ -21,11 +22,9 @@ from oodinv.workflows.invert import InvertStages, NoiseName
 S = TypeVar("S", AlignStages, InvertStages)
 
 
-def align_stages(
-    device: str, *, detector: DetectorChoice, size: int, crop_scale: float, faces: WhichFaces
-) -> AlignStages:
+def align_stages(device: str, *, detector: str, size: int, crop: Crop, faces: WhichFaces) -> AlignStages:
     """Stages of `oodinv align` on a device, as `--device` names it; Ray's workers make theirs here too."""
-    return AlignStages(make_detector(detector, choose_device(device)), size, crop_scale, faces)
+    return AlignStages(make_detector(detector, choose_device(device)), size, crop, faces)
 
 
 def invert_stages(
@@ -33,7 +32,7 @@ def invert_stages(
     *,
     model: str,
     dtype: Dtype,
-    detector: DetectorChoice | None,
+    detector: str | None,
     noise: NoiseName,
     batch_size: int,
     save: frozenset[Output],

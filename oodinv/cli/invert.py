@@ -31,7 +31,7 @@ def invert(
     colour: Annotated[
         float, typer.Option(min=0, max=1, help="Share of the photo's colour and light kept where it is pasted into.")
     ] = 1.0,
-    detector: options.Detector = options.DetectorChoice.yunet,
+    detector: options.Detector = options.DEFAULT_DETECTOR,
     device: options.Device = "auto",
     dtype: options.Dtype = options.DtypeChoice.float32,
     batch_size: options.BatchSize = 8,
@@ -77,7 +77,7 @@ def invert(
     share = choose_shard(shard, restart)
     jobs = collect(inputs, output)
     stages, chosen = choose_engine(make_stages, device, engine, workers, share)
-    header = invert_header(stages, detector.value)
+    header = invert_header(stages, detector)
     events = run_on(chosen, jobs, output, header, chunk=batch_size, restart=restart, shard=share)
     summary = follow(events, Summary(output, (*stages.model.notes, *shard_notes(share))), "inverting", quiet)
     conclude(summary, as_json=json, quiet=quiet)

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from oodinv.faces.detectors import DETECTORS
+
 
 class DtypeChoice(StrEnum):
     """Number format of convolutions and matrix products."""
@@ -13,13 +15,6 @@ class DtypeChoice(StrEnum):
     float32 = "float32"
     bfloat16 = "bfloat16"
     float16 = "float16"
-
-
-class DetectorChoice(StrEnum):
-    """Face detectors."""
-
-    yunet = "yunet"
-    face_alignment = "face-alignment"
 
 
 class EngineChoice(StrEnum):
@@ -76,7 +71,24 @@ Inputs = Annotated[
 Output = Annotated[
     Path, typer.Option("--output", "-o", help="Folder for the results.", show_default=False, file_okay=False)
 ]
-Detector = Annotated[DetectorChoice, typer.Option(help="yunet: fast, five points. face-alignment: 68 points.")]
+
+
+def _known_detector(name: str) -> str:
+    names = [kind.name for kind in DETECTORS]
+    if name not in names:
+        raise typer.BadParameter(f"{name!r} is not one of {', '.join(names)}")
+    return name
+
+
+Detector = Annotated[
+    str,
+    typer.Option(
+        metavar="|".join(kind.name for kind in DETECTORS),
+        callback=_known_detector,
+        help=" ".join(f"{kind.name}: {kind.summary}." for kind in DETECTORS),
+    ),
+]
+DEFAULT_DETECTOR = DETECTORS[0].name
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Dtype = Annotated[DtypeChoice, typer.Option(help="Number format of convolutions; float32 where a CPU has no other.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Faces computed together, and photos read together.")]

@@ -7,10 +7,8 @@ import torch
 import typer
 
 from oodinv import device as devices
-from oodinv.cli.options import DetectorChoice
+from oodinv.faces.detectors import load_detector
 from oodinv.faces.detectors.base import Detector
-from oodinv.faces.detectors.face_alignment import FaceAlignment
-from oodinv.faces.detectors.yunet import Yunet
 from oodinv.runs.sharding import Shard, launched, parse
 from oodinv.runs.sinks import OUTPUTS, Output
 from oodinv.weights.pull import pull
@@ -69,17 +67,13 @@ def shard_notes(shard: Shard | None) -> tuple[str, ...]:
     return (f"this was share {shard.index} of {shard.count}, counted from 0; the others are not in these numbers",)
 
 
-def make_detector(choice: DetectorChoice, device: torch.device) -> Detector:
+def make_detector(name: str, device: torch.device) -> Detector:
     """The face detector that `--detector` names, its network fetched if need be.
 
     Raises:
         WeightsError: its network can't be had.
     """
-    match choice:
-        case DetectorChoice.yunet:
-            return Yunet(pull("yunet"))
-        case DetectorChoice.face_alignment:
-            return FaceAlignment(str(device))
+    return load_detector(name, pull, str(device))
 
 
 def parse_save(text: str) -> frozenset[Output]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oodinv.compositing.tones import tone_share
-from oodinv.faces.framing import Points, crop_to_photo, quad_side
+from oodinv.faces.quads import Points, crop_to_photo, quad_side
 from oodinv.imaging.flow import moved
 from oodinv.imaging.pixels import Flow, Levels, Pixels, luma, smoothstep
 

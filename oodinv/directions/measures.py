@@ -14,10 +14,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from oodinv.faces.align import largest
 from oodinv.faces.detectors.base import Detector
-from oodinv.faces.framing import Points
 from oodinv.faces.geometry import REGIONS, Box
+from oodinv.faces.quads import Points
+from oodinv.faces.selection import face_size
 from oodinv.imaging.pixels import Pixels
 
 NAMES = ("yaw", "turn", "smile", "hair", "forehead", "light", "background")
@@ -38,7 +38,7 @@ def of_points(points: Points) -> dict[str, float]:
 def of_largest(detector: Detector, pixels: Pixels) -> dict[str, float] | None:
     """`of_points` of the largest face in a picture uint8 (H, W, 3); None where none is found."""
     faces = detector.detect(pixels)
-    return of_points(largest(faces).points) if faces else None
+    return of_points(max(faces, key=face_size).points) if faces else None
 
 
 def of_crop(crop: Pixels, crop_scale: float) -> dict[str, float]:

@@ -1,20 +1,22 @@
 """Faces found in photos, and cut out with everything needed to put them back.
 
-Two detectors give five points in a common sense, from which `faces.framing` makes the FFHQ crop; its docstring
-states the coordinates. Left and right are the picture's, not the person's.
+Every detector gives five points in a common sense, from which a framing places the crop. `faces.quads` states the
+coordinates. Left and right are the picture's, not the person's.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from oodinv.errors import ImageError, NoFaceError
+from oodinv.faces.crop import crop
 from oodinv.faces.detectors.base import Detector, Face
-from oodinv.faces.framing import Points, crop, ffhq_quad, quad_side
+from oodinv.faces.quads import Points
+from oodinv.faces.selection import ALL, Dropped, Selection, outside, select
 from oodinv.imaging.pixels import Pixels
 
 
@@ -23,24 +25,35 @@ class AlignedFace:
     """A crop uint8 (size, size, 3) and where it belongs.
 
     quad (4, 2) in photo coordinates; photo_size (width, height) of the upright photo. The exact inverse of
-    the crop is `crop_to_photo(quad, size)`.
+    the crop is `crop_to_photo(quad, size)`. cut_off: names of the points that the photo doesn't show; empty unless
+    `Selection.cut_off` lets such faces through.
     """
 
     crop: Pixels
     quad: Points
     face: Face
     photo_size: tuple[int, int]
+    cut_off: tuple[str, ...] = ()
 
     def to_json(self) -> str:
-        """What OUT/aligned/NAME.json holds: quad, landmarks, score, detector, photo_size; no digit lost."""
+        """What OUT/aligned/NAME.json holds: quad, landmarks, score, detector, photo_size, cut_off; no digit lost."""
         record = {
             "quad": self.quad.tolist(),
             "landmarks": self.face.landmarks.tolist(),
             "score": self.face.score,
             "detector": self.face.detector,
             "photo_size": list(self.photo_size),
+            "cut_off": list(self.cut_off),
         }
         return json.dumps(record, indent=1) + "\n"
+
+
+@dataclass(frozen=True, eq=False)
+class AlignedFaces:
+    """The selected faces of a photo from left to right, at least one, and those left out, with reasons."""
+
+    faces: list[AlignedFace]
+    dropped: list[Dropped]
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,28 +108,28 @@ def _bad_placement(path: Path, reason: str) -> ImageError:
     return ImageError(f"{path}: expected what `oodinv align` writes ({reason}); align the photo again")
 
 
-def largest(faces: Sequence[Face]) -> Face:
-    """The face whose FFHQ crop is largest, of at least one."""
-    return max(faces, key=lambda face: quad_side(ffhq_quad(face.points)))
-
-
 def align(
-    pixels: Pixels, detector: Detector, size: int, crop_scale: float, faces: Literal["all", "largest"]
-) -> list[AlignedFace]:
-    """Crops of the faces in a photo uint8 (H, W, 3): all from left to right, or the largest one.
+    pixels: Pixels, detector: Detector, size: int, frame: Callable[[Points], Points], selection: Selection = ALL
+) -> AlignedFaces:
+    """Finds the faces in a photo uint8 (H, W, 3) and cuts out those selected.
 
-    size: side of the crops in pixels. crop_scale below 1: tighter than FFHQ.
+    size: side of the crops in pixels. frame: places the crop, five points (5, 2) → quad (4, 2), as a model card's
+    `crop.quad` does.
 
     Raises:
-        NoFaceError: the detector finds none; the caller knows the file's name and puts it in front.
+        NoFaceError: no face is found, or none is selected, with the reasons; the caller knows the file's name and puts
+            it in front.
     """
     found = detector.detect(pixels)
     if not found:
         raise NoFaceError("no face found; if there is one, try the other --detector, or cut it out and use --aligned")
-    if faces == "largest":
-        found = [largest(found)]
+    kept, dropped = select(pixels, found, selection)
+    if not kept:
+        reasons = "; ".join(f"face {one.index}: {one.reason}" for one in dropped)
+        raise NoFaceError(f"of {len(found)} face{'s' * (len(found) > 1)} found none is selected ({reasons})")
     photo_size = (pixels.shape[1], pixels.shape[0])
-    quads = [ffhq_quad(face.points, crop_scale) for face in found]
-    return [
-        AlignedFace(crop(pixels, quad, size), quad, face, photo_size) for quad, face in zip(quads, found, strict=True)
-    ]
+    faces = []
+    for face in kept:
+        quad = frame(face.points)
+        faces.append(AlignedFace(crop(pixels, quad, size), quad, face, photo_size, outside(face, pixels)))
+    return AlignedFaces(faces, dropped)

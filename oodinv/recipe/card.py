@@ -3,19 +3,30 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
 from oodinv.errors import RecipeError
+from oodinv.faces.framing import find_framing
+from oodinv.faces.framing.ffhq import FFHQ
+from oodinv.faces.quads import Points
 from oodinv.recipe.base import Name, Size, Strict, data_folder, read_yaml
 
 CropScale = Annotated[float, Field(gt=0.2, le=4)]
 
 
-class Crop(Strict):
-    """How photos are cropped: FFHQ's framing, `scale` < 1 for a tighter one."""
+def _known_framing(name: str) -> str:
+    return find_framing(name).name
 
-    framing: Literal["ffhq"] = "ffhq"
+
+class Crop(Strict):
+    """How photos are cropped: a framing by name, `scale` < 1 for a tighter crop."""
+
+    framing: Annotated[str, AfterValidator(_known_framing)] = FFHQ.name
     scale: CropScale = 1.0
+
+    def quad(self, points: Points) -> Points:
+        """Corners (4, 2) of the crop around a face with these five points (5, 2)."""
+        return find_framing(self.framing).quad(points, self.scale)
 
 
 class GeneratorCard(Strict):

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from oodinv.errors import ImageError, RecipeError
 from oodinv.faces.align import align
+from oodinv.faces.crop import crop
 from oodinv.faces.detectors.base import Detector
-from oodinv.faces.framing import crop, scale_quad
+from oodinv.faces.quads import scale_quad
+from oodinv.faces.selection import LARGEST
 from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.files import write_npz
 from oodinv.imaging.pixels import resize_pixels, to_tensor
@@ -76,7 +78,7 @@ def decode(content: bytes, path: Path, data: FaceFolder, detector: Detector | No
     pixels = decode_photo(content, path).pixels
     if detector is None:
         return resize_pixels(pixels, data.size)[None]
-    face = align(pixels, detector, data.size, data.crop.scale, "largest")[0]
+    face = align(pixels, detector, data.size, data.crop.quad, LARGEST).faces[0]
     others = [crop(pixels, scale_quad(face.quad, scale / data.crop.scale), data.size) for scale in data.more_scales]
     return np.stack([face.crop, *others])
 

@@ -7,10 +7,12 @@ from typing import Literal
 import oodinv
 from oodinv.errors import NoFaceError
 from oodinv.faces.align import align
-from oodinv.faces.detectors.base import Detector, DetectorName
+from oodinv.faces.detectors.base import Detector
+from oodinv.faces.selection import Selection
 from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.pixels import Pixels
 from oodinv.inversion import Subject
+from oodinv.recipe.card import Crop
 from oodinv.runs.manifest import Header
 from oodinv.runs.sinks import write_aligned
 from oodinv.runs.sources import Job
@@ -18,12 +20,10 @@ from oodinv.runs.sources import Job
 WhichFaces = Literal["all", "largest"]
 
 
-def cut_out(
-    job: Job, pixels: Pixels, detector: Detector, size: int, crop_scale: float, which: WhichFaces
-) -> list[Subject]:
-    """The faces of a photo from left to right; several get the numbers 0, 1, … after the photo's name."""
+def cut_out(job: Job, pixels: Pixels, detector: Detector, size: int, how: Crop, selection: Selection) -> list[Subject]:
+    """The selected faces of a photo from left to right; several get the numbers 0, 1, … after the photo's name."""
     try:
-        faces = align(pixels, detector, size, crop_scale, which)
+        faces = align(pixels, detector, size, how.quad, selection).faces
     except NoFaceError as error:
         raise NoFaceError(f"{job.path}: {error}") from error
     if len(faces) == 1:
@@ -37,7 +37,7 @@ class AlignStages:
 
     detector: Detector
     size: int
-    crop_scale: float
+    crop: Crop
     faces: WhichFaces
 
     def read(self, job: Job, content: bytes) -> list[Subject]:
@@ -47,7 +47,7 @@ class AlignStages:
             ImageError: no readable picture. NoFaceError: no face in it.
         """
         pixels = decode_photo(content, job.path).pixels
-        return cut_out(job, pixels, self.detector, self.size, self.crop_scale, self.faces)
+        return cut_out(job, pixels, self.detector, self.size, self.crop, Selection(faces=self.faces))
 
     def compute(self, photos: list[list[Subject]]) -> list[list[Subject]]:
         """Nothing more to do."""
@@ -58,11 +58,12 @@ class AlignStages:
         return [output for subject in results for output in write_aligned(subject, folder)]
 
 
-def align_header(stages: AlignStages, detector: DetectorName) -> Header:
+def align_header(stages: AlignStages, detector: str) -> Header:
     """Header of the manifest of an `align` run."""
     settings = {
         "size": stages.size,
-        "crop_scale": stages.crop_scale,
+        "framing": stages.crop.framing,
+        "crop_scale": stages.crop.scale,
         "faces": stages.faces,
         "detector": detector,
     }

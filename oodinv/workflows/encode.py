@@ -14,6 +14,7 @@ from oodinv.faces.align import align, read_landmarks
 from oodinv.faces.detectors.base import Detector
 from oodinv.faces.detectors.face_alignment import face_of_68
 from oodinv.faces.geometry import REGIONS
+from oodinv.faces.selection import LARGEST
 from oodinv.imaging.decode import decode_photo, read_photo
 from oodinv.imaging.pixels import Pixels, to_tensor
 from oodinv.inversion import encode
@@ -80,7 +81,7 @@ def encode_photos(model: Model, jobs: list[Job], detector: Detector) -> Iterator
 def _cut_out(model: Model, job: Job, detector: Detector) -> _Crop:
     content = read_bytes(job.path)
     card = model.card
-    face = align(decode_photo(content, job.path).pixels, detector, card.size, card.crop.scale, "largest")[0]
+    face = align(decode_photo(content, job.path).pixels, detector, card.size, card.crop.quad, LARGEST).faces[0]
     measured = measures.of_points(face.face.points) | measures.of_crop(face.crop, card.crop.scale)
     return _Crop(job.name + job.path.suffix, face.crop, measured, _is_held_out(content))
 

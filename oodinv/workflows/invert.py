@@ -10,7 +10,8 @@ import torch
 
 from oodinv.compositing.compose import compose
 from oodinv.compositing.paste_back import Edit
-from oodinv.faces.detectors.base import Detector, DetectorName
+from oodinv.faces.detectors.base import Detector
+from oodinv.faces.selection import ALL, Selection
 from oodinv.imaging.decode import decode_deep, decode_photo
 from oodinv.imaging.photo import Photo
 from oodinv.imaging.pixels import Pixels, resize_pixels, rounded
@@ -68,6 +69,7 @@ class InvertStages:
     batch_size: int
     save: frozenset[Output]
     colour: float = 1.0
+    selection: Selection = ALL
 
     def read(self, job: Job, content: bytes) -> Portrait:
         """Decodes a photo and cuts out its faces, or takes it as a crop.
@@ -81,7 +83,7 @@ class InvertStages:
         if self.detector is None:
             crop = resize_pixels(photo.pixels, card.size)
             return Portrait(job, [Subject(job.name, crop, None, decode_deep(content, card.size))], b"", None)
-        subjects = cut_out(job, photo.pixels, self.detector, card.size, card.crop.scale, "all")
+        subjects = cut_out(job, photo.pixels, self.detector, card.size, card.crop, self.selection)
         small = photo.pixels.size // 3 <= KEPT_PIXELS
         return Portrait(job, subjects, content if pasting else b"", photo if pasting and small else None)
 
@@ -148,7 +150,7 @@ def coloured(a: Artefacts, colour: float) -> Pixels:
     return rounded(compose(crop, generated, mask, Composition(colour=colour)))
 
 
-def invert_header(stages: InvertStages, detector: DetectorName) -> Header:
+def invert_header(stages: InvertStages, detector: str) -> Header:
     """Header of the manifest of an `invert` run: the card, its files' sha256, and what changes results."""
     settings = {
         "aligned": stages.detector is None,

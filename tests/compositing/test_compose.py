@@ -8,8 +8,9 @@ from oodinv.compositing.compose import Drawn, compose, compose_edit, feathered, 
 from oodinv.compositing.paste_back import Edit, paste
 from oodinv.compositing.techniques.laplacian import blend_pyramids
 from oodinv.compositing.techniques.poisson import membrane, seamless
-from oodinv.faces.framing import crop, square
+from oodinv.faces.crop import crop
 from oodinv.faces.geometry import head_depth
+from oodinv.faces.quads import square
 from oodinv.imaging.flow import moved
 from oodinv.recipe.edit import Composition
 

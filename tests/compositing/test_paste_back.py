@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from oodinv.compositing.paste_back import Edit, paste
-from oodinv.faces.framing import crop, square
+from oodinv.faces.crop import crop
+from oodinv.faces.quads import square
 from oodinv.imaging.flow import moved
 
 

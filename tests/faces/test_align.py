@@ -16,10 +16,13 @@ from PIL import Image
 from oodinv.directions import measures
 from oodinv.errors import ImageError, MissingWeights, NoFaceError, WeightsError
 from oodinv.faces.align import AlignedFace, align, read_placement
+from oodinv.faces.crop import crop
 from oodinv.faces.detectors.base import Face
 from oodinv.faces.detectors.face_alignment import FaceAlignment, face_of_68
 from oodinv.faces.detectors.yunet import Yunet, as_ffhq
-from oodinv.faces.framing import crop, ffhq_quad, quad_side, square, transform
+from oodinv.faces.framing.ffhq import ffhq_quad
+from oodinv.faces.quads import quad_side, square, transform
+from oodinv.faces.selection import LARGEST
 from oodinv.imaging.decode import read_photo
 from oodinv.imaging.pixels import resize_pixels
 from oodinv.weights.pull import pull
@@ -59,7 +62,7 @@ def test_aligned_photos_align_to_themselves(yunet: Yunet, shared: Path) -> None:
     errors = []
     for path in sorted((shared / "photos/aligned1024").iterdir())[::2]:
         pixels = read_photo(path).pixels
-        errors.append(corner_error(align(pixels, yunet, 64, 1.0, "largest")[0].quad, frame(pixels)))
+        errors.append(corner_error(align(pixels, yunet, 64, ffhq_quad, LARGEST).faces[0].quad, frame(pixels)))
     assert np.median(errors) <= 0.034
     assert max(errors) <= 0.12
 
@@ -76,7 +79,7 @@ def test_corners_of_the_mouth_follow_a_mouth(yunet: Yunet, shared: Path) -> None
 
 def test_a_grid_of_nine_faces_gives_nine_from_left_to_right(yunet: Yunet, shared: Path) -> None:
     pixels = read_photo(shared / "photos/unaligned/aflw-test-grid3x3.jpg").pixels
-    faces = align(pixels, yunet, 64, 1.0, "all")
+    faces = align(pixels, yunet, 64, ffhq_quad).faces
     assert len(faces) == 9
     columns = [face.quad[:, 0].mean() for face in faces]
     assert columns == sorted(columns)
@@ -90,32 +93,32 @@ def test_a_grid_of_nine_faces_gives_nine_from_left_to_right(yunet: Yunet, shared
 def test_no_face_in_grass(yunet: Yunet, shared: Path) -> None:
     pixels = read_photo(shared / "photos/unaligned/grass.jpg").pixels
     with pytest.raises(NoFaceError, match="--detector"):
-        align(pixels, yunet, 64, 1.0, "all")
+        align(pixels, yunet, 64, ffhq_quad)
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
 def test_turned_photos_give_the_same_crop(turns: int, yunet: Yunet, shared: Path) -> None:
     pixels = read_photo(shared / "photos/unaligned/face_image.jpg").pixels
-    upright = align(pixels, yunet, 64, 1.0, "largest")[0]
-    turned = align(np.ascontiguousarray(np.rot90(pixels, turns)), yunet, 64, 1.0, "largest")[0]
+    upright = align(pixels, yunet, 64, ffhq_quad, LARGEST).faces[0]
+    turned = align(np.ascontiguousarray(np.rot90(pixels, turns)), yunet, 64, ffhq_quad, LARGEST).faces[0]
     assert np.abs(turned.crop.astype(int) - upright.crop).mean() < 10
 
 
 @pytest.mark.parametrize("turn", [-60, 30])
 def test_tilted_faces_come_out_upright(turn: int, yunet: Yunet, shared: Path) -> None:
     pixels = read_photo(shared / "photos/unaligned/face_image.jpg").pixels
-    upright = align(pixels, yunet, 64, 1.0, "largest")[0]
+    upright = align(pixels, yunet, 64, ffhq_quad, LARGEST).faces[0]
     angle = np.radians(turn)
     height, width = pixels.shape[:2]
     canvas = square(np.array([width, height]) / 2, 480 * np.array([np.cos(angle), np.sin(angle)]))
-    tilted = align(crop(pixels, canvas, 1000), yunet, 64, 1.0, "largest")[0]
+    tilted = align(crop(pixels, canvas, 1000), yunet, 64, ffhq_quad, LARGEST).faces[0]
     back = np.column_stack([(canvas[3] - canvas[0]) / 1000, (canvas[1] - canvas[0]) / 1000, canvas[0]])
     assert corner_error(transform(back, tilted.quad), upright.quad) < 0.1
 
 
 def test_tiny_photos(yunet: Yunet, shared: Path) -> None:
     for path in sorted((shared / "faces/celeba").iterdir())[:400:40]:
-        faces = align(read_photo(path).pixels, yunet, 64, 1.0, "all")
+        faces = align(read_photo(path).pixels, yunet, 64, ffhq_quad).faces
         # CelebA aligns its photos, so that the face is always in the same place.
         assert min(np.abs(face.quad.mean(axis=0) - (44.5, 58)).max() for face in faces) < 12
 
@@ -124,7 +127,7 @@ def test_a_small_face_in_a_large_photo(yunet: Yunet, shared: Path) -> None:
     face = resize_pixels(read_photo(shared / "photos/aligned1024/00001.jpg").pixels, 160)
     photo = np.full((3000, 4000, 3), 120, np.uint8)
     photo[2000:2160, 3000:3160] = face
-    found = align(photo, yunet, 64, 1.0, "all")
+    found = align(photo, yunet, 64, ffhq_quad).faces
     assert len(found) == 1
     assert corner_error(found[0].quad, frame(face) + np.array([3000, 2000])) < 0.08
 
@@ -203,8 +206,8 @@ class FixedDetector:
 def test_largest_and_all() -> None:
     photo = np.zeros((200, 300, 3), np.uint8)
     detector = FixedDetector((10, 20, 50), (120, 30, 100))
-    assert len(align(photo, detector, 32, 1.0, "all")) == 2
-    (largest,) = align(photo, detector, 32, 0.8, "largest")
+    assert len(align(photo, detector, 32, ffhq_quad).faces) == 2
+    (largest,) = align(photo, detector, 32, lambda points: ffhq_quad(points, 0.8), LARGEST).faces
     assert largest.crop.shape == (32, 32, 3)
     assert largest.photo_size == (300, 200)
     np.testing.assert_allclose(quad_side(largest.quad), 80, rtol=1e-6)
@@ -218,7 +221,7 @@ def test_placement_survives_json(tmp_path: Path) -> None:
     np.testing.assert_array_equal(placement.quad, quad)
     assert placement.photo_size == (640, 480)
     record = json.loads(face.to_json())
-    assert set(record) == {"quad", "landmarks", "score", "detector", "photo_size"}
+    assert set(record) == {"quad", "landmarks", "score", "detector", "photo_size", "cut_off"}
 
 
 @pytest.mark.parametrize(

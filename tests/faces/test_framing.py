@@ -10,17 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from oodinv.faces.framing import (
-    Points,
-    crop,
-    crop_to_photo,
-    ffhq_quad,
-    quad_side,
-    rough_crop,
-    scale_quad,
-    square,
-    transform,
-)
+from oodinv.faces.crop import crop, rough_crop
+from oodinv.faces.framing.ffhq import ffhq_quad
+from oodinv.faces.quads import Points, crop_to_photo, quad_side, scale_quad, square, transform
 from oodinv.imaging.pixels import Pixels
 
 UPRIGHT = np.array([[-1, 0], [1, 0], [0, 1], [-1, 2], [1, 2]], dtype=np.float64)

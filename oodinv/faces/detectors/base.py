@@ -1,15 +1,13 @@
 """A detected face, and what a detector does."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import cv2
 import numpy as np
 
-from oodinv.faces.framing import Points
+from oodinv.faces.quads import Points
 from oodinv.imaging.pixels import Pixels
-
-DetectorName = Literal["yunet", "face-alignment"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +22,7 @@ class Face:
     points: Points
     landmarks: Points
     score: float
-    detector: DetectorName
+    detector: str
 
 
 class Detector(Protocol):

@@ -1,19 +1,21 @@
 """The face-alignment package: 68 landmarks a face."""
 
 import threading
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
 from oodinv.errors import MissingWeights
-from oodinv.faces.detectors.base import FACE_SCORE, OVERVIEW, DetectorName, Face, bounded, left_to_right
-from oodinv.faces.framing import Points
+from oodinv.faces.detectors.base import FACE_SCORE, OVERVIEW, Face, bounded, left_to_right
+from oodinv.faces.quads import Points
 from oodinv.imaging.pixels import Pixels
 
 
 class FaceAlignment:
     """68 landmarks by the face-alignment package (S3FD, FAN), which downloads its networks on first use."""
 
-    name: DetectorName = "face-alignment"
+    name: str = "face-alignment"
 
     def __init__(self, device: str) -> None:
         """device: as torch names it, such as cpu or cuda:0.
@@ -45,6 +47,11 @@ class FaceAlignment:
             found = self._network.get_landmarks_from_image(pixels, detected_faces=boxes) if boxes else []
         faces = [face_of_68(landmarks, float(box[4])) for landmarks, box in zip(found, boxes, strict=True)]
         return left_to_right(faces)
+
+
+def load(fetch: Callable[[str], Path], device: str) -> FaceAlignment:  # noqa: ARG001
+    """For `load_detector`."""
+    return FaceAlignment(device)
 
 
 def face_of_68(landmarks: Points, score: float) -> Face:

@@ -2,7 +2,7 @@
 
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +10,10 @@ import cv2
 import numpy as np
 
 from oodinv.errors import WeightsError
-from oodinv.faces.detectors.base import FACE_SCORE, OVERVIEW, DetectorName, Face, bounded, left_to_right
-from oodinv.faces.framing import Points, crop, crop_to_photo, ffhq_quad, quad_side, rough_crop, scale_quad, transform
+from oodinv.faces.crop import crop, rough_crop
+from oodinv.faces.detectors.base import FACE_SCORE, OVERVIEW, Face, bounded, left_to_right
+from oodinv.faces.framing.ffhq import ffhq_quad
+from oodinv.faces.quads import Points, crop_to_photo, quad_side, scale_quad, transform
 from oodinv.imaging.pixels import Pixels
 
 # Canvas size, and the share of it left empty on each side: for large faces, for small ones.
@@ -37,7 +39,7 @@ class _Sighting:
 class Yunet:
     """Detector of OpenCV (FaceDetectorYN) with five points; each thread loads a network of its own."""
 
-    name: DetectorName = "yunet"
+    name: str = "yunet"
 
     def __init__(self, path: Path, *, quick: bool = False) -> None:
         """path: the ONNX file of the catalog entry `yunet`. quick: one look at each photo, for upright faces that
@@ -131,6 +133,11 @@ class Yunet:
             return None
         score = sum(s.score for s in seen) / (2 * len(sizes))
         return _Sighting(transform(matrix, np.mean([s.points for s in seen], axis=0)), score)
+
+
+def load(fetch: Callable[[str], Path], device: str) -> Yunet:  # noqa: ARG001  (OpenCV runs it on the CPU)
+    """For `load_detector`."""
+    return Yunet(fetch("yunet"))
 
 
 _LOADING = threading.Lock()

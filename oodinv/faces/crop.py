@@ -1,9 +1,4 @@
-"""The FFHQ square around a face, and cutting it out of a photo.
-
-Coordinates are continuous: the photo's top left corner is (0, 0), and pixel (row 0, column 0) covers
-[0, 1] × [0, 1] with its centre at (0.5, 0.5). A quad (4, 2) lists the corners of a crop in the order top
-left, bottom left, bottom right, top right; it is always a square, possibly turned.
-"""
+"""Cutting a quad out of a photo. `faces.quads` states the coordinates."""
 
 import math
 
@@ -12,60 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from oodinv.faces.quads import Points, crop_to_photo, quad_side
 from oodinv.imaging.pixels import Pixels, blurred
-
-Points = NDArray[np.float64]
-
-
-def ffhq_quad(points: Points, crop_scale: float = 1.0) -> Points:
-    """Oriented square around a face: five points (5, 2) → corners (4, 2).
-
-    points: centre of the left eye, of the right eye, tip of the nose (not used), left and right corner of the
-    mouth; left and right are the picture's. crop_scale below 1 shrinks the square about its centre.
-    Source: the FFHQ data set's `recreate_aligned_images`.
-    """
-    eye_left, eye_right, _, mouth_left, mouth_right = points
-    eyes = (eye_left + eye_right) / 2
-    eye_to_eye = eye_right - eye_left
-    eye_to_mouth = (mouth_left + mouth_right) / 2 - eyes
-    direction = eye_to_eye - _quarter_turn(eye_to_mouth)
-    length = max(np.hypot(*eye_to_eye) * 2.0, np.hypot(*eye_to_mouth) * 1.8)
-    x = direction * (length * crop_scale / max(np.hypot(*direction), 1e-9))
-    return square(eyes + eye_to_mouth * 0.1, x)
-
-
-def _quarter_turn(v: Points) -> Points:
-    """(x, y) → (−y, x): to the picture's eye, a quarter turn clockwise."""
-    return np.array([-v[1], v[0]])
-
-
-def square(centre: Points, x: Points) -> Points:
-    """Corners (4, 2) of the square with this centre (2,) and half its horizontal side x (2,)."""
-    y = _quarter_turn(x)
-    return np.stack([centre - x - y, centre - x + y, centre + x + y, centre + x - y])
-
-
-def scale_quad(quad: Points, factor: float) -> Points:
-    """The quad enlarged about its centre."""
-    centre = quad.mean(axis=0)
-    scaled: Points = centre + (quad - centre) * factor
-    return scaled
-
-
-def quad_side(quad: Points) -> float:
-    """Length of the top side in photo pixels."""
-    return math.hypot(*(quad[3] - quad[0]))
-
-
-def crop_to_photo(quad: Points, size: int) -> Points:
-    """Affine matrix (2, 3) from the coordinates of a size × size crop to those of the photo."""
-    return np.column_stack([(quad[3] - quad[0]) / size, (quad[1] - quad[0]) / size, quad[0]])
-
-
-def transform(matrix: Points, points: Points) -> Points:
-    """Applies an affine matrix (2, 3) to points (N, 2)."""
-    moved: Points = points @ matrix[:, :2].T + matrix[:, 2]
-    return moved
 
 
 def crop(pixels: Pixels, quad: Points, size: int) -> Pixels:
