@@ -42,7 +42,8 @@ from oodinv.metrics.identity import Sface, identity
 from oodinv.recipe.directions import find_fit_recipe
 from oodinv.recipe.edit import find_edit_recipe, read_edit_recipe
 from oodinv.reporting.sheets import strip
-from oodinv.runs.sources import Job, collect
+from oodinv.runs.collect import collect
+from oodinv.runs.sources.base import Job
 from oodinv.training.data import is_held_out
 from oodinv.training.occluders import occlude
 from oodinv.weights.build import Model, load_named

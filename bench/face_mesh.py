@@ -25,7 +25,8 @@ from oodinv.faces.framing.ffhq import ffhq_quad
 from oodinv.faces.selection import LARGEST
 from oodinv.imaging.decode import read_photo
 from oodinv.imaging.pixels import Pixels, resize_pixels
-from oodinv.runs.sources import Job, collect
+from oodinv.runs.collect import collect
+from oodinv.runs.sources.base import Job
 from oodinv.weights.pull import pull
 from oodinv.workflows.encode import sample
 

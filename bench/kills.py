@@ -29,7 +29,7 @@ from tiny import SIZE, write_card
 from oodinv.runs import runner
 from oodinv.runs.manifest import FILE_NAME
 from oodinv.runs.sinks import OUTPUTS
-from oodinv.runs.sources import collect
+from oodinv.runs.collect import collect
 from oodinv.weights.build import load_named
 from oodinv.workflows.invert import InvertStages, invert_header
 

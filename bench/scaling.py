@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 from program import MAIN
 
-from oodinv.runs.sources import SUFFIXES
+from oodinv.runs.sources.folder import SUFFIXES
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 CROP = 256

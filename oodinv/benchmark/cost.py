@@ -20,7 +20,7 @@ from oodinv.benchmark.stages import BenchmarkStages
 from oodinv.benchmark.variants import Variant, invert_as, title
 from oodinv.inversion import DTYPES, Inversion, decode, encode
 from oodinv.models.encoders.base import Encoding
-from oodinv.runs.sources import Job
+from oodinv.runs.sources.base import Job
 
 WARM_UP = 2
 Stage = Literal["read", "encode", "generate"]

@@ -19,7 +19,7 @@ from oodinv.metrics.statistics import summarize
 from oodinv.recipe.benchmark import BenchmarkRecipe, MetricName, MetricUse
 from oodinv.reporting.tables import Better, Column, Row, Table, Value
 from oodinv.runs import manifest
-from oodinv.runs.sources import Job
+from oodinv.runs.sources.base import Job
 
 Target = Literal["composite", "generated", "in-domain"]
 TARGETS: tuple[Target, ...] = ("composite", "generated", "in-domain")

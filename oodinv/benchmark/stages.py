@@ -27,7 +27,7 @@ from oodinv.inversion import DTYPES, Dtype, Inversion, decode, encode
 from oodinv.metrics.alignment import flow_magnitude, mask_area
 from oodinv.recipe.benchmark import BenchmarkRecipe
 from oodinv.runs.manifest import Header, header_of
-from oodinv.runs.sources import Job
+from oodinv.runs.sources.base import Job
 from oodinv.weights.build import Model
 
 Scores = dict[str, dict[str, dict[str, float | None]]]

@@ -57,7 +57,7 @@ def align(
     from oodinv.cli.progress import Summary, conclude, follow
     from oodinv.recipe.card import Crop, find_card, read_card
     from oodinv.runs.runner import run_on
-    from oodinv.runs.sources import collect
+    from oodinv.runs.collect import collect
     from oodinv.workflows.align import align_header
 
     if model is not None:

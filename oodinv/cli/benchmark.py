@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from oodinv.faces.detectors.base import Detector
     from oodinv.recipe.benchmark import BenchmarkRecipe
     from oodinv.reporting.tables import Table
-    from oodinv.runs.sources import Job
+    from oodinv.runs.sources.base import Job
     from oodinv.weights.build import Model
 
 DatasetOption = Annotated[
@@ -83,7 +83,7 @@ def benchmark(
     from oodinv.benchmark.variants import parse
     from oodinv.cli.prepare import choose_device, make_detector
     from oodinv.recipe.edit import find_edit_recipe
-    from oodinv.runs.sources import collect
+    from oodinv.runs.collect import collect
 
     recipe, folder, is_aligned = _protocol(dataset, protocol, aligned)
     names = recipe.ablate if ablate is None else [n for n in ablate.split(",") if n.strip() not in ("", "none")]

@@ -20,9 +20,9 @@ from oodinv.recipe.edit import EditRecipe, find_edit_recipe, read_edit_recipe
 from oodinv.reporting.report import write_report
 from oodinv.reporting.sheets import write_sheets
 from oodinv.runs import manifest
-from oodinv.runs.results import Results, command_of, is_inversion, last_inversion, open_results, read_person
+from oodinv.runs.results import Results, is_inversion, last_inversion, open_results, read_person
 from oodinv.runs.runner import run
-from oodinv.runs.sources import collect
+from oodinv.runs.collect import collect
 from oodinv.weights.build import Model, load_named
 from oodinv.workflows.edit import EditStages, check_model, edit_header, jobs
 from oodinv.workflows.invert import InvertStages, invert_header
@@ -109,7 +109,7 @@ def _inputs(request: Request, recipe: EditRecipe, path: Path) -> list[Path]:
 def _check_inputs(inputs: list[Path]) -> None:
     """Raises `ManifestError` for results among photos; an inversion stands alone."""
     for entry in inputs:
-        command = command_of(entry)
+        command = manifest.command_of(entry)
         if command == "edit" or (command == "invert" and len(inputs) > 1):
             raise ManifestError(
                 f"{entry} was written by `oodinv {command}` and holds no photos; name photos, or one output folder of "

@@ -61,7 +61,7 @@ def invert(
     from oodinv.cli.prepare import choose_shard, parse_save, shard_notes
     from oodinv.cli.progress import Summary, conclude, follow
     from oodinv.runs.runner import run_on
-    from oodinv.runs.sources import collect
+    from oodinv.runs.collect import collect
     from oodinv.workflows.invert import invert_header
 
     make_stages = partial(

@@ -2,6 +2,8 @@
 
 import errno
 import hashlib
+import re
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -11,33 +13,53 @@ from numpy.typing import NDArray
 
 from oodinv.errors import ImageError, OutputError
 
+TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.[0-9a-f]{8}\.tmp")
+"""Names of the temporary files of `atomic_write`: a killed process leaves one behind."""
+_REFUSED_NAMES = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
+"""What file systems answer to names that they can't hold: too long, with a colon on exFAT, not UTF-8 on APFS."""
+
 
 def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Lets `write` fill a temporary file beside path and renames it, so that path is whole or absent.
 
-    Missing folders are made. The temporary name follows from path alone: a run that was killed while writing
-    leaves one behind, and its successor writes over it. So two threads must not write one path at once.
+    Missing folders are made. Each call has a temporary file of its own, so processes can't tear each other's files.
 
     Raises:
         OutputError: the operating system refuses (no space, no permission, a file where a folder should be).
-        ImageError: this one name is too long for the file system.
+        ImageError: the file system can't hold this one name.
     """
     digest = hashlib.sha256(path.name.encode(errors="surrogateescape")).hexdigest()
-    temporary = path.with_name(f".{digest[:16]}.tmp")  # short, so that long names fit
+    temporary = path.with_name(f".{digest[:16]}.{secrets.token_hex(4)}.tmp")  # short, so that long names fit
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _named(path, lambda: path.parent.mkdir(parents=True, exist_ok=True))
         try:
-            with temporary.open("wb") as file:
+            with temporary.open("xb") as file:
                 write(file)
-            temporary.replace(path)
+            _named(path, lambda: temporary.replace(path))
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
         reason = error.strerror or str(error)
-        if error.errno == errno.ENAMETOOLONG:
-            raise ImageError(f"{path}: can't be written ({reason}); give the photo a shorter name") from error
         raise OutputError(f"{path}: can't be written ({reason}); check the free space and permissions") from error
+
+
+def _named(path: Path, action: Callable[[], object]) -> None:
+    """Does what gives a file or folder the name of path.
+
+    Raises:
+        ImageError: the file system can't hold the name. OSError: anything else.
+    """
+    try:
+        action()
+    except OSError as error:
+        if error.errno not in _REFUSED_NAMES:
+            raise
+        reason = error.strerror or str(error)
+        raise ImageError(
+            f"{path}: the file system of the output can't hold this name ({reason}); rename the photo: shorter, and "
+            "without characters such as : ? *"
+        ) from error
 
 
 def write_npz(path: Path, **arrays: NDArray[Any]) -> None:

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from oodinv.imaging.encode import write_png
 from oodinv.imaging.pixels import Pixels
 from oodinv.reporting.panels import COLUMNS, THUMBNAIL, Panel, scaled_to
-from oodinv.runs.sources import SHEET
+from oodinv.runs.sources.folder import SHEET
 
 SHEET_FACES = 500
 """Faces on one contact sheet; more go on further sheets."""

@@ -7,10 +7,11 @@ Runs that share a folder each have a manifest of their own, manifest.PART.jsonl,
 import json
 import os
 import re
+import stat
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import oodinv
 from oodinv.errors import ManifestError, OutputError
@@ -21,9 +22,12 @@ if TYPE_CHECKING:
 
 FILE_NAME = "manifest.jsonl"
 
+MAX_HEADER = 1 << 24
+"""Characters of a first line that may be a header: another program's manifest.jsonl can be of any form."""
+
 _PART = re.compile(r"manifest\.\d+-of-\d+\.jsonl")
 
-Status = Literal["done", "failed"]
+Status = Literal["done", "failed", "unsupported"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,12 @@ def header_of(command: str, model: "Model", settings: dict[str, Any]) -> Header:
 
 @dataclass(frozen=True)
 class Entry:
-    """What became of one input. `name` is its place below the output folders, `outputs` are relative to it."""
+    """The outcome of one input.
+
+    name: its place below the output folders. outputs: paths of its files relative to the output folder. bytes: their
+    sizes, in the same order; empty in manifests of versions that noted none. status: `unsupported` is a file of a
+    kind that no reader opens.
+    """
 
     input: str
     name: str
@@ -56,6 +65,35 @@ class Entry:
     outputs: list[str] = field(default_factory=list)
     error: str | None = None
     seconds: float = 0.0
+    bytes: list[int] = field(default_factory=list)
+
+    def is_complete(self, folder: Path) -> bool:
+        """Whether all outputs are in the folder, with the sizes that they were written with."""
+        if self.status != "done":
+            return False
+        sizes = self.bytes or [None] * len(self.outputs)
+        try:
+            return all(_has_size(folder / output, size) for output, size in zip(self.outputs, sizes, strict=True))
+        except (OSError, ValueError):
+            return False
+
+
+def _has_size(path: Path, size: int | None) -> bool:
+    """Whether a regular file is there, of this size; without one, whether it isn't empty."""
+    found = path.stat()
+    return stat.S_ISREG(found.st_mode) and (found.st_size > 0 if size is None else found.st_size == size)
+
+
+def sizes(outputs: Iterable[str], folder: Path) -> list[int]:
+    """Sizes in bytes of files that have just been written, for `Entry.bytes`.
+
+    Raises:
+        OutputError: one of them is gone already.
+    """
+    try:
+        return [(folder / output).stat().st_size for output in outputs]
+    except OSError as error:
+        raise OutputError(f"{error.filename}: was removed while the run went on; give the command again") from error
 
 
 def _line(record: Header | Entry) -> str:
@@ -94,11 +132,14 @@ def _is_entry(entry: Entry) -> bool:
         isinstance(entry.input, str)
         and isinstance(entry.name, str)
         and isinstance(entry.sha256, str | None)
-        and entry.status in ("done", "failed")
+        and entry.status in get_args(Status)
         and isinstance(entry.outputs, list)
         and all(isinstance(o, str) and is_inside(o) for o in entry.outputs)
         and isinstance(entry.error, str | None)
         and isinstance(entry.seconds, int | float)
+        and isinstance(entry.bytes, list)
+        and all(isinstance(size, int) for size in entry.bytes)
+        and len(entry.bytes) in (0, len(entry.outputs))
     )
 
 
@@ -122,6 +163,17 @@ def _parse_header(line: str, path: Path) -> Header:
             "use --restart to start over, or another output folder"
         )
     return header
+
+
+def command_of(folder: Path) -> str | None:
+    """The command whose manifest a folder holds; None if it holds none, or somebody else's."""
+    for name in (FILE_NAME, *part_names(folder)):
+        try:
+            with (folder / name).open(encoding="utf-8", errors="replace") as file:
+                return _parse_header(file.readline(MAX_HEADER), folder / name).command
+        except (OSError, ManifestError):
+            continue
+    return None
 
 
 def read(folder: Path, file_name: str = FILE_NAME) -> tuple[Header, dict[str, Entry]] | None:

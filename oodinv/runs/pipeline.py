@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from oodinv.errors import ImageError, OodinvError, OutputError
+from oodinv.runs import manifest
 from oodinv.runs.manifest import Entry
-from oodinv.runs.sources import Job
+from oodinv.runs.sources.base import Job
 
 P = TypeVar("P")
 C = TypeVar("C")
@@ -87,6 +88,8 @@ def read_bytes(path: Path) -> bytes:
 
 def _read(stages: Stages[P, C], job: Job) -> _Read[P] | Entry:
     start = time.perf_counter()
+    if job.unsupported is not None:
+        return Entry(str(job.path), job.name, None, "unsupported", error=job.unsupported)
     sha256 = None
     try:
         content = read_bytes(job.path)
@@ -108,6 +111,7 @@ def _write(stages: Stages[P, C], read: _Read[P], results: C, folder: Path, compu
     start = time.perf_counter()
     try:
         outputs = stages.write(results, folder)
+        sizes = manifest.sizes(outputs, folder)
     except OutputError:
         raise  # the folder's fault: going on would fail every photo
     except OodinvError as error:
@@ -115,7 +119,7 @@ def _write(stages: Stages[P, C], read: _Read[P], results: C, folder: Path, compu
     except Exception as error:  # as in `_read`
         return _failure(read.job, read.sha256, f"{read.job.path}: unexpected {type(error).__name__}: {error}", start)
     seconds = round(read.seconds + computing + time.perf_counter() - start, 3)
-    return Entry(str(read.job.path), read.job.name, read.sha256, "done", outputs, seconds=seconds)
+    return Entry(str(read.job.path), read.job.name, read.sha256, "done", outputs, seconds=seconds, bytes=sizes)
 
 
 @dataclass(frozen=True)
@@ -125,15 +129,13 @@ class Past:
     entries: dict[str, Entry]
 
     def is_done(self, job: Job, folder: Path) -> bool:
-        """Whether the job's results are there and its photo is the one they were made of."""
+        """Whether the job's results are there, whole, and its photo is the one they were made of."""
         entry = self.entries.get(job.name)
-        if entry is None or entry.status != "done":
+        if entry is None or not entry.is_complete(folder):
             return False
         try:
-            if not all((folder / output).is_file() for output in entry.outputs):
-                return False
             return entry.sha256 == hashlib.sha256(read_bytes(job.path)).hexdigest()
-        except (ImageError, OSError):
+        except ImageError:
             return False
 
     def belongs_to_another(self, job: Job, sha256: str) -> bool:
@@ -146,7 +148,7 @@ class Past:
     def has_failed(self, job: Job) -> bool:
         """Whether an earlier run failed on this job."""
         entry = self.entries.get(job.name)
-        return entry is not None and entry.status == "failed"
+        return entry is not None and entry.status != "done"
 
 
 @dataclass(frozen=True)

@@ -87,18 +87,9 @@ class Results:
             yield from self.faces(self.entries[name])
 
 
-def command_of(folder: Path) -> str | None:
-    """The command whose manifest a folder holds; None if it holds none, or somebody else's."""
-    try:
-        found = manifest.read(folder) if folder.is_dir() else None
-    except ManifestError:
-        return None
-    return None if found is None else found[0].command
-
-
 def is_inversion(folder: Path) -> bool:
     """Whether a folder holds a manifest of `oodinv invert`."""
-    return command_of(folder) == "invert"
+    return manifest.command_of(folder) == "invert"
 
 
 def last_inversion(folder: Path) -> Path | None:

@@ -8,17 +8,19 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from oodinv.errors import ManifestError, OodinvError, OutputError
+from oodinv.imaging.files import TEMPORARY
 from oodinv.runs import lock, manifest
 from oodinv.runs.lock import Claim
 from oodinv.runs.manifest import FILE_NAME, Entry, Header
 from oodinv.runs.pipeline import C, P, Past, Stages, Work, work_through
 from oodinv.runs.sharding import Shard
-from oodinv.runs.sources import Job
+from oodinv.runs.sources.base import Job
 
 Engine = Callable[[Work], Iterator[Entry]]
 """Goes through pending jobs and yields what became of them, in any order, each after its outputs are on disk."""
@@ -153,15 +155,42 @@ def _unlink(folder: Path, names: Iterable[str]) -> None:
             raise OutputError(f"{folder / name}: can't be removed ({error.strerror}); remove it by hand") from error
 
 
+@contextmanager
+def alone_in(folder: Path) -> Iterator[Claim]:
+    """Holds an output folder, for commands that replace files in it; other runs are refused meanwhile.
+
+    Raises:
+        OutputError: another run is at work there, or the folder can't be written.
+    """
+    with lock.gate(folder):
+        claim = lock.claim(folder)
+    try:
+        yield claim
+    finally:
+        claim.release()
+
+
 def _open(place: _Place) -> Past:
     """What earlier runs did and runs beside this one have done so far; starts this run's own manifest."""
     entries: dict[str, Entry] = {}
     for name in [FILE_NAME, *manifest.part_names(place.folder)]:
         entries |= _entries_of(place, name)
     _take_in(place)
+    if entries and (place.shard is None or not lock.others(place.folder, place.shard.part)):
+        remove_temporary(place.folder)
     if place.shard is not None or not (place.folder / FILE_NAME).is_file():
         manifest.write(place.folder, place.header, [], place.file_name)
     return Past(entries)
+
+
+def remove_temporary(folder: Path) -> None:
+    """Removes what killed processes were writing. To be called while no other process writes to the folder."""
+    for root, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not Path(root, name, FILE_NAME).is_file()]  # run on their own
+        for name in files:
+            if TEMPORARY.fullmatch(name):
+                with suppress(OSError):  # in nobody's way
+                    Path(root, name).unlink()
 
 
 def _entries_of(place: _Place, name: str) -> dict[str, Entry]:
@@ -180,9 +209,21 @@ def _take_in(place: _Place) -> None:
     entries: dict[str, Entry] = {}
     for name in names:
         entries |= _entries_of(place, name)
+    _drop_renamed(place, entries)
     ordered = [entries.pop(job.name) for job in place.jobs if job.name in entries]
     manifest.write(place.folder, place.header, [*entries.values(), *ordered])
     _unlink(place.folder, (name for name in names if name != FILE_NAME))
+
+
+def _drop_renamed(place: _Place, entries: dict[str, Entry]) -> None:
+    """Removes results of photos whose results now get another name: a.png beside a.jpg makes `a` of that `a.jpg`."""
+    names = {job.name for job in place.jobs}
+    inputs = {os.path.abspath(job.path) for job in place.jobs}
+    stale = [e for e in entries.values() if e.name not in names and os.path.abspath(e.input) in inputs]
+    for entry in stale:
+        del entries[entry.name]
+    kept = {output for entry in entries.values() for output in entry.outputs}
+    _remove(place.folder, {o for entry in stale for o in entry.outputs} - kept, _inputs(place.jobs))
 
 
 def _leave(place: _Place, claim: Claim) -> None:

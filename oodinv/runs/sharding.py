@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from oodinv.runs.sources import Job
+from oodinv.runs.sources.base import Job
 
 _TEXT = re.compile(r"(\d{1,6})/(\d{1,6})")
 

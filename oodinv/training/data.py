@@ -20,7 +20,7 @@ from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.files import write_npz
 from oodinv.imaging.pixels import resize_pixels, to_tensor
 from oodinv.recipe.train import FaceFolder
-from oodinv.runs.sources import SUFFIXES
+from oodinv.runs.sources.folder import SUFFIXES
 
 HELD_OUT_SHARE = 20
 """One file in this many is held out."""

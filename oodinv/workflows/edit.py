@@ -19,7 +19,7 @@ from oodinv.reporting.sheets import strip
 from oodinv.runs.manifest import Header, header_of
 from oodinv.runs.results import Results, read_arrays, read_latents, read_picture
 from oodinv.runs.sinks import OUTPUTS, write_artefacts, write_pasted
-from oodinv.runs.sources import Job
+from oodinv.runs.sources.base import Job
 from oodinv.weights.build import Model
 
 

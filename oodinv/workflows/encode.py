@@ -21,7 +21,7 @@ from oodinv.inversion import encode
 from oodinv.runs import manifest
 from oodinv.runs.pipeline import read_bytes
 from oodinv.runs.results import read_latents
-from oodinv.runs.sources import Job
+from oodinv.runs.sources.base import Job
 from oodinv.weights.build import Model, Role
 
 HELD_OUT_SHARE = 10

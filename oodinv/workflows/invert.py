@@ -21,7 +21,7 @@ from oodinv.models.generators.stylegan2 import Noise
 from oodinv.recipe.edit import Composition
 from oodinv.runs.manifest import Header, header_of
 from oodinv.runs.sinks import OUTPUTS, Output, write_aligned, write_artefacts, write_pasted
-from oodinv.runs.sources import Job
+from oodinv.runs.sources.base import Job
 from oodinv.weights.build import Model
 from oodinv.workflows.align import cut_out
 

@@ -14,7 +14,7 @@ from test_runner import HEADER, KilledError, Neighbours, files, run, statuses
 from oodinv.errors import ImageError, ManifestError, OutputError
 from oodinv.runs import lock, manifest, runner
 from oodinv.runs.pipeline import read_bytes
-from oodinv.runs.sources import collect
+from oodinv.runs.collect import collect
 
 
 @pytest.fixture

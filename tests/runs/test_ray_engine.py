@@ -18,7 +18,7 @@ from oodinv.errors import MissingWeights, OodinvError, OutputError
 from oodinv.runs import manifest, ray_engine, runner
 from oodinv.runs.ray_engine import Cluster, Workers, plan
 from oodinv.runs.runner import Finished, Started
-from oodinv.runs.sources import collect
+from oodinv.runs.collect import collect
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'oodinv[ray]'")
 

@@ -15,7 +15,8 @@ from oodinv.imaging.files import atomic_write
 from oodinv.runs import manifest, pipeline, runner
 from oodinv.runs.manifest import Header
 from oodinv.runs.runner import Event, Finished, Started
-from oodinv.runs.sources import Job, collect
+from oodinv.runs.collect import collect
+from oodinv.runs.sources.base import Job
 
 HEADER = Header("1", "test", {}, {}, {"seed": 1})
 

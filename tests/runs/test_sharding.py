@@ -19,7 +19,8 @@ from oodinv.runs import manifest, runner
 from oodinv.runs.manifest import Header
 from oodinv.runs.runner import Finished, Started
 from oodinv.runs.sharding import Shard, launched, parse
-from oodinv.runs.sources import Job, collect
+from oodinv.runs.collect import collect
+from oodinv.runs.sources.base import Job
 
 
 @given(st.integers(0, 40), st.integers(1, 6), st.integers(1, 7))

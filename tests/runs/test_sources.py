@@ -6,7 +6,7 @@ import pytest
 
 from oodinv.errors import ImageError
 from oodinv.runs.sinks import OUTPUTS
-from oodinv.runs.sources import RESULT_FOLDERS, _unique_names, collect
+from oodinv.runs.collect import RESULT_FOLDERS, _unique_names, collect
 
 
 def touch(folder: Path, *names: str) -> None:

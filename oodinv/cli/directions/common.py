@@ -73,7 +73,7 @@ def summary(direction: "Direction", path: Path) -> dict[str, object]:
 def faces_of(model: "Model", folder: Path, limit: int | None, quiet: bool) -> "Faces":
     """Faces of a folder, from the cache where they have been encoded before."""
     from oodinv.directions.faces import gather, recall, store
-    from oodinv.runs.sources import collect
+    from oodinv.runs.collect import collect
     from oodinv.weights.pull import cache_dir
     from oodinv.workflows.encode import cache_key, encode_photos, is_inverted, read_inverted, sample
 

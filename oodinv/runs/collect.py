@@ -1,0 +1,125 @@
+"""Chooses the files that a run works on, and the name that each one's results get."""
+
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from oodinv.errors import ImageError
+from oodinv.runs.sources import SOURCES
+from oodinv.runs.sources.base import Found, Job, Skipped
+from oodinv.runs.sources.folder import SUFFIXES
+
+RESULT_FOLDERS = (
+    "aligned",
+    "latents",
+    "flows",
+    "masks",
+    "generated",
+    "composites",
+    "pasted",
+    "unedited",
+    "strips",
+    "inversion",
+)
+"""Folders that commands write below their output. What lies in them is never an input of the same command."""
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Jobs in a fixed order, those that can't be used last, and notes on what was left out."""
+
+    jobs: list[Job]
+    notes: tuple[str, ...]
+
+
+def collect(inputs: list[Path], output: Path) -> list[Job]:
+    """The jobs of `look_through`, without its notes."""
+    return look_through(inputs, output).jobs
+
+
+def look_through(inputs: list[Path], output: Path) -> Collected:
+    """Finds the photos of files and folders. Folders are searched recursively, without results of oodinv.
+
+    Raises:
+        ImageError: an input doesn't exist or lies among the results, the output lies in an input, or there is no
+            picture among all inputs.
+    """
+    results = frozenset(output.resolve() / name for name in RESULT_FOLDERS)
+    try:
+        items = list(dict.fromkeys(_items(inputs, output, results)))
+    except OSError as error:
+        raise ImageError(f"{error.filename}: can't be looked at ({error.strerror}); check the input") from error
+    found = [item for item in items if isinstance(item, Found)]
+    notes = tuple(f"{item.path}: {item.reason}" for item in items if isinstance(item, Skipped))
+    if not found:
+        raise ImageError(
+            f"no picture in {', '.join(map(str, inputs))}; looked for {', '.join(sorted(SUFFIXES))}"
+            + "".join(f"; {note}" for note in notes)
+        )
+    photos = [item for item in found if item.unsupported is None]
+    names = _unique_names([item.relative for item in photos])
+    jobs = [Job(item.path, name) for item, name in zip(photos, names, strict=True)]
+    return Collected([*jobs, *_unsupported([item for item in found if item.unsupported is not None], names)], notes)
+
+
+def _unsupported(found: list[Found], taken: list[str]) -> Iterator[Job]:
+    """Jobs for files that can't be used, named with their suffix; they follow all others and change no batch."""
+    keys = set(map(_key, taken))
+    for item in found:
+        base = name = item.relative.as_posix()
+        number = 1
+        while _key(name) in keys:
+            number += 1
+            name = f"{base}-{number}"
+        keys.add(_key(name))
+        yield Job(item.path, name, item.unsupported)
+
+
+def _items(inputs: list[Path], output: Path, results: frozenset[Path]) -> Iterator[Found | Skipped]:
+    for entry in inputs:
+        place = Path(os.path.realpath(entry))  # `Path.resolve` raises on a loop of links
+        if not results.isdisjoint((place, *place.parents)):
+            raise ImageError(f"{entry}: lies where results go and would be replaced; choose another output folder")
+        if entry.is_dir() and output.resolve().is_relative_to(place):
+            raise ImageError(
+                f"{output}: the output folder lies in the input {entry}, so that results would be taken for photos; "
+                "choose an output folder outside of it"
+            )
+        source = next((source for source in SOURCES if source.accepts(entry)), None)
+        if source is None:
+            raise ImageError(f"{entry}: no such file or folder; check the spelling")
+        yield from source.find(entry, results)
+
+
+def _key(name: str) -> str:
+    """Equal for names that some file system takes for the same: letter case and the spelling of accents differ."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def _unique_names(relative: list[Path]) -> list[str]:
+    """Each path without its suffix; those that would collide, letter case aside, keep it and get a number.
+
+    `a.0` collides with `a` too, whose faces may be called a.0, a.1, …
+    """
+    plain = [path.with_suffix("").as_posix() for path in relative]
+    count = Counter(map(_key, plain))
+
+    def is_shared(name: str) -> bool:
+        stem, _, number = _key(name).rpartition(".")
+        return count[_key(name)] > 1 or (number.isdigit() and stem in count)
+
+    taken: set[str] = {_key(name) for name in plain if not is_shared(name)}
+    names = []
+    last: Counter[str] = Counter()
+    for name, path in zip(plain, relative, strict=True):
+        if is_shared(name):
+            base = name = path.as_posix()
+            while _key(name) in taken:
+                last[base] += 1
+                name = f"{base}-{last[base] + 1}"
+            taken.add(_key(name))
+        names.append(name)
+    return names

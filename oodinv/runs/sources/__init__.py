@@ -1,0 +1,11 @@
+"""Photo sources: one module for each kind of input. A new one is a file here and a line in `SOURCES`."""
+
+from oodinv.runs.sources.base import PhotoSource
+from oodinv.runs.sources.file import FILE
+from oodinv.runs.sources.folder import FOLDER
+
+SOURCES: tuple[PhotoSource, ...] = (
+    FOLDER,
+    FILE,
+)
+"""In the order in which they are asked whether they accept an input."""

@@ -1,0 +1,23 @@
+"""A single file, named on the command line; its suffix is not checked."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from oodinv.runs.sources.base import Found, Skipped
+
+
+@dataclass(frozen=True)
+class SingleFile:
+    """Accepts every existing path, links to nowhere included, which fail by name when they are read."""
+
+    def accepts(self, entry: Path) -> bool:
+        """Whether there is something of this name."""
+        return entry.exists() or entry.is_symlink()
+
+    def find(self, entry: Path, results: frozenset[Path]) -> Iterator[Found | Skipped]:  # noqa: ARG002
+        """The file itself."""
+        yield Found(entry, Path(entry.name))
+
+
+FILE = SingleFile()

@@ -1,0 +1,133 @@
+"""A folder, searched recursively for pictures.
+
+Hidden and system folders, and folders that hold results of oodinv, are left out.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from oodinv.errors import ImageError
+from oodinv.runs.manifest import command_of
+from oodinv.runs.sources.base import Found, Skipped
+
+_SUFFIXES = ".jpg .jpeg .jpe .jfif .png .apng .webp .tif .tiff .bmp .gif .avif .jp2 .ppm .pgm .pbm .mpo"
+SUFFIXES = frozenset(_SUFFIXES.split())
+"""Suffixes, in lower case, that make a file in a folder an input. A file named on its own always is one."""
+
+_PICTURES = (
+    ".heic .heif .hif .jxl .jxr .wdp .hdp .psd .psb .xcf .kra .ora .exr .hdr .tga .pcx .svg .eps .ai .indd .ico .icns "
+    ".dds .pict .pct .sgi .wbmp "
+    ".3fr .ari .arw .bay .cap .cr2 .cr3 .crw .dcr .dng .erf .fff .gpr .iiq .k25 .kdc .mdc .mef .mos .mrw .nef .nrw "
+    ".orf .pef .ptx .pxn .r3d .raf .raw .rw2 .rwl .rwz .sr2 .srf .srw .x3f"
+)
+_VIDEOS = ".3g2 .3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .vob .webm .wmv .insv .lrv"
+_DOCUMENTS = ".pdf .doc .docx .odt .ppt .pptx .odp .ps .djvu"
+_ADVICE = {
+    **dict.fromkeys(_PICTURES.split(), "export it as JPEG, PNG or TIFF"),
+    **dict.fromkeys(_VIDEOS.split(), "export frames of the video as pictures"),
+    **dict.fromkeys(_DOCUMENTS.split(), "export the pictures in it"),
+}
+"""What to do with files that may show faces, but that no reader here opens, by suffix."""
+
+SYSTEM_FOLDERS = frozenset(
+    {
+        "@eadir",
+        "@tmp",
+        "@recycle",
+        "@recently-snapshot",
+        "#recycle",
+        "#snapshot",
+        "__macosx",
+        "$recycle.bin",
+        "recycler",
+        "recycled",
+        "system volume information",
+        "lost+found",
+        "lost.dir",
+        "found.000",
+        "ipod photo cache",
+    }
+)
+"""Names, case-folded, of folders in which systems keep thumbnails, deleted files and rescued ones."""
+
+SHEET = "contact-sheet"
+"""Prefix of the contact sheets that commands write into their output; these are never inputs."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Searches a folder. Links are followed, but no folder is entered twice."""
+
+    def accepts(self, entry: Path) -> bool:
+        """Whether the input is a folder."""
+        return entry.is_dir()
+
+    def find(self, entry: Path, results: frozenset[Path]) -> Iterator[Found | Skipped]:
+        """Pictures in sorted order, sub-folders that can't be listed, which will fail by name, and what is left out.
+
+        Raises:
+            ImageError: the folder holds results of oodinv other than crops.
+        """
+        command = command_of(entry)
+        if command not in (None, "align"):
+            raise ImageError(
+                f"{entry}: holds results of `oodinv {command}`, not photos; name the photos that it was made of, or "
+                f"one of its folders, such as {entry / 'aligned'} with --aligned"
+            )
+        others: Counter[str] = Counter()
+        yield from _walk(entry, entry, results, others)
+        if others:
+            kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
+            yield Skipped(entry, f"{sum(others.values())} other files were ignored ({kinds})")
+
+
+FOLDER = Folder()
+
+
+def _walk(folder: Path, root: Path, results: frozenset[Path], others: Counter[str]) -> Iterator[Found | Skipped]:
+    """See `Folder.find`; `others` counts files of no interest by suffix."""
+    seen: set[tuple[int, int]] = set()
+    closed: list[Path] = []
+    outputs = {path.parent for path in results}
+    walk = os.walk(folder, followlinks=True, onerror=lambda error: closed.append(Path(str(error.filename))))
+    for name, folders, files in walk:
+        here = Path(name)
+        stat = here.stat()
+        if (stat.st_dev, stat.st_ino) in seen or here.resolve() in results:
+            folders.clear()
+            continue
+        seen.add((stat.st_dev, stat.st_ino))
+        if here != root and (command := command_of(here)) is not None:
+            folders.clear()
+            yield Skipped(here, f"holds results of `oodinv {command}`")
+            continue
+        folders[:] = sorted(name for name in folders if not _is_system(name))
+        if here.resolve() in outputs:
+            files = [file for file in files if not file.startswith(SHEET)]
+        for file in sorted(files):
+            if (found := _look_at(here / file, root)) is not None:
+                yield found
+            elif not file.startswith("."):
+                others[Path(file).suffix.lower() or "without suffix"] += 1
+    yield from (Found(path, path.relative_to(root)) for path in closed)
+
+
+def _is_system(name: str) -> bool:
+    """Whether a folder of this name holds no photos of the user."""
+    return name.startswith(".") or name.casefold() in SYSTEM_FOLDERS
+
+
+def _look_at(path: Path, root: Path) -> Found | None:
+    """A picture or a file that ought to be one; None for hidden and other files."""
+    suffix = path.suffix.lower()
+    if path.name.startswith("."):
+        return None
+    if suffix in SUFFIXES:
+        return Found(path, path.relative_to(root))
+    advice = _ADVICE.get(suffix)
+    if advice is None:
+        return None
+    return Found(path, path.relative_to(root), f"{path}: {suffix} files can't be read; {advice}")
