@@ -27,9 +27,9 @@ from PIL import Image
 from tiny import SIZE, write_card
 
 from oodinv.runs import runner
+from oodinv.runs.collect import collect
 from oodinv.runs.manifest import FILE_NAME
 from oodinv.runs.sinks import OUTPUTS
-from oodinv.runs.collect import collect
 from oodinv.weights.build import load_named
 from oodinv.workflows.invert import InvertStages, invert_header
 

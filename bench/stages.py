@@ -20,8 +20,8 @@ from oodinv.benchmark.cost import device_name, peak_memory, timed
 from oodinv.errors import OodinvError
 from oodinv.faces.detectors.yunet import Yunet
 from oodinv.inversion import DTYPES, artefacts, decode, encode
-from oodinv.runs.sinks import OUTPUTS
 from oodinv.runs.collect import collect
+from oodinv.runs.sinks import OUTPUTS
 from oodinv.weights.build import load_named
 from oodinv.weights.pull import pull
 from oodinv.workflows.invert import Inverted, InvertStages, Portrait

@@ -29,6 +29,7 @@ from oodinv.recipe.benchmark import BenchmarkRecipe
 from oodinv.runs.manifest import Header, header_of
 from oodinv.runs.sources.base import Job
 from oodinv.weights.build import Model
+from oodinv.workflows.invert import square_crop
 
 Scores = dict[str, dict[str, dict[str, float | None]]]
 """One photo's scores: by variant, then by target (composite, generated, in-domain, alignment), then by metric.
@@ -85,7 +86,7 @@ class BenchmarkStages:
         pixels = decode_photo(content, job.path).pixels
         card, finest = self.model.card, self._reference_size()
         if self.detector is None:
-            seen = resize_pixels(pixels, card.size)
+            seen = square_crop(pixels, card.size, job.path)
             return Crop(job, seen, seen if finest == card.size else resize_pixels(pixels, finest))
         try:
             (face,) = align(pixels, self.detector, card.size, card.crop.quad, LARGEST).faces

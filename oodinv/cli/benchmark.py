@@ -87,8 +87,7 @@ def benchmark(
 
     recipe, folder, is_aligned = _protocol(dataset, protocol, aligned)
     names = recipe.ablate if ablate is None else [n for n in ablate.split(",") if n.strip() not in ("", "none")]
-    own = output.resolve()
-    jobs = [job for job in collect([folder], output) if own not in job.path.resolve().parents]
+    jobs = collect([folder], output)
     edits = list(dict.fromkeys(map(find_edit_recipe, edit or recipe.edits)))
     chosen = choose_device(device)
     run = _Run(

@@ -7,6 +7,9 @@ import typer
 
 from oodinv.cli import options
 
+CHUNK = 8
+"""Photos composed at a time."""
+
 
 def blend(
     *,
@@ -18,30 +21,45 @@ def blend(
     colour: options.Colour = None,
     area: options.Area = None,
     paste: Annotated[bool, typer.Option("--paste", help="Put the composites back into the photos too.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for the results, in place of OUT itself.", file_okay=False),
+    ] = None,
+    restart: options.Restart = False,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
     """Compose again from saved crops, generated pictures and masks: no network runs, milliseconds a photo.
 
-    Composes as the run did, but for what options say. Replaces OUT/composites, and with --paste OUT/pasted. The
-    manifest keeps saying how the run composed.
+    Composes as the run did, except for what options change; without options nothing changes. Replaces
+    OUT/composites, and with --paste OUT/pasted, or writes crops and both to the folder of --output. The manifest of
+    OUT keeps saying how the run composed.
 
     [bold]Examples[/]
 
         oodinv blend out-older/ --technique laplacian --detail 1 --paste
 
-        oodinv blend out/ --technique poisson --feather 4
+        oodinv blend out/ --technique poisson --feather 4 -o poisson/
     """
     from oodinv.cli.progress import Summary, conclude, follow
     from oodinv.reporting.pages import is_reported
     from oodinv.runs.results import open_results
-    from oodinv.workflows.reblend import recompose
+    from oodinv.runs.runner import run
+    from oodinv.workflows.reblend import BlendStages, blend_header, recompose
 
     results = open_results(folder, ("invert", "edit"))
     chosen = options.composition(technique, keep_above, feather, detail, colour, area)
-    composition = results.composition.model_copy(update=chosen)
-    events = recompose(results, composition, paste)
-    summary = follow(events, Summary(folder), "blending", quiet)
-    if is_reported(folder):
-        summary.notes = (f"the report shows composites as they were; `oodinv report {folder}` makes it again",)
+    stages = BlendStages(
+        results=results,
+        composition=results.composition.model_copy(update=chosen),
+        pasted=results.pasted_composition.model_copy(update=chosen) if paste else None,
+    )
+    if output is None or output.resolve() == folder.resolve():
+        events = recompose(stages)
+    else:
+        jobs, _ = results.jobs()
+        events = run(stages, jobs, output, blend_header(stages), chunk=CHUNK, restart=restart)
+    summary = follow(events, Summary(output or folder), "blending", quiet)
+    if is_reported(summary.output):
+        summary.notes = (f"the report shows composites as they were; `oodinv report {summary.output}` makes it again",)
     conclude(summary, as_json=json, quiet=quiet)

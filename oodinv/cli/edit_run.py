@@ -20,11 +20,11 @@ from oodinv.recipe.edit import EditRecipe, find_edit_recipe, read_edit_recipe
 from oodinv.reporting.report import write_report
 from oodinv.reporting.sheets import write_sheets
 from oodinv.runs import manifest
-from oodinv.runs.results import Results, is_inversion, last_inversion, open_results, read_person
-from oodinv.runs.runner import run
 from oodinv.runs.collect import collect
+from oodinv.runs.results import Results, is_inversion, last_inversion, open_results, read_person
+from oodinv.runs.runner import alone_in, run
 from oodinv.weights.build import Model, load_named
-from oodinv.workflows.edit import EditStages, check_model, edit_header, jobs
+from oodinv.workflows.edit import EditStages, check_model, edit_header, notes
 from oodinv.workflows.invert import InvertStages, invert_header
 
 
@@ -174,22 +174,23 @@ def _invert(request: Request, model: Model, inputs: list[Path], folder: Path, su
 
 
 def _edit(request: Request, stages: EditStages, summary: Summary) -> None:
-    photos, notes = jobs(stages.inversion)
-    summary.notes = (*summary.notes, *notes)
+    photos, gone = stages.inversion.jobs()
+    summary.notes = (*summary.notes, *notes(stages.inversion, gone))
     events = run(stages, photos, summary.output, edit_header(stages), chunk=request.batch_size, restart=request.restart)
     failed_before = summary.total
     follow(events, summary, "editing", request.quiet)
     summary.total += failed_before
     if summary.done + summary.kept:
-        paths = write_report(open_results(summary.output, ("edit",)))
+        with alone_in(summary.output):
+            paths = write_report(open_results(summary.output, ("edit",)))
         say(f"to look at: {', '.join(map(str, paths))}", request.quiet)
 
 
 def _preview(request: Request, stages: EditStages, summary: Summary) -> None:
-    photos, _ = jobs(stages.inversion)
+    photos, _ = stages.inversion.jobs()
     if not request.restart and (found := manifest.read(summary.output)) is not None:
         manifest.refuse_other(summary.output, found[0], edit_header(stages))
-    with timed(summary):
+    with alone_in(summary.output), timed(summary):
         paths = write_sheets(summary.output, stages.preview(photos), composite_mark(stages.made))
     summary.done += len(photos)
     summary.total += len(photos)

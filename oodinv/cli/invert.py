@@ -60,8 +60,8 @@ def invert(
     from oodinv.cli.engine import choose_engine, invert_stages
     from oodinv.cli.prepare import choose_shard, parse_save, shard_notes
     from oodinv.cli.progress import Summary, conclude, follow
-    from oodinv.runs.runner import run_on
     from oodinv.runs.collect import collect
+    from oodinv.runs.runner import run_on
     from oodinv.workflows.invert import invert_header
 
     make_stages = partial(

@@ -27,10 +27,11 @@ def report(
     from oodinv.cli.progress import Summary, conclude, timed
     from oodinv.reporting.report import write_report
     from oodinv.runs.results import open_results
+    from oodinv.runs.runner import alone_in
 
-    results = open_results(folder, ("invert", "edit"))
+    results = open_results(folder, ("invert", "edit", "blend"))
     summary = Summary(folder, total=len(results.entries), done=len(results.entries))
-    with timed(summary):
+    with alone_in(folder), timed(summary):
         paths = write_report(results)
     say(f"to look at: {', '.join(map(str, paths))}", quiet)
     conclude(summary, as_json=json, quiet=quiet)

@@ -50,6 +50,6 @@ def sign(
     from oodinv.workflows.sign import FOLDER, Credentials
     from oodinv.workflows.sign import sign as sign_results
 
-    results = open_results(folder, ("invert", "edit"))
+    results = open_results(folder, ("invert", "edit", "blend"))
     events = sign_results(results, Credentials(certificate, key, algorithm.value, timestamp))
     conclude(follow(events, Summary(folder / FOLDER), "signing", quiet), as_json=json, quiet=quiet)

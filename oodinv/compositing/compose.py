@@ -8,6 +8,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from oodinv.compositing.detail_transfer import lost, motion
 from oodinv.compositing.regions.confine import confined, reach_of
@@ -16,7 +17,7 @@ from oodinv.compositing.techniques.laplacian import blend_pyramids
 from oodinv.compositing.techniques.mask import mixed
 from oodinv.compositing.techniques.poisson import seamless
 from oodinv.imaging.flow import enlarged
-from oodinv.imaging.pixels import Flow, Levels, Mask, blurred
+from oodinv.imaging.pixels import Flow, Levels, Mask, Pixels, blurred, rounded
 from oodinv.recipe.edit import Composition
 
 TOGETHER = 1 / 16
@@ -105,6 +106,74 @@ def compose_edit(
     if composition.area != "pose":
         after = compose(drawn.crop, drawn.generated, drawn.mask, composition, drawn.unedited, flow)
     return confined(before, after, drawn.unedited, along, composition.area, crop_scale), along
+
+
+UNEDITED_MASK = "unedited_mask"
+"""Name among a face's flows of the mask of the pass without the edit; saved where the edited pass has its own."""
+
+
+@dataclass(frozen=True, eq=False)
+class Saved:
+    """An edited face in the precision of its files, so that composing again gives the very same pictures.
+
+    crop, unedited, generated uint8 (S, S, 3). mask float16 (S, S): that of the edited pass. unedited_mask: that of the
+    pass without the edit, where it is another one.
+    """
+
+    crop: Pixels
+    unedited: Pixels
+    generated: Pixels
+    mask: NDArray[np.floating]
+    unedited_mask: NDArray[np.floating] | None = None
+
+    @property
+    def is_unedited(self) -> bool:
+        """Whether the edit changed nothing of this face."""
+        return self.unedited_mask is None and np.array_equal(self.unedited, self.generated)
+
+
+@dataclass(frozen=True, eq=False)
+class Composed:
+    """Composites uint8 (S, S, 3) without and with the edit, and what moved.
+
+    along: how the photo's own detail moves when the edit is pasted. moved: the edit's movement as it is saved, float16
+    (2, s, s).
+    """
+
+    before: Pixels
+    after: Pixels
+    along: Flow | None = None
+    moved: NDArray[np.float16] | None = None
+
+
+def unedited_composite(face: Saved, composition: Composition) -> Levels:
+    """The composite of a face without its edit, float32 (S, S, 3) in grey levels."""
+    mask = face.mask if face.unedited_mask is None else face.unedited_mask
+    return compose(_levels(face.crop), _levels(face.unedited), mask.astype(np.float32), composition)
+
+
+def compose_saved(
+    face: Saved,
+    before: Levels,
+    composition: Composition,
+    crop_scale: float,
+    moved: NDArray[np.floating] | None = None,
+) -> Composed:
+    """Composes an edited face; `before` is its `unedited_composite`, `moved` a movement that was found before."""
+    if face.is_unedited:
+        return Composed(rounded(before), rounded(before))
+    crop, unedited, generated = (_levels(p) for p in (face.crop, face.unedited, face.generated))
+    mask = face.mask.astype(np.float32)
+    if moved is None and (found := movement(unedited, generated, mask, composition, crop_scale)) is not None:
+        moved = found.transpose(2, 0, 1)
+    kept = None if moved is None else moved.astype(np.float16)
+    flow = None if kept is None else np.ascontiguousarray(kept.transpose(1, 2, 0), dtype=np.float32)
+    after, along = compose_edit(Drawn(crop, unedited, generated, mask, flow), before, composition, crop_scale)
+    return Composed(rounded(before), rounded(after), along, kept)
+
+
+def _levels(pixels: Pixels) -> Levels:
+    return pixels.astype(np.float32)
 
 
 def carried(flow: Flow, mask: Mask, composition: Composition, crop_scale: float) -> Flow | None:

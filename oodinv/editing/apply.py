@@ -8,12 +8,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from oodinv.compositing.compose import Drawn, compose, compose_edit, movement, movement_of
-from oodinv.compositing.regions.confine import confined
+from oodinv.compositing.compose import UNEDITED_MASK, Saved, compose_saved, movement_of, unedited_composite
 from oodinv.editing.latent import Plan, apply
 from oodinv.editing.plan import Edits
 from oodinv.faces.align import Placement
-from oodinv.imaging.pixels import Flow, Levels, Pixels, rounded, to_levels, to_tensor, to_uint8
+from oodinv.imaging.pixels import Flow, Pixels, rounded, to_tensor, to_uint8
 from oodinv.inversion import (
     DTYPES,
     Artefacts,
@@ -29,7 +28,7 @@ from oodinv.inversion import (
 from oodinv.models.encoders.base import Encoding
 from oodinv.models.generators.stylegan2 import Noise
 from oodinv.models.samm import Alignment
-from oodinv.recipe.edit import Composition, EditRecipe
+from oodinv.recipe.edit import EditRecipe
 from oodinv.weights.build import Model
 
 
@@ -51,20 +50,6 @@ def inverted_faces(crops: Sequence[Pixels], inversion: Inversion) -> list[Invert
         InvertedFace(str(n), crop, w_plus[n], {key: array[n] for key, array in arrays.items()}, None)
         for n, crop in enumerate(crops)
     ]
-
-
-@dataclass(frozen=True, eq=False)
-class EditedComposite:
-    """A face's edited composite, what moves along when pasted (`paste_back.Edit.flow`), and how the edit moved it."""
-
-    levels: Levels
-    along: Flow | None = None
-    moved: Flow | None = None
-
-    def saved(self, composition: Composition) -> dict[str, NDArray[np.floating]]:
-        """The movement as it goes among the flows, float16 (2, S, S), so that `blend` need not find it again."""
-        name = movement_of(composition)
-        return {} if self.moved is None or name is None else {name: self.moved.transpose(2, 0, 1).astype(np.float16)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,21 +100,33 @@ class Editor:
         source: Encoding | dict[int, Alignment] = base.alignments
         if self.recipe.mask == "edited":
             source = encode(self.model, crops, DTYPES[self.dtype])
-        before = self._unedited_composites(crops, base)
         variants = [self._variant(v.plan, base, crops, w_plus, source) for v in self.edits.variants]
-        edited = [self._edited_composites(crops, base, variant, before) for variant in variants]
-        suffixes = [variant.suffix for variant in self.edits.variants]
-        results = [
-            self._artefacts(faces, suffix, variant, composites)
-            for suffix, variant, composites in zip(suffixes, variants, edited, strict=True)
+        unedited, masks = to_uint8(base.generated), _masks(base)
+        parts = [
+            artefacts([Subject(face.name + v.suffix, face.crop, None) for face in faces], variant)
+            for v, variant in zip(self.edits.variants, variants, strict=True)
         ]
-        unedited, composed = to_uint8(base.generated), rounded(before)
         return [
-            EditedFace(
-                face, unedited[n], composed[n], [r[n] for r in results], [composites[n].along for composites in edited]
-            )
-            for n, face in enumerate(faces)
+            self._composed(face, unedited[n], masks[n], [part[n] for part in parts]) for n, face in enumerate(faces)
         ]
+
+    def _composed(
+        self, face: InvertedFace, unedited: Pixels, mask: NDArray[np.float16], variants: list[Artefacts]
+    ) -> EditedFace:
+        """Composes one face's variants from arrays in the precision of their files, as `blend` will again."""
+        how, scale = self.recipe.compose, self.model.card.crop.scale
+        own_mask = mask if self.recipe.mask == "edited" else None
+        before = unedited_composite(Saved(face.crop, unedited, unedited, mask), how)
+        results, flows = list[Artefacts](), list[Flow | None]()
+        for a in variants:
+            saved = Saved(face.crop, unedited, a.generated, a.flows["mask"], own_mask)
+            composed = compose_saved(saved, before, how, scale)
+            extra: dict[str, NDArray[np.floating]] = {} if own_mask is None else {UNEDITED_MASK: own_mask}
+            if composed.moved is not None and (name := movement_of(how)) is not None:
+                extra[name] = composed.moved
+            results.append(replace(a, composite=composed.after, flows=a.flows | extra))
+            flows.append(composed.along)
+        return EditedFace(face, unedited, rounded(before), results, flows)
 
     def _alignments(self, faces: list[InvertedFace]) -> dict[int, Alignment]:
         sizes = () if self.model.samm is None else self.model.samm.sizes
@@ -155,45 +152,7 @@ class Editor:
         edited = apply(plan, w_plus, self.model.encoder.w_avg.to(self.device))
         return base if torch.equal(edited, w_plus) else self._decode(crops, edited, source)
 
-    @property
-    def _plain(self) -> bool:
-        """Whether the recipe wants the very composites of the inversion; a turned head is composed of them."""
-        how = self.recipe.compose
-        return how == Composition(area=how.area) and how.area != "pose"
 
-    def _unedited_composites(self, crops: Tensor, base: Inversion) -> Levels:
-        """Composites without an edit, float32 (B, S, S, 3) in grey levels."""
-        if self._plain:
-            return to_levels(base.composite)
-        parts = zip(to_levels(crops), to_levels(base.generated), _masks(base), strict=True)
-        return np.stack([compose(x, drawn, mask, self.recipe.compose) for x, drawn, mask in parts])
-
-    def _edited_composites(
-        self, crops: Tensor, base: Inversion, variant: Inversion, before: Levels
-    ) -> list[EditedComposite]:
-        how, scale = self.recipe.compose, self.model.card.crop.scale
-        if variant is base:
-            return [EditedComposite(composite) for composite in before]
-        if self._plain:
-            plain = zip(before, to_levels(variant.composite), to_levels(base.generated), strict=True)
-            return [EditedComposite(confined(b, a, unedited, None, how.area, scale)) for b, a, unedited in plain]
-        pictures = (before, to_levels(crops), to_levels(base.generated), to_levels(variant.generated))
-        composites = []
-        for b, x, unedited, generated, mask in zip(*pictures, _masks(variant), strict=True):
-            moved = movement(unedited, generated, mask, how, scale)
-            after, along = compose_edit(Drawn(x, unedited, generated, mask, moved), b, how, scale)
-            composites.append(EditedComposite(after, along, moved))
-        return composites
-
-    def _artefacts(
-        self, faces: list[InvertedFace], suffix: str, variant: Inversion, composites: list[EditedComposite]
-    ) -> list[Artefacts]:
-        subjects = [Subject(face.name + suffix, face.crop, None) for face in faces]
-        return [
-            replace(a, composite=rounded(c.levels), flows=a.flows | c.saved(self.recipe.compose))
-            for a, c in zip(artefacts(subjects, variant), composites, strict=True)
-        ]
-
-
-def _masks(inversion: Inversion) -> NDArray[np.float32]:
-    return inversion.mask[:, 0].float().cpu().numpy()
+def _masks(inversion: Inversion) -> NDArray[np.float16]:
+    """Masks of a batch as they are saved, float16 (B, S, S)."""
+    return inversion.mask[:, 0].float().cpu().numpy().astype(np.float16)

@@ -35,19 +35,21 @@ class Collected:
     notes: tuple[str, ...]
 
 
-def collect(inputs: list[Path], output: Path) -> list[Job]:
+def collect(inputs: list[Path], output: Path | None = None) -> list[Job]:
     """The jobs of `look_through`, without its notes."""
     return look_through(inputs, output).jobs
 
 
-def look_through(inputs: list[Path], output: Path) -> Collected:
+def look_through(inputs: list[Path], output: Path | None = None) -> Collected:
     """Finds the photos of files and folders. Folders are searched recursively, without results of oodinv.
+
+    output: the folder that results go to, where there will be any.
 
     Raises:
         ImageError: an input doesn't exist or lies among the results, the output lies in an input, or there is no
             picture among all inputs.
     """
-    results = frozenset(output.resolve() / name for name in RESULT_FOLDERS)
+    results = frozenset() if output is None else frozenset(output.resolve() / name for name in RESULT_FOLDERS)
     try:
         items = list(dict.fromkeys(_items(inputs, output, results)))
     except OSError as error:
@@ -57,7 +59,7 @@ def look_through(inputs: list[Path], output: Path) -> Collected:
     if not found:
         raise ImageError(
             f"no picture in {', '.join(map(str, inputs))}; looked for {', '.join(sorted(SUFFIXES))}"
-            + "".join(f"; {note}" for note in notes)
+            + "".join(f"\n{note}" for note in notes)
         )
     photos = [item for item in found if item.unsupported is None]
     names = _unique_names([item.relative for item in photos])
@@ -78,12 +80,12 @@ def _unsupported(found: list[Found], taken: list[str]) -> Iterator[Job]:
         yield Job(item.path, name, item.unsupported)
 
 
-def _items(inputs: list[Path], output: Path, results: frozenset[Path]) -> Iterator[Found | Skipped]:
+def _items(inputs: list[Path], output: Path | None, results: frozenset[Path]) -> Iterator[Found | Skipped]:
     for entry in inputs:
         place = Path(os.path.realpath(entry))  # `Path.resolve` raises on a loop of links
         if not results.isdisjoint((place, *place.parents)):
             raise ImageError(f"{entry}: lies where results go and would be replaced; choose another output folder")
-        if entry.is_dir() and output.resolve().is_relative_to(place):
+        if output is not None and entry.is_dir() and output.resolve().is_relative_to(place):
             raise ImageError(
                 f"{output}: the output folder lies in the input {entry}, so that results would be taken for photos; "
                 "choose an output folder outside of it"

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -71,7 +71,7 @@ class Entry:
         """Whether all outputs are in the folder, with the sizes that they were written with."""
         if self.status != "done":
             return False
-        sizes = self.bytes or [None] * len(self.outputs)
+        sizes: Sequence[int | None] = self.bytes or [None] * len(self.outputs)
         try:
             return all(_has_size(folder / output, size) for output, size in zip(self.outputs, sizes, strict=True))
         except (OSError, ValueError):

@@ -14,6 +14,7 @@ from oodinv.imaging.pixels import Pixels
 from oodinv.recipe.edit import Composition
 from oodinv.runs import manifest
 from oodinv.runs.manifest import Entry, Header
+from oodinv.runs.sources.base import Job
 from oodinv.weights.reading.damage import ARCHIVE_DAMAGE, NUMPY_DAMAGE
 
 Arrays = dict[str, NDArray[np.floating]]
@@ -57,16 +58,47 @@ class Results:
 
     @property
     def composition(self) -> Composition:
-        """How the run composed: as its recipe said, or plainly.
+        """How the run composed its composites: as its recipe said, or plainly.
 
         Raises:
-            ManifestError: the manifest says it in no way that this version knows.
+            ManifestError: the manifest holds a composition that this version doesn't know.
         """
         recipe = self.header.settings.get("recipe")
+        found = recipe.get("compose", {}) if isinstance(recipe, dict) else {}
+        return self._composition(self.header.settings.get("composition", found))
+
+    @property
+    def pasted_composition(self) -> Composition:
+        """How the run composed what it pasted: `invert` gives colour and light back there, in the share it was told.
+
+        Raises:
+            ManifestError: see `composition`.
+        """
+        pasted = self.header.settings.get("pasted")
+        if pasted is not None:
+            return self._composition(pasted)
+        if self.header.command == "invert":
+            return self._composition({"colour": self.header.settings.get("colour", 0.0)})
+        return self.composition
+
+    def _composition(self, record: object) -> Composition:
         try:
-            return Composition.model_validate(recipe.get("compose", {}) if isinstance(recipe, dict) else {})
+            return Composition.model_validate(record)
         except ValueError as error:
-            raise ManifestError(f"{self.path}: its {manifest.FILE_NAME} says no composition; edit again") from error
+            raise ManifestError(
+                f"{self.path}: its {manifest.FILE_NAME} holds no composition that this version knows; make it again"
+            ) from error
+
+    def jobs(self) -> tuple[list[Job], int]:
+        """A job for each finished photo, and how many photos are gone: a crop stands in for each of these."""
+        found, gone = [], 0
+        for name, entry in self.entries.items():
+            path = self.photo(entry)
+            if path is None:
+                gone += 1
+                path = self.path / f"aligned/{self.crops(entry)[0]}.png"
+            found.append(Job(path, name))
+        return found, gone
 
     def photo(self, entry: Entry) -> Path | None:
         """The photo of an entry; None if it is gone. A relative path is also tried from where the folder lies."""

@@ -218,8 +218,8 @@ def _take_in(place: _Place) -> None:
 def _drop_renamed(place: _Place, entries: dict[str, Entry]) -> None:
     """Removes results of photos whose results now get another name: a.png beside a.jpg makes `a` of that `a.jpg`."""
     names = {job.name for job in place.jobs}
-    inputs = {os.path.abspath(job.path) for job in place.jobs}
-    stale = [e for e in entries.values() if e.name not in names and os.path.abspath(e.input) in inputs]
+    inputs = {job.path.absolute() for job in place.jobs}
+    stale = [e for e in entries.values() if e.name not in names and Path(e.input).absolute() in inputs]
     for entry in stale:
         del entries[entry.name]
     kept = {output for entry in entries.values() for output in entry.outputs}

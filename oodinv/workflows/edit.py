@@ -40,20 +40,14 @@ class EditedPhoto:
     faces: list[EditedFace]
 
 
-def jobs(results: Results) -> tuple[list[Job], tuple[str, ...]]:
-    """A job for each photo of an inversion, and notes on photos that failed or are gone: crops stand in for these."""
-    found, gone, notes = [], 0, list[str]()
-    for name, entry in results.entries.items():
-        path = results.photo(entry)
-        if path is None:
-            gone += 1
-            path = results.path / f"aligned/{results.crops(entry)[0]}.png"
-        found.append(Job(path, name))
+def notes(results: Results, gone: int) -> tuple[str, ...]:
+    """Notes on photos of an inversion that are not edited, or edited without being pasted; `gone`: see `jobs`."""
+    found = list[str]()
     if results.failed:
-        notes.append(f"{_counted(results.failed)} failed when {results.path} was made; invert again to edit them too")
+        found.append(f"{_counted(results.failed)} failed when {results.path} was made; invert again to edit them too")
     if gone:
-        notes.append(f"{_counted(gone)} can't be found any more; only what {results.path} has of them is edited")
-    return found, tuple(notes)
+        found.append(f"{_counted(gone)} can't be found any more; only what {results.path} has of them is edited")
+    return tuple(found)
 
 
 def _counted(photos: int) -> str:

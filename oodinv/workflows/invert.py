@@ -1,7 +1,7 @@
 """What `invert` does to each photo: the stages that `runner.run` drives."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +12,7 @@ from oodinv.compositing.compose import compose
 from oodinv.compositing.paste_back import Edit
 from oodinv.faces.detectors.base import Detector
 from oodinv.faces.selection import ALL, Selection
+from oodinv.errors import ImageError
 from oodinv.imaging.decode import decode_deep, decode_photo
 from oodinv.imaging.photo import Photo
 from oodinv.imaging.pixels import Pixels, resize_pixels, rounded
@@ -43,6 +44,21 @@ class Portrait:
     def decoded(self) -> Photo:
         """The photo, from memory or decoded again."""
         return self.photo if self.photo is not None else decode_photo(self.content, self.job.path, deep=True)
+
+
+def square_crop(pixels: Pixels, size: int, path: Path) -> Pixels:
+    """A picture that is a crop already, resized to (size, size).
+
+    Raises:
+        ImageError: it isn't square, so it would be squeezed.
+    """
+    height, width = pixels.shape[:2]
+    if height != width:
+        raise ImageError(
+            f"{path}: is {width} by {height} pixels, and --aligned expects square crops; leave out --aligned to have "
+            "faces found and cut out, or cut it square"
+        )
+    return resize_pixels(pixels, size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +97,7 @@ class InvertStages:
         photo = decode_photo(content, job.path, deep=pasting)
         card = self.model.card
         if self.detector is None:
-            crop = resize_pixels(photo.pixels, card.size)
+            crop = square_crop(photo.pixels, card.size, job.path)
             return Portrait(job, [Subject(job.name, crop, None, decode_deep(content, card.size))], b"", None)
         subjects = cut_out(job, photo.pixels, self.detector, card.size, card.crop, self.selection)
         small = photo.pixels.size // 3 <= KEPT_PIXELS
@@ -109,7 +125,7 @@ class InvertStages:
     def _batch(self, subjects: list[Subject]) -> list[Artefacts]:
         crops = torch.stack([subject.tensor() for subject in subjects]).to(self.device)
         inversion = invert(self.model, crops, noise=self._noise(subjects), dtype=DTYPES[self.dtype])
-        return artefacts(subjects, inversion)
+        return [replace(a, composite=composed(a, Composition())) for a in artefacts(subjects, inversion)]
 
     def _noise(self, subjects: list[Subject]) -> Noise:
         """For `random`, one generator a face, seeded by its crop, so that a repeated run draws the same."""
@@ -135,19 +151,17 @@ class InvertStages:
     def _write_pasted(self, results: Inverted, folder: Path, made: Provenance) -> str:
         photo = results.portrait.decoded()
         edits = [
-            Edit(a.subject.aligned.quad, a.subject.crop, coloured(a, self.colour))
+            Edit(a.subject.aligned.quad, a.subject.crop, composed(a, Composition(colour=self.colour)))
             for a in results.artefacts
             if a.subject.aligned is not None
         ]
         return write_pasted(photo, edits, folder, results.portrait.job.name, made)
 
 
-def coloured(a: Artefacts, colour: float) -> Pixels:
-    """The composite with so much of the colour and light given back that the generator lost, in [0, 1]."""
-    if colour == 0:
-        return a.composite
+def composed(a: Artefacts, composition: Composition) -> Pixels:
+    """A face's composite from arrays in the precision of their files, so that `blend` gives the very same."""
     crop, generated, mask = (x.astype(np.float32) for x in (a.subject.crop, a.generated, a.flows["mask"]))
-    return rounded(compose(crop, generated, mask, Composition(colour=colour)))
+    return rounded(compose(crop, generated, mask, composition))
 
 
 def invert_header(stages: InvertStages, detector: str) -> Header:

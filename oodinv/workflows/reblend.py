@@ -1,90 +1,203 @@
-"""Composing again from saved files: no network runs, so another technique costs milliseconds a photo."""
+"""Composes again from saved files: no network runs, so another technique costs milliseconds a photo."""
 
+import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from oodinv.compositing.compose import Drawn, compose, compose_edit, movement, movement_of
+from oodinv.compositing.compose import (
+    UNEDITED_MASK,
+    Composed,
+    Saved,
+    compose,
+    compose_saved,
+    movement_of,
+    unedited_composite,
+)
 from oodinv.compositing.paste_back import Edit
 from oodinv.errors import ImageError
 from oodinv.faces.align import read_placement
-from oodinv.imaging.decode import read_photo
-from oodinv.imaging.pixels import Flow, Levels, Pixels, resize_pixels, rounded
+from oodinv.imaging.decode import decode_photo
+from oodinv.imaging.files import atomic_write
+from oodinv.imaging.pixels import Pixels, resize_pixels, rounded
 from oodinv.imaging.provenance import Provenance
 from oodinv.recipe.edit import Composition
-from oodinv.runs.manifest import Entry
-from oodinv.runs.pipeline import WRITERS
+from oodinv.runs import manifest
+from oodinv.runs.manifest import Entry, Header
+from oodinv.runs.pipeline import WRITERS, read_bytes
 from oodinv.runs.results import Face, Results, read_arrays, read_picture
-from oodinv.runs.runner import Event, Finished, Started, made_anew
+from oodinv.runs.runner import Event, Finished, Started, alone_in, made_anew
 from oodinv.runs.sinks import write_pasted, write_png_composite
+from oodinv.runs.sources.base import Job
 
 
-def recompose(results: Results, composition: Composition, paste: bool) -> Iterator[Event]:
-    """Replaces the composites of a folder, and with `paste` the pasted photos; yields an event a photo.
+@dataclass(frozen=True, eq=False)
+class Blended:
+    """A photo's composed faces; `content` is its file's, empty where nothing will be pasted.
+
+    pasted: the same faces composed for pasting.
+    """
+
+    job: Job
+    faces: list[tuple[Face, Composed]]
+    pasted: list[tuple[Face, Composed]]
+    content: bytes
+
+
+@dataclass(frozen=True)
+class BlendStages:
+    """Composes what a run of `invert` or `edit` saved.
+
+    composition: for composites. pasted: for pasted photos; None to paste nothing.
+    """
+
+    results: Results
+    composition: Composition
+    pasted: Composition | None
+
+    @property
+    def made(self) -> Provenance:
+        """The provenance that is written into pictures."""
+        return Provenance(model=self.results.model, recipe=self.results.recipe)
+
+    def read(self, job: Job, content: bytes) -> Blended:
+        """Reads a photo's saved faces and composes them.
+
+        Raises:
+            ImageError: a part is missing or damaged, or the photo is gone or was changed since and is to be pasted.
+        """
+        entry = self.results.entries[job.name]
+        faces = [(face, _compose(self.results, face, self.composition)) for face in self.results.faces(entry)]
+        if self.pasted is None:
+            return Blended(job, faces, [], b"")
+        _check_photo(self.results, job, content)
+        pasted = faces
+        if self.pasted != self.composition:
+            pasted = [(face, _compose(self.results, face, self.pasted)) for face, _ in faces]
+        return Blended(job, faces, pasted, content)
+
+    def compute(self, photos: list[Blended]) -> list[Blended]:
+        """Nothing more to do."""
+        return photos
+
+    def write(self, results: Blended, folder: Path) -> list[str]:
+        """Writes composites and, where asked, pasted photos; in another folder than the run's, crops too.
+
+        Raises:
+            ImageError, OutputError: a file can't be written.
+        """
+        outputs: list[str] = []
+        if folder.resolve() != self.results.path.resolve():
+            outputs += self._copy_crops(results.job, folder)
+        for face, composed in results.faces:
+            outputs.append(write_png_composite(folder, face.name, composed.after, self.made))
+        if self.pasted is not None:
+            photo = decode_photo(results.content, results.job.path, deep=True)
+            edits: dict[str, list[Edit]] = {suffix: [] for suffix in self.results.suffixes}
+            for face, composed in results.pasted:
+                quad = read_placement(self.results.path / f"aligned/{face.crop}.json").quad
+                edit = Edit(quad, composed.before, composed.after, composed.along)
+                edits[face.name.removeprefix(face.crop)].append(edit)
+            for suffix, changes in edits.items():
+                outputs.append(write_pasted(photo, changes, folder, results.job.name + suffix, self.made))
+        return outputs
+
+    def _copy_crops(self, job: Job, folder: Path) -> Iterator[str]:
+        for output in self.results.entries[job.name].outputs:
+            if output.startswith("aligned/"):
+                content = read_bytes(self.results.path / output)
+                atomic_write(folder / output, lambda file, content=content: file.write(content))  # type: ignore[misc]
+                yield output
+
+
+def blend_header(stages: BlendStages) -> Header:
+    """Header of the manifest of a `blend` run into a folder of its own."""
+    source, pasted = stages.results.header, stages.pasted
+    settings = {
+        **source.settings,
+        "composition": stages.composition.model_dump(mode="json"),
+        "pasted": None if pasted is None else pasted.model_dump(mode="json"),
+        "composed from": source.command,
+    }
+    return Header(source.oodinv, "blend", source.card, source.weights, settings)
+
+
+def recompose(stages: BlendStages) -> Iterator[Event]:
+    """Replaces composites, and pasted photos where asked, in the folder of the run; yields an event a photo.
 
     A photo with missing parts fails alone.
 
     Raises:
-        OutputError: the folder can't be written.
+        OutputError: another run is at work in the folder, or it can't be written.
     """
-    entries = list(results.entries.values())
-    yield Started(len(entries), 0)
-    with ThreadPoolExecutor(WRITERS) as pool:
-        yield from map(
-            Finished, pool.map(partial(made_anew, make=partial(_write, results, composition, paste)), entries)
-        )
+    results = stages.results
+    jobs, _ = results.jobs()
+    with alone_in(results.path), ThreadPoolExecutor(WRITERS) as pool:
+        yield Started(len(jobs), 0)
+        for entry in pool.map(partial(_replace, stages), jobs):
+            if entry.status == "done":
+                manifest.append(results.path, _updated(results.entries[entry.name], entry, results.path))
+            yield Finished(entry)
 
 
-def _write(results: Results, composition: Composition, paste: bool, entry: Entry) -> Iterator[str]:
-    made = Provenance(model=results.model, recipe=results.recipe)
-    edits: dict[str, list[Edit]] = {suffix: [] for suffix in results.suffixes}
-    for face in results.faces(entry):
-        before, after, flow = _compose(results, face, composition)
-        yield write_png_composite(results.path, face.name, after, made)
-        if paste:
-            quad = _quad(results, face)
-            edits[face.name.removeprefix(face.crop)].append(Edit(quad, before, after, flow))
-    if paste:
-        path = results.photo(entry)
-        if path is None:
-            raise ImageError(f"{entry.input}: the photo is not there any more; put it back, or leave out --paste")
-        photo = read_photo(path, deep=True)
-        for suffix, changes in edits.items():
-            yield write_pasted(photo, changes, results.path, entry.name + suffix, made)
+def _replace(stages: BlendStages, job: Job) -> Entry:
+    def make(_: Entry) -> list[str]:
+        content = b"" if stages.pasted is None else read_bytes(job.path)
+        return stages.write(stages.read(job, content), stages.results.path)
+
+    return made_anew(stages.results.entries[job.name], make)
 
 
-def _quad(results: Results, face: Face) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    path = results.path / f"aligned/{face.crop}.json"
+def _updated(before: Entry, after: Entry, folder: Path) -> Entry:
+    """The entry of the run with the sizes of files that were replaced, and with files that were added."""
+    outputs = list(dict.fromkeys([*before.outputs, *after.outputs]))
+    if before.bytes:
+        known = dict(zip(before.outputs, before.bytes, strict=True))
+        known |= dict(zip(after.outputs, manifest.sizes(after.outputs, folder), strict=True))
+        return replace(before, outputs=outputs, bytes=[known[output] for output in outputs])
+    return replace(before, outputs=outputs)
+
+
+def _check_photo(results: Results, job: Job, content: bytes) -> None:
+    """Makes sure that results can be pasted into their photo.
+
+    Raises:
+        ImageError: they were made of crops, or the photo is gone or another one.
+    """
+    entry = results.entries[job.name]
     if results.header.settings.get("aligned"):
         raise ImageError(f"{results.path} was made of crops, which belong into no photo; leave out --paste")
-    return read_placement(path).quad
+    if results.photo(entry) is None:
+        raise ImageError(f"{entry.input}: the photo is not there any more; put it back, or leave out --paste")
+    if entry.sha256 is not None and hashlib.sha256(content).hexdigest() != entry.sha256:
+        raise ImageError(f"{job.path} was changed after {results.path} was made of it; invert it again")
 
 
-def _compose(results: Results, face: Face, composition: Composition) -> tuple[Pixels, Pixels, Flow | None]:
-    """Composite without and with the edit, and what moves along; an inversion's first is the crop itself."""
+def _compose(results: Results, face: Face, composition: Composition) -> Composed:
+    """Composes one face; the first composite of an inversion is the crop itself."""
     folder, command = results.path, f"oodinv {results.header.command}"
-    pixels = resize_pixels(read_picture(folder / f"aligned/{face.crop}.png", command), int(results.header.card["size"]))
-    crop, generated = (_levels(p) for p in (pixels, read_picture(folder / f"generated/{face.name}.png", command)))
+    crop = resize_pixels(read_picture(folder / f"aligned/{face.crop}.png", command), int(results.header.card["size"]))
+    generated = read_picture(folder / f"generated/{face.name}.png", command)
     arrays = read_arrays(folder / f"flows/{face.name}.npz", command)
     name = movement_of(composition)
-    mask, saved = arrays.get("mask"), None if name is None else arrays.get(name)
-    if mask is None or mask.shape != crop.shape[:2] or not (saved is None or _is_flow(saved)):
+    mask, moved = arrays.get("mask"), None if name is None else arrays.get(name)
+    unedited_mask = arrays.get(UNEDITED_MASK)
+    masks = [mask] if unedited_mask is None else [mask, unedited_mask]
+    if any(m is None or m.shape != crop.shape[:2] for m in masks) or not (moved is None or _is_flow(moved)):
         raise ImageError(f"{folder}/flows/{face.name}.npz: has no mask or movement that fits; run `{command}` again")
-    mask = mask.astype(np.float32)
+    assert mask is not None
     if results.header.command == "invert":
-        return pixels, rounded(compose(crop, generated, mask, composition)), None
-    unedited = _levels(read_picture(folder / f"unedited/{face.crop}.png", command))
-    before = compose(crop, unedited, mask, composition)
+        levels = (_levels(crop), _levels(generated), mask.astype(np.float32))
+        return Composed(crop, rounded(compose(*levels, composition)))
+    unedited = read_picture(folder / f"unedited/{face.crop}.png", command)
+    saved = Saved(crop, unedited, generated, mask, unedited_mask)
     scale = float(results.header.card["crop"]["scale"])
-    if saved is None:
-        moved = movement(unedited, generated, mask, composition, scale)
-    else:
-        moved = saved.transpose(1, 2, 0).astype(np.float32)
-    after, flow = compose_edit(Drawn(crop, unedited, generated, mask, moved), before, composition, scale)
-    return rounded(before), rounded(after), flow
+    return compose_saved(saved, unedited_composite(saved, composition), composition, scale, moved)
 
 
 def _is_flow(array: NDArray[np.floating]) -> bool:
@@ -92,5 +205,5 @@ def _is_flow(array: NDArray[np.floating]) -> bool:
     return array.ndim == 3 and array.shape[0] == 2 and array.shape[1] == array.shape[2] > 0
 
 
-def _levels(pixels: Pixels) -> Levels:
+def _levels(pixels: Pixels) -> NDArray[np.float32]:
     return pixels.astype(np.float32)

@@ -7,14 +7,17 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from test_runner import HEADER, KilledError, Neighbours, files, run, statuses
 
 from oodinv.errors import ImageError, ManifestError, OutputError
+from oodinv.imaging.files import atomic_write
 from oodinv.runs import lock, manifest, runner
+from oodinv.runs.collect import collect, look_through
 from oodinv.runs.pipeline import read_bytes
-from oodinv.runs.collect import collect
+from oodinv.runs.runner import Finished
 
 
 @pytest.fixture
@@ -236,10 +239,135 @@ def test_links_in_a_loop_fail_by_name(tmp_path: Path) -> None:
     ]
 
 
-def test_inputs_inside_the_output_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("output", ["", "out", "sub/out"])
+def test_an_output_folder_in_the_input_is_refused(tmp_path: Path, output: str) -> None:
     (tmp_path / "a.jpg").write_bytes(b"x")
-    assert statuses(run(Neighbours(), tmp_path, tmp_path)) == {"a": "done"}
-    assert statuses(run(Neighbours(), tmp_path, tmp_path)) == {}
+    with pytest.raises(ImageError, match=r"lies in the input.*outside"):
+        run(Neighbours(), tmp_path, tmp_path / output)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jpg"]
+
+
+def test_results_among_photos_are_no_photos_the_next_time(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "a.jpg").write_bytes(b"x")
+    run(Neighbours(), photos, tmp_path / "out")
+    (tmp_path / "out" / "pasted").mkdir()
+    (tmp_path / "out" / "pasted" / "a.jpg").write_bytes(b"x")
+    (tmp_path / "out").rename(photos / "out")
+    found = look_through([photos], tmp_path / "second")
+    assert [job.name for job in found.jobs] == ["a"]
+    assert "holds results of `oodinv test`" in found.notes[0]
+    with pytest.raises(ImageError, match="holds results of `oodinv test`, not photos"):
+        collect([photos / "out"], tmp_path / "second")
+    assert [job.name for job in collect([photos / "out" / "pasted"], tmp_path / "second")] == ["a"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"half"])
+def test_an_output_of_another_size_is_made_again(photos: Path, tmp_path: Path, damage: bytes) -> None:
+    """A power cut can leave a file that is there and empty, or cut short."""
+    out = tmp_path / "out"
+    run(Neighbours(), photos, out)
+    expected = files(out)
+    (out / "2.two").write_bytes(damage)
+    assert statuses(run(Neighbours(), photos, out)) == {"2": "done"}
+    assert files(out) == expected
+
+
+def test_an_empty_output_of_a_manifest_without_sizes_is_made_again(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(Neighbours(), photos, out)
+    path = out / manifest.FILE_NAME
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps({k: v for k, v in line.items() if k != "bytes"}) + "\n" for line in lines))
+    (out / "2.two").write_bytes(b"")
+    assert statuses(run(Neighbours(), photos, out)) == {"2": "done"}
+
+
+def test_a_photo_whose_results_get_another_name_leaves_none_under_the_old_one(tmp_path: Path) -> None:
+    folder, out = tmp_path / "photos", tmp_path / "out"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(b"a photo")
+    (folder / "b.jpg").write_bytes(b"another")
+    run(Neighbours(), folder, out)
+    (folder / "a.png").write_bytes(b"a third")
+    run(Neighbours(), folder, out)
+    run(Neighbours(), folder, tmp_path / "at once")
+    assert sorted(path.name for path in out.glob("*.one")) == ["a.jpg.one", "a.png.one", "b.one"]
+    read = manifest.read(out)
+    assert read is not None
+    assert list(read[1]) == ["a.jpg", "a.png", "b"]
+    (folder / "a.png").unlink()
+    run(Neighbours(), folder, out)
+    assert sorted(path.name for path in out.glob("*.one")) == ["a.one", "a.png.one", "b.one"]
+
+
+def test_files_of_unsupported_kinds_are_named_and_change_no_batch(photos: Path, tmp_path: Path) -> None:
+    run(Neighbours(), photos, tmp_path / "before")
+    for name in ("1.cr2", "0.mp4", "5.pdf"):
+        (photos / name).write_bytes(b"not read")
+    events = run(Neighbours(), photos, tmp_path / "out")
+    found = {e.entry.name: e.entry for e in events if isinstance(e, Finished)}
+    assert {name for name, entry in found.items() if entry.status == "unsupported"} == {"1.cr2", "0.mp4", "5.pdf"}
+    assert "export it as JPEG" in str(found["1.cr2"].error)
+    read = manifest.read(tmp_path / "out")
+    assert read is not None
+    assert read[1]["0.mp4"].status == "unsupported"
+    assert sorted(p.read_bytes() for p in (tmp_path / "out").glob("*.one")) == sorted(
+        p.read_bytes() for p in (tmp_path / "before").glob("*.one")
+    )
+
+
+REFUSED = [errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG]
+
+
+@pytest.mark.parametrize("number", REFUSED)
+def test_a_name_that_the_file_system_refuses_fails_that_photo_alone(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """As exFAT and NTFS do with colons, and APFS with names that aren't UTF-8."""
+    (photos / "a:b.jpg").write_bytes(b"x")
+    rename = Path.replace
+
+    def strict(source: Path, target: Path) -> Path:
+        if ":" in Path(target).name:
+            raise OSError(number, os.strerror(number), str(target))
+        return rename(source, target)
+
+    monkeypatch.setattr(Path, "replace", strict)
+    events = run(Neighbours(), photos, tmp_path / "out")
+    found = statuses(events)
+    assert found.pop("a:b") == "failed"
+    assert set(found.values()) == {"done"}
+    errors = [e.entry.error for e in events if isinstance(e, Finished) and e.entry.error]
+    assert "can't hold this name" in errors[0]
+    assert not list((tmp_path / "out").glob(".*.tmp"))
+
+
+def test_what_a_killed_process_was_writing_is_removed(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(Neighbours(), photos, out)
+    (out / "sub").mkdir()
+    left = out / "sub" / f".{'0' * 16}.{'1' * 8}.tmp"
+    left.write_bytes(b"half")
+    mine = out / ".mine.tmp"
+    mine.write_bytes(b"keep me")
+    run(Neighbours(), photos, out)
+    assert not left.exists()
+    assert mine.exists()
+
+
+def test_two_writes_of_one_file_at_once_leave_one_of_them_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+
+    def outer(file: BinaryIO) -> None:
+        file.write(b"first")
+        atomic_write(path, lambda other: other.write(b"second"))
+        file.write(b" half")
+
+    atomic_write(path, outer)
+    assert path.read_bytes() == b"first half"
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
 def test_random_kills_in_a_row_end_the_same(photos: Path, tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ from test_runner import files as tree
 
 from oodinv.errors import MissingWeights, OodinvError, OutputError
 from oodinv.runs import manifest, ray_engine, runner
+from oodinv.runs.collect import collect
 from oodinv.runs.ray_engine import Cluster, Workers, plan
 from oodinv.runs.runner import Finished, Started
-from oodinv.runs.collect import collect
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'oodinv[ray]'")
 

@@ -13,9 +13,9 @@ import pytest
 from oodinv.errors import ImageError, ManifestError, OutputError
 from oodinv.imaging.files import atomic_write
 from oodinv.runs import manifest, pipeline, runner
+from oodinv.runs.collect import collect
 from oodinv.runs.manifest import Header
 from oodinv.runs.runner import Event, Finished, Started
-from oodinv.runs.collect import collect
 from oodinv.runs.sources.base import Job
 
 HEADER = Header("1", "test", {}, {}, {"seed": 1})

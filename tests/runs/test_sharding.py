@@ -16,10 +16,10 @@ from test_runner import files as tree
 
 from oodinv.errors import ManifestError, OutputError
 from oodinv.runs import manifest, runner
+from oodinv.runs.collect import collect
 from oodinv.runs.manifest import Header
 from oodinv.runs.runner import Finished, Started
 from oodinv.runs.sharding import Shard, launched, parse
-from oodinv.runs.collect import collect
 from oodinv.runs.sources.base import Job
 
 

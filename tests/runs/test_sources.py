@@ -1,12 +1,15 @@
 """Which files become jobs, and under which names."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from oodinv.errors import ImageError
+from oodinv.runs.collect import RESULT_FOLDERS, _unique_names, collect, look_through
 from oodinv.runs.sinks import OUTPUTS
-from oodinv.runs.collect import RESULT_FOLDERS, _unique_names, collect
+from oodinv.runs.sources import SOURCES
+from oodinv.runs.sources.base import Found
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -22,13 +25,56 @@ def names(inputs: list[Path], output: Path) -> list[str]:
 
 def test_folders_are_searched_in_order_and_other_files_left_out(tmp_path: Path) -> None:
     touch(tmp_path, "b.jpg", "a.PNG", "sub/deep/c.webp", "notes.txt", ".hidden.jpg")
-    assert names([tmp_path], tmp_path / "out") == ["a", "b", "sub/deep/c"]
+    assert names([tmp_path], tmp_path.parent / "out") == ["a", "b", "sub/deep/c"]
 
 
-def test_results_are_no_inputs(tmp_path: Path) -> None:
-    touch(tmp_path, "a.jpg", "out/aligned/a.png", "out/pasted/sub/a.png")
-    assert names([tmp_path], tmp_path / "out") == ["a"]
-    assert names([tmp_path], tmp_path) == ["a", "out/aligned/a", "out/pasted/sub/a"]
+HIDDEN = [".Trash-1000", ".thumbnails", ".picasaoriginals", "@eaDir", "__MACOSX", "$RECYCLE.BIN", "#recycle"]
+
+
+@pytest.mark.parametrize("folder", HIDDEN)
+def test_hidden_and_system_folders_are_not_searched(tmp_path: Path, folder: str) -> None:
+    touch(tmp_path, "in/a.jpg", f"in/{folder}/b.jpg", f"in/sub/{folder}/files/c.jpg", "in/@home/d.jpg")
+    assert names([tmp_path / "in"], tmp_path / "out") == ["a", "@home/d"]
+
+
+def test_a_hidden_folder_named_as_the_input_is_searched(tmp_path: Path) -> None:
+    touch(tmp_path, ".private/a.jpg")
+    assert names([tmp_path / ".private"], tmp_path / "out") == ["a"]
+
+
+def test_files_that_are_left_out_are_counted_by_kind(tmp_path: Path) -> None:
+    touch(tmp_path, "in/a.jpg", "in/a.json", "in/sub/b.json", "in/LICENSE", "in/.DS_Store")
+    (note,) = look_through([tmp_path / "in"], tmp_path / "out").notes
+    assert "3 other files were ignored (2 .json, 1 without suffix)" in note
+
+
+def test_a_raw_file_beside_a_photo_leaves_the_photos_name_as_it_is(tmp_path: Path) -> None:
+    touch(tmp_path, "in/a.cr2", "in/a.jpg", "in/a.mp4", "in/a.mp4.jpg")
+    jobs = collect([tmp_path / "in"], tmp_path / "out")
+    assert [(job.name, job.unsupported is None) for job in jobs] == [
+        ("a", True),
+        ("a.mp4", True),
+        ("a.cr2", False),
+        ("a.mp4-2", False),
+    ]
+
+
+def test_a_source_from_outside_is_asked_like_those_of_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Listing:
+        """A text file with a path a line."""
+
+        def accepts(self, entry: Path) -> bool:
+            return entry.suffix == ".list"
+
+        def find(self, entry: Path, results: frozenset[Path]) -> Iterator[Found]:  # noqa: ARG002
+            return (Found(Path(line), Path(Path(line).name)) for line in entry.read_text().splitlines())
+
+    monkeypatch.setattr("oodinv.runs.collect.SOURCES", (Listing(), *SOURCES))
+    touch(tmp_path, "x/a.jpg", "y/b.jpg")
+    (tmp_path / "photos.list").write_text(f"{tmp_path}/x/a.jpg\n{tmp_path}/y/b.jpg\n")
+    assert names([tmp_path / "photos.list"], tmp_path / "out") == ["a", "b"]
 
 
 def test_inputs_that_results_would_replace_are_refused(tmp_path: Path) -> None:
@@ -63,7 +109,7 @@ def test_a_file_named_on_its_own_is_an_input_whatever_its_suffix(tmp_path: Path)
 )
 def test_names_that_would_collide_stay_apart(tmp_path: Path, files: list[str], expected: list[str]) -> None:
     touch(tmp_path, *files)
-    found = names([tmp_path], tmp_path / "out")
+    found = names([tmp_path], tmp_path.parent / "out")
     assert sorted(found) == sorted(expected)
 
 
@@ -81,14 +127,14 @@ def test_an_input_given_twice_is_one_job(tmp_path: Path) -> None:
 def test_a_loop_of_links_ends(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg")
     (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
-    assert names([tmp_path], tmp_path / "out") == ["a"]
+    assert names([tmp_path], tmp_path.parent / "out") == ["a"]
 
 
 def test_missing_and_empty_inputs_are_named(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="nowhere"):
         collect([tmp_path / "nowhere"], tmp_path / "out")
     with pytest.raises(ImageError, match="no picture"):
-        collect([tmp_path], tmp_path / "out")
+        collect([tmp_path], tmp_path / "../out")
 
 
 def test_result_folders_are_those_that_are_written() -> None:

@@ -79,7 +79,7 @@ def faces_of(model: "Model", folder: Path, limit: int | None, quiet: bool) -> "F
 
     if is_inverted(folder):
         return gather(_follow(read_inverted(model, folder), None, folder, quiet))
-    jobs = sample(collect([folder], folder / ".none"), limit)
+    jobs = sample(collect([folder]), limit)
     path = cache_dir() / "faces" / f"{cache_key(model, jobs)}.npz"
     if (known := recall(path)) is not None:
         return known
