@@ -10,7 +10,7 @@ from oodinv.benchmark.plots import Series, distribution, scatter
 from oodinv.benchmark.results import Outcome, column, edits_of, series
 from oodinv.benchmark.stages import EDIT
 from oodinv.benchmark.variants import title
-from oodinv.imaging.files import atomic_write
+from oodinv.imaging.files import write_text
 from oodinv.recipe.benchmark import BenchmarkRecipe, MetricUse
 from oodinv.reporting.tables import Column, Table, to_csv, to_html, to_json, to_latex, to_markdown
 
@@ -46,12 +46,8 @@ def write(
         texts[f"{name}.tex"] = "% needs \\usepackage{booktabs}\n" + "\n".join(map(to_latex, tables))
     texts["report.html"] = page(recipe, outcomes, [*scores, cost])
     for name, text in texts.items():
-        _write_text(folder / name, text)
+        write_text(folder / name, text)
     return [folder / name for name in texts]
-
-
-def _write_text(path: Path, text: str) -> None:
-    atomic_write(path, lambda file: file.write(text.encode()))
 
 
 def page(recipe: BenchmarkRecipe, outcomes: list[Outcome], tables: list[Table]) -> str:

@@ -56,8 +56,8 @@ def align(
     from oodinv.cli.prepare import choose_shard, shard_notes
     from oodinv.cli.progress import Summary, conclude, follow
     from oodinv.recipe.card import Crop, find_card, read_card
+    from oodinv.runs.collect import look_through
     from oodinv.runs.runner import run_on
-    from oodinv.runs.collect import collect
     from oodinv.workflows.align import align_header
 
     if model is not None:
@@ -67,8 +67,12 @@ def align(
         crop = Crop() if crop_scale is None else Crop(scale=crop_scale)
     make_stages = partial(align_stages, detector=detector, size=size or 1024, crop=crop, faces=faces.value)
     share = choose_shard(shard, restart)
-    jobs = collect(inputs, output)
+    found = look_through(inputs, output)
     stages, chosen = choose_engine(make_stages, device, engine, workers, share)
     header = align_header(stages, detector)
-    events = run_on(chosen, jobs, output, header, chunk=batch_size, restart=restart, shard=share)
-    conclude(follow(events, Summary(output, shard_notes(share)), "aligning", quiet), as_json=json, quiet=quiet)
+    events = run_on(chosen, found.jobs, output, header, chunk=batch_size, restart=restart, shard=share)
+    conclude(
+        follow(events, Summary(output, (*found.notes, *shard_notes(share))), "aligning", quiet),
+        as_json=json,
+        quiet=quiet,
+    )

@@ -209,7 +209,7 @@ def _conclude(
     from oodinv.cli.console import stderr
     from oodinv.reporting.tables import to_json
 
-    failures = [entry for summary in summaries for entry in summary.failures]
+    failures = [entry for summary in summaries for entry in (*summary.failures, *summary.unsupported)]
     if as_json:
         tables = json.loads(to_json([*scores, cost]))["tables"]
         failed = [{"input": e.input, "error": e.error} for e in failures]

@@ -20,7 +20,7 @@ from oodinv.recipe.edit import EditRecipe, find_edit_recipe, read_edit_recipe
 from oodinv.reporting.report import write_report
 from oodinv.reporting.sheets import write_sheets
 from oodinv.runs import manifest
-from oodinv.runs.collect import collect
+from oodinv.runs.collect import look_through
 from oodinv.runs.results import Results, is_inversion, last_inversion, open_results, read_person
 from oodinv.runs.runner import alone_in, run
 from oodinv.weights.build import Model, load_named
@@ -158,18 +158,20 @@ def _invert(request: Request, model: Model, inputs: list[Path], folder: Path, su
         batch_size=request.batch_size,
         save=frozenset({"latents", "flows"}),
     )
-    photos = collect(inputs, folder.parent)
+    found = look_through(inputs, folder.parent)
+    summary.notes = (*summary.notes, *found.notes)
     header = invert_header(stages, request.detector)
-    events = run(stages, photos, folder, header, chunk=request.batch_size, restart=request.restart)
+    events = run(stages, found.jobs, folder, header, chunk=request.batch_size, restart=request.restart)
     made = follow(events, Summary(folder), "inverting", request.quiet)
     summary.failures += made.failures
-    summary.total += len(made.failures)
+    summary.unsupported += made.unsupported
+    summary.total += len(made.failures) + len(made.unsupported)
     say(f"{made.done} inverted, {made.kept} kept from an earlier run: {folder}/", request.quiet)
     if made.done + made.kept == 0:
         conclude(summary, as_json=request.json, quiet=request.quiet)
         raise typer.Exit(1)
     results = open_results(folder, ("invert",))
-    names = {photo.name for photo in photos}
+    names = {photo.name for photo in found.jobs}
     return Results(folder, results.header, {k: e for k, e in results.entries.items() if k in names})
 
 

@@ -60,7 +60,7 @@ def invert(
     from oodinv.cli.engine import choose_engine, invert_stages
     from oodinv.cli.prepare import choose_shard, parse_save, shard_notes
     from oodinv.cli.progress import Summary, conclude, follow
-    from oodinv.runs.collect import collect
+    from oodinv.runs.collect import look_through
     from oodinv.runs.runner import run_on
     from oodinv.workflows.invert import invert_header
 
@@ -75,9 +75,11 @@ def invert(
         colour=colour,
     )
     share = choose_shard(shard, restart)
-    jobs = collect(inputs, output)
+    found = look_through(inputs, output)
     stages, chosen = choose_engine(make_stages, device, engine, workers, share)
     header = invert_header(stages, detector)
-    events = run_on(chosen, jobs, output, header, chunk=batch_size, restart=restart, shard=share)
-    summary = follow(events, Summary(output, (*stages.model.notes, *shard_notes(share))), "inverting", quiet)
+    events = run_on(chosen, found.jobs, output, header, chunk=batch_size, restart=restart, shard=share)
+    summary = follow(
+        events, Summary(output, (*stages.model.notes, *found.notes, *shard_notes(share))), "inverting", quiet
+    )
     conclude(summary, as_json=json, quiet=quiet)

@@ -3,6 +3,7 @@
 Nothing here, nor at the top of a command's module, imports torch: `--help` has to answer at once.
 """
 
+import io
 import sys
 
 import typer
@@ -50,9 +51,17 @@ app.add_typer(train.app, name="train")
 app.add_typer(weights.app, name="weights")
 
 
+def _print_anything() -> None:
+    """Has output streams spell out what they can't hold, such as file names that aren't UTF-8, rather than raise."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main() -> None:
     """Runs the command line. Exit status: 0 done, 1 an error or a failed image, 2 usage, 130 interrupted."""
     use_one_heap()
+    _print_anything()
     try:
         app()
     except OodinvError as error:

@@ -22,10 +22,17 @@ from oodinv.cli.console import stderr
 from oodinv.runs.manifest import Entry
 from oodinv.runs.runner import Event, Finished, Started
 
+SHOWN = 5
+"""Files of an unsupported kind that the summary names; the manifest and --json name them all."""
+
 
 @dataclass
 class Summary:
-    """What came of a run. `kept` inputs had been finished by an earlier one; `warnings` were told at its start."""
+    """The outcome of a run.
+
+    kept: inputs that an earlier run finished. unsupported: files of kinds that can't be read. warnings: printed at the
+    start.
+    """
 
     output: Path
     notes: tuple[str, ...] = ()
@@ -34,7 +41,13 @@ class Summary:
     kept: int = 0
     done: int = 0
     failures: list[Entry] = field(default_factory=list)
+    unsupported: list[Entry] = field(default_factory=list)
     seconds: float = 0.0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every input is done."""
+        return not self.failures and not self.unsupported
 
     @property
     def speed(self) -> float:
@@ -55,6 +68,7 @@ class Summary:
             "kept": self.kept,
             "done": self.done,
             "failed": [{"input": e.input, "error": e.error} for e in self.failures],
+            "unsupported": [{"input": e.input, "error": e.error} for e in self.unsupported],
             "seconds": round(self.seconds, 3),
             "images_per_second": round(self.speed, 3),
             "notes": [*self.warnings, *self.notes],
@@ -84,6 +98,9 @@ def follow(events: Iterator[Event], summary: Summary, title: str, quiet: bool) -
                 case Finished(entry) if entry.status == "done":
                     summary.done += 1
                     progress.update(bar, advance=1, speed=f"{summary.speed:.2f} images/s")
+                case Finished(entry) if entry.status == "unsupported":
+                    summary.unsupported.append(entry)
+                    progress.update(bar, advance=1)
                 case Finished(entry):
                     summary.failures.append(entry)
                     progress.update(bar, advance=1, speed=f"{summary.speed:.2f} images/s")
@@ -113,22 +130,23 @@ def conclude(summary: Summary, *, as_json: bool, quiet: bool) -> None:
     """Prints the summary and the failures.
 
     Raises:
-        typer.Exit: with status 1 if an image failed.
+        typer.Exit: with status 1 if an image failed or a file is of a kind that can't be read.
     """
     if as_json:
         typer.echo(summary.to_json())
     if not quiet:
         _print(summary)
-    elif summary.failures:
+    else:
         _print_failures(summary)
-    if summary.failures:
+    if not summary.is_whole:
         raise typer.Exit(1)
 
 
 def _print(summary: Summary) -> None:
     kept = f", {summary.kept} kept from an earlier run" if summary.kept else ""
+    unsupported = f", {len(summary.unsupported)} of kinds that can't be read" if summary.unsupported else ""
     stderr.print(
-        f"[bold]{summary.done} done[/]{kept}, {len(summary.failures)} failed, of {summary.total} "
+        f"[bold]{summary.done} done[/]{kept}, {len(summary.failures)} failed{unsupported}, of {summary.total} "
         f"in {summary.seconds:.1f} s ({summary.speed:.2f} images/s)"
     )
     for note in summary.notes:
@@ -140,3 +158,10 @@ def _print(summary: Summary) -> None:
 def _print_failures(summary: Summary) -> None:
     for entry in summary.failures:
         stderr.print(f"[red]failed:[/] {escape(entry.error or entry.input)}")
+    by_suffix: dict[str, list[Entry]] = {}
+    for entry in summary.unsupported:
+        by_suffix.setdefault(Path(entry.input).suffix.lower(), []).append(entry)
+    for suffix, entries in sorted(by_suffix.items()):
+        advice = (entries[0].error or "").rpartition("; ")[2]
+        names = ", ".join(entry.input for entry in entries[:SHOWN]) + (", …" if len(entries) > SHOWN else "")
+        stderr.print(f"[red]not read:[/] {len(entries)} {suffix} ({escape(names)}); {escape(advice)}")

@@ -62,6 +62,21 @@ def _named(path: Path, action: Callable[[], object]) -> None:
         ) from error
 
 
+def readable(text: str) -> str:
+    """The text with what UTF-8 can't hold spelled out: bytes of file names that aren't UTF-8 become \\udcXX."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes text in UTF-8, as `readable` makes it.
+
+    Raises:
+        OutputError, ImageError: see `atomic_write`.
+    """
+    content = readable(text).encode()
+    atomic_write(path, lambda file: file.write(content))
+
+
 def write_npz(path: Path, **arrays: NDArray[Any]) -> None:
     """Writes named arrays as an uncompressed .npz; the same arrays give the same bytes.
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import oodinv
+from oodinv.imaging.files import readable
 
 SourceType = Literal["trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia"]
 """The first for pictures that a network drew, the second for photos with such parts."""
@@ -61,7 +62,7 @@ class Provenance:
             f"{{{OWN}}}Model": self.model,
             f"{{{OWN}}}Recipe": self.recipe,
         }
-        return {name: value for name, value in found.items() if value is not None}
+        return {name: readable(value) for name, value in found.items() if value is not None}
 
 
 def packet(provenance: Provenance, existing: bytes | None = None, limit: int | None = None) -> bytes:

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from PIL import Image
 
-from oodinv.imaging.files import atomic_write
+from oodinv.imaging.files import atomic_write, readable
 from oodinv.imaging.pixels import Pixels
 from oodinv.reporting.panels import COLUMNS, THUMBNAIL, Panel
 from oodinv.reporting.sheets import numbered
@@ -90,8 +90,8 @@ def write_pages(folder: Path, shown: Iterable[Panel], total: int, title: str, fa
 
 
 def _write_page(file: BinaryIO, head: str, shown: Iterable[Panel]) -> None:
-    file.write(head.encode())
-    file.writelines(_article(panel).encode() for panel in shown)
+    file.write(readable(head).encode())
+    file.writelines(readable(_article(panel)).encode() for panel in shown)
     file.write(_TAIL.encode())
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from oodinv.imaging.encode import write_png
+from oodinv.imaging.files import readable
 from oodinv.imaging.pixels import Pixels
 from oodinv.reporting.panels import COLUMNS, THUMBNAIL, Panel, scaled_to
 from oodinv.runs.sources.folder import SHEET
@@ -70,7 +71,7 @@ def _parts(shown: Iterable[Panel], size: int) -> Iterator[list[Panel]]:
 
 def _label(text: str, width: int) -> Pixels:
     """Black text on white, uint8 (_LABEL, width, 3); of a long one its end, which tells results apart."""
-    font = ImageFont.load_default(11)
+    text, font = readable(text), ImageFont.load_default(11)
     while text and font.getlength(text) > width - 4:
         text = text[1:]
     picture = Image.new("RGB", (width, _LABEL), "white")

@@ -117,7 +117,7 @@ def _fingerprint(paths: list[Path], data: FaceFolder) -> str:
     digest = hashlib.sha256(f"{data.model_dump_json(exclude={'flip'})}:{HELD_OUT_SHARE}".encode())
     for path in paths:
         stat = path.stat()
-        digest.update(f"{path}:{stat.st_size}:{stat.st_mtime_ns}".encode())
+        digest.update(f"{path}:{stat.st_size}:{stat.st_mtime_ns}".encode(errors="surrogateescape"))
     return digest.hexdigest()[:16]
 
 

@@ -10,9 +10,9 @@ import torch
 
 from oodinv.compositing.compose import compose
 from oodinv.compositing.paste_back import Edit
+from oodinv.errors import ImageError
 from oodinv.faces.detectors.base import Detector
 from oodinv.faces.selection import ALL, Selection
-from oodinv.errors import ImageError
 from oodinv.imaging.decode import decode_deep, decode_photo
 from oodinv.imaging.photo import Photo
 from oodinv.imaging.pixels import Pixels, resize_pixels, rounded

@@ -15,7 +15,7 @@ from PIL import Image
 
 import oodinv
 from oodinv.errors import ImageError, OodinvError
-from oodinv.imaging.files import atomic_write
+from oodinv.imaging.files import atomic_write, readable
 from oodinv.imaging.provenance import SOURCE_TYPES, SourceType
 from oodinv.runs.manifest import Entry
 from oodinv.runs.results import Results
@@ -153,7 +153,7 @@ def claim(results: Results, title: str, source: SourceType, photo: Path | None) 
 def _claim(title: str, actions: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "claim_generator_info": [_AGENT],
-        "title": title,
+        "title": readable(title),
         "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": actions}}],
     }
 
@@ -177,7 +177,7 @@ def _embedded(picture: BinaryIO, mime: str, signer: "Signer", claimed: dict[str,
     settings = Settings.from_dict({"builder": {"thumbnail": {"enabled": False}}})
     with Context(settings) as context, Builder(claimed, context) as builder:
         if photo is not None:
-            named = {"title": photo.name, "relationship": "parentOf", "instance_id": _PHOTO}
+            named = {"title": readable(photo.name), "relationship": "parentOf", "instance_id": _PHOTO}
             with photo.open("rb") as original:
                 builder.add_ingredient(named, _MIME[photo.suffix.lower()], original)
         signed = BytesIO()

@@ -337,3 +337,63 @@ def test_ctrl_c_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(KeyboardInterrupt):
         follow(events(), Summary(Path("out")), "inverting", quiet=False)
     assert "the same command goes on" in capsys.readouterr().err
+
+
+def test_aligned_refuses_pictures_that_are_not_square(inverted: Path, tiny_card: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (64, 48)).save(tmp_path / "wide.png")
+    crop = inverted / "aligned" / "barack-obama.png"
+    done = call(
+        "invert", tmp_path / "wide.png", crop, "-o", tmp_path / "o", "--model", tiny_card, "--aligned", "--json"
+    )
+    assert done.returncode == 1
+    summary = json.loads(done.stdout)
+    assert summary["done"] == 1
+    (failure,) = summary["failed"]
+    assert "wide.png: is 64 by 48 pixels" in failure["error"]
+    assert "leave out --aligned" in failure["error"]
+
+
+def test_files_that_no_reader_opens_are_named_and_counted(samples: Path, tiny_card: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    write_copies(samples, folder, 1)
+    for name in ("a.cr2", "b.CR2", "clip.mp4", "notes.txt"):
+        (folder / name).write_bytes(b"x")
+    options = ("--model", tiny_card, "--save", "latents")
+    done = call("invert", folder, "-o", tmp_path / "o", *options)
+    assert done.returncode == 1
+    assert "1 done, 0 failed, 3 of kinds that can't be read, of 4" in done.stderr
+    assert "2 .cr2 (" in done.stderr
+    assert "clip.mp4" in done.stderr
+    assert "1 other files were ignored (1 .txt)" in done.stderr
+    again = call("invert", folder, "-o", tmp_path / "o", *options, "--json", "--quiet")
+    assert again.returncode == 1
+    summary = json.loads(again.stdout)
+    assert [Path(f["input"]).name for f in summary["unsupported"]] == ["a.cr2", "b.CR2", "clip.mp4"]
+    assert (summary["kept"], summary["failed"]) == (1, [])
+    statuses = [json.loads(line).get("status") for line in (tmp_path / "o/manifest.jsonl").read_text().splitlines()]
+    assert statuses[1:].count("unsupported") == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a file system that takes any bytes")
+def test_names_that_are_not_utf8_survive_every_command(samples: Path, tiny_card: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    write_copies(samples, folder, 1)
+    (name,) = folder.iterdir()
+    odd = folder / os.fsdecode(b"caf\xe9 \xff.png")
+    name.rename(odd)
+    (tmp_path / "average.yaml").write_text("truncation: 0.5")
+    out, edited = tmp_path / "out", tmp_path / os.fsdecode(b"ed\xefted")
+    commands = (
+        ("invert", folder, "-o", out, "--model", tiny_card),
+        ("report", out),
+        ("edit", out, "-r", tmp_path / "average.yaml", "-o", edited, "--model", tiny_card),
+        ("blend", edited, "--paste", "--technique", "poisson"),
+        ("report", edited),
+        ("benchmark", "--dataset", folder, "--model", tiny_card, "-o", tmp_path / "b", "--ablate", "none"),
+    )
+    for arguments in commands:
+        done = call(*arguments)
+        assert done.returncode == 0, (arguments[0], done.stderr)
+        assert call(*arguments, "--json").returncode == 0
+    assert (edited / "pasted" / odd.name).is_file()
+    assert "caf\\udce9" in (edited / "report.html").read_text()
