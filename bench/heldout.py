@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from oodinv.benchmark.variants import invert_as
+from oodinv.benchmark.ablations import EncodedBatch, without_flow
 from oodinv.errors import ImageError
 from oodinv.faces.align import largest
 from oodinv.faces.crop import crop
@@ -69,7 +69,7 @@ def scores(model: Model, lpips: Lpips, images: Tensor) -> dict[str, Tensor]:
     """Each score of each face: images (B, 3, S, S) in [−1, 1] → {name: (B,)}."""
     encoding = encode(model, images)
     found = decode(model, images, encoding.w_plus.float(), encoding)
-    still = invert_as("no-flow", model, images, encoding, found, torch.float32).generated
+    still = without_flow(EncodedBatch(model, images, encoding, found, torch.float32)).generated
     generated = found.generated.clamp(-1, 1)
     with computing(images.device, torch.float32):
         return {

@@ -1,25 +1,25 @@
-"""What a model costs: seconds by stage, pictures a second, peak memory. Apart from scores, which must not vary.
+"""Cost of a model: seconds by stage, pictures a second, peak memory.
 
-Pictures are taken one at a time and after a warm-up, and the device is waited for before the clock is read.
+Pictures are processed one at a time after a warm-up; the device is synchronised before the clock is read. Cost is
+kept apart from scores, which are reproducible to the last digit.
 """
 
 import platform
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from oodinv.benchmark.ablations import Ablation, EncodedBatch
 from oodinv.benchmark.score import to_batch
 from oodinv.benchmark.stages import BenchmarkStages
-from oodinv.benchmark.variants import Variant, invert_as, title
 from oodinv.inversion import DTYPES, Inversion, decode, encode
-from oodinv.models.encoders.base import Encoding
+from oodinv.reporting.tables import Column, Row, Table, Value
 from oodinv.runs.sources.base import Job
 
 WARM_UP = 2
@@ -29,13 +29,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Cost:
-    """One variant's cost over `images` pictures after the warm-up.
+    """One ablation's cost over `images` pictures after the warm-up.
 
     seconds: by stage, one entry a picture. memory: peak in bytes, of the device's allocator on CUDA, else of the
-    whole process (metrics included); None where the system doesn't say.
+    whole process (metrics included); None where unknown.
     """
 
-    variant: str
+    ablation: str
     device: str
     images: int
     seconds: dict[Stage, list[float]]
@@ -56,7 +56,7 @@ class Cost:
 
 
 def device_name(device: torch.device) -> str:
-    """The device as a table names it."""
+    """Name of the device for tables."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
@@ -73,7 +73,7 @@ def _processor() -> str:
 
 
 def peak_memory(device: torch.device) -> int | None:
-    """Peak bytes: of the device's allocator on CUDA, else of the process so far; None where that can't be told."""
+    """Peak bytes: of the device's allocator on CUDA, else of the process so far; None where unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if sys.platform == "win32":
@@ -85,7 +85,7 @@ def peak_memory(device: torch.device) -> int | None:
 
 
 def timed(device: torch.device, work: Callable[[], T]) -> tuple[T, float]:
-    """A result and the seconds it took, the device's queue empty before and after."""
+    """Runs a function between synchronisations of the device; returns its result and the seconds it took."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     start = time.perf_counter()
@@ -96,24 +96,22 @@ def timed(device: torch.device, work: Callable[[], T]) -> tuple[T, float]:
 
 
 def measure(stages: BenchmarkStages, jobs: list[Job]) -> list[Cost]:
-    """Cost of each variant over up to `recipe.cost_images` of these photos, which have to be readable.
+    """Measures each ablation over up to `recipe.cost_images` of these photos, which have to be readable.
 
-    Reading and encoding are the same for all variants and measured once.
+    Reading and encoding are the same for all ablations and measured once.
     """
     chosen = jobs[: stages.recipe.cost_images]
     if not chosen:
         return []
     prepared = [_prepare(stages, job) for job in [*(chosen * WARM_UP)[:WARM_UP], *chosen]][WARM_UP:]
-    return [_measure_variant(stages, variant, prepared) for variant in stages.variants]
+    return [_measure(stages, ablation, prepared) for ablation in stages.ablations]
 
 
 @dataclass(frozen=True, eq=False)
 class _Prepared:
-    """A crop (1, 3, H, W) on the device, its encoding, the full method's inversion, and what the first two took."""
+    """One crop, encoded and inverted, and the seconds of reading and encoding."""
 
-    seen: Tensor
-    encoding: Encoding
-    full: Inversion
+    batch: EncodedBatch
     seconds: dict[Stage, float]
 
 
@@ -124,30 +122,72 @@ def _prepare(stages: BenchmarkStages, job: Job) -> _Prepared:
     seen = to_batch([crop.seen], device)
     encoding, encoding_took = timed(device, lambda: encode(stages.model, seen, dtype))
     full = decode(stages.model, seen, encoding.w_plus.float(), encoding, "fixed", dtype)
-    return _Prepared(seen, encoding, full, {"read": reading, "encode": encoding_took})
+    batch = EncodedBatch(stages.model, seen, encoding, full, dtype)
+    return _Prepared(batch, {"read": reading, "encode": encoding_took})
 
 
-def _measure_variant(stages: BenchmarkStages, variant: Variant, prepared: list[_Prepared]) -> Cost:
+def _measure(stages: BenchmarkStages, ablation: Ablation, prepared: list[_Prepared]) -> Cost:
     device = stages.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    runs = [_generate(stages, variant, one) for one in [*(prepared * WARM_UP)[:WARM_UP], *prepared]][WARM_UP:]
+    runs = [_generate(stages.device, ablation, one.batch) for one in [*(prepared * WARM_UP)[:WARM_UP], *prepared]][
+        WARM_UP:
+    ]
     seconds: dict[Stage, list[float]] = {
         "read": [one.seconds["read"] for one in prepared],
         "encode": [one.seconds["encode"] for one in prepared],
         "generate": runs,
     }
-    return Cost(title(variant), device_name(device), len(prepared), seconds, peak_memory(device))
+    return Cost(ablation.name, device_name(device), len(prepared), seconds, peak_memory(device))
 
 
-def _generate(stages: BenchmarkStages, variant: Variant, one: _Prepared) -> float:
-    """Seconds of one variant's generation; what is left of the full method's run is not counted in its favour."""
-    model, dtype, w_plus = stages.model, DTYPES[stages.dtype], one.encoding.w_plus.float()
+def _generate(device: torch.device, ablation: Ablation, batch: EncodedBatch) -> float:
+    """Seconds of one ablation's generation, with that of the full method where it starts from its result."""
 
     def work() -> Inversion:
-        if variant not in ("full", "no-mask", "laplacian", "poisson"):
-            return invert_as(variant, model, one.seen, one.encoding, one.full, dtype)
-        full = decode(model, one.seen, w_plus, one.encoding, "fixed", dtype)
-        return invert_as(variant, model, one.seen, one.encoding, full, dtype)
+        if not ablation.after_full:
+            return ablation.invert(batch)
+        full = batch.decode(batch.model, batch.encoding)
+        return ablation.invert(replace(batch, full=full))
 
-    return timed(stages.device, work)[1]
+    return timed(device, work)[1]
+
+
+_STAGES: dict[Stage, str] = {
+    "read": "decoding a photo, finding its face and cropping it",
+    "encode": "encoder",
+    "generate": "generator with alignment, masks and composite",
+}
+
+
+def cost_table(costs: list[tuple[str, Cost]]) -> Table:
+    """Seconds a picture by stage, pictures a second, peak memory; `costs` are (model, cost)."""
+    columns = [
+        part
+        for stage, words in _STAGES.items()
+        for part in (
+            Column(f"{stage}_median", f"{stage} s", "lower", 4, f"{words}: seconds a picture, median"),
+            Column(f"{stage}_p95", f"{stage} p95", "lower", 4, f"{words}: seconds a picture, 95th percentile"),
+        )
+    ]
+    columns += [
+        Column("images_per_second", "images/s", "higher", 2, "encoder and generator, one picture at a time"),
+        Column(
+            "memory", "peak MB", "lower", 0, "peak memory: of the GPU's allocator, or of the whole process on a CPU"
+        ),
+    ]
+    rows = [Row((model, cost.ablation, cost.device), _cost_values(cost)) for model, cost in costs]
+    images = costs[0][1].images if costs else 0
+    notes = (f"{images} pictures, one at a time, after {WARM_UP} for warm-up; the device is synchronised.",)
+    return Table("cost", "Cost", ("model", "variant", "device"), tuple(columns), tuple(rows), notes)
+
+
+def _cost_values(cost: Cost) -> dict[str, Value]:
+    values = {}
+    for stage in _STAGES:
+        values[f"{stage}_median"] = Value(cost.median(stage), count=cost.images)
+        values[f"{stage}_p95"] = Value(cost.p95(stage), count=cost.images)
+    values["images_per_second"] = Value(cost.images_per_second, count=cost.images)
+    if cost.memory is not None:
+        values["memory"] = Value(cost.memory / 1e6)
+    return values

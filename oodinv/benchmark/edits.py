@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from oodinv import directions
-from oodinv.benchmark.score import Judges, to_batch
+from oodinv.benchmark.score import to_batch
 from oodinv.directions import measures
 from oodinv.editing.apply import EditedFace, Editor, InvertedFace, inverted_faces
 from oodinv.editing.plan import Edits, Variant, prepare
@@ -24,7 +24,7 @@ from oodinv.faces.geometry import face_weight
 from oodinv.imaging.pixels import Pixels
 from oodinv.inversion import DTYPES, Dtype, Inversion, encode
 from oodinv.metrics import pixel
-from oodinv.metrics.identity import identity
+from oodinv.metrics.identity import Sface, identity
 from oodinv.recipe.edit import EditRecipe, Technique, read_edit_recipe
 from oodinv.weights.build import Model
 
@@ -73,11 +73,12 @@ class Trial:
 
 @dataclass(frozen=True, eq=False)
 class Trials:
-    """Everything that is tried with a model, what it is measured along, and what finds faces in the results."""
+    """All trials of a model, the directions that changes are measured along, and the networks that measure."""
 
     trials: list[Trial]
     attributes: Attributes
     detector: Detector
+    sface: Sface
 
     def record(self) -> dict[str, Any]:
         """What of this changes scores, for a manifest."""
@@ -108,7 +109,7 @@ def ways(recipe: EditRecipe, has_samm: bool) -> dict[Way, EditRecipe]:
     return found
 
 
-def plan_trials(paths: Sequence[Path], model: Model, detector: Detector) -> Trials:
+def plan_trials(paths: Sequence[Path], model: Model, detector: Detector, sface: Sface) -> Trials:
     """Reads edit recipes for a model.
 
     Raises:
@@ -131,7 +132,7 @@ def plan_trials(paths: Sequence[Path], model: Model, detector: Detector) -> Tria
             found = directions.find(step.direction, model.card, *model.code_shape, path.parent)
             chosen.setdefault(found.name, found)
     units = torch.stack([d.delta(1.0).double().flatten() for d in chosen.values()])
-    return Trials(trials, Attributes(tuple(chosen), units), detector)
+    return Trials(trials, Attributes(tuple(chosen), units), detector, sface)
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -147,7 +148,7 @@ class Tried:
 
 
 def carry_out(
-    trials: Trials, model: Model, device: torch.device, dtype: Dtype, judges: Judges, crops: list[Pixels],
+    trials: Trials, model: Model, device: torch.device, dtype: Dtype, crops: list[Pixels],
     full: Inversion,
 ) -> Tried:  # fmt: skip
     """Edits crops uint8 (S, S, 3), whose inversion by the full method is at hand, in every way, and measures that."""
@@ -155,7 +156,7 @@ def carry_out(
     seen = to_batch(crops, device)
     scores: EditScores = {}
     pictures: list[list[Pixels]] = [[] for _ in crops]
-    measure = _Measure(trials, model, dtype, judges, seen, full.mask.float())
+    measure = _Measure(trials, model, dtype, seen, full.mask.float())
     for trial in trials.trials:
         edited = _edit(trial, model, device, dtype, faces)
         before, after = [face.before for face in edited], [face.results[0].composite for face in edited]
@@ -181,13 +182,12 @@ def _edit(
 class _Measure:
     """Measures of edited crops uint8 (S, S, 3) of one batch; the photos and their masks are the same for all."""
 
-    def __init__(self, trials: Trials, model: Model, dtype: Dtype, judges: Judges, seen: Tensor, mask: Tensor) -> None:
-        assert judges.sface is not None
-        self._trials, self._model, self._dtype, self._sface = trials, model, dtype, judges.sface
+    def __init__(self, trials: Trials, model: Model, dtype: Dtype, seen: Tensor, mask: Tensor) -> None:
+        self._trials, self._model, self._dtype, self._sface = trials, model, dtype, trials.sface
         self._seen, self._mask = seen, mask
         weight = torch.from_numpy(face_weight(model.card.size, model.card.crop.scale)).to(seen.device)
         self._face = weight.expand_as(mask)
-        self._person = judges.sface.embed(seen)
+        self._person = trials.sface.embed(seen)
 
     def picture(self, crops: list[Pixels]) -> dict[str, list[float]]:
         """How near results are to their photos where an edit should change nothing, and to the person."""

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from oodinv.benchmark.edit_table import edits_of
 from oodinv.benchmark.plots import Series, distribution, scatter
-from oodinv.benchmark.results import Outcome, column, edits_of, series
+from oodinv.benchmark.results import SCOPES, Outcome, column, series
 from oodinv.benchmark.stages import EDIT
-from oodinv.benchmark.variants import title
 from oodinv.imaging.files import write_text
 from oodinv.recipe.benchmark import BenchmarkRecipe, MetricUse
 from oodinv.reporting.tables import Column, Table, to_csv, to_html, to_json, to_latex, to_markdown
@@ -89,12 +89,9 @@ def _known(values: list[float | None]) -> list[float]:
 def _plots(recipe: BenchmarkRecipe, outcome: Outcome) -> str:
     first = recipe.metrics[0]
     words = column(first).heading
-    variants = [Series(title(v), _known(series(outcome, v, "composite", first.key))) for v in outcome.variants[:8]]
-    targets = [
-        Series(target, _known(series(outcome, "full", target, first.key)))
-        for target in ("composite", "generated", "in-domain")
-    ]
-    panels = [distribution(variants, f"{words} of the composite"), distribution(targets, f"{words} of the full method")]
+    ablations = [Series(a.name, _known(series(outcome, a.name, "composite", first.key))) for a in outcome.ablations[:8]]
+    scopes = [Series(scope, _known(series(outcome, "full", scope, first.key))) for scope in SCOPES]
+    panels = [distribution(ablations, f"{words} of the composite"), distribution(scopes, f"{words} of the full method")]
     panels += [_against_area(outcome, first)]
     figures = "".join(f"<figure>{panel}</figure>" for panel in panels)
     return f'<h2>{html.escape(outcome.model)}: distributions</h2><div class="plots">{figures}</div>'
@@ -103,13 +100,13 @@ def _plots(recipe: BenchmarkRecipe, outcome: Outcome) -> str:
 def _against_area(outcome: Outcome, use: MetricUse) -> str:
     area = series(outcome, "full", "alignment", "mask_area")
     lines = []
-    for target in ("composite", "generated"):
+    for scope in ("composite", "generated"):
         pairs = [
             (100 * a, e)
-            for a, e in zip(area, series(outcome, "full", target, use.key), strict=True)
+            for a, e in zip(area, series(outcome, "full", scope, use.key), strict=True)
             if a is not None and e is not None
         ]
-        lines.append(Series(target, [a for a, _ in pairs], [e for _, e in pairs]))
+        lines.append(Series(scope, [a for a, _ in pairs], [e for _, e in pairs]))
     return scatter(lines, "mask area %", column(use).heading)
 
 

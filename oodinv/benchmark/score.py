@@ -1,148 +1,126 @@
 """Scores of one batch: each metric of a protocol, at its size."""
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
+from numpy.typing import NDArray
 from torch import Tensor
 
-from oodinv.errors import MissingWeights
+from oodinv.errors import MissingWeights, RecipeError
 from oodinv.imaging.pixels import Pixels, levels_of, signed, to_tensor
-from oodinv.metrics import pixel, structure
-from oodinv.metrics.identity import Sface, arcface, identity
-from oodinv.metrics.perceptual import lpips
-from oodinv.models.perceptors.arcface import Recognition
-from oodinv.models.perceptors.inception import Inception
-from oodinv.models.perceptors.lpips import Backbone, Lpips
-from oodinv.recipe.benchmark import BenchmarkRecipe, MetricName, MetricUse
-from oodinv.weights.build import load_lpips
-from oodinv.weights.families import build_inception, build_recognition
-from oodinv.weights.pull import pull
-from oodinv.weights.reading.read import read
-from oodinv.weights.translation import Translation, translate
+from oodinv.metrics import find_distance, find_metric
+from oodinv.metrics.base import FeatureDistance, FeatureFunction, Measure, Metric, Setting
+from oodinv.recipe.benchmark import BenchmarkRecipe, MetricUse
 
-REGIONAL: frozenset[MetricName] = frozenset(
-    {"psnr", "psnr_peak_sqrt2", "ssim", "ms_ssim", "mse_unit", "mse_pm1", "mae_pm1", "lpips_alexnet", "lpips_vgg16"}
-)
-"""Metrics that can be restricted to a region; identity belongs to a whole face."""
+L = TypeVar("L")
 
 
-@dataclass(frozen=True)
-class Judges:
-    """The networks that metrics need, on one device (SFace on the CPU).
+@dataclass(frozen=True, eq=False)
+class LoadedMetric:
+    """A metric of a protocol with its networks loaded."""
 
-    notes say which metrics are left out for want of a file that only a person may fetch, and where it comes from.
+    use: MetricUse
+    metric: Metric
+    measure: Measure
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedDistance:
+    """A distance of a protocol with its network loaded."""
+
+    distance: FeatureDistance
+    features: FeatureFunction
+
+
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """The metrics and distances of a protocol, loaded.
+
+    notes name those that are skipped for want of a file that has to be fetched by hand, and where it comes from.
     """
 
-    crop_scale: float
-    lpips: dict[Backbone, Lpips]
-    sface: Sface | None
-    arcface: Recognition | None
-    inception: Inception | None
+    metrics: tuple[LoadedMetric, ...]
+    distances: tuple[LoadedDistance, ...]
     notes: tuple[str, ...]
 
-    def can(self, metric: MetricName) -> bool:
-        """Whether a metric's network is at hand."""
-        return metric != "identity_arcface" or self.arcface is not None
+    def score(self, reference: Tensor, result: Tensor, weight: Tensor | None = None) -> dict[str, list[float]]:
+        """Scores of results (B, 3, H, W) against references (B, 3, R, R), both in [−1, 1], by the metrics' keys.
+
+        weight (B, 1, H, W) restricts them to a region; metrics that can't be restricted are then left out.
+        """
+        scores = {}
+        with torch.inference_mode():
+            for loaded in self.metrics:
+                if weight is not None and not loaded.metric.regional:
+                    continue
+                size = loaded.use.size or result.shape[-1]
+                a, b = at_size(reference, size), at_size(result, size)
+                values = loaded.measure(a, b, None if weight is None else at_size(weight, size))
+                scores[loaded.use.key] = [float(v) for v in values.cpu()]
+        return scores
+
+    def features(self, images: Tensor) -> dict[str, NDArray[np.float64]]:
+        """Features (B, D) of pictures (B, 3, H, W) in [−1, 1], by the names of the distances."""
+        return {loaded.distance.name: loaded.features(images) for loaded in self.distances}
 
 
-def load_judges(recipe: BenchmarkRecipe, crop_scale: float, device: torch.device, *, edits: bool = False) -> Judges:
-    """The networks that a protocol's metrics need, and scores of edits if they are wanted; fetched if need be.
+def check_metrics(recipe: BenchmarkRecipe, model_size: int | None = None) -> None:
+    """Checks a protocol's metrics and distances without loading anything.
+
+    model_size: the model's size, at which metrics without a size compare.
 
     Raises:
-        WeightsError: one can't be had, or its file is damaged or another network.
+        RecipeError: an unknown name, or a size below the smallest at which the metric is defined.
     """
-    used = {use.metric for use in recipe.metrics}
-    backbones: tuple[Backbone, ...] = ("alexnet", "vgg16")
-    networks = {name: load_lpips(name).to(device).eval() for name in backbones if f"lpips_{name}" in used}
-    wants_sface = "identity_sface" in used or recipe.frechet or edits
-    notes = list[str]()
-    sources = {
-        name: _by_file(name, metric, notes)
-        for name, metric, wanted in (
-            ("arcface-ir-se50", "ID (ArcFace)", "identity_arcface" in used),
-            ("fid-inception", "FID", recipe.fid),
-        )
-        if wanted
-    }
-    faces, features = sources.get("arcface-ir-se50"), sources.get("fid-inception")
-    return Judges(
-        crop_scale=crop_scale,
-        lpips=networks,
-        sface=Sface(pull("sface"), crop_scale) if wants_sface else None,
-        arcface=None if faces is None else build_recognition(faces).to(device),
-        inception=None if features is None else build_inception(features).to(device),
-        notes=tuple(notes),
+    for use in recipe.metrics:
+        smallest = find_metric(use.metric).min_size
+        size = use.size or model_size
+        if size is not None and size < smallest:
+            power = 1 << (smallest - 1).bit_length()
+            raise RecipeError(f"recipe {recipe.name}: {use.metric} needs a size of at least {power}, not {size}")
+    for name in recipe.distances:
+        find_distance(name)
+
+
+def load_scorer(recipe: BenchmarkRecipe, setting: Setting) -> Scorer:
+    """Loads the networks that a protocol's metrics and distances need; they are fetched if need be.
+
+    Raises:
+        WeightsError: a file can't be fetched, or is damaged or another network.
+    """
+    notes: list[str] = []
+
+    def load(title: str, loader: Callable[[Setting], L]) -> L | None:
+        try:
+            return loader(setting)
+        except MissingWeights as missing:
+            notes.append(f"{title} is not measured: {missing}")
+            return None
+
+    uses = [(use, find_metric(use.metric)) for use in recipe.metrics]
+    measures = {metric.name: load(metric.title, metric.load) for metric in dict.fromkeys(m for _, m in uses)}
+    distances = [(distance, load(distance.title, distance.load)) for distance in map(find_distance, recipe.distances)]
+    return Scorer(
+        tuple(LoadedMetric(use, m, measure) for use, m in uses if (measure := measures[m.name]) is not None),
+        tuple(LoadedDistance(distance, features) for distance, features in distances if features is not None),
+        tuple(notes),
     )
 
 
-def _by_file(name: str, metric: str, notes: list[str]) -> Translation | None:
-    """A file that only a person may fetch; None, and a note, where it isn't there."""
-    try:
-        return translate(read(pull(name)))
-    except MissingWeights as missing:
-        notes.append(f"{metric} is not measured: {missing}")
-        return None
-
-
 def as_saved(images: Tensor) -> Tensor:
-    """Pictures as a file holds them: clipped, rounded to 8 bits. (B, 3, H, W) → same shape, in [−1, 1]."""
+    """Pictures as a file stores them: clipped, rounded to 8 bits. (B, 3, H, W) → same shape, in [−1, 1]."""
     return signed(levels_of(images).round().clamp(0, 255))
 
 
-def at_size(images: Tensor, size: int | None) -> Tensor:
-    """Resized bilinearly, anti-aliased when shrinking. (B, C, H, W) → (B, C, size, size)."""
-    if size is None or images.shape[-1] == size:
+def at_size(images: Tensor, size: int) -> Tensor:
+    """Resizes bilinearly, anti-aliased when shrinking. (B, C, H, W) → (B, C, size, size)."""
+    if images.shape[-1] == size:
         return images
     return F.interpolate(images, (size, size), mode="bilinear", antialias=True, align_corners=False)
-
-
-def score(
-    uses: Iterable[MetricUse], judges: Judges, reference: Tensor, result: Tensor, weight: Tensor | None = None
-) -> dict[str, list[float]]:
-    """Scores of results (B, 3, H, W) against references (B, 3, R, R), both in [−1, 1], by the metrics' keys.
-
-    weight (B, 1, H, W) restricts them to a region; metrics that can't be restricted are then left out.
-    """
-    scores = {}
-    with torch.inference_mode():
-        for use in uses:
-            if not judges.can(use.metric) or (weight is not None and use.metric not in REGIONAL):
-                continue
-            size = use.size or result.shape[-1]
-            a, b = at_size(reference, size), at_size(result, size)
-            values = _measure(use.metric, judges, a, b, None if weight is None else at_size(weight, size))
-            scores[use.key] = [float(v) for v in values.cpu()]
-    return scores
-
-
-def _measure(metric: MetricName, judges: Judges, a: Tensor, b: Tensor, weight: Tensor | None) -> Tensor:
-    match metric:
-        case "psnr":
-            return pixel.psnr(a, b, weight)
-        case "psnr_peak_sqrt2":
-            return pixel.psnr_peak_sqrt2(a, b, weight)
-        case "mse_unit":
-            return pixel.mse_unit(a, b, weight)
-        case "mse_pm1":
-            return pixel.mse_pm1(a, b, weight)
-        case "mae_pm1":
-            return pixel.mae_pm1(a, b, weight)
-        case "ssim":
-            return structure.ssim(a, b, weight)
-        case "ms_ssim":
-            return structure.ms_ssim(a, b, weight)
-        case "lpips_alexnet":
-            return lpips(judges.lpips["alexnet"], a, b, weight)
-        case "lpips_vgg16":
-            return lpips(judges.lpips["vgg16"], a, b, weight)
-        case "identity_sface":
-            assert judges.sface is not None
-            return identity(judges.sface.embed(a), judges.sface.embed(b))
-        case "identity_arcface":
-            assert judges.arcface is not None
-            return identity(*(arcface(judges.arcface, x, judges.crop_scale) for x in (a, b)))
 
 
 def to_batch(crops: list[Pixels], device: torch.device) -> Tensor:

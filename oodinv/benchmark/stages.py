@@ -1,4 +1,4 @@
-"""What a benchmark does to a photo: crop, invert in every variant, score. `runner.run` drives it and resumes it."""
+"""The stages of a benchmark run: crops a photo, inverts it by every ablation, scores the results."""
 
 import json
 import math
@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from oodinv.benchmark.ablations import Ablation, EncodedBatch
 from oodinv.benchmark.edits import Trials, Tried, carry_out
-from oodinv.benchmark.score import Judges, as_saved, at_size, score, to_batch
-from oodinv.benchmark.variants import Variant, invert_as, title
+from oodinv.benchmark.score import Scorer, as_saved, at_size, to_batch
 from oodinv.errors import NoFaceError
 from oodinv.faces.align import align
 from oodinv.faces.crop import crop
@@ -32,18 +32,18 @@ from oodinv.weights.build import Model
 from oodinv.workflows.invert import square_crop
 
 Scores = dict[str, dict[str, dict[str, float | None]]]
-"""One photo's scores: by variant, then by target (composite, generated, in-domain, alignment), then by metric.
+"""One photo's scores: by ablation, then by scope (composite, generated, in-domain, alignment), then by metric.
 
-Those of edits are under "edit NAME", then by way, then by measure.
+Those of edits are under "edit NAME", then by alternative, then by measure.
 """
 EDIT = "edit "
 
-PICTURE_SIZE = 256  # the largest side in which a photo's pictures are kept for the report
+PICTURE_SIZE = 256  # largest side of the pictures in the report
 
 
 @dataclass(frozen=True, eq=False)
 class Crop:
-    """One photo's face: as the model sees it, uint8 (size, size, 3), and what results are compared with."""
+    """The crop of one photo's face, uint8 (size, size, 3), and the reference that results are compared with."""
 
     job: Job
     seen: Pixels
@@ -52,9 +52,9 @@ class Crop:
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """One photo's scores, its strip of pictures (input, generated, composite, mask), and features by variant.
+    """One photo's scores, a strip of pictures (input, generated, composite, mask), and features by "DISTANCE-ABLATION".
 
-    edits: strip of the photo, the composite without an edit, and each edit; None without edits.
+    edits: strip of the photo, the unedited composite, and each edited one; None without edits.
     """
 
     crop: Crop
@@ -66,15 +66,15 @@ class Scored:
 
 @dataclass(frozen=True)
 class BenchmarkStages:
-    """Measures one model by one protocol. `detector` is None where photos are crops already."""
+    """Measures one model by one protocol. `detector` is None where the photos are crops already."""
 
     model: Model
     device: torch.device
     dtype: Dtype
     detector: Detector | None
     recipe: BenchmarkRecipe
-    variants: list[Variant]
-    judges: Judges
+    ablations: list[Ablation]
+    scorer: Scorer
     trials: Trials | None = None
 
     def read(self, job: Job, content: bytes) -> Crop:
@@ -96,17 +96,17 @@ class BenchmarkStages:
         return Crop(job, face.crop, face.crop if same else crop(pixels, face.quad, finest))
 
     def _reference_size(self) -> int:
-        """Side of the reference: the model's, or where the protocol says `photo`, the largest that is compared."""
+        """Side of the reference: the model's size, or with `reference: photo` the largest size of a metric."""
         size = self.model.card.size
         if self.recipe.reference == "crop":
             return size
         return max(use.size or size for use in self.recipe.metrics)
 
     def compute(self, photos: list[Crop]) -> list[Scored]:
-        """Inverts a batch in every variant and scores it.
+        """Inverts a batch by every ablation and scores it.
 
-        In-domain scores weigh the generated picture of every variant by 1 − M of the full method: one region
-        for all, else a variant could choose an easier one.
+        In-domain scores weight the generated pictures of all ablations by 1 − M of the full method, so that all are
+        compared on the same region.
         """
         seen = to_batch([photo.seen for photo in photos], self.device)
         reference = to_batch([photo.reference for photo in photos], self.device)
@@ -115,23 +115,23 @@ class BenchmarkStages:
         full = decode(self.model, seen, encoding.w_plus.float(), encoding, "fixed", dtype)
         scores: list[Scores] = [{} for _ in photos]
         features: list[dict[str, NDArray[np.float64]]] = [{} for _ in photos]
-        self._keep_features("reference", reference, features)
-        for variant in self.variants:
-            inversion = invert_as(variant, self.model, seen, encoding, full, dtype)
-            name = title(variant)
-            for target, values in self._score(inversion, reference, full.mask).items():
+        self._add_features("reference", reference, features)
+        batch = EncodedBatch(self.model, seen, encoding, full, dtype)
+        for ablation in self.ablations:
+            inversion = ablation.invert(batch)
+            for scope, values in self._score(inversion, reference, full.mask).items():
                 for i, record in enumerate(scores):
-                    record.setdefault(name, {})[target] = {key: _finite(v[i]) for key, v in values.items()}
-            self._keep_features(name, as_saved(inversion.composite), features)
+                    record.setdefault(ablation.name, {})[scope] = {key: _finite(v[i]) for key, v in values.items()}
+            self._add_features(ablation.name, as_saved(inversion.composite), features)
         strips, edited = _strips(seen, full), self._edited(photos, full, scores)
         return [Scored(*parts) for parts in zip(photos, scores, strips, features, edited, strict=True)]
 
     def _edited(self, photos: list[Crop], full: Inversion, scores: list[Scores]) -> list[Pixels | None]:
-        """Carries out the edits, adds their scores, and gives a strip of each photo's results."""
+        """Carries out the edits, adds their scores, and returns a strip of each photo's results."""
         if self.trials is None:
             return [None for _ in photos]
         crops = [photo.seen for photo in photos]
-        tried = carry_out(self.trials, self.model, self.device, self.dtype, self.judges, crops, full)
+        tried = carry_out(self.trials, self.model, self.device, self.dtype, crops, full)
         for i, record in enumerate(scores):
             record |= _edit_scores(tried, i)
         shown = [[crop, *results] for crop, results in zip(crops, tried.pictures, strict=True)]
@@ -141,28 +141,22 @@ class BenchmarkStages:
         return min(PICTURE_SIZE, self.model.card.size)
 
     def _score(self, inversion: Inversion, reference: Tensor, region: Tensor) -> dict[str, dict[str, list[float]]]:
-        uses = self.recipe.metrics
         generated, composed = as_saved(inversion.generated), as_saved(inversion.composite)
         flow = flow_magnitude(inversion.alignments)
-        alone = score(uses, self.judges, reference, generated)
+        alone = self.scorer.score(reference, generated)
         return {
-            "composite": score(uses, self.judges, reference, composed) if inversion.mask.any() else alone,
+            "composite": self.scorer.score(reference, composed) if inversion.mask.any() else alone,
             "generated": alone,
-            "in-domain": score(uses, self.judges, reference, generated, 1 - region),
+            "in-domain": self.scorer.score(reference, generated, 1 - region),
             "alignment": {"mask_area": mask_area(inversion.mask).tolist()}
             | ({} if flow is None else {"flow": flow.tolist()}),
         }
 
-    def _keep_features(self, name: str, images: Tensor, features: list[dict[str, NDArray[np.float64]]]) -> None:
-        """Adds what Fréchet distances compare: as NAME the features of SFace, as inception-NAME those of FID."""
-        if self.recipe.frechet and self.judges.sface is not None:
-            for record, feature in zip(features, self.judges.sface.embed(images), strict=True):
-                record[name] = feature.numpy()
-        if self.judges.inception is not None:
-            with torch.inference_mode():
-                found = self.judges.inception(images.float()).double().cpu().numpy()
+    def _add_features(self, name: str, images: Tensor, features: list[dict[str, NDArray[np.float64]]]) -> None:
+        """Adds to each photo's record the features of its picture that distances compare."""
+        for distance, found in self.scorer.features(images).items():
             for record, feature in zip(features, found, strict=True):
-                record[f"inception-{name}"] = feature
+                record[feature_key(distance, name)] = feature
 
     def write(self, results: Scored, folder: Path) -> list[str]:
         """Writes scores/NAME.json, pictures/NAME.png and, where the protocol needs them, features/NAME.npz."""
@@ -180,13 +174,18 @@ class BenchmarkStages:
         return outputs
 
 
+def feature_key(distance: str, name: str) -> str:
+    """Key in features/NAME.npz: of the composite of an ablation, or of the photo itself as `reference`."""
+    return f"{distance}-{name}"
+
+
 def _edit_scores(tried: Tried, number: int) -> Scores:
-    """The edits' scores of one photo of a batch."""
+    """Scores of the edits for one photo of a batch."""
     found: Scores = {}
     for edit, values in tried.scores.items():
         for key, series in values.items():
-            way, metric = key.split("/")
-            found.setdefault(EDIT + edit, {}).setdefault(way, {})[metric] = _finite(series[number])
+            alternative, measure = key.split("/")
+            found.setdefault(EDIT + edit, {}).setdefault(alternative, {})[measure] = _finite(series[number])
     return found
 
 
@@ -203,16 +202,16 @@ def _strips(seen: Tensor, full: Inversion) -> list[Pixels]:
 
 
 def header(stages: BenchmarkStages) -> Header:
-    """Header of the manifest: whatever changes scores."""
+    """Header of the manifest: everything that scores depend on."""
     protocol: dict[str, Any] = stages.recipe.model_dump(
-        mode="json", include={"name", "reference", "metrics", "frechet", "fid"}, exclude_none=True
+        mode="json", include={"name", "reference", "metrics", "distances"}, exclude_none=True
     )
     settings = {
         **protocol,
         "aligned": stages.detector is None,
         "dtype": stages.dtype,
-        "variants": [title(variant) for variant in stages.variants],
-        "left_out": [note.partition(":")[0] for note in stages.judges.notes],
+        "variants": [ablation.name for ablation in stages.ablations],
+        "left_out": [note.partition(":")[0] for note in stages.scorer.notes],
         "edits": {} if stages.trials is None else stages.trials.record(),
     }
     return header_of("benchmark", stages.model, settings)

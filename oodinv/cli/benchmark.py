@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from oodinv.benchmark.cost import Cost
     from oodinv.benchmark.edits import Trials
     from oodinv.benchmark.results import Outcome
-    from oodinv.benchmark.variants import Request
     from oodinv.cli.progress import Summary
     from oodinv.faces.detectors.base import Detector
     from oodinv.recipe.benchmark import BenchmarkRecipe
@@ -79,21 +78,26 @@ def benchmark(
         oodinv benchmark --dataset celebahq --model ffhq-e4e --model ffhq-restyle -o report/
     """
     from oodinv.benchmark import report
-    from oodinv.benchmark.results import cost_table, edit_table, score_tables
-    from oodinv.benchmark.variants import parse
+    from oodinv.benchmark.ablations import find_ablations
+    from oodinv.benchmark.cost import cost_table
+    from oodinv.benchmark.edit_table import edit_table
+    from oodinv.benchmark.results import score_tables
+    from oodinv.benchmark.score import check_metrics
     from oodinv.cli.prepare import choose_device, make_detector
     from oodinv.recipe.edit import find_edit_recipe
     from oodinv.runs.collect import collect
 
     recipe, folder, is_aligned = _protocol(dataset, protocol, aligned)
     names = recipe.ablate if ablate is None else [n for n in ablate.split(",") if n.strip() not in ("", "none")]
+    find_ablations(names, None)
+    check_metrics(recipe)
     jobs = collect([folder], output)
     edits = list(dict.fromkeys(map(find_edit_recipe, edit or recipe.edits)))
     chosen = choose_device(device)
     run = _Run(
         recipe=recipe,
         jobs=jobs,
-        requests=parse(names),
+        ablations=names,
         edits=edits,
         detector=None if is_aligned else make_detector(detector, chosen),
         device=chosen,
@@ -148,7 +152,7 @@ class _Run:
 
     recipe: "BenchmarkRecipe"
     jobs: "list[Job]"
-    requests: "list[Request]"
+    ablations: list[str]
     edits: list[Path]
     detector: "Detector | None"
     device: "torch.device"
@@ -160,32 +164,34 @@ class _Run:
     def measure(self, path: Path, output: Path) -> "tuple[Outcome, list[Cost], Summary]":
         """Scores and cost of the model of one card, below OUT/models/NAME."""
         from oodinv.benchmark import cost
+        from oodinv.benchmark.ablations import ablations_of
         from oodinv.benchmark.results import collect_scores
-        from oodinv.benchmark.score import load_judges
+        from oodinv.benchmark.score import check_metrics, load_scorer
         from oodinv.benchmark.stages import BenchmarkStages, header
-        from oodinv.benchmark.variants import applicable
         from oodinv.cli.progress import Summary, follow
+        from oodinv.metrics.base import Setting
         from oodinv.recipe.card import read_card
         from oodinv.runs.runner import run
         from oodinv.weights.build import load_model
 
         card = read_card(path)
         model = load_model(card, path).to(self.device)
-        judges = load_judges(self.recipe, card.crop.scale, self.device, edits=bool(self.edits))
+        check_metrics(self.recipe, card.size)
+        scorer = load_scorer(self.recipe, Setting(self.device, card.crop.scale))
         stages = BenchmarkStages(
             model=model,
             device=self.device,
             dtype=self.dtype.value,
             detector=self.detector,
             recipe=self.recipe,
-            variants=applicable(self.requests, model.samm),
-            judges=judges,
+            ablations=ablations_of(self.ablations, model.samm),
+            scorer=scorer,
             trials=self._trials(model),
         )
         folder = output / "models" / card.name
         events = run(stages, self.jobs, folder, header(stages), chunk=self.batch_size, restart=self.restart)
         summary = follow(events, Summary(folder, model.notes), f"measuring {card.name}", self.quiet)
-        outcome = collect_scores(card.name, folder, stages.variants, self.jobs, (*model.notes, *judges.notes))
+        outcome = collect_scores(card.name, folder, stages.ablations, self.jobs, (*model.notes, *scorer.notes))
         good = [job for job in self.jobs if job.name in outcome.scores]
         return outcome, cost.measure(stages, good), summary
 
@@ -193,9 +199,12 @@ class _Run:
         """The edits to carry out with a model."""
         from oodinv.benchmark.edits import plan_trials
         from oodinv.faces.detectors.yunet import Yunet
+        from oodinv.metrics.identity import Sface
         from oodinv.weights.pull import pull
 
-        return plan_trials(self.edits, model, Yunet(pull("yunet"))) if self.edits else None
+        if not self.edits:
+            return None
+        return plan_trials(self.edits, model, Yunet(pull("yunet")), Sface(pull("sface"), model.card.crop.scale))
 
 
 def _conclude(

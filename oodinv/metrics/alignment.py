@@ -1,4 +1,4 @@
-"""What SAMM did: how far it moved things, and how much it copied from the input."""
+"""Statistics of SAMM's flows and masks."""
 
 from collections.abc import Mapping
 
@@ -9,14 +9,14 @@ from oodinv.models.samm import Alignment
 
 
 def mask_area(mask: Tensor) -> Tensor:
-    """Mean of the mask M (B, 1, H, W) in [0, 1] → (B,): the share of the picture copied from the input."""
+    """Mean of the mask M (B, 1, H, W) in [0, 1] → (B,), the share of the picture copied from the input."""
     return mask.double().mean(dim=(1, 2, 3))
 
 
 def flow_magnitude(alignments: Mapping[int, Alignment]) -> Tensor | None:
-    """Mean length of the flow, averaged over sizes, in shares of the picture's width → (B,); None without SAMM.
+    """Mean length of the flow, averaged over sizes, as a fraction of the picture's width → (B,); None without SAMM.
 
-    Flow is in grid units, of which the width has 2.
+    Flow is in grid units; the width is 2.
     """
     if not alignments:
         return None

@@ -1,12 +1,20 @@
-"""Fréchet distance between two sets of features, fitted by Gaussians.
+"""Fréchet distance between Gaussians fitted to two sets of features.
 
-It is called FID only with the features of the InceptionV3 network that FID is defined with; in other features it
-is another measure, and tables name it by them.
+FID is this distance in the features of one InceptionV3 network; with other features it is named by them.
 Source: "GANs Trained by a Two Time-Scale Update Rule" (Heusel et al., NeurIPS 2017), equation 6.
 """
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
+from oodinv.metrics.base import FeatureDistance, FeatureFunction, Setting
+from oodinv.metrics.identity import Sface
+from oodinv.weights.families import build_inception
+from oodinv.weights.pull import pull
+from oodinv.weights.reading.read import read
+from oodinv.weights.translation import translate
 
 
 def _root(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -20,7 +28,7 @@ def frechet_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     """|μ_a − μ_b|² + tr(Σ_a + Σ_b − 2 (Σ_a Σ_b)^(1/2)) of features (N, D) and (M, D), never below 0.
 
     Raises:
-        ValueError: a set has not more members than there are features: its covariance would be singular.
+        ValueError: a set has no more members than there are features, so that its covariance is singular.
     """
     if min(len(a), len(b)) <= a.shape[1]:
         raise ValueError(f"{min(len(a), len(b))} pictures are too few for a covariance of {a.shape[1]} features")
@@ -30,3 +38,35 @@ def frechet_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     cross = np.sqrt(product.clip(min=0)).sum()
     distance = np.square(a.mean(axis=0) - b.mean(axis=0)).sum() + np.trace(cov_a) + np.trace(cov_b) - 2 * cross
     return max(0.0, float(distance))
+
+
+def _load_sface(setting: Setting) -> FeatureFunction:
+    network = Sface(pull("sface"), setting.crop_scale)
+    return lambda images: network.embed(images).numpy()
+
+
+def _load_inception(setting: Setting) -> FeatureFunction:
+    network = build_inception(translate(read(pull("fid-inception")))).to(setting.device)
+
+    def features(images: Tensor) -> NDArray[np.float64]:
+        with torch.inference_mode():
+            found: NDArray[np.float64] = network(images.float()).double().cpu().numpy()
+        return found
+
+    return features
+
+
+FRECHET_SFACE = FeatureDistance(
+    "frechet_sface",
+    "Fréchet (SFace)",
+    4,
+    "Fréchet distance in SFace features; not FID, not comparable to it",
+    _load_sface,
+)
+FID = FeatureDistance(
+    "fid",
+    "FID",
+    2,
+    "Fréchet distance in 2,048 features of InceptionV3 (2015-12-05); needs more pictures",
+    _load_inception,
+)

@@ -1,9 +1,9 @@
-"""Whether two aligned crops show the same person: cosine similarity of face-recognition features.
+"""Identity of aligned crops: cosine similarity of face-recognition features.
 
 SFace ("SFace: Sigmoid-Constrained Hypersphere Loss for Robust Face Recognition", Zhong et al., 2021) is run by
 OpenCV, on the CPU. ArcFace ("ArcFace: Additive Angular Margin Loss", Deng et al., CVPR 2019) with the IR-SE-50
-backbone is the network of the published identity losses. Numbers of different recognition networks (CurricularFace is
-a third) can't be compared with each other.
+backbone is the network of the published identity losses. Similarities in the features of different networks (some
+papers use CurricularFace) can't be compared with each other.
 """
 
 from pathlib import Path
@@ -17,14 +17,19 @@ from torch import Tensor
 from oodinv.errors import WeightsError
 from oodinv.faces.geometry import inner_box
 from oodinv.imaging.pixels import levels_of
+from oodinv.metrics.base import Measure, Metric, Setting
 from oodinv.models.perceptors.arcface import FACE_SIZE, Recognition
+from oodinv.weights.families import build_recognition
+from oodinv.weights.pull import pull
+from oodinv.weights.reading.read import read
+from oodinv.weights.translation import translate
 
 
 class Sface:
-    """SFace from its ONNX file; gives 128 features of unit length."""
+    """SFace, read from its ONNX file; 128 features of unit length."""
 
     def __init__(self, path: Path, crop_scale: float = 1.0) -> None:
-        """crop_scale: that of the model's card, since tighter crops have the face at another place.
+        """crop_scale: `crop.scale` of the model's card; it determines where the face lies in a crop.
 
         Raises:
             WeightsError: OpenCV can't read the file.
@@ -52,7 +57,7 @@ def arcface(network: Recognition, images: Tensor, crop_scale: float) -> Tensor:
 
 
 def inner_face(images: Tensor, crop_scale: float) -> Tensor:
-    """The inner face of aligned crops (B, 3, H, W) → (B, 3, 112, 112), anti-aliased."""
+    """Crops the inner face out of aligned crops. (B, 3, H, W) → (B, 3, 112, 112), anti-aliased."""
     left, top, right, bottom = inner_box(images.shape[-1], crop_scale)
     inner = images[..., top:bottom, left:right]
     return F.interpolate(inner, (FACE_SIZE, FACE_SIZE), mode="bilinear", antialias=True)
@@ -61,3 +66,33 @@ def inner_face(images: Tensor, crop_scale: float) -> Tensor:
 def identity(a: Tensor, b: Tensor) -> Tensor:
     """Cosine similarity of features (B, D) of unit length → (B,), 1 for the same picture."""
     return (a * b).sum(dim=1)
+
+
+def _load_sface(setting: Setting) -> Measure:
+    network = Sface(pull("sface"), setting.crop_scale)
+    return lambda a, b, _weight: identity(network.embed(a), network.embed(b))
+
+
+def _load_arcface(setting: Setting) -> Measure:
+    network = build_recognition(translate(read(pull("arcface-ir-se50")))).to(setting.device)
+    return lambda a, b, _weight: identity(*(arcface(network, x, setting.crop_scale) for x in (a, b)))
+
+
+IDENTITY_SFACE = Metric(
+    "identity_sface",
+    "ID (SFace)",
+    "higher",
+    3,
+    "cosine similarity of SFace features of the inner face",
+    _load_sface,
+    regional=False,
+)
+IDENTITY_ARCFACE = Metric(
+    "identity_arcface",
+    "ID (ArcFace)",
+    "higher",
+    3,
+    "cosine similarity of ArcFace IR-SE-50 features, inner face",
+    _load_arcface,
+    regional=False,
+)

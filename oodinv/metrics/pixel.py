@@ -1,10 +1,12 @@
-"""Errors of pixels: MSE in both conventions of range, MAE, PSNR; optionally weighted to a region.
+"""Pixel errors: MSE in both conventions of range, MAE, PSNR; optionally weighted to a region.
 
-Pictures are in [−1, 1] everywhere; a name says when a result belongs to the range [0, 1]. Sums are in float64.
+Pictures are in [−1, 1]; the suffix `_unit` marks results for the range [0, 1]. Sums are in float64.
 """
 
 import torch
 from torch import Tensor
+
+from oodinv.metrics.base import Metric, without_network
 
 PEAK = 2.0  # from −1 to 1
 
@@ -12,7 +14,7 @@ PEAK = 2.0  # from −1 to 1
 def weighted_mean(values: Tensor, weight: Tensor | None) -> Tensor:
     """Mean over channels and pixels → (B,) float64. values (B, C, H, W), weight (B, 1, H, W) ≥ 0 or None.
 
-    A picture whose weights are all zero gives NaN: there is no region to speak of.
+    NaN for a picture whose weights are all zero.
     """
     values = values.double()
     if weight is None:
@@ -27,7 +29,7 @@ def mse_pm1(a: Tensor, b: Tensor, weight: Tensor | None = None) -> Tensor:
 
 
 def mse_unit(a: Tensor, b: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Mean squared error as it would be if the same pictures were in [0, 1]: a quarter of `mse_pm1`."""
+    """Mean squared error of the same pictures scaled to [0, 1]: a quarter of `mse_pm1` → (B,)."""
     return mse_pm1(a, b, weight) / PEAK**2
 
 
@@ -42,5 +44,30 @@ def psnr(a: Tensor, b: Tensor, weight: Tensor | None = None) -> Tensor:
 
 
 def psnr_peak_sqrt2(a: Tensor, b: Tensor, weight: Tensor | None = None) -> Tensor:
-    """10 · log10(2 / MSE) on [−1, 1], as GANInverter's test script has it: 3.01 dB below `psnr`."""
+    """PSNR in dB by the formula of GANInverter's test script, 10 · log10(2 / MSE) on [−1, 1]: 3.01 dB below `psnr`."""
     return 10 * torch.log10(2.0 / mse_pm1(a, b, weight))
+
+
+PSNR = Metric("psnr", "PSNR dB", "higher", 2, "10 log10(peak² / MSE), mean over pictures", without_network(psnr))
+PSNR_PEAK_SQRT2 = Metric(
+    "psnr_peak_sqrt2",
+    "PSNR (peak² = 2) dB",
+    "higher",
+    2,
+    "10 log10(2 / MSE on [-1, 1]): PSNR less 3.01 dB",
+    without_network(psnr_peak_sqrt2),
+)
+MSE_UNIT = Metric(
+    "mse_unit", "MSE [0, 1]", "lower", 5, "mean squared error of pictures in [0, 1]", without_network(mse_unit)
+)
+MSE_PM1 = Metric(
+    "mse_pm1",
+    "L2 [-1, 1]",
+    "lower",
+    4,
+    "mean squared error of pictures in [-1, 1], four times that in [0, 1]",
+    without_network(mse_pm1),
+)
+MAE_PM1 = Metric(
+    "mae_pm1", "MAE [-1, 1]", "lower", 4, "mean absolute error of pictures in [-1, 1]", without_network(mae_pm1)
+)

@@ -23,7 +23,7 @@ def summarize(values: Sequence[float | None], *, seed: int, resamples: int = 100
     """Mean, standard error, and the 95 % percentile bootstrap interval of the mean; None without any value.
 
     None and values that are not finite are left out and not counted: an empty region has no score, and equal
-    pictures no finite PSNR. The same values and seed give the same result to the last digit.
+    pictures have no finite PSNR. The same values and seed give the same result to the last digit.
     Source for the interval: "An Introduction to the Bootstrap" (Efron and Tibshirani, 1993), chapter 13.
     """
     found = np.array([v for v in values if v is not None and np.isfinite(v)], np.float64)

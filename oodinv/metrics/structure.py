@@ -1,21 +1,22 @@
 """Structural similarity, SSIM and MS-SSIM, of colour pictures; optionally weighted to a region.
 
 Sources: "Image Quality Assessment: From Error Visibility to Structural Similarity" (Wang et al., 2004) and
-"Multiscale Structural Similarity for Image Quality Assessment" (Wang et al., 2003). Colour channels are
-measured one by one and averaged, borders without a whole window are left out.
+"Multiscale Structural Similarity for Image Quality Assessment" (Wang et al., 2003). Colour
+channels are measured separately and averaged; only windows that lie wholly inside the picture count.
 """
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from oodinv.metrics.base import Metric, without_network
 from oodinv.metrics.pixel import weighted_mean
 
 TAPS, SIGMA = 11, 1.5
 K1, K2 = 0.01, 0.03
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 SMALLEST = (TAPS - 1) * 2 ** (len(SCALE_WEIGHTS) - 1) + 1
-"""Side in pixels below which MS-SSIM's coarsest scale has no whole window."""
+"""Smallest side in pixels at which MS-SSIM's coarsest scale has a whole window."""
 
 
 def _smooth(x: Tensor) -> Tensor:
@@ -52,7 +53,7 @@ def _inner(weight: Tensor) -> Tensor:
 def ssim(a: Tensor, b: Tensor, weight: Tensor | None = None) -> Tensor:
     """SSIM of pictures a, b (B, 3, H, W) in [−1, 1], at least 11 pixels on a side → (B,), 1 for equal ones.
 
-    weight (B, 1, H, W) counts windows by the weight of their centre.
+    weight (B, 1, H, W): a window counts with the weight of its centre.
     """
     similarity, _ = _maps(_unit(a), _unit(b))
     return weighted_mean(similarity, None if weight is None else _inner(weight))
@@ -84,3 +85,23 @@ def _by_channel(values: Tensor, weight: Tensor | None) -> Tensor:
     """Means over pixels alone, (B, C, H, W) → (B, C)."""
     weight = None if weight is None else _inner(weight)
     return torch.stack([weighted_mean(v, weight) for v in values.split(1, dim=1)], dim=1)
+
+
+SSIM = Metric(
+    "ssim",
+    "SSIM",
+    "higher",
+    4,
+    "structural similarity, 11-tap Gaussian window (sigma 1.5), mean over RGB",
+    without_network(ssim),
+    min_size=TAPS,
+)
+MS_SSIM = Metric(
+    "ms_ssim",
+    "MS-SSIM",
+    "higher",
+    4,
+    "structural similarity over five scales, mean over RGB",
+    without_network(ms_ssim),
+    min_size=SMALLEST,
+)

@@ -1,4 +1,4 @@
-"""Benchmark protocols: pictures, metrics with their sizes, ablations, and what others published."""
+"""Benchmark protocols: photos, metrics with their sizes, ablations, and published results."""
 
 import os
 from pathlib import Path
@@ -9,38 +9,24 @@ from pydantic import Field, PositiveInt, model_validator
 from oodinv.errors import RecipeError
 from oodinv.recipe.base import Name, Size, Strict, data_folder, read_yaml, recipe_names, recipe_path
 
-MetricName = Literal[
-    "psnr",
-    "psnr_peak_sqrt2",
-    "ssim",
-    "ms_ssim",
-    "mse_unit",
-    "mse_pm1",
-    "mae_pm1",
-    "lpips_alexnet",
-    "lpips_vgg16",
-    "identity_sface",
-    "identity_arcface",
-]
-
 
 class MetricUse(Strict):
-    """A metric and the size at which pictures are compared, both resized to it; without one, the model's size."""
+    """A metric by name, and the side in pixels to which both pictures are resized; by default the model's size."""
 
-    metric: MetricName
+    metric: str
     size: Size | None = None
 
     @property
     def key(self) -> str:
-        """Name in tables and files, such as lpips_alexnet@256."""
+        """Key in tables and files, such as lpips_alexnet@256."""
         return self.metric if self.size is None else f"{self.metric}@{self.size}"
 
 
 class Dataset(Strict):
-    """Photos to measure on. `files`, `source` and `licence` tell what to do where they are missing.
+    """The photos of a protocol; `files`, `source` and `licence` go into the error for a missing folder.
 
-    `count`: how many the protocol has. `shipped`: they come with oodinv. Otherwise `folder` is looked for in
-    $OODINV_DATA and in ./datasets.
+    count: number of photos in the published protocol. shipped: the photos come with oodinv; otherwise `folder` is
+    searched for in $OODINV_DATA and in ./datasets.
     """
 
     folder: str
@@ -53,19 +39,19 @@ class Dataset(Strict):
 
 
 class PublishedRow(Strict):
-    """A row of a published table: values by the keys of metrics, or by names listed in `published_columns`."""
+    """A row of a published table: values by the keys of metrics or distances, or by keys of `published_columns`."""
 
     method: str
     values: dict[str, float]
 
 
 class BenchmarkRecipe(Strict):
-    """A protocol: pictures, metrics with their sizes, ablations, and what others published under it.
+    """A protocol: photos, metrics with their sizes, ablations, and results that others published under it.
 
-    reference: `photo` compares with the photo cropped at the size of the comparison, so that a small model pays
-    for its size; `crop` with the crop that the model saw. edits: recipes whose edits are scored too. frechet: the
-    distance in SFace features. fid: the one in InceptionV3's. Metrics whose network only a person may fetch are left
-    out where its file is missing.
+    reference: `photo` compares with the photo cropped at the size of the comparison, `crop` with the crop that the
+    model was given (a small model scores higher on that). edits: edit recipes to score. distances: distances between
+    the sets of photos and composites, such as `fid`. A metric is skipped, with a note, where the file of its network
+    has to be fetched by hand and is missing.
     """
 
     kind: Literal["benchmark"]
@@ -77,8 +63,7 @@ class BenchmarkRecipe(Strict):
     metrics: Annotated[list[MetricUse], Field(min_length=1)]
     ablate: list[str] = Field(default_factory=list)
     edits: list[str] = Field(default_factory=list)
-    frechet: bool = False
-    fid: bool = False
+    distances: list[str] = Field(default_factory=list)
     seed: int = 0
     resamples: PositiveInt = 1000
     cost_images: PositiveInt = 8
@@ -91,9 +76,7 @@ class BenchmarkRecipe(Strict):
         keys = [use.key for use in self.metrics]
         if len(set(keys)) != len(keys):
             raise ValueError(f"metrics must name each metric and size once, they are {keys}")
-        if any(use.metric == "ms_ssim" and (use.size or 256) < 256 for use in self.metrics):
-            raise ValueError("ms_ssim needs a size of at least 256: its coarsest scale is a sixteenth of it")
-        known = {*keys, *self.published_columns, *(["fid"] if self.fid else [])}
+        known = {*keys, *self.published_columns, *self.distances}
         unknown = {key for row in self.published for key in row.values} - known
         if unknown:
             raise ValueError(f"published rows have {sorted(unknown)}, which no metric and no published_columns name")
@@ -101,7 +84,7 @@ class BenchmarkRecipe(Strict):
 
 
 def find_benchmark_recipe(name: str) -> BenchmarkRecipe:
-    """A protocol by the name of a shipped one or as FILE.yaml.
+    """Reads a protocol; `name` is that of a shipped one, or a FILE.yaml. Names of metrics are not checked here.
 
     Raises:
         RecipeError: there is no such recipe, or it doesn't validate.
@@ -120,10 +103,10 @@ def benchmark_names() -> list[str]:
 
 
 def find_dataset(dataset: Dataset) -> Path:
-    """The folder of a protocol's photos.
+    """Finds the folder of a protocol's photos.
 
     Raises:
-        RecipeError: it is nowhere; says which files are needed, from where, where they go, and their licence.
+        RecipeError: there is none; names the files, their source, the place to put them and their licence.
     """
     if dataset.shipped:
         return data_folder("samples")

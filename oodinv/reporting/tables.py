@@ -9,9 +9,9 @@ import html
 import io
 import json
 from dataclasses import asdict, dataclass
-from typing import Literal
 
-Better = Literal["lower", "higher"]
+from oodinv.metrics.base import Better
+
 DAGGER, DASH = "†", "\N{EN DASH}"
 ARROWS: dict[Better | None, str] = {"lower": " ↓", "higher": " ↑", None: ""}
 

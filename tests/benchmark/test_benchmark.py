@@ -13,11 +13,12 @@ import yaml
 from command import call, smooth_crops
 from skimage.metrics import peak_signal_noise_ratio
 
+from oodinv.benchmark.ablations import EncodedBatch, ablations_of, find_ablations
 from oodinv.benchmark.plots import Series, distribution, scatter
-from oodinv.benchmark.variants import Cycles, Only, Sizes, applicable, invert_as, parse, with_size
+from oodinv.benchmark.score import check_metrics
 from oodinv.errors import RecipeError
 from oodinv.imaging.decode import read_photo
-from oodinv.inversion import encode, invert
+from oodinv.inversion import Inversion, encode, invert
 from oodinv.recipe.benchmark import benchmark_names, find_benchmark_recipe
 from oodinv.recipe.card import read_card
 from oodinv.reporting.tables import Column, Row, Table, Value, best, to_csv, to_html, to_json, to_latex, to_markdown
@@ -78,54 +79,49 @@ def rows(report: Path, target: str) -> dict[str, dict[str, str]]:
     return {row["variant"]: row for row in csv.DictReader(io.StringIO(text))}
 
 
-# --- Variants
+# --- Ablations
 
 
-def test_names_of_ablations() -> None:
-    assert parse(["plain", "cycles-1..3", "size-64", "plain", "sizes"]) == [
-        "full",
-        "plain",
-        Cycles(1),
-        Cycles(2),
-        Cycles(3),
-        Only(64),
-        Sizes(),
-    ]
+def test_names_of_ablations_expand_in_order_and_once(tiny: Model) -> None:
+    found = find_ablations(["plain", "cycles-1..3", "size-32", "plain", "sizes"], tiny.samm)
+    names = ["full", "plain", "cycles-1", "cycles-2", "cycles-3", "size-32", "size-16"]
+    assert [ablation.name for ablation in found] == names
     for wrong in ("no-such", "cycles-3..1", "cycles-0", "size-"):
         with pytest.raises(RecipeError, match=wrong):
-            parse([wrong])
+            find_ablations([wrong], None)
 
 
-def test_variants_that_a_model_has(tiny: Model) -> None:
-    assert applicable(parse(["sizes"]), tiny.samm) == ["full", Only(16), Only(32)]
-    assert applicable(parse(["plain", "sizes"]), None) == ["full"]
+def test_ablations_fit_the_model(tiny: Model) -> None:
+    assert [a.name for a in ablations_of(["sizes"], tiny.samm)] == ["full", "size-16", "size-32"]
+    assert [a.name for a in ablations_of(["plain", "sizes"], None)] == ["full"]
     with pytest.raises(RecipeError, match="16, 32"):
-        applicable(parse(["size-64"]), tiny.samm)
+        ablations_of(["size-64"], tiny.samm)
 
 
-def test_each_variant_leaves_out_what_it_says(tiny: Model) -> None:
+def test_each_ablation_changes_one_thing_and_leaves_the_model_alone(tiny: Model) -> None:
     torch.manual_seed(1)
     crop = torch.rand(2, 3, 32, 32) * 2 - 1
-    encoding = encode(tiny, crop)
     full = invert(tiny, crop)
+    batch = EncodedBatch(tiny, crop, encode(tiny, crop), full, torch.float32)
 
-    def run(variant: object) -> object:
-        return invert_as(variant, tiny, crop, encoding, full, torch.float32)  # type: ignore[arg-type]
+    def run(name: str) -> Inversion:
+        (ablation,) = find_ablations([name], tiny.samm)[1:]
+        return ablation.invert(batch)
 
     plain, still, bare = run("plain"), run("no-flow"), run("no-mask")
-    assert not plain.mask.any()  # type: ignore[attr-defined]
-    assert torch.equal(plain.composite, plain.generated)  # type: ignore[attr-defined]
-    assert not torch.equal(plain.generated, full.generated)  # type: ignore[attr-defined]
-    assert torch.equal(still.mask, full.mask)  # type: ignore[attr-defined]
-    assert not any(a.flow.any() for a in still.alignments.values())  # type: ignore[attr-defined]
-    assert torch.equal(bare.generated, full.generated)  # type: ignore[attr-defined]
-    assert torch.equal(bare.composite, full.generated)  # type: ignore[attr-defined]
-    assert torch.equal(run(Cycles(2)).composite, full.composite)  # type: ignore[attr-defined]
-    assert not torch.equal(run(Cycles(1)).composite, full.composite)  # type: ignore[attr-defined]
-    assert sorted(run(Only(16)).alignments) == [16]  # type: ignore[attr-defined]
+    assert not plain.mask.any()
+    assert torch.equal(plain.composite, plain.generated)
+    assert not torch.equal(plain.generated, full.generated)
+    assert torch.equal(still.mask, full.mask)
+    assert not any(a.flow.any() for a in still.alignments.values())
+    assert torch.equal(bare.generated, full.generated)
+    assert torch.equal(bare.composite, full.generated)
+    assert torch.equal(run("cycles-2").composite, full.composite)
+    assert not torch.equal(run("cycles-1").composite, full.composite)
+    assert sorted(run("size-16").alignments) == [16]
     assert tiny.samm is not None
-    assert with_size(tiny.samm, 16).sizes == [16]
-    assert (tiny.samm.sizes, tiny.samm.cycles) == ([16, 32], 2)  # the model itself is as it was
+    assert (tiny.samm.sizes, tiny.samm.cycles) == ([16, 32], 2)
+    assert torch.equal(invert(tiny, crop).composite, full.composite)
 
 
 # --- Tables
@@ -259,7 +255,8 @@ def test_shipped_protocols_are_valid() -> None:
     for name in names:
         recipe = find_benchmark_recipe(name)
         assert recipe.name == name
-        parse(recipe.ablate)
+        find_ablations(recipe.ablate, None)
+        check_metrics(recipe)
 
 
 def test_a_missing_dataset_says_all_that_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,10 +273,12 @@ def test_a_missing_dataset_says_all_that_is_needed(tmp_path: Path, monkeypatch: 
 def test_contradictions_in_a_protocol_are_named(tmp_path: Path) -> None:
     for change, words in (
         ({"metrics": [{"metric": "psnr"}, {"metric": "psnr"}]}, "once"),
-        ({"metrics": [{"metric": "ms_ssim", "size": 64}]}, "256"),
+        ({"metrics": [{"metric": "psnr"}, {"metric": "ms_ssim", "size": 64}]}, "256"),
+        ({"metrics": [{"metric": "psnr"}, {"metric": "beauty"}]}, "lpips_alexnet"),
+        ({"distances": ["wasserstein"]}, "frechet_sface"),
         ({"published": [{"method": "peer", "values": {"fid": 1.0}}]}, "fid"),
     ):
         path = tmp_path / "p.yaml"
         path.write_text(yaml.safe_dump(PROTOCOL | change))
         with pytest.raises(RecipeError, match=words):
-            find_benchmark_recipe(str(path))
+            check_metrics(find_benchmark_recipe(str(path)))

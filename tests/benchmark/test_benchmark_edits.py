@@ -12,9 +12,10 @@ from command import call, smooth_crops
 
 from oodinv import directions
 from oodinv.benchmark.edits import Attributes, ways
-from oodinv.benchmark.score import load_judges
+from oodinv.benchmark.score import load_scorer
 from oodinv.faces.geometry import face_weight
 from oodinv.imaging.decode import read_photo
+from oodinv.metrics.base import Setting
 from oodinv.metrics.identity import arcface, identity
 from oodinv.models.perceptors.arcface import Recognition
 from oodinv.recipe.benchmark import BenchmarkRecipe
@@ -69,7 +70,7 @@ def report(crops: Path, recipe: Path, tiny_card: Path, tmp_path_factory: pytest.
     folder = tmp_path_factory.mktemp("bench") / "report"
     protocol = {
         "kind": "benchmark", "name": "test", "title": "A test", "protocol": "none", "reference": "crop",
-        "metrics": [{"metric": "psnr"}, {"metric": "identity_arcface"}], "fid": True, "cost_images": 1,
+        "metrics": [{"metric": "psnr"}, {"metric": "identity_arcface"}], "distances": ["fid"], "cost_images": 1,
         "edits": [str(recipe)],
     }  # fmt: skip
     (folder.parent / "test.yaml").write_text(yaml.safe_dump(protocol))
@@ -145,6 +146,6 @@ def test_arcface_by_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("OODINV_CACHE", str(tmp_path))
     protocol = {"kind": "benchmark", "name": "t", "title": "t", "protocol": "t", "reference": "crop",
                 "metrics": [{"metric": "identity_arcface"}]}  # fmt: skip
-    judges = load_judges(BenchmarkRecipe.model_validate(protocol), 1.0, torch.device("cpu"))
-    assert not judges.can("identity_arcface")
-    assert len(judges.notes) == 1
+    scorer = load_scorer(BenchmarkRecipe.model_validate(protocol), Setting(torch.device("cpu")))
+    assert scorer.metrics == ()
+    assert len(scorer.notes) == 1
