@@ -4,6 +4,9 @@ A message names the file, says what was expected of it, and what to do about it.
 Whatever else is raised is a bug.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class OodinvError(Exception):
     """Base of all errors that a user can cause and mend."""
@@ -43,3 +46,9 @@ class ManifestError(OodinvError):
 
 class OutputError(OodinvError):
     """An output folder that can't be written: full, read-only, or gone."""
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: "; did you mean X?", or nothing where no known name is close."""
+    close = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""

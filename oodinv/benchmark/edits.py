@@ -124,7 +124,7 @@ def plan_trials(paths: Sequence[Path], model: Model, detector: Detector, sface: 
         if recipe.mix is not None or recipe.interpolate is not None or not recipe.edits:
             raise RecipeError(f"{path}: the benchmark measures edits along directions; name some, leave out mix and "
                               "interpolate")  # fmt: skip
-        edits = prepare(recipe, path, model, [1.0])
+        edits = prepare(recipe, path, model, [1.0], force=True)
         for variant in edits.variants:
             name = path.stem + variant.suffix
             trials += [Trial(name, way, r, variant) for way, r in ways(recipe, model.samm is not None).items()]

@@ -1,18 +1,10 @@
 """`oodinv align`: finds faces and cuts them out as FFHQ does."""
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from oodinv.cli import options
-
-
-class Faces(StrEnum):
-    """Which faces of a photo."""
-
-    all = "all"
-    largest = "largest"
 
 
 def align(
@@ -27,11 +19,17 @@ def align(
         float | None, typer.Option(min=0.2, max=4, help="Below 1: tighter than FFHQ; without --model.")
     ] = None,
     detector: options.Detector = options.DEFAULT_DETECTOR,
-    faces: Annotated[Faces, typer.Option(help="All faces of a photo, or only the largest.")] = Faces.all,
+    faces: options.Faces = "all",
+    face: options.Face = None,
+    like: options.Like = None,
+    min_face: options.MinFace = 0.0,
+    min_score: options.MinScore = 0.0,
+    blurred: options.Blurred = False,
+    cut_off: options.CutOff = False,
     device: options.Device = "auto",
     batch_size: options.BatchSize = 8,
     shard: options.Shard = None,
-    engine: options.Engine = options.EngineChoice.local,
+    engine: options.Engine = "local",
     workers: options.Workers = None,
     restart: options.Restart = False,
     quiet: options.Quiet = False,
@@ -65,12 +63,18 @@ def align(
         size, crop = card.size, card.crop
     else:
         crop = Crop() if crop_scale is None else Crop(scale=crop_scale)
-    make_stages = partial(align_stages, detector=detector, size=size or 1024, crop=crop, faces=faces.value)
+    make_stages = partial(
+        align_stages,
+        detector=detector,
+        size=size or 1024,
+        crop=crop,
+        chosen=options.Chosen(faces, min_face, min_score, tuple(face or ()), tuple(like or ()), blurred, cut_off),
+    )
     share = choose_shard(shard, restart)
     found = look_through(inputs, output)
-    stages, chosen = choose_engine(make_stages, device, engine, workers, share)
+    stages, computing = choose_engine(make_stages, device, engine, workers, share)
     header = align_header(stages, detector)
-    events = run_on(chosen, found.jobs, output, header, chunk=batch_size, restart=restart, shard=share)
+    events = run_on(computing, found.jobs, output, header, chunk=batch_size, restart=restart, shard=share)
     conclude(
         follow(events, Summary(output, (*found.notes, *shard_notes(share))), "aligning", quiet),
         as_json=json,

@@ -1,6 +1,7 @@
 """`oodinv benchmark`: scores, ablations and cost of models on a folder of photos, as tables and a report."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,15 +10,15 @@ import typer
 from oodinv.cli import options
 
 if TYPE_CHECKING:
-    import torch
-
     from oodinv.benchmark.cost import Cost
     from oodinv.benchmark.edits import Trials
     from oodinv.benchmark.results import Outcome
+    from oodinv.benchmark.stages import BenchmarkStages
     from oodinv.cli.progress import Summary
-    from oodinv.faces.detectors.base import Detector
     from oodinv.recipe.benchmark import BenchmarkRecipe
     from oodinv.reporting.tables import Table
+    from oodinv.runs.ray_engine import Workers
+    from oodinv.runs.sharding import Shard
     from oodinv.runs.sources.base import Job
     from oodinv.weights.build import Model
 
@@ -55,8 +56,11 @@ def benchmark(
     aligned: Annotated[bool, typer.Option("--aligned", help="Photos of the folder are crops already.")] = False,
     detector: options.Detector = options.DEFAULT_DETECTOR,
     device: options.Device = "auto",
-    dtype: options.Dtype = options.DtypeChoice.float32,
+    dtype: options.Dtype = "float32",
     batch_size: options.BatchSize = 8,
+    shard: options.Shard = None,
+    engine: options.Engine = "local",
+    workers: options.Workers = None,
     restart: options.Restart = False,
     quiet: options.Quiet = False,
     json: options.Json = False,
@@ -83,35 +87,38 @@ def benchmark(
     from oodinv.benchmark.edit_table import edit_table
     from oodinv.benchmark.results import score_tables
     from oodinv.benchmark.score import check_metrics
-    from oodinv.cli.prepare import choose_device, make_detector
+    from oodinv.cli.engine import plan_workers
+    from oodinv.cli.prepare import choose_shard
     from oodinv.recipe.edit import find_edit_recipe
-    from oodinv.runs.collect import collect
+    from oodinv.runs.collect import look_through
 
     recipe, folder, is_aligned = _protocol(dataset, protocol, aligned)
     names = recipe.ablate if ablate is None else [n for n in ablate.split(",") if n.strip() not in ("", "none")]
     find_ablations(names, None)
     check_metrics(recipe)
-    jobs = collect([folder], output)
-    edits = list(dict.fromkeys(map(find_edit_recipe, edit or recipe.edits)))
-    chosen = choose_device(device)
+    found = look_through([folder], output)
+    share = choose_shard(shard, restart)
     run = _Run(
         recipe=recipe,
-        jobs=jobs,
+        jobs=found.jobs,
         ablations=names,
-        edits=edits,
-        detector=None if is_aligned else make_detector(detector, chosen),
-        device=chosen,
+        edits=list(dict.fromkeys(map(find_edit_recipe, edit or recipe.edits))),
+        detector=None if is_aligned else detector,
+        device=device,
         dtype=dtype,
         batch_size=batch_size,
+        shard=share,
+        workers=plan_workers(engine, workers, share, device),
         restart=restart,
         quiet=quiet,
     )
-    outcomes, costs, summaries = list["Outcome"](), list[tuple[str, "Cost"]](), list["Summary"]()
-    for card in _distinct_cards(model):
-        outcome, cost, summary = run.measure(card, output)
-        outcomes.append(outcome)
-        costs += [(outcome.model, c) for c in cost]
-        summaries.append(summary)
+    measured = [run.measure(card, output) for card in _distinct_cards(model)]
+    summaries = [one.summary for one in measured]
+    outcomes = [one.outcome for one in measured if one.outcome is not None]
+    if len(outcomes) < len(measured):
+        _conclude(summaries, [], None, [], quiet=quiet, as_json=json)
+        return
+    costs = [(outcome.model, c) for outcome, one in zip(outcomes, measured, strict=True) for c in one.cost]
     count = None if recipe.dataset is None else recipe.dataset.count
     edited = edit_table(recipe, outcomes)
     scores = score_tables(recipe, outcomes, count) + ([] if edited is None else [edited])
@@ -154,63 +161,127 @@ class _Run:
     jobs: "list[Job]"
     ablations: list[str]
     edits: list[Path]
-    detector: "Detector | None"
-    device: "torch.device"
-    dtype: options.DtypeChoice
+    detector: str | None
+    device: str
+    dtype: options.DtypeName
     batch_size: int
+    shard: "Shard | None"
+    workers: "Workers | None"
     restart: bool
     quiet: bool
 
-    def measure(self, path: Path, output: Path) -> "tuple[Outcome, list[Cost], Summary]":
-        """Scores and cost of the model of one card, below OUT/models/NAME."""
+    def measure(self, path: Path, output: Path) -> "_Measured":
+        """Scores and cost of the model of one card, below OUT/models/NAME; cost only where this process computes."""
         from oodinv.benchmark import cost
-        from oodinv.benchmark.ablations import ablations_of
         from oodinv.benchmark.results import collect_scores
-        from oodinv.benchmark.score import check_metrics, load_scorer
-        from oodinv.benchmark.stages import BenchmarkStages, header
+        from oodinv.benchmark.stages import header
+        from oodinv.cli.engine import engine_for
         from oodinv.cli.progress import Summary, follow
-        from oodinv.metrics.base import Setting
         from oodinv.recipe.card import read_card
-        from oodinv.runs.runner import run
-        from oodinv.weights.build import load_model
+        from oodinv.runs.manifest import part_names
+        from oodinv.runs.runner import run_on
 
         card = read_card(path)
-        model = load_model(card, path).to(self.device)
-        check_metrics(self.recipe, card.size)
-        scorer = load_scorer(self.recipe, Setting(self.device, card.crop.scale))
-        stages = BenchmarkStages(
-            model=model,
-            device=self.device,
-            dtype=self.dtype.value,
-            detector=self.detector,
+        make_stages = partial(
+            _stages,
+            path=path,
             recipe=self.recipe,
-            ablations=ablations_of(self.ablations, model.samm),
-            scorer=scorer,
-            trials=self._trials(model),
+            ablations=self.ablations,
+            edits=self.edits,
+            detector=self.detector,
+            dtype=self.dtype,
         )
+        stages = make_stages(self.device if self.workers is None else "cpu")
         folder = output / "models" / card.name
-        events = run(stages, self.jobs, folder, header(stages), chunk=self.batch_size, restart=self.restart)
-        summary = follow(events, Summary(folder, model.notes), f"measuring {card.name}", self.quiet)
-        outcome = collect_scores(card.name, folder, stages.ablations, self.jobs, (*model.notes, *scorer.notes))
+        events = run_on(
+            engine_for(stages, make_stages, self.device, self.workers),
+            self.jobs,
+            folder,
+            header(stages),
+            chunk=self.batch_size,
+            restart=self.restart,
+            shard=self.shard,
+        )
+        summary = follow(events, Summary(folder, stages.model.notes), f"measuring {card.name}", self.quiet)
+        if part_names(folder):
+            return _Measured(summary, None, [])
+        notes = (*stages.model.notes, *stages.scorer.notes)
+        outcome = collect_scores(card.name, folder, stages.ablations, self.jobs, notes)
         good = [job for job in self.jobs if job.name in outcome.scores]
-        return outcome, cost.measure(stages, good), summary
+        return _Measured(summary, outcome, cost.measure(stages, good) if self.workers is None else [])
 
-    def _trials(self, model: "Model") -> "Trials | None":
-        """The edits to carry out with a model."""
-        from oodinv.benchmark.edits import plan_trials
-        from oodinv.faces.detectors.yunet import Yunet
-        from oodinv.metrics.identity import Sface
-        from oodinv.weights.pull import pull
 
-        if not self.edits:
-            return None
-        return plan_trials(self.edits, model, Yunet(pull("yunet")), Sface(pull("sface"), model.card.crop.scale))
+@dataclass(frozen=True)
+class _Measured:
+    """One model's run. outcome: None while other shares are at work; the share that ends last has it."""
+
+    summary: "Summary"
+    outcome: "Outcome | None"
+    cost: "list[Cost]"
+
+
+def _stages(
+    device: str,
+    *,
+    path: Path,
+    recipe: "BenchmarkRecipe",
+    ablations: list[str],
+    edits: list[Path],
+    detector: str | None,
+    dtype: options.DtypeName,
+) -> "BenchmarkStages":
+    """Stages that measure the model of a card on a device, as `--device` names it; Ray's workers make theirs here."""
+    from oodinv.benchmark.ablations import ablations_of
+    from oodinv.benchmark.score import check_metrics, load_scorer
+    from oodinv.benchmark.stages import BenchmarkStages
+    from oodinv.cli.prepare import choose_device, make_detector
+    from oodinv.metrics.base import Setting
+    from oodinv.recipe.card import read_card
+    from oodinv.weights.build import load_model
+
+    card, place = read_card(path), choose_device(device)
+    model = load_model(card, path).to(place)
+    check_metrics(recipe, card.size)
+    return BenchmarkStages(
+        model=model,
+        device=place,
+        dtype=dtype,
+        detector=None if detector is None else make_detector(detector, place),
+        recipe=recipe,
+        ablations=ablations_of(ablations, model.samm),
+        scorer=load_scorer(recipe, Setting(place, card.crop.scale)),
+        trials=_trials(edits, model),
+    )
+
+
+def _trials(edits: list[Path], model: "Model") -> "Trials | None":
+    """The edits to carry out with a model."""
+    from oodinv.benchmark.edits import plan_trials
+    from oodinv.faces.detectors.yunet import Yunet
+    from oodinv.metrics.identity import Sface
+    from oodinv.weights.pull import pull
+
+    if not edits:
+        return None
+    return plan_trials(edits, model, Yunet(pull("yunet")), Sface(pull("sface"), model.card.crop.scale))
 
 
 def _conclude(
-    summaries: "list[Summary]", scores: "list[Table]", cost: "Table", files: list[Path], *, quiet: bool, as_json: bool
+    summaries: "list[Summary]",
+    scores: "list[Table]",
+    cost: "Table | None",
+    files: list[Path],
+    *,
+    quiet: bool,
+    as_json: bool,
 ) -> None:
-    """Prints tables on stdout and failures on stderr. Raises `typer.Exit` with status 1 if a photo failed."""
+    """Prints tables on stdout and failures on stderr.
+
+    cost: None while other shares are at work, which then write the tables.
+
+    Raises:
+        typer.Exit: with status 1 if a photo failed.
+    """
     import json
 
     from rich.markup import escape
@@ -218,14 +289,18 @@ def _conclude(
     from oodinv.cli.console import stderr
     from oodinv.reporting.tables import to_json
 
+    shown = scores if cost is None else [*scores, cost]
     failures = [entry for summary in summaries for entry in (*summary.failures, *summary.unsupported)]
     if as_json:
-        tables = json.loads(to_json([*scores, cost]))["tables"]
+        tables = json.loads(to_json(shown))["tables"]
         failed = [{"input": e.input, "error": e.error} for e in failures]
         typer.echo(json.dumps({"tables": tables, "failed": failed, "files": [str(file) for file in files]}))
     elif not quiet:
-        for table in [*scores, cost]:
+        for table in shown:
             _print_table(table)
+        if cost is None:
+            stderr.print("this share is done; the one that ends last writes the tables and the report")
+    if files and not (as_json or quiet):
         stderr.print(f"report: {escape(str(next(file for file in files if file.suffix == '.html')))}")
     for entry in failures:
         stderr.print(f"[red]failed:[/] {escape(entry.error or entry.input)}")

@@ -3,51 +3,66 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import typer
 
 from oodinv.cli.console import say
-from oodinv.cli.prepare import choose_device, make_detector
+from oodinv.cli.edit_request import Request
+from oodinv.cli.edit_single import is_single, run_single
+from oodinv.cli.engine import edit_stages, engine_for, invert_stages, plan_workers
+from oodinv.cli.options import Chosen
+from oodinv.cli.prepare import choose_shard, shard_notes
 from oodinv.cli.progress import Summary, conclude, follow, timed
-from oodinv.editing.apply import Editor
-from oodinv.editing.plan import prepare
 from oodinv.errors import ManifestError, RecipeError
 from oodinv.imaging.provenance import composite_mark
-from oodinv.inversion import Dtype
 from oodinv.recipe.card import find_card
 from oodinv.recipe.edit import EditRecipe, find_edit_recipe, read_edit_recipe
 from oodinv.reporting.report import write_report
 from oodinv.reporting.sheets import write_sheets
 from oodinv.runs import manifest
 from oodinv.runs.collect import look_through
-from oodinv.runs.results import Results, is_inversion, last_inversion, open_results, read_person
-from oodinv.runs.runner import alone_in, run
-from oodinv.weights.build import Model, load_named
+from oodinv.runs.ray_engine import Workers
+from oodinv.runs.results import Results, is_inversion, last_inversion, open_results
+from oodinv.runs.runner import alone_in, run_on
+from oodinv.runs.sharding import Shard
+from oodinv.runs.sources.base import Job
 from oodinv.workflows.edit import EditStages, check_model, edit_header, notes
 from oodinv.workflows.invert import InvertStages, invert_header
 
 
 @dataclass(frozen=True)
-class Request:
-    """The options of `oodinv edit`, checked one by one."""
+class _Run:
+    """A request with its recipe, its output folder, and what computes it."""
 
-    inputs: list[Path]
-    recipe: str
-    output: Path | None
-    factors: list[float]
-    model: str | None
-    mask: Literal["unedited", "edited"] | None
-    compose: dict[str, Any]
-    preview: bool
-    aligned: bool
-    detector: str
-    device: str
-    dtype: Dtype
-    batch_size: int
-    restart: bool
-    quiet: bool
-    json: bool
+    request: Request
+    recipe: EditRecipe
+    path: Path
+    output: Path
+    shard: Shard | None
+    workers: Workers | None
+    summary: Summary
+
+    @property
+    def local_device(self) -> str:
+        """The device for this process: with Ray, workers compute."""
+        return self.request.device if self.workers is None else "cpu"
+
+    def stages(self, device: str, model: Any, inversion: Results, knows_people: bool = True) -> EditStages:
+        """Stages of the edit on a device; `model` is loaded, or a name."""
+        request = self.request
+        return edit_stages(
+            device,
+            model=model,
+            recipe=self.recipe,
+            path=self.path,
+            factors=request.factors,
+            force=request.force,
+            dtype=request.dtype,
+            batch_size=request.batch_size,
+            inversion=inversion,
+            knows_people=knows_people,
+        )
 
 
 def run_edit(request: Request) -> None:
@@ -58,29 +73,36 @@ def run_edit(request: Request) -> None:
     """
     path = find_edit_recipe(request.recipe)
     recipe = _overridden(read_edit_recipe(path), request)
+    if is_single(request.inputs, request.output):
+        run_single(request, recipe, path)
+        return
+    shard = choose_shard(request.shard, request.restart)
     inputs = _inputs(request, recipe, path)
     _check_inputs(inputs)
     output = _output(request, recipe, path, inputs)
-    summary = Summary(output)
+    workers = plan_workers(request.engine, request.workers, shard, request.device)
+    run = _Run(request, recipe, path, output, shard, workers, Summary(output, shard_notes(shard)))
     if len(inputs) == 1 and is_inversion(inputs[0]):
+        if request.chosen != Chosen():
+            raise typer.BadParameter(f"faces can be chosen in photos only; {inputs[0]} is an inversion")
         inversion = open_results(inputs[0], ("invert",))
-        model = _load(request.model or recipe.model or _card_of(inversion), request)
+        name = request.model or recipe.model or _card_of(inversion)
+        stages = run.stages(run.local_device, name, inversion)
+        photos, gone = inversion.jobs()
+        run.summary.notes = (*run.summary.notes, *notes(inversion, gone))
     else:
-        model = _load(request.model or recipe.model or "mini", request)
-        inversion = _invert(request, model, inputs, output / "inversion", summary)
-    check_model(model, inversion)
-    edits = prepare(recipe, path, model, request.factors, partial(read_person, inversion, model.code_shape))
-    noise: Literal["fixed", "zero"] = "zero" if inversion.header.settings.get("noise") == "zero" else "fixed"
-    device = choose_device(request.device)
-    editor = Editor(model, device, request.dtype, noise, request.batch_size, recipe, edits)
-    stages = EditStages(editor, inversion)
-    summary.notes = (*summary.notes, *model.notes)
-    summary.warn(edits.warnings, request.quiet)
+        name = request.model or recipe.model or "mini"
+        stages, photos = _inverted(run, name, inputs)
+    check_model(stages.editor.model, stages.inversion)
+    if not request.restart:
+        manifest.check_output(output, edit_header(stages))
+    run.summary.notes = (*run.summary.notes, *stages.editor.model.notes)
+    run.summary.warn(stages.editor.edits.warnings, request.quiet)
     if request.preview:
-        _preview(request, stages, summary)
+        _preview(run, stages)
     else:
-        _edit(request, stages, summary)
-    conclude(summary, as_json=request.json, quiet=request.quiet)
+        _edit(run, stages, name, photos)
+    conclude(run.summary, as_json=request.json, quiet=request.quiet)
 
 
 def _overridden(recipe: EditRecipe, request: Request) -> EditRecipe:
@@ -121,13 +143,17 @@ def _output(request: Request, recipe: EditRecipe, path: Path, inputs: list[Path]
     chosen = request.output or (None if recipe.output is None else Path(recipe.output))
     if chosen is None:
         source = inputs[0] if len(inputs) == 1 and is_inversion(inputs[0]) else Path("out")
-        chosen = source.resolve().parent / f"{source.resolve().name}-{path.stem}"
+        factors = request.factors
+        name = f"{path.stem}" if factors == [1.0] else f"{path.stem}@{','.join(f'{factor:g}' for factor in factors)}"
+        chosen = source.resolve().parent / f"{source.resolve().name}-{name}"
         chosen = chosen.relative_to(Path.cwd()) if chosen.is_relative_to(Path.cwd()) else chosen
         say(f"writing to {chosen}/", request.quiet)
     place = chosen.resolve()
     within = [entry for entry in inputs if place.is_relative_to(entry.resolve())]
     if any(place == entry.resolve() or is_inversion(entry) for entry in within):
         raise ManifestError(f"{chosen} is the input or in it and would be replaced; choose another output folder")
+    if not request.restart and (command := manifest.command_of(chosen)) not in (None, "edit"):
+        raise ManifestError(f"{chosen} holds results of `oodinv {command}`; choose another output folder")
     return chosen
 
 
@@ -142,58 +168,89 @@ def _card_of(inversion: Results) -> str:
     return inversion.model
 
 
-def _load(name: str, request: Request) -> Model:
-    return load_named(name).to(choose_device(request.device))
-
-
-def _invert(request: Request, model: Model, inputs: list[Path], folder: Path, summary: Summary) -> Results:
-    """Inverts photos into a folder of their own, or takes up what is there; failures go into the summary."""
-    device = choose_device(request.device)
-    stages = InvertStages(
-        model=model,
-        device=device,
+def _inverted(run: _Run, name: str, inputs: list[Path]) -> tuple[EditStages, list[Job]]:
+    """Inverts photos into OUT/inversion, once the edit itself is known to be possible; stages and jobs of the edit."""
+    request, folder = run.request, run.output / "inversion"
+    found = look_through(inputs, run.output)
+    run.summary.notes = (*run.summary.notes, *found.notes)
+    make_stages = partial(
+        invert_stages,
+        model=name,
         dtype=request.dtype,
-        detector=None if request.aligned else make_detector(request.detector, device),
+        detector=None if request.aligned else request.detector,
         noise="fixed",
         batch_size=request.batch_size,
         save=frozenset({"latents", "flows"}),
+        colour=1.0,
+        chosen=request.chosen,
     )
-    found = look_through(inputs, folder.parent)
-    summary.notes = (*summary.notes, *found.notes)
+    stages = make_stages(run.local_device)
     header = invert_header(stages, request.detector)
-    events = run(stages, found.jobs, folder, header, chunk=request.batch_size, restart=request.restart)
+    _check_edit(run, stages, Results(folder, header, {}))
+    computing = engine_for(stages, make_stages, request.device, run.workers)
+    events = run_on(
+        computing, found.jobs, folder, header, chunk=request.batch_size, restart=request.restart, shard=run.shard
+    )
     made = follow(events, Summary(folder), "inverting", request.quiet)
-    summary.failures += made.failures
-    summary.unsupported += made.unsupported
-    summary.total += len(made.failures) + len(made.unsupported)
+    if run.shard is None:
+        run.summary.take_failures(made)  # with shares, the edit names every photo and its failure
     say(f"{made.done} inverted, {made.kept} kept from an earlier run: {folder}/", request.quiet)
     if made.done + made.kept == 0:
-        conclude(summary, as_json=request.json, quiet=request.quiet)
-        raise typer.Exit(1)
+        conclude(run.summary, as_json=request.json, quiet=request.quiet)
+        raise typer.Exit(1 if made.total else 0)
     results = open_results(folder, ("invert",))
-    names = {photo.name for photo in found.jobs}
-    return Results(folder, results.header, {k: e for k, e in results.entries.items() if k in names})
+    names = {job.name for job in found.jobs}
+    inversion = Results(folder, results.header, {k: e for k, e in results.entries.items() if k in names})
+    photos = found.jobs
+    if run.shard is None:
+        photos, _ = inversion.jobs()
+    return run.stages(run.local_device, stages.model, inversion), photos
 
 
-def _edit(request: Request, stages: EditStages, summary: Summary) -> None:
-    photos, gone = stages.inversion.jobs()
-    summary.notes = (*summary.notes, *notes(stages.inversion, gone))
-    events = run(stages, photos, summary.output, edit_header(stages), chunk=request.batch_size, restart=request.restart)
+def _check_edit(run: _Run, stages: InvertStages, expected: Results) -> None:
+    """Makes sure that the edit can follow, before anything is inverted.
+
+    Raises:
+        OodinvError: the recipe doesn't fit the model, a strength is out of range, or the output holds other results.
+    """
+    if run.recipe.mix is not None or run.recipe.interpolate is not None:
+        return  # people are looked up in the inversion
+    edited = run.stages(run.local_device, stages.model, expected, knows_people=False)
+    say("; ".join(f"range of {text}" for text in edited.editor.edits.ranges), run.request.quiet)
+    if not run.request.restart:
+        manifest.check_output(run.output, edit_header(edited))
+
+
+def _edit(run: _Run, stages: EditStages, name: str, photos: list[Job]) -> None:
+    request, summary = run.request, run.summary
+    computing = engine_for(
+        stages, partial(run.stages, model=name, inversion=stages.inversion), request.device, run.workers
+    )
+    events = run_on(
+        computing,
+        photos,
+        run.output,
+        edit_header(stages),
+        chunk=request.batch_size,
+        restart=request.restart,
+        shard=run.shard,
+    )
     failed_before = summary.total
     follow(events, summary, "editing", request.quiet)
     summary.total += failed_before
-    if summary.done + summary.kept:
-        with alone_in(summary.output):
-            paths = write_report(open_results(summary.output, ("edit",)))
+    if manifest.part_names(run.output):
+        summary.notes = (*summary.notes, "the share that ends last makes the contact sheet and the report")
+    elif summary.done + summary.kept:
+        with alone_in(run.output):
+            paths = write_report(open_results(run.output, ("edit",)))
         say(f"to look at: {', '.join(map(str, paths))}", request.quiet)
 
 
-def _preview(request: Request, stages: EditStages, summary: Summary) -> None:
+def _preview(run: _Run, stages: EditStages) -> None:
+    summary = run.summary
     photos, _ = stages.inversion.jobs()
-    if not request.restart and (found := manifest.read(summary.output)) is not None:
-        manifest.refuse_other(summary.output, found[0], edit_header(stages))
-    with alone_in(summary.output), timed(summary):
-        paths = write_sheets(summary.output, stages.preview(photos), composite_mark(stages.made))
+    with alone_in(run.output), timed(summary):
+        paths = write_sheets(run.output, stages.preview(photos), composite_mark(stages.made))
     summary.done += len(photos)
     summary.total += len(photos)
-    say(f"to look at: {', '.join(map(str, paths))}", request.quiet)
+    say(f"to look at: {', '.join(map(str, paths))}", run.request.quiet)

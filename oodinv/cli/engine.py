@@ -1,30 +1,39 @@
-"""What a run is computed by: this process, or the workers of a Ray cluster. Imports torch: only for command bodies."""
+"""The engine of a run: this process, or the workers of a Ray cluster. Imports torch: only for command bodies."""
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 import typer
 
-from oodinv.cli.options import EngineChoice
-from oodinv.cli.prepare import choose_device, make_detector
+from oodinv.cli.options import Chosen, EngineName
+from oodinv.cli.prepare import choose_device, make_detector, make_selection
+from oodinv.editing.apply import Editor
+from oodinv.editing.plan import nobody, prepare
+from oodinv.faces.selection import ALL
 from oodinv.inversion import Dtype
+from oodinv.models.generators.stylegan2 import Noise
 from oodinv.recipe.card import Crop
-from oodinv.runs.pipeline import work_through
-from oodinv.runs.ray_engine import Cluster, start
+from oodinv.recipe.edit import EditRecipe
+from oodinv.runs.pipeline import Stages, work_through
+from oodinv.runs.ray_engine import Cluster, Workers, start
+from oodinv.runs.results import Results, read_person
 from oodinv.runs.runner import Engine
 from oodinv.runs.sharding import Shard
 from oodinv.runs.sinks import Output
-from oodinv.weights.build import load_named
-from oodinv.workflows.align import AlignStages, WhichFaces
+from oodinv.weights.build import Model, load_named
+from oodinv.workflows.align import AlignStages
+from oodinv.workflows.edit import EditStages
 from oodinv.workflows.invert import InvertStages, NoiseName
 
-S = TypeVar("S", AlignStages, InvertStages)
+S = TypeVar("S", bound=Stages)  # type: ignore[type-arg]
 
 
-def align_stages(device: str, *, detector: str, size: int, crop: Crop, faces: WhichFaces) -> AlignStages:
+def align_stages(device: str, *, detector: str, size: int, crop: Crop, chosen: Chosen) -> AlignStages:
     """Stages of `oodinv align` on a device, as `--device` names it; Ray's workers make theirs here too."""
-    return AlignStages(make_detector(detector, choose_device(device)), size, crop, faces)
+    made = make_detector(detector, choose_device(device))
+    return AlignStages(made, size, crop, make_selection(chosen, made))
 
 
 def invert_stages(
@@ -37,38 +46,86 @@ def invert_stages(
     batch_size: int,
     save: frozenset[Output],
     colour: float,
+    chosen: Chosen,
 ) -> InvertStages:
     """Stages of `oodinv invert`, as `align_stages`; without a detector for crops."""
-    chosen = choose_device(device)
+    place = choose_device(device)
+    made = None if detector is None else make_detector(detector, place)
     return InvertStages(
-        model=load_named(model).to(chosen),
-        device=chosen,
+        model=load_named(model).to(place),
+        device=place,
         dtype=dtype,
-        detector=None if detector is None else make_detector(detector, chosen),
+        detector=made,
         noise=noise,
         batch_size=batch_size,
         save=save,
         colour=colour,
+        selection=ALL if made is None else make_selection(chosen, made),
     )
 
 
-def choose_engine(
-    make_stages: Callable[[str], S], device: str, engine: EngineChoice, workers: int | None, shard: Shard | None
-) -> tuple[S, Engine]:
-    """Stages for this process, which knows their settings, and what `--engine` and `--workers` name.
+def edit_stages(
+    device: str,
+    *,
+    model: str | Model,
+    recipe: EditRecipe,
+    path: Path,
+    factors: list[float],
+    force: bool,
+    dtype: Dtype,
+    batch_size: int,
+    inversion: Results,
+    knows_people: bool = True,
+) -> EditStages:
+    """Stages of `oodinv edit`, as `align_stages`.
+
+    model: loaded already, or its name. path: the recipe's. knows_people: False before the inversion is made.
+
+    Raises:
+        RecipeError: the recipe doesn't fit the model, or asks for too much.
+    """
+    place = choose_device(device)
+    loaded = load_named(model) if isinstance(model, str) else model
+    loaded = loaded.to(place)
+    person = partial(read_person, inversion, loaded.code_shape) if knows_people else nobody
+    edits = prepare(recipe, path, loaded, factors, person, force=force)
+    noise: Noise = "zero" if inversion.header.settings.get("noise") == "zero" else "fixed"
+    return EditStages(Editor(loaded, place, dtype, noise, batch_size, recipe, edits), inversion)
+
+
+def plan_workers(engine: EngineName, workers: int | None, shard: Shard | None, device: str) -> Workers | None:
+    """What `--engine` and `--workers` name: workers of a Ray cluster, or None for this process.
 
     Raises:
         typer.BadParameter: `--workers` without Ray, or Ray with a share of the run.
         OodinvError: Ray can't be had, or has too little for so many workers.
     """
-    if engine is EngineChoice.local:
+    if engine == "local":
         if workers is not None:
             raise typer.BadParameter("is for --engine ray; leave it out", param_hint="--workers")
-        stages = make_stages(device)
-        return stages, partial(work_through, stages)
+        return None
     if shard is not None:
         raise typer.BadParameter(
             "Ray hands out the photos itself; leave out --shard and torchrun", param_hint="--engine"
         )
-    planned = start(workers, device)
-    return make_stages("cpu"), Cluster(partial(make_stages, device), planned)
+    return start(workers, device)
+
+
+def engine_for(stages: S, make_stages: Callable[[str], S], device: str, workers: Workers | None) -> Engine:
+    """The engine that runs stages: those given, or on a cluster those that each worker makes."""
+    if workers is None:
+        return partial(work_through, stages)
+    return Cluster(partial(make_stages, device), workers)
+
+
+def choose_engine(
+    make_stages: Callable[[str], S], device: str, engine: EngineName, workers: int | None, shard: Shard | None
+) -> tuple[S, Engine]:
+    """Stages for this process, which knows their settings, and the engine that options name.
+
+    Raises:
+        typer.BadParameter, OodinvError: see `plan_workers`.
+    """
+    planned = plan_workers(engine, workers, shard, device)
+    stages = make_stages(device if planned is None else "cpu")
+    return stages, engine_for(stages, make_stages, device, planned)

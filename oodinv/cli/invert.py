@@ -1,21 +1,12 @@
 """`oodinv invert`: photos to latents, flows, masks, composites, and back into the photos."""
 
-from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from oodinv.cli import options
 
 EVERYTHING = "latents,flows,masks,generated,composites,pasted"
-
-
-class NoiseChoice(StrEnum):
-    """Noise input of the generator."""
-
-    fixed = "fixed"
-    zero = "zero"
-    random = "random"
 
 
 def invert(
@@ -26,17 +17,27 @@ def invert(
     aligned: Annotated[
         bool, typer.Option("--aligned", help="Inputs are crops already: nothing is detected or pasted.")
     ] = False,
-    noise: Annotated[NoiseChoice, typer.Option(help="Noise input of the generator.")] = NoiseChoice.fixed,
+    noise: Annotated[
+        Literal["fixed", "zero", "random"],
+        typer.Option(help="Noise input of the generator.", rich_help_panel=options.COMPUTING),
+    ] = "fixed",
     save: Annotated[str, typer.Option(help="What to write besides the crops, separated by commas.")] = EVERYTHING,
     colour: Annotated[
         float, typer.Option(min=0, max=1, help="Share of the photo's colour and light kept where it is pasted into.")
     ] = 1.0,
     detector: options.Detector = options.DEFAULT_DETECTOR,
+    faces: options.Faces = "all",
+    face: options.Face = None,
+    like: options.Like = None,
+    min_face: options.MinFace = 0.0,
+    min_score: options.MinScore = 0.0,
+    blurred: options.Blurred = False,
+    cut_off: options.CutOff = False,
     device: options.Device = "auto",
-    dtype: options.Dtype = options.DtypeChoice.float32,
+    dtype: options.Dtype = "float32",
     batch_size: options.BatchSize = 8,
     shard: options.Shard = None,
-    engine: options.Engine = options.EngineChoice.local,
+    engine: options.Engine = "local",
     workers: options.Workers = None,
     restart: options.Restart = False,
     quiet: options.Quiet = False,
@@ -67,18 +68,19 @@ def invert(
     make_stages = partial(
         invert_stages,
         model=model,
-        dtype=dtype.value,
+        dtype=dtype,
         detector=None if aligned else detector,
-        noise=noise.value,
+        noise=noise,
         batch_size=batch_size,
         save=parse_save(save),
         colour=colour,
+        chosen=options.Chosen(faces, min_face, min_score, tuple(face or ()), tuple(like or ()), blurred, cut_off),
     )
     share = choose_shard(shard, restart)
     found = look_through(inputs, output)
-    stages, chosen = choose_engine(make_stages, device, engine, workers, share)
+    stages, computing = choose_engine(make_stages, device, engine, workers, share)
     header = invert_header(stages, detector)
-    events = run_on(chosen, found.jobs, output, header, chunk=batch_size, restart=restart, shard=share)
+    events = run_on(computing, found.jobs, output, header, chunk=batch_size, restart=restart, shard=share)
     summary = follow(
         events, Summary(output, (*stages.model.notes, *found.notes, *shard_notes(share))), "inverting", quiet
     )

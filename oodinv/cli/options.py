@@ -1,82 +1,126 @@
-"""Options that several commands share, each defined once."""
+"""Options that several commands share, each defined once, in the panels in which `--help` shows them."""
 
-from enum import StrEnum
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from oodinv.errors import suggestion
 from oodinv.faces.detectors import DETECTORS
 
+DtypeName = Literal["float32", "bfloat16", "float16"]
+EngineName = Literal["local", "ray"]
 
-class DtypeChoice(StrEnum):
-    """Number format of convolutions and matrix products."""
+FACES = "Faces"
+COMPOSING = "Composition (each by default as the recipe or the run says)"
+OUTPUT = "Output"
+COMPUTING = "Computing"
+MESSAGES = "Messages"
 
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-    float16 = "float16"
-
-
-class EngineChoice(StrEnum):
-    """What photos are handed out by."""
-
-    local = "local"
-    ray = "ray"
-
-
-class AreaChoice(StrEnum):
-    """Where an edit may change anything; around features and with a pose, the face may move along."""
-
-    features = "features"
-    expression = "expression"
-    pose = "pose"
-    hair = "hair"
-    face = "face"
-    crop = "crop"
-
-
-class TechniqueChoice(StrEnum):
-    """Ways to join what is drawn and what is kept."""
-
-    mask = "mask"
-    laplacian = "laplacian"
-    poisson = "poisson"
-
-
-Technique = Annotated[TechniqueChoice | None, typer.Option(help="How kept and drawn parts are joined.")]
-KeepAbove = Annotated[
-    float | None, typer.Option(min=0, max=0.99, help="What the mask gives less than this is all drawn.")
-]
-Feather = Annotated[float | None, typer.Option(min=0, max=512, help="Slope around kept parts, in crop pixels.")]
-Detail = Annotated[float | None, typer.Option(min=0, max=1, help="Share of lost detail given back.")]
-Colour = Annotated[float | None, typer.Option(min=0, max=1, help="Share of lost colour and light given back.")]
-Area = Annotated[AreaChoice | None, typer.Option(help="Where an edit may change anything.")]
-"""How to compose; each without a value means what the recipe or the run says."""
-
-
-def composition(
-    technique: TechniqueChoice | None, keep_above: float | None, feather: float | None, detail: float | None,
-    colour: float | None, area: AreaChoice | None,
-) -> dict[str, str | float]:  # fmt: skip
-    """The fields of a `Composition` that options set."""
-    choices = {"technique": technique, "area": area}
-    shares = {"keep_above": keep_above, "feather": feather, "detail": detail, "colour": colour}
-    named = {key: choice.value for key, choice in choices.items() if choice is not None}
-    return named | {key: share for key, share in shares.items() if share is not None}
-
+# --- what goes in and comes out --------------------------------------------------------------------------
 
 Inputs = Annotated[
     list[Path], typer.Argument(help="Photos, or folders that are searched recursively.", show_default=False)
 ]
 Output = Annotated[
-    Path, typer.Option("--output", "-o", help="Folder for the results.", show_default=False, file_okay=False)
+    Path,
+    typer.Option(
+        "--output",
+        "-o",
+        help="Folder for the results, outside of the inputs.",
+        show_default=False,
+        file_okay=False,
+        rich_help_panel=OUTPUT,
+    ),
+]
+Restart = Annotated[
+    bool, typer.Option("--restart", help="Replace the results that the output folder holds.", rich_help_panel=OUTPUT)
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", help="Check everything and list the files, but compute and write nothing.", rich_help_panel=OUTPUT
+    ),
+]
+
+# --- composition -----------------------------------------------------------------------------------------
+
+Technique = Annotated[
+    str | None,
+    typer.Option(
+        metavar="mask|laplacian|poisson", help="How kept and generated parts are joined.", rich_help_panel=COMPOSING
+    ),
+]
+KeepAbove = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=0.99,
+        help="Mask values up to this become 0; the rest is rescaled linearly to [0, 1].",
+        rich_help_panel=COMPOSING,
+    ),
+]
+Feather = Annotated[
+    float | None,
+    typer.Option(
+        min=0, max=512, help="Width of the slope around kept parts, in crop pixels.", rich_help_panel=COMPOSING
+    ),
+]
+Detail = Annotated[
+    float | None,
+    typer.Option(
+        min=0, max=1, help="Share of the photo's fine structure that is given back.", rich_help_panel=COMPOSING
+    ),
+]
+Colour = Annotated[
+    float | None,
+    typer.Option(
+        min=0, max=1, help="Share of the photo's colour and light that is given back.", rich_help_panel=COMPOSING
+    ),
+]
+Area = Annotated[
+    str | None,
+    typer.Option(
+        metavar="features|expression|pose|hair|face|crop",
+        help="Region that an edit may change.",
+        rich_help_panel=COMPOSING,
+    ),
 ]
 
 
+def composition(
+    technique: str | None, keep_above: float | None, feather: float | None, detail: float | None,
+    colour: float | None, area: str | None,
+) -> dict[str, str | float]:  # fmt: skip
+    """The fields of a `Composition` that options set.
+
+    Raises:
+        typer.BadParameter: there is no such technique or area.
+    """
+    from typing import get_args
+
+    from oodinv.recipe import edit as recipes
+
+    _check(technique, get_args(recipes.Technique), "--technique")
+    _check(area, get_args(recipes.Area), "--area")
+    values = {"technique": technique, "area": area}
+    shares = {"keep_above": keep_above, "feather": feather, "detail": detail, "colour": colour}
+    return {key: value for key, value in (values | shares).items() if value is not None}
+
+
+def _check(name: str | None, known: tuple[str, ...], option: str) -> None:
+    if name is not None and name not in known:
+        raise typer.BadParameter(
+            f"{name!r} is not one of {', '.join(known)}{suggestion(name, known)}", param_hint=option
+        )
+
+
+# --- faces -----------------------------------------------------------------------------------------------
+
+
 def _known_detector(name: str) -> str:
-    names = [kind.name for kind in DETECTORS]
-    if name not in names:
-        raise typer.BadParameter(f"{name!r} is not one of {', '.join(names)}")
+    _check(name, tuple(kind.name for kind in DETECTORS), "--detector")
     return name
 
 
@@ -86,13 +130,90 @@ Detector = Annotated[
         metavar="|".join(kind.name for kind in DETECTORS),
         callback=_known_detector,
         help=" ".join(f"{kind.name}: {kind.summary}." for kind in DETECTORS),
+        rich_help_panel=FACES,
     ),
 ]
 DEFAULT_DETECTOR = DETECTORS[0].name
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Dtype = Annotated[DtypeChoice, typer.Option(help="Number format of convolutions; float32 where a CPU has no other.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Faces computed together, and photos read together.")]
-Restart = Annotated[bool, typer.Option("--restart", help="Replace the results that the output folder holds.")]
+
+
+def _known_faces(text: str) -> str:
+    if text not in ("all", "largest") and not (text.isdecimal() and 0 < int(text) < 10_000):
+        raise typer.BadParameter(f"{text!r} is neither all, largest, nor a number of faces", param_hint="--faces")
+    return text
+
+
+Faces = Annotated[
+    str,
+    typer.Option(
+        metavar="all|largest|N",
+        callback=_known_faces,
+        help="All faces of a photo, the largest, or the N largest.",
+        rich_help_panel=FACES,
+    ),
+]
+MinFace = Annotated[
+    float, typer.Option(min=0, metavar="PX", help="Smallest face, as the side of its crop in photo pixels.",
+                        rich_help_panel=FACES)
+]  # fmt: skip
+MinScore = Annotated[float, typer.Option(min=0, max=1, help="Lowest score of the detector.", rich_help_panel=FACES)]
+Face = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--face",
+        min=0,
+        metavar="INDEX",
+        help="Only the face with this number, from left to right, counted from 0; may be given several times.",
+        show_default=False,
+        rich_help_panel=FACES,
+    ),
+]
+Like = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--like",
+        metavar="PHOTO",
+        help="Only the person in this photo, recognised by SFace; may be given several times.",
+        show_default=False,
+        rich_help_panel=FACES,
+    ),
+]
+Blurred = Annotated[
+    bool,
+    typer.Option("--blurred", help="Also faces far more blurred than a larger one.", rich_help_panel=FACES),
+]
+CutOff = Annotated[
+    bool,
+    typer.Option(
+        "--cut-off",
+        help="Also faces of which the photo doesn't show all eyes, nose and mouth.",
+        rich_help_panel=FACES,
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The options that choose faces; for what each means, see `faces.selection.Selection`."""
+
+    faces: str = "all"
+    min_face: float = 0.0
+    min_score: float = 0.0
+    indices: tuple[int, ...] = ()
+    like: tuple[Path, ...] = ()
+    blurred: bool = False
+    cut_off: bool = False
+
+
+# --- computing -------------------------------------------------------------------------------------------
+
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=COMPUTING)]
+Dtype = Annotated[
+    DtypeName,
+    typer.Option(help="Number format of convolutions; float32 where a CPU has no other.", rich_help_panel=COMPUTING),
+]
+BatchSize = Annotated[
+    int, typer.Option(min=1, help="Faces computed together, and photos read together.", rich_help_panel=COMPUTING)
+]
 Shard = Annotated[
     str | None,
     typer.Option(
@@ -100,17 +221,32 @@ Shard = Annotated[
         help="Do share I of N, counted from 0, beside other processes or machines that see the same output folder; "
         "under torchrun by itself.",
         show_default=False,
+        rich_help_panel=COMPUTING,
     ),
 ]
 Engine = Annotated[
-    EngineChoice,
+    EngineName,
     typer.Option(
-        help="local: this process. ray: workers of the Ray cluster that RAY_ADDRESS names, or of this machine."
+        help="local: this process. ray: workers of the Ray cluster that RAY_ADDRESS names, or of this machine.",
+        rich_help_panel=COMPUTING,
     ),
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(min=1, help="With --engine ray; by default one a GPU, or one for two CPUs.", show_default=False),
+    typer.Option(
+        min=1,
+        help="With --engine ray; by default one a GPU, or one for two CPUs.",
+        show_default=False,
+        rich_help_panel=COMPUTING,
+    ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary, errors only.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one machine-readable summary on stdout.")]
+
+# --- messages --------------------------------------------------------------------------------------------
+
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No progress and no summary, errors only.", rich_help_panel=MESSAGES)
+]
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="Print one machine-readable summary on stdout.", rich_help_panel=MESSAGES),
+]

@@ -1,17 +1,31 @@
 """Turns checked options into the objects that a run needs. Imports torch: only for command bodies."""
 
 import os
+from pathlib import Path
+from threading import Lock
+from typing import Literal, cast
 
 import cv2
+import numpy as np
 import torch
 import typer
+from numpy.typing import NDArray
 
 from oodinv import device as devices
+from oodinv.cli.options import Chosen
+from oodinv.errors import NoFaceError
+from oodinv.faces.align import align
 from oodinv.faces.detectors import load_detector
 from oodinv.faces.detectors.base import Detector
+from oodinv.faces.framing.ffhq import ffhq_quad
+from oodinv.faces.selection import BLURRED, LARGEST, Likeness, Selection
+from oodinv.imaging.pixels import Pixels, to_tensor
 from oodinv.runs.sharding import Shard, launched, parse
 from oodinv.runs.sinks import OUTPUTS, Output
 from oodinv.weights.pull import pull
+
+REFERENCE_SIZE = 256
+"""Side in pixels of the crops of reference photos."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -74,6 +88,44 @@ def make_detector(name: str, device: torch.device) -> Detector:
         WeightsError: its network can't be had.
     """
     return load_detector(name, pull, str(device))
+
+
+def make_selection(chosen: Chosen, detector: Detector) -> Selection:
+    """The faces that options choose.
+
+    Raises:
+        ImageError: a reference photo can't be read or shows no face. WeightsError: SFace can't be had.
+    """
+    return Selection(
+        faces=int(chosen.faces) if chosen.faces.isdecimal() else cast(Literal["all", "largest"], chosen.faces),
+        min_size=chosen.min_face,
+        min_score=chosen.min_score,
+        min_sharpness=0.0 if chosen.blurred else BLURRED,
+        indices=frozenset(chosen.indices) or None,
+        like=_likeness(chosen.like, detector) if chosen.like else None,
+        cut_off=chosen.cut_off,
+    )
+
+
+def _likeness(photos: tuple[Path, ...], detector: Detector) -> Likeness:
+    from oodinv.imaging.decode import read_photo
+    from oodinv.metrics.identity import Sface
+
+    sface, guard = Sface(pull("sface")), Lock()
+
+    def embed(pixels: Pixels) -> NDArray[np.floating]:
+        with guard:  # photos are read by several threads, and OpenCV's networks are used by one at a time
+            features: NDArray[np.floating] = sface.embed(to_tensor(pixels)).numpy()[0]
+            return features
+
+    references = []
+    for photo in photos:
+        try:
+            (face,) = align(read_photo(photo).pixels, detector, REFERENCE_SIZE, ffhq_quad, LARGEST).faces
+        except NoFaceError as error:
+            raise NoFaceError(f"{photo}: {error}") from error
+        references.append(embed(face.crop))
+    return Likeness(embed, np.stack(references))
 
 
 def parse_save(text: str) -> frozenset[Output]:

@@ -23,7 +23,7 @@ from oodinv.runs.manifest import Entry
 from oodinv.runs.runner import Event, Finished, Started
 
 SHOWN = 5
-"""Files of an unsupported kind that the summary names; the manifest and --json name them all."""
+"""Photos with remarks, and files of an unsupported kind, that the summary names; manifest and --json name all."""
 
 
 @dataclass
@@ -42,6 +42,7 @@ class Summary:
     done: int = 0
     failures: list[Entry] = field(default_factory=list)
     unsupported: list[Entry] = field(default_factory=list)
+    remarks: list[Entry] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
@@ -60,6 +61,13 @@ class Summary:
         for warning in () if quiet else warnings:
             stderr.print(f"[yellow]warning:[/] {escape(warning)}")
 
+    def take_failures(self, other: "Summary") -> None:
+        """Adds the failures and remarks of an earlier step of the same command."""
+        self.failures += other.failures
+        self.unsupported += other.unsupported
+        self.remarks += other.remarks
+        self.total += len(other.failures) + len(other.unsupported)
+
     def to_json(self) -> str:
         """One line for scripts."""
         record = {
@@ -69,6 +77,7 @@ class Summary:
             "done": self.done,
             "failed": [{"input": e.input, "error": e.error} for e in self.failures],
             "unsupported": [{"input": e.input, "error": e.error} for e in self.unsupported],
+            "remarks": [{"input": e.input, "remarks": e.remarks} for e in self.remarks],
             "seconds": round(self.seconds, 3),
             "images_per_second": round(self.speed, 3),
             "notes": [*self.warnings, *self.notes],
@@ -97,6 +106,8 @@ def follow(events: Iterator[Event], summary: Summary, title: str, quiet: bool) -
                     progress.update(bar, total=total, completed=kept)
                 case Finished(entry) if entry.status == "done":
                     summary.done += 1
+                    if entry.remarks:
+                        summary.remarks.append(entry)
                     progress.update(bar, advance=1, speed=f"{summary.speed:.2f} images/s")
                 case Finished(entry) if entry.status == "unsupported":
                     summary.unsupported.append(entry)
@@ -151,6 +162,10 @@ def _print(summary: Summary) -> None:
     )
     for note in summary.notes:
         stderr.print(f"[yellow]note:[/] {escape(note)}")
+    for entry in summary.remarks[:SHOWN]:
+        stderr.print(f"[yellow]note:[/] {escape(entry.input)}: {escape('; '.join(entry.remarks))}")
+    if len(summary.remarks) > SHOWN:
+        stderr.print(f"[yellow]note:[/] {len(summary.remarks) - SHOWN} more photos have remarks in the manifest")
     _print_failures(summary)
     stderr.print(f"results: {escape(str(summary.output))}")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from oodinv.directions.files import SUFFIX, Direction, is_own, read, shipped
 from oodinv.directions.foreign import import_one
-from oodinv.errors import RecipeError
+from oodinv.errors import RecipeError, suggestion
 from oodinv.recipe.card import ModelCard
 
 
@@ -46,5 +46,6 @@ def _locate(name: str, card: ModelCard, beside: Path | None) -> Path:
         raise RecipeError(
             f"there is no direction {name}: neither a file {' or '.join(str(path) for path in candidates)}, nor "
             f"shipped for {card.name} (there are: {known}). Make one with `oodinv directions fit` or `import`"
+            f"{suggestion(name, ready)}"
         )
     return found

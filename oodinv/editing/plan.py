@@ -28,11 +28,15 @@ class Variant:
 
 @dataclass(frozen=True, eq=False)
 class Edits:
-    """A recipe made concrete for a model: its variants, its summary in words, and warnings."""
+    """A recipe made concrete for a model: its variants, its summary in words, and warnings.
+
+    ranges: in words, how far each direction that has a strength may be followed.
+    """
 
     variants: list[Variant]
     summary: str
     warnings: tuple[str, ...]
+    ranges: tuple[str, ...] = ()
 
 
 def nobody(person: str) -> NDArray[np.float32]:
@@ -40,13 +44,16 @@ def nobody(person: str) -> NDArray[np.float32]:
     raise RecipeError(f"there is no person {person}: no inversion is at hand")
 
 
-def prepare(recipe: EditRecipe, path: Path, model: Model, factors: list[float], person: FindPerson = nobody) -> Edits:
+def prepare(recipe: EditRecipe, path: Path, model: Model, factors: list[float], person: FindPerson = nobody,
+            *, force: bool = False) -> Edits:  # fmt: skip
     """Looks up directions and persons. `factors` multiply every strength; several give a sweep.
 
-    person: gives the w_plus (num_ws, w_dim) of another person by name.
+    person: gives the w_plus (num_ws, w_dim) of another person by name. force: only warn of strengths outside of the
+    range in which faces stay faces.
 
     Raises:
-        RecipeError: a direction or person isn't there or doesn't fit, or there are two sweeps.
+        RecipeError: a direction or person isn't there or doesn't fit, there are two sweeps, or a strength is out of
+            range.
     """
     if len(factors) > 1 and recipe.sweeps:
         raise RecipeError(f"{path} is a sweep already; give one --strength, which multiplies all of its strengths")
@@ -74,8 +81,11 @@ def prepare(recipe: EditRecipe, path: Path, model: Model, factors: list[float], 
         )
         _check_targets(plan, model, path)
         variants.append(Variant(suffix, plan))
-        warnings += [_warning(s, factor, turn) for s, d in steps if _is_outside(d, s, factor, turn)]
-    return Edits(variants, _summary(recipe, path, factors), tuple(dict.fromkeys(warnings)))
+        warnings += [_warning(s, d, factor, turn) for s, d in steps if _is_outside(d, s, factor, turn)]
+    if warnings and not force:
+        raise RecipeError(f"{warnings[0]}; choose a --strength within it, or add --force")
+    ranges = (_range(s, d) for s, d in zip(recipe.edits, found, strict=True) if s.target is None)
+    return Edits(variants, summary(recipe, path, factors), tuple(dict.fromkeys(warnings)), tuple(dict.fromkeys(ranges)))
 
 
 def _sweep(recipe: EditRecipe, factors: list[float]) -> Iterator[tuple[str, float, int]]:
@@ -104,12 +114,30 @@ def _amount(recipe: EditRecipe, turn: int) -> float:
     return (recipe.interpolate.amount or 0.0) if amounts is None else amounts[turn]
 
 
+LIMIT = 100.0
+"""Largest strength of a direction whose range isn't known: published ones are followed by up to some 50."""
+
+
+def _bounds(direction: directions.Direction) -> tuple[float, float]:
+    return direction.safe_range or (-LIMIT, LIMIT)
+
+
 def _is_outside(direction: directions.Direction, step: EditStep, factor: float, turn: int) -> bool:
-    return step.target is None and bool(direction.outside(_strength(step, factor, turn)))
+    low, high = _bounds(direction)
+    return step.target is None and not low <= _strength(step, factor, turn) <= high
 
 
-def _warning(step: EditStep, factor: float, turn: int) -> str:
-    return f"{step.direction} at {_strength(step, factor, turn):+g} leaves the range in which faces stay faces"
+def _range(step: EditStep, direction: directions.Direction) -> str:
+    low, high = _bounds(direction)
+    return f"{step.direction}: {low:g} to {high:g}" + ("" if direction.safe_range else " (no range is known)")
+
+
+def _warning(step: EditStep, direction: directions.Direction, factor: float, turn: int) -> str:
+    low, high = _bounds(direction)
+    return (
+        f"{step.direction} at {_strength(step, factor, turn):+g} leaves the range in which faces stay faces, "
+        f"{low:g} to {high:g}"
+    )
 
 
 def _checked(layers: list[int], model: Model, path: Path) -> tuple[int, ...]:
@@ -138,7 +166,7 @@ def _check_targets(plan: Plan, model: Model, path: Path) -> None:
         raise RecipeError(f"{path}: {error}; leave one of them out") from error
 
 
-def _summary(recipe: EditRecipe, path: Path, factors: list[float]) -> str:
+def summary(recipe: EditRecipe, path: Path, factors: list[float]) -> str:
     """The recipe in words, for pictures' metadata: its name and what it asks for."""
     parts = []
     for step in recipe.edits:

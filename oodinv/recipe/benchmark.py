@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from oodinv.errors import RecipeError
+from oodinv.errors import RecipeError, suggestion
 from oodinv.recipe.base import Name, Size, Strict, data_folder, read_yaml, recipe_names, recipe_path
 
 
@@ -92,7 +92,10 @@ def find_benchmark_recipe(name: str) -> BenchmarkRecipe:
     path = recipe_path("benchmark", name)
     if not path.is_file():
         names = ", ".join(benchmark_names())
-        raise RecipeError(f"{name!r} is neither a folder nor a benchmark; there are {names}, or pass a FILE.yaml")
+        raise RecipeError(
+            f"{name!r} is neither a folder nor a benchmark; there are {names}, or pass a FILE.yaml"
+            f"{suggestion(name, benchmark_names())}"
+        )
     recipe: BenchmarkRecipe = read_yaml(path, BenchmarkRecipe)
     return recipe
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
-from oodinv.errors import RecipeError
+from oodinv.errors import RecipeError, suggestion
 from oodinv.faces.framing import find_framing
 from oodinv.faces.framing.ffhq import FFHQ
 from oodinv.faces.quads import Points
@@ -118,12 +118,20 @@ def find_card(model: str) -> Path:
         return path
     path = data_folder("pretrained") / f"{model}.yaml"
     if Path(model).name != model or not path.is_file():
-        raise RecipeError(f"no model is named {model!r}; there are {_card_names()}, or pass a card as FILE.yaml")
+        raise RecipeError(
+            f"no model is named {model!r}; there are {_card_names()}, or pass a card as FILE.yaml"
+            f"{suggestion(model, card_names())}"
+        )
     return path
 
 
+def card_names() -> list[str]:
+    """Names of the shipped models."""
+    return sorted(p.stem for p in data_folder("pretrained").glob("*.yaml"))
+
+
 def _card_names() -> str:
-    return ", ".join(sorted(p.stem for p in data_folder("pretrained").glob("*.yaml"))) or "none"
+    return ", ".join(card_names()) or "none"
 
 
 def read_card(path: Path) -> ModelCard:

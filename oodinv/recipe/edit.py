@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from oodinv.errors import RecipeError
+from oodinv.errors import RecipeError, suggestion
 from oodinv.recipe.base import Finite, Fraction, Strict, data_folder, read_yaml, recipe_names
 
 Strengths = Annotated[list[Finite], Field(min_length=1)]
@@ -120,7 +120,8 @@ def find_edit_recipe(recipe: str) -> Path:
     found = next((path for path in places if path.is_file()), None)
     if found is None:
         known = ", ".join(recipe_names("edit")) or "none"
-        raise RecipeError(f"there is no edit recipe {recipe} here; pass a FILE.yaml, or one of {known}")
+        raise RecipeError(f"there is no edit recipe {recipe} here; pass a FILE.yaml, or one of {known}"
+                          f"{suggestion(recipe, recipe_names('edit'))}")  # fmt: skip
     return found
 
 

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -25,6 +25,7 @@ FILE_NAME = "manifest.jsonl"
 MAX_HEADER = 1 << 24
 """Characters of a first line that may be a header: another program's manifest.jsonl can be of any form."""
 
+_HASH = re.compile(r"[0-9a-f]{40,}")
 _PART = re.compile(r"manifest\.\d+-of-\d+\.jsonl")
 
 Status = Literal["done", "failed", "unsupported"]
@@ -55,7 +56,7 @@ class Entry:
 
     name: its place below the output folders. outputs: paths of its files relative to the output folder. bytes: their
     sizes, in the same order; empty in manifests of versions that noted none. status: `unsupported` is a file of a
-    kind that no reader opens.
+    kind that no reader opens. remarks: what was left out of a finished input.
     """
 
     input: str
@@ -66,6 +67,7 @@ class Entry:
     error: str | None = None
     seconds: float = 0.0
     bytes: list[int] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
     def is_complete(self, folder: Path) -> bool:
         """Whether all outputs are in the folder, with the sizes that they were written with."""
@@ -140,6 +142,8 @@ def _is_entry(entry: Entry) -> bool:
         and isinstance(entry.bytes, list)
         and all(isinstance(size, int) for size in entry.bytes)
         and len(entry.bytes) in (0, len(entry.outputs))
+        and isinstance(entry.remarks, list)
+        and all(isinstance(remark, str) for remark in entry.remarks)
     )
 
 
@@ -196,18 +200,48 @@ def read(folder: Path, file_name: str = FILE_NAME) -> tuple[Header, dict[str, En
     return header, {e.name: e for e in entries if e is not None}
 
 
+def read_all(folder: Path) -> tuple[Header, dict[str, Entry]] | None:
+    """As `read`, with what unfinished shares of a run have noted in manifests of their own."""
+    header, entries = None, dict[str, Entry]()
+    for name in (FILE_NAME, *part_names(folder)):
+        if (found := read(folder, name)) is not None:
+            header = header or found[0]
+            entries |= found[1]
+    return None if header is None else (header, entries)
+
+
 def difference(old: Header, new: Header) -> str | None:
-    """What differs between two headers, in words, or None if results of both may stand together."""
-    a, b = asdict(old), asdict(new)
-    for key in a:
-        if a[key] == b[key]:
+    """The first settings in which two headers differ, in words, or None if results of both may stand together."""
+    changes = list(_changes(asdict(old), asdict(new), ""))
+    if not changes:
+        return None
+    plain = [change for change in changes if change is not None] or ["other files of weights or directions"]
+    return plain[0] + (f" and {len(plain) - 1} more" if len(plain) > 1 else "")
+
+
+def _changes(old: dict[str, Any], new: dict[str, Any], prefix: str) -> Iterator[str | None]:
+    """A change a leaf; None for a hash, which tells a reader nothing."""
+    for key in dict.fromkeys([*old, *new]):
+        before, after = old.get(key), new.get(key)
+        if before == after:
             continue
-        if isinstance(a[key], dict) and isinstance(b[key], dict):
-            inner = sorted(k for k in {*a[key], *b[key]} if a[key].get(k) != b[key].get(k))
-            changes = ", ".join(f"{k}: {a[key].get(k)!r} → {b[key].get(k)!r}" for k in inner)
-            return f"{key} ({changes})"
-        return f"{key}: {a[key]!r} → {b[key]!r}"
-    return None
+        name = key if key in ("settings", "recipe") else prefix + key
+        if isinstance(before, dict) and isinstance(after, dict):
+            yield from _changes(before, after, "" if key in ("settings", "recipe") else f"{name}.")
+        elif _is_hash(before) or _is_hash(after):
+            yield None
+        else:
+            yield f"{name}: {_shown(before)} → {_shown(after)}"
+
+
+def _is_hash(value: object) -> bool:
+    return isinstance(value, str) and _HASH.fullmatch(value) is not None
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return "nothing" if value is None or isinstance(value, dict) else str(value)
 
 
 def refuse_other(folder: Path, old: Header, new: Header) -> None:
@@ -216,11 +250,24 @@ def refuse_other(folder: Path, old: Header, new: Header) -> None:
     Raises:
         ManifestError: they were made otherwise.
     """
+    if old.command != new.command:
+        raise ManifestError(f"{folder} holds results of `oodinv {old.command}`; choose another output folder")
     if (change := difference(old, new)) is not None:
         raise ManifestError(
-            f"{folder} holds results made otherwise: {change}. Use the same settings to go on, --restart to "
-            "replace the results, or another output folder"
+            f"{folder} holds results made otherwise ({change}); choose another output folder, or --restart to replace "
+            "them"
         )
+
+
+def check_output(folder: Path, header: Header) -> None:
+    """Makes sure that a run may write to a folder, before anything is computed.
+
+    Raises:
+        ManifestError: the folder holds results that were made otherwise, or its manifest is damaged.
+    """
+    for name in (FILE_NAME, *part_names(folder)):
+        if (found := read(folder, name)) is not None:
+            refuse_other(folder, found[0], header)
 
 
 def write(folder: Path, header: Header, entries: Iterable[Entry], file_name: str = FILE_NAME) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from oodinv.errors import ImageError, OodinvError, OutputError
 from oodinv.runs import manifest
@@ -51,6 +51,15 @@ class Stages(Protocol[P, C]):
         Raises:
             OodinvError: they can't be written.
         """
+        ...
+
+
+@runtime_checkable
+class Remarking(Protocol):
+    """Stages that have something to say about finished photos."""
+
+    def remarks(self, results: Any) -> list[str]:
+        """Remarks on a photo's results, such as faces that were left out."""
         ...
 
 
@@ -112,6 +121,7 @@ def _write(stages: Stages[P, C], read: _Read[P], results: C, folder: Path, compu
     try:
         outputs = stages.write(results, folder)
         sizes = manifest.sizes(outputs, folder)
+        remarks = stages.remarks(results) if isinstance(stages, Remarking) else []
     except OutputError:
         raise  # the folder's fault: going on would fail every photo
     except OodinvError as error:
@@ -119,7 +129,9 @@ def _write(stages: Stages[P, C], read: _Read[P], results: C, folder: Path, compu
     except Exception as error:  # as in `_read`
         return _failure(read.job, read.sha256, f"{read.job.path}: unexpected {type(error).__name__}: {error}", start)
     seconds = round(read.seconds + computing + time.perf_counter() - start, 3)
-    return Entry(str(read.job.path), read.job.name, read.sha256, "done", outputs, seconds=seconds, bytes=sizes)
+    return Entry(
+        str(read.job.path), read.job.name, read.sha256, "done", outputs, seconds=seconds, bytes=sizes, remarks=remarks
+    )
 
 
 @dataclass(frozen=True)

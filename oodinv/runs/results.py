@@ -138,7 +138,7 @@ def open_results(folder: Path, commands: tuple[str, ...]) -> Results:
     Raises:
         ManifestError: it is none, or nothing in it is finished.
     """
-    found = manifest.read(folder)
+    found = manifest.read_all(folder)
     made = " or ".join(f"`oodinv {command}`" for command in commands)
     if found is None:
         raise ManifestError(f"{folder} has no {manifest.FILE_NAME}; expected an output folder of {made}")

@@ -74,10 +74,14 @@ def write_pasted(photo: Photo, edits: list[Edit], folder: Path, name: str, made:
         ImageError, OutputError: the file can't be written.
     """
     output = f"pasted/{name}{photo.suffix}"
-    limit = JPEG_XMP_BYTES if photo.suffix == ".jpg" else None
-    xmp = composite_mark(made, photo.xmp, limit)
-    write_photo(folder / output, replace(_changed(photo, edits), xmp=xmp))
+    write_photo(folder / output, pasted(photo, edits, made))
     return output
+
+
+def pasted(photo: Photo, edits: list[Edit], made: Provenance) -> Photo:
+    """The photo with changed crops put back, and its provenance in the XMP packet."""
+    limit = JPEG_XMP_BYTES if photo.suffix == ".jpg" else None
+    return replace(_changed(photo, edits), xmp=composite_mark(made, photo.xmp, limit))
 
 
 def _changed(photo: Photo, edits: list[Edit]) -> Photo:

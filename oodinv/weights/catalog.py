@@ -8,7 +8,7 @@ consent, or without a sha256 that was checked for this catalog) name the page in
 from dataclasses import dataclass
 from typing import Literal
 
-from oodinv.errors import MissingWeights
+from oodinv.errors import MissingWeights, suggestion
 
 
 @dataclass(frozen=True)
@@ -261,8 +261,10 @@ def named(name: str) -> Row:
     for row in ROWS:
         if row.name == name:
             return row
-    known = ", ".join(row.name for row in ROWS)
-    raise MissingWeights(f"{name}: no such weights in the catalog; there are {known}")
+    names = [row.name for row in ROWS]
+    raise MissingWeights(
+        f"{name}: no such weights in the catalog; there are {', '.join(names)}{suggestion(name, names)}"
+    )
 
 
 def by_file(file: str) -> Row | None:

@@ -1,8 +1,9 @@
 """What `align` does to each photo: the stages that `runner.run` drives."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import oodinv
 from oodinv.errors import NoFaceError
@@ -17,18 +18,29 @@ from oodinv.runs.manifest import Header
 from oodinv.runs.sinks import write_aligned
 from oodinv.runs.sources.base import Job
 
-WhichFaces = Literal["all", "largest"]
+
+@dataclass(frozen=True, eq=False)
+class CutOut:
+    """The selected faces of a photo from left to right, and remarks on what was left out."""
+
+    subjects: list[Subject]
+    remarks: list[str]
 
 
-def cut_out(job: Job, pixels: Pixels, detector: Detector, size: int, how: Crop, selection: Selection) -> list[Subject]:
-    """The selected faces of a photo from left to right; several get the numbers 0, 1, … after the photo's name."""
+def cut_out(job: Job, pixels: Pixels, detector: Detector, size: int, how: Crop, selection: Selection) -> CutOut:
+    """Cuts the selected faces out of a photo; several get the numbers 0, 1, … after the photo's name.
+
+    Raises:
+        NoFaceError: there is no face, or none is selected.
+    """
     try:
-        faces = align(pixels, detector, size, how.quad, selection).faces
+        found = align(pixels, detector, size, how.quad, selection)
     except NoFaceError as error:
         raise NoFaceError(f"{job.path}: {error}") from error
-    if len(faces) == 1:
-        return [Subject(job.name, faces[0].crop, faces[0])]
-    return [Subject(f"{job.name}.{n}", face.crop, face) for n, face in enumerate(faces)]
+    remarks = [f"face {one.index} left out: {one.reason}" for one in found.dropped]
+    if len(found.faces) == 1:
+        return CutOut([Subject(job.name, found.faces[0].crop, found.faces[0])], remarks)
+    return CutOut([Subject(f"{job.name}.{n}", face.crop, face) for n, face in enumerate(found.faces)], remarks)
 
 
 @dataclass(frozen=True)
@@ -38,24 +50,42 @@ class AlignStages:
     detector: Detector
     size: int
     crop: Crop
-    faces: WhichFaces
+    selection: Selection
 
-    def read(self, job: Job, content: bytes) -> list[Subject]:
+    def read(self, job: Job, content: bytes) -> CutOut:
         """Decodes a photo and cuts out its faces.
 
         Raises:
             ImageError: no readable picture. NoFaceError: no face in it.
         """
         pixels = decode_photo(content, job.path).pixels
-        return cut_out(job, pixels, self.detector, self.size, self.crop, Selection(faces=self.faces))
+        return cut_out(job, pixels, self.detector, self.size, self.crop, self.selection)
 
-    def compute(self, photos: list[list[Subject]]) -> list[list[Subject]]:
+    def compute(self, photos: list[CutOut]) -> list[CutOut]:
         """Nothing more to do."""
         return photos
 
-    def write(self, results: list[Subject], folder: Path) -> list[str]:
+    def write(self, results: CutOut, folder: Path) -> list[str]:
         """Writes crops and their geometry."""
-        return [output for subject in results for output in write_aligned(subject, folder)]
+        return [output for subject in results.subjects for output in write_aligned(subject, folder)]
+
+    def remarks(self, results: CutOut) -> list[str]:
+        """The faces that were left out."""
+        return results.remarks
+
+
+def selection_record(selection: Selection) -> dict[str, Any]:
+    """A selection as manifests hold it."""
+    like = selection.like
+    return {
+        "faces": selection.faces,
+        "min_size": selection.min_size,
+        "min_score": selection.min_score,
+        "min_sharpness": selection.min_sharpness,
+        "indices": None if selection.indices is None else sorted(selection.indices),
+        "like": None if like is None else hashlib.sha256(like.references.tobytes()).hexdigest(),
+        "cut_off": selection.cut_off,
+    }
 
 
 def align_header(stages: AlignStages, detector: str) -> Header:
@@ -64,7 +94,7 @@ def align_header(stages: AlignStages, detector: str) -> Header:
         "size": stages.size,
         "framing": stages.crop.framing,
         "crop_scale": stages.crop.scale,
-        "faces": stages.faces,
+        "selection": selection_record(stages.selection),
         "detector": detector,
     }
     return Header(oodinv.__version__, "align", {}, {}, settings)

@@ -8,19 +8,21 @@ from pathlib import Path
 from oodinv.compositing.paste_back import Edit
 from oodinv.editing.apply import EditedFace, Editor, InvertedFace
 from oodinv.errors import ImageError, RecipeError
-from oodinv.faces.align import read_placement
+from oodinv.faces.align import AlignedFace, Placement, read_placement
 from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.encode import write_png
 from oodinv.imaging.files import atomic_write
+from oodinv.imaging.photo import Photo
 from oodinv.imaging.pixels import Pixels, resize_pixels
 from oodinv.imaging.provenance import Provenance, composite_mark, packet
 from oodinv.reporting.panels import Panel, finest_flow
 from oodinv.reporting.sheets import strip
-from oodinv.runs.manifest import Header, header_of
+from oodinv.runs.manifest import FILE_NAME, Header, header_of
 from oodinv.runs.results import Results, read_arrays, read_latents, read_picture
-from oodinv.runs.sinks import OUTPUTS, write_artefacts, write_pasted
+from oodinv.runs.sinks import OUTPUTS, pasted, write_artefacts, write_pasted
 from oodinv.runs.sources.base import Job
 from oodinv.weights.build import Model
+from oodinv.workflows.invert import InvertStages
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +74,9 @@ class EditStages:
         Raises:
             ImageError: a part is missing or damaged, or the photo was changed since.
         """
-        entry = self.inversion.entries[job.name]
+        entry = self.inversion.entries.get(job.name)
+        if entry is None:
+            raise ImageError(f"{job.path}: was not inverted; {self.inversion.path}/{FILE_NAME} has the reason")
         is_photo = job.path == self.inversion.photo(entry)
         if is_photo and entry.sha256 is not None and hashlib.sha256(content).hexdigest() != entry.sha256:
             raise ImageError(f"{job.path} was changed after {self.inversion.path} was made of it; invert it again")
@@ -113,12 +117,12 @@ class EditStages:
         if results.photo.content:
             photo = decode_photo(results.photo.content, results.photo.job.path, deep=True)
             for number, variant in enumerate(self.editor.edits.variants):
-                changes = [change for face in results.faces if (change := self._change(face, number)) is not None]
+                changes = [change for face in results.faces if (change := self.change(face, number)) is not None]
                 name = results.photo.job.name + variant.suffix
                 outputs.append(write_pasted(photo, changes, folder, name, self.made))
         return outputs
 
-    def _change(self, edited: EditedFace, number: int) -> Edit | None:
+    def change(self, edited: EditedFace, number: int) -> Edit | None:
         """What a variant changes in the photo; None for a face that belongs into none."""
         placement = edited.face.placement
         if placement is None:
@@ -191,3 +195,31 @@ def check_model(model: Model, results: Results) -> None:
                 f"{results.path} was made with {results.model} and another {role} than {file}; name the model that "
                 "made it, or invert the photos again"
             )
+
+
+@dataclass(frozen=True, eq=False)
+class EditedFile:
+    """An edited photo, ready to be written, and remarks on faces that were left out."""
+
+    photo: Photo
+    remarks: list[str]
+
+
+def edit_photo(inverting: InvertStages, editing: EditStages, job: Job, content: bytes) -> EditedFile:
+    """Inverts and edits one photo in memory and pastes its faces back, as folders of photos are edited.
+
+    Raises:
+        ImageError: no readable picture. NoFaceError: no face in it, or none is selected.
+    """
+    portrait = inverting.read(job, content)
+    (inverted,) = inverting.compute([portrait])
+    faces = [
+        InvertedFace(a.subject.name, a.subject.crop, a.w_plus, a.flows, _placement(a.subject.aligned))
+        for a in inverted.artefacts
+    ]
+    edits = [change for face in editing.editor.edit(faces) if (change := editing.change(face, 0)) is not None]
+    return EditedFile(pasted(portrait.decoded(), edits, editing.made), portrait.remarks)
+
+
+def _placement(aligned: AlignedFace | None) -> Placement | None:
+    return None if aligned is None else Placement(aligned.quad, aligned.photo_size)

@@ -1,7 +1,7 @@
 """What `invert` does to each photo: the stages that `runner.run` drives."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -24,7 +24,7 @@ from oodinv.runs.manifest import Header, header_of
 from oodinv.runs.sinks import OUTPUTS, Output, write_aligned, write_artefacts, write_pasted
 from oodinv.runs.sources.base import Job
 from oodinv.weights.build import Model
-from oodinv.workflows.align import cut_out
+from oodinv.workflows.align import cut_out, selection_record
 
 NoiseName = Literal["fixed", "zero", "random"]
 
@@ -34,12 +34,13 @@ KEPT_PIXELS = 4_000_000
 
 @dataclass(frozen=True, eq=False)
 class Portrait:
-    """A photo that was read: its subjects from left to right, and what pasting back will need."""
+    """A photo that was read: its subjects from left to right, its content for pasting, and remarks for the summary."""
 
     job: Job
     subjects: list[Subject]
     content: bytes
     photo: Photo | None
+    remarks: list[str] = field(default_factory=list)
 
     def decoded(self) -> Photo:
         """The photo, from memory or decoded again."""
@@ -99,9 +100,10 @@ class InvertStages:
         if self.detector is None:
             crop = square_crop(photo.pixels, card.size, job.path)
             return Portrait(job, [Subject(job.name, crop, None, decode_deep(content, card.size))], b"", None)
-        subjects = cut_out(job, photo.pixels, self.detector, card.size, card.crop, self.selection)
+        cut = cut_out(job, photo.pixels, self.detector, card.size, card.crop, self.selection)
         small = photo.pixels.size // 3 <= KEPT_PIXELS
-        return Portrait(job, subjects, content if pasting else b"", photo if pasting and small else None)
+        kept = photo if pasting and small else None
+        return Portrait(job, cut.subjects, content if pasting else b"", kept, cut.remarks)
 
     def compute(self, photos: list[Portrait]) -> list[Inverted]:
         """Inverts the faces of several photos in batches of `batch_size`."""
@@ -148,6 +150,10 @@ class InvertStages:
             outputs.append(self._write_pasted(results, folder, made))
         return outputs
 
+    def remarks(self, results: Inverted) -> list[str]:
+        """The faces that were left out."""
+        return results.portrait.remarks
+
     def _write_pasted(self, results: Inverted, folder: Path, made: Provenance) -> str:
         photo = results.portrait.decoded()
         edits = [
@@ -169,6 +175,7 @@ def invert_header(stages: InvertStages, detector: str) -> Header:
     settings = {
         "aligned": stages.detector is None,
         "detector": None if stages.detector is None else detector,
+        "selection": None if stages.detector is None else selection_record(stages.selection),
         "noise": stages.noise,
         "dtype": stages.dtype,
         "save": [name for name in OUTPUTS if name in stages.save],

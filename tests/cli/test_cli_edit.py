@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 from click.testing import Result
-from command import files
-from PIL import Image
+from command import MAIN, files
+from PIL import Image, ImageFilter
 from typer.testing import CliRunner
 
 from oodinv.cli import edit_run
@@ -231,21 +231,172 @@ def test_mixing_takes_layers_of_another_person(here: Path, tiny_card: Path, tmp_
     np.testing.assert_array_equal(mixed, np.concatenate([own[:4], other[4:]]))
 
 
-def test_leaving_the_safe_range_is_told(here: Path, tiny_card: Path, tmp_path: Path) -> None:
-    done = edited(here, tiny_card, "far", tmp_path, "--json")
-    assert any("first at +9" in note for note in json.loads(done.stdout)["notes"])
+def test_a_strength_beyond_the_range_is_refused_before_any_work(here: Path, tiny_card: Path, tmp_path: Path) -> None:
+    for inputs in (here / "out", here / "photos"):
+        done = oodinv("edit", inputs, "-r", "far", "-o", tmp_path / "x", "--model", tiny_card)
+        assert done.exit_code == 1
+        assert "first at +9 leaves the range in which faces stay faces, -2 to 2" in str(done.exception)
+        assert "--force" in str(done.exception)
+        assert not (tmp_path / "x").exists()
 
 
-def test_it_is_told_before_the_work(
+def test_a_strength_is_refused_where_no_range_is_known(here: Path, tiny_card: Path, tmp_path: Path) -> None:
+    write(here / "unknown.safetensors", Direction("unknown", "tiny", torch.ones(8, 16)))
+    (here / "unknown.yaml").write_text("edits: [{direction: unknown, strength: 1}]")
+    options = ("-r", "unknown", "-o", tmp_path / "x", "--model", tiny_card, "--quiet")
+    assert "-100 to 100" in str(oodinv("edit", here / "out", *options, "--strength", "1e9").exception)
+    assert oodinv("edit", here / "out", *options, "--strength", "50").exit_code == 0
+
+
+def test_force_only_warns_of_strengths_and_before_the_work(
     here: Path, tiny_card: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    done = edited(here, tiny_card, "far", tmp_path, "--json", "--force")
+    assert any("first at +9" in note for note in json.loads(done.stdout)["notes"])
+
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(edit_run, "_edit", stopped)
-    options = ("-o", tmp_path / "x", "--model", tiny_card)
+    options = ("-o", tmp_path / "x", "--model", tiny_card, "--force")
     assert "first at +9" in oodinv("edit", here / "out", "-r", "far", *options).stderr
     assert "first at +9" not in oodinv("edit", here / "out", "-r", "far", *options, "--quiet").stderr
+
+
+def test_photos_that_can_not_be_edited_are_not_inverted(here: Path, tiny_card: Path, tmp_path: Path) -> None:
+    """Everything that can be known before is checked before."""
+    shutil.copytree(here / "out", tmp_path / "s")
+    edited(here, tiny_card, "one", tmp_path / "e")
+    for recipe, output, words in (
+        ("one", "s", "holds results of `oodinv invert`"),
+        ("zero", "e", "made otherwise"),
+        ("missing", "m", "third"),
+    ):
+        before = files(tmp_path)
+        done = oodinv("edit", here / "photos", "-r", recipe, "-o", tmp_path / output, "--model", tiny_card, "--quiet")
+        assert words in str(done.exception)
+        assert files(tmp_path) == before
+
+
+def test_another_strength_is_one_short_sentence_and_gets_a_folder_of_its_own(here: Path, tiny_card: Path) -> None:
+    common = ("edit", here / "out", "-r", "one", "--model", tiny_card, "--quiet")
+    assert oodinv(*common, "--strength", "0.5").exit_code == 0
+    assert oodinv(*common, "--strength=-1,1").exit_code == 0
+    assert (here / "out-one@0.5" / "manifest.jsonl").is_file()
+    assert (here / "out-one@-1,1" / "strips").is_dir()
+    done = oodinv(*common, "--strength", "0.7", "-o", here / "out-one@0.5")
+    message = str(done.exception)
+    assert "first +0.5 → one: first +0.7" in message
+    assert len(message) < 300
+    assert "{" not in message
+    for folder in ("out-one@0.5", "out-one@-1,1"):
+        shutil.rmtree(here / folder)
+
+
+def test_one_photo_is_edited_into_one_file_as_in_a_folder(here: Path, tiny_card: Path, tmp_path: Path) -> None:
+    photo = here / "photos" / f"{NAMES[0]}.jpg"
+    common = ("-r", "one", "--model", tiny_card, "--quiet")
+    assert oodinv("edit", photo, "-o", tmp_path / "folder", *common).exit_code == 0
+    assert oodinv("edit", photo, "-o", tmp_path / "one.jpg", *common).exit_code == 0
+    assert (tmp_path / "one.jpg").read_bytes() == (tmp_path / f"folder/pasted/{NAMES[0]}.jpg").read_bytes()
+    assert {p.name for p in tmp_path.iterdir()} == {"folder", "one.jpg"}
+    assert oodinv("edit", photo, "-o", tmp_path / "one.png", *common).exit_code == 0
+    with Image.open(tmp_path / "one.png") as png, Image.open(photo) as before:
+        assert png.size == before.size
+    for arguments in (
+        (photo, "-o", photo),
+        (here / "photos", "-o", tmp_path / "all.jpg"),
+        (photo, "-o", tmp_path / "sweep.jpg", "--strength=-1,1"),
+        ("-",),
+    ):
+        assert oodinv("edit", *arguments, *common).exit_code == 2
+    assert not (tmp_path / "sweep.jpg").exists()
+
+
+def test_a_photo_goes_through_a_pipe(here: Path, tiny_card: Path, tmp_path: Path) -> None:
+    photo = here / "photos" / f"{NAMES[0]}.jpg"
+    common = ("-r", here / "one.yaml", "--model", tiny_card, "--quiet")
+    assert oodinv("edit", photo, "-o", tmp_path / "one.jpg", *common).exit_code == 0
+    command = [*MAIN, "edit", "-", "-o", "-", *map(str, common)]
+    done = subprocess.run(command, input=photo.read_bytes(), capture_output=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (tmp_path / "one.jpg").read_bytes()
+    broken = subprocess.run(command, input=b"no photo", capture_output=True, timeout=600, check=False)
+    assert broken.returncode == 1
+    assert broken.stdout == b""
+    assert b"Traceback" not in broken.stderr
+
+
+def test_faces_are_chosen_and_those_left_out_are_named(here: Path, tiny_card: Path, tmp_path: Path) -> None:
+    """Two people side by side, one of them larger, one out of focus in another photo."""
+    left, right = (Image.open(here / f"photos/{name}.jpg").convert("RGB").resize((300, 400)) for name in NAMES)
+    both = Image.new("RGB", (600, 400), "grey")
+    both.paste(left, (0, 0))
+    both.paste(right.resize((240, 320)), (330, 40))
+    (tmp_path / "in").mkdir()
+    both.save(tmp_path / "in/both.png")
+    soft = both.copy()
+    soft.paste(right.resize((240, 320)).filter(ImageFilter.GaussianBlur(6)), (330, 40))
+    soft.save(tmp_path / "in/soft.png")
+    common = ("--model", tiny_card, "--save", "latents", "--json", "--quiet")
+
+    def crops(name: str, *options: str | Path) -> list[str]:
+        done = oodinv("invert", tmp_path / "in", "-o", tmp_path / name, *common, *options)
+        assert done.exit_code == 0, (done.output, done.exception)
+        return sorted(p.stem for p in (tmp_path / name / "aligned").glob("*.png"))
+
+    assert crops("all") == ["both.0", "both.1", "soft"]
+    assert crops("blurred", "--blurred") == ["both.0", "both.1", "soft.0", "soft.1"]
+    assert crops("largest", "--faces", "largest") == ["both", "soft"]
+    assert crops("one", "--faces", "1") == ["both", "soft"]
+    assert crops("left", "--face", "0") == ["both", "soft"]
+    manifests = (tmp_path / "all/manifest.jsonl").read_text()
+    assert "face 1 left out: blurred" in manifests
+    done = oodinv(
+        "invert", tmp_path / "in", "-o", tmp_path / "like", *common, "--like", here / f"photos/{NAMES[0]}.jpg"
+    )
+    summary = json.loads(done.stdout)
+    assert summary["done"] == 2
+    assert all("another person" in " ".join(remark["remarks"]) for remark in summary["remarks"])
+    none = oodinv("invert", tmp_path / "in", "-o", tmp_path / "none", *common, "--min-face", "5000")
+    assert none.exit_code == 1
+    assert "less than 5000" in json.loads(none.stdout)["failed"][0]["error"]
+    refused = oodinv("edit", here / "out", "-r", "one", "-o", tmp_path / "x", "--model", tiny_card, "--faces", "1")
+    assert refused.exit_code == 2
+
+
+def test_shares_of_an_edit_end_as_one_run(here: Path, tiny_card: Path, tmp_path: Path) -> None:
+    shutil.copytree(here / "photos", tmp_path / "photos")
+    (tmp_path / "photos/bad.jpg").write_bytes(b"no photo")
+    options = ("-r", "one", "--model", tiny_card, "--batch-size", "1", "--quiet")
+    whole = oodinv("edit", tmp_path / "photos", "-o", tmp_path / "whole", *options)
+    assert whole.exit_code == 1
+    codes = [
+        oodinv("edit", tmp_path / "photos", "-o", tmp_path / "shared", *options, "--shard", f"{n}/3").exit_code
+        for n in range(3)
+    ]
+    assert sorted(codes) == [0, 0, 1]
+    assert files(tmp_path / "shared/composites") == files(tmp_path / "whole/composites")
+    assert files(tmp_path / "shared/pasted") == files(tmp_path / "whole/pasted")
+    assert (tmp_path / "shared/report.html").is_file()
+    again = oodinv("edit", here / "out", "-o", tmp_path / "from-out", *options, "--shard", "0/2", "--json")
+    assert json.loads(again.stdout)["done"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("edit", "x.jpg", "-r", "smlie"), "did you mean smile?"),
+        (("invert", "x.jpg", "-o", "y", "--model", "minni"), "did you mean mini?"),
+        (("weights", "pull", "yunett"), "did you mean yunet?"),
+        (("edit", "x.jpg", "-r", "smile", "--area", "feature"), "did you mean features?"),
+    ],
+)
+def test_a_name_that_is_nearly_right_is_suggested(here: Path, arguments: tuple[str, ...], words: str) -> None:
+    (here / "x.jpg").touch()
+    done = oodinv(*arguments)
+    assert done.exit_code != 0
+    assert words in " ".join((str(done.exception) + done.stderr).replace("│", " ").split())
 
 
 def test_a_report_is_made_again_after_blend(here: Path, tiny_card: Path, tmp_path: Path) -> None:

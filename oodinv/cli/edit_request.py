@@ -1,0 +1,34 @@
+"""The options of `oodinv edit` as one record."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from oodinv.cli.options import Chosen, DtypeName, EngineName
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of `oodinv edit`, checked one by one."""
+
+    inputs: list[Path]
+    recipe: str
+    output: Path | None
+    factors: list[float]
+    force: bool
+    model: str | None
+    mask: Literal["unedited", "edited"] | None
+    compose: dict[str, Any]
+    preview: bool
+    aligned: bool
+    detector: str
+    chosen: Chosen
+    device: str
+    dtype: DtypeName
+    batch_size: int
+    shard: str | None
+    engine: EngineName
+    workers: int | None
+    restart: bool
+    quiet: bool
+    json: bool

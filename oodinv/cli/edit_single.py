@@ -1,0 +1,99 @@
+"""`oodinv edit IN -o OUT` for one photo: no folders, only the edited photo. Imports torch: for its body only."""
+
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import typer
+
+from oodinv.cli.edit_request import Request
+from oodinv.cli.engine import edit_stages, invert_stages
+from oodinv.cli.progress import Summary, conclude
+from oodinv.imaging.encode import write_photo
+from oodinv.recipe.edit import EditRecipe
+from oodinv.runs.pipeline import read_bytes
+from oodinv.runs.results import Results
+from oodinv.runs.sources.base import Job
+from oodinv.workflows.edit import edit_photo
+from oodinv.workflows.invert import invert_header
+
+STREAM = Path("-")
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
+"""Suffixes, in lower case, that make an output a file and not a folder."""
+
+
+def is_single(inputs: list[Path], output: Path | None) -> bool:
+    """Whether the command edits one photo into one file, or reads or writes a stream."""
+    if STREAM in (*inputs, output):
+        return True
+    return output is not None and output.suffix.lower() in SUFFIXES and not output.is_dir()
+
+
+def run_single(request: Request, recipe: EditRecipe, path: Path) -> None:
+    """Edits one photo; the photo's metadata and format are kept, unless the output's suffix says another format.
+
+    Raises:
+        typer.BadParameter: the options ask for more than one photo. OodinvError: the photo can't be edited.
+    """
+    _check(request)
+    source, target = request.inputs[0], request.output or STREAM
+    start = time.perf_counter()
+    content = sys.stdin.buffer.read() if source == STREAM else read_bytes(source)
+    inverting = invert_stages(
+        request.device,
+        model=request.model or recipe.model or "mini",
+        dtype=request.dtype,
+        detector=request.detector,
+        noise="fixed",
+        batch_size=request.batch_size,
+        save=frozenset({"latents", "flows", "pasted"}),
+        colour=1.0,
+        chosen=request.chosen,
+    )
+    nothing = Results(Path(), invert_header(inverting, request.detector), {})
+    editing = edit_stages(
+        request.device,
+        model=inverting.model,
+        recipe=recipe,
+        path=path,
+        factors=request.factors,
+        force=request.force,
+        dtype=request.dtype,
+        batch_size=request.batch_size,
+        inversion=nothing,
+    )
+    if len(editing.editor.edits.variants) != 1:
+        raise typer.BadParameter("a sweep gives several photos; name a folder as --output")
+    summary = Summary(target, inverting.model.notes, total=1)
+    summary.warn(editing.editor.edits.warnings, request.quiet)
+    edited = edit_photo(inverting, editing, Job(source, "photo"), content)
+    summary.notes = (*summary.notes, *edited.remarks)
+    if target == STREAM:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, f"photo{edited.photo.suffix}")
+            write_photo(file, edited.photo)
+            sys.stdout.buffer.write(file.read_bytes())
+            sys.stdout.buffer.flush()
+    else:
+        is_png = target.suffix.lower() == ".png"
+        write_photo(target, edited.photo if is_png else replace(edited.photo, deep=None))
+    summary.done, summary.seconds = 1, time.perf_counter() - start
+    conclude(summary, as_json=request.json, quiet=request.quiet)
+
+
+def _check(request: Request) -> None:
+    inputs, output = request.inputs, request.output
+    if len(inputs) != 1 or inputs[0].is_dir():
+        raise typer.BadParameter("one photo, or - for stdin, goes with an output file; name a folder as --output")
+    if output is None or (output != STREAM and output.suffix.lower() not in SUFFIXES):
+        raise typer.BadParameter(
+            f"a photo on stdin needs a file ({', '.join(sorted(SUFFIXES))}) or - as --output", param_hint="--output"
+        )
+    if output != STREAM and output.exists() and output.resolve() == inputs[0].resolve():
+        raise typer.BadParameter("is the input; choose another file", param_hint="--output")
+    if output == STREAM and request.json:
+        raise typer.BadParameter("stdout gets the photo; leave out --json or name a file as --output")
+    if request.preview or request.aligned or request.shard or request.engine != "local":
+        raise typer.BadParameter("--preview, --aligned, --shard and --engine need a folder as --output")
