@@ -27,6 +27,7 @@ from oodinv.runs.results import Results, is_inversion, last_inversion, open_resu
 from oodinv.runs.runner import alone_in, run_on
 from oodinv.runs.sharding import Shard
 from oodinv.runs.sources.base import Job
+from oodinv.weights.build import load_named
 from oodinv.workflows.edit import EditStages, check_model, edit_header, notes
 from oodinv.workflows.invert import InvertStages, invert_header
 
@@ -87,13 +88,14 @@ def run_edit(request: Request) -> None:
             raise typer.BadParameter(f"faces can be chosen in photos only; {inputs[0]} is an inversion")
         inversion = open_results(inputs[0], ("invert",))
         name = request.model or recipe.model or _card_of(inversion)
-        stages = run.stages(run.local_device, name, inversion)
+        model = load_named(name)
+        check_model(model, inversion)
+        stages = run.stages(run.local_device, model, inversion)
         photos, gone = inversion.jobs()
         run.summary.notes = (*run.summary.notes, *notes(inversion, gone))
     else:
         name = request.model or recipe.model or "mini"
         stages, photos = _inverted(run, name, inputs)
-    check_model(stages.editor.model, stages.inversion)
     if not request.restart:
         manifest.check_output(output, edit_header(stages))
     run.summary.notes = (*run.summary.notes, *stages.editor.model.notes)

@@ -626,7 +626,7 @@ def test_blend_takes_the_motion_that_was_saved(here: Path, tiny_card: Path, tmp_
 
 def test_a_turned_head_is_composed_again_as_it_was(here: Path, tiny_card: Path, tmp_path: Path) -> None:
     (here / "turning.yaml").write_text("edits: [{direction: first, strength: 3}]\ncompose: {area: pose}")
-    edited(here, tiny_card, "turning", tmp_path)
+    edited(here, tiny_card, "turning", tmp_path, "--force")
     composite = tmp_path / f"composites/{NAMES[0]}.png"
     first = pixels(composite)
     path = tmp_path / f"flows/{NAMES[0]}.npz"
