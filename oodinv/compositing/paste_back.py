@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from oodinv.compositing.tones import tone_share
 from oodinv.faces.quads import Points, crop_to_photo, quad_side
+from oodinv.imaging.colour import is_colourless, without_colour
 from oodinv.imaging.flow import moved
 from oodinv.imaging.pixels import Flow, Levels, Pixels, luma, smoothstep
 
@@ -45,7 +46,8 @@ def paste(pixels: NDArray[Depth], edits: Iterable[Edit], feather: float = FEATHE
     p ← p + w · s · U(after − before), where U enlarges bicubically into the photo (or, for a crop larger than its
     place, averages), and the weight w rises smoothly from 0 at the quad's border to 1 at feather times the side
     inside it; s is 1 but for fine shadows (`_spared`). In a photo of 16 bits, where 257 levels are one of 8 bits,
-    nothing is rounded before the sum. Pixels outside the quads stay as they are, bit for bit. Where an edit has a
+    nothing is rounded before the sum. Where the photo has no colour, the change has none either.
+    Pixels outside the quads stay as they are, bit for bit. Where an edit has a
     flow f, p and before are sampled at w · f from their place first. feather is in (0, 0.5].
 
     Raises:
@@ -70,7 +72,7 @@ def _add_change(pixels: NDArray[Depth], edit: Edit, feather: float) -> None:
         return
     white = int(np.iinfo(pixels.dtype).max)
     before = moved(edit.before.astype(np.float32), edit.flow)
-    change = _to_scale(edit.after - before, quad_side(edit.quad))
+    change = _to_scale(_coloured(edit.after - before, pixels[top:bottom, left:right]), quad_side(edit.quad))
     shade = _to_scale(luma(before), quad_side(edit.quad))
     offset = None if edit.flow is None else _in_photo(edit.flow, edit.quad)
     source = None if offset is None else pixels[top:bottom, left:right].copy()
@@ -85,6 +87,11 @@ def _add_change(pixels: NDArray[Depth], edit: Edit, feather: float) -> None:
         share = _spared(luma(levels), _enlarged(shade, quad, band.shape), luma(wanted))
         toned = levels + wanted * share[..., None] * weight
         band[:] = np.rint(toned * np.float32(white / 255)).clip(0, white).astype(pixels.dtype)
+
+
+def _coloured(change: Levels, photo: NDArray[Depth]) -> Levels:
+    """The change, without colour where the part of the photo (h, w, 3) that it goes to has none."""
+    return without_colour(change) if is_colourless(photo) else change
 
 
 def _spared(photo: Levels, crop: Levels, change: Levels) -> Levels:

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import os
 import re
 import secrets
 from collections.abc import Callable
@@ -23,6 +24,8 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Lets `write` fill a temporary file beside path and renames it, so that path is whole or absent.
 
     Missing folders are made. Each call has a temporary file of its own, so processes can't tear each other's files.
+    File and folder are on the disk when this returns, so that a manifest line written later is true after a power
+    failure.
 
     Raises:
         OutputError: the operating system refuses (no space, no permission, a file where a folder should be).
@@ -35,10 +38,13 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
         try:
             with temporary.open("xb") as file:
                 write(file)
+                file.flush()
+                os.fsync(file.fileno())
             _named(path, lambda: temporary.replace(path))
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+        _sync_folder(path.parent)
     except OSError as error:
         reason = error.strerror or str(error)
         raise OutputError(f"{path}: can't be written ({reason}); check the free space and permissions") from error
@@ -60,6 +66,20 @@ def _named(path: Path, action: Callable[[], object]) -> None:
             f"{path}: the file system of the output can't hold this name ({reason}); rename the photo: shorter, and "
             "without characters such as : ? *"
         ) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Puts a folder's list of files on the disk, where its file system can do that."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)
 
 
 def readable(text: str) -> str:

@@ -1,29 +1,56 @@
-"""EXIF blocks, ICC profiles and XMP packets of photos."""
+"""What a file says about its picture beside the pixels, made to agree with upright pixels."""
 
-import struct
+import math
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
+from PIL import Image, JpegImagePlugin
+from PIL.PngImagePlugin import PngImageFile
 
+from oodinv.imaging import exif, xmp
+from oodinv.imaging.photo import JpegCoding
 from oodinv.imaging.pixels import Number
+from oodinv.imaging.png import XMP_KEYWORD
 
-_ORIENTATION = 0x0112
-JPEG_EXIF_BYTES = 65_533  # bytes: what one segment of a JPEG holds
-PNG_XMP = "XML:com.adobe.xmp"
+JPEG_SEGMENT_BYTES = 65_533
+"""What one segment of a JPEG holds."""
 _JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
-JPEG_XMP_BYTES = 65_533 - len(_JPEG_XMP)
+JPEG_XMP_BYTES = JPEG_SEGMENT_BYTES - len(_JPEG_XMP)
 """The longest XMP packet that fits a JPEG without extensions."""
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _TIFF_DESCRIPTIVE = frozenset({270, 271, 272, 282, 283, 296, 305, 306, 315, 33432})
 _EXIF_FOLDERS = (0x8769, 0x8825)  # camera settings, place
+_RAW_PROFILE = "raw profile type "  # ImageMagick's way to put EXIF and other blocks into text chunks of a PNG
+_FILE_TEXTS = (_RAW_PROFILE, "thumb::", "xml:com.adobe.xmp")
+"""What keywords of PNG texts begin with that describe the file, not the picture."""
+
+
+class Metadata(TypedDict):
+    """The fields of a `Photo` that come from metadata alone."""
+
+    exif: bytes | None
+    xmp: bytes | None
+    dpi: tuple[float, float] | None
+    comments: tuple[bytes, ...]
+    texts: dict[str, str]
+    jpeg: JpegCoding | None
 
 
 def orientation_of(picture: Image.Image) -> int:
-    """EXIF orientation; 1 where the tag is missing or no number."""
-    value = picture.getexif().get(_ORIENTATION, 1)
-    return value if isinstance(value, int) else 1
+    """Orientation 1 to 8 of a loaded picture: what EXIF says, else what XMP says, else 1.
+
+    EXIF goes first, as in browsers and in the guidelines of the Metadata Working Group: programs that turn pixels reset
+    it and often forget XMP's. HEIC and AVIF are turned by their container alone, which Pillow hands on as EXIF.
+    """
+    if picture.format == "TIFF":
+        said = picture.getexif().get(exif.ORIENTATION)
+        said = said if isinstance(said, int) and 1 <= said <= 8 else None
+    else:
+        block = _exif_block(picture)
+        said = None if block is None else exif.orientation_of(block)
+    if said is None and picture.format not in ("HEIF", "AVIF"):
+        said = xmp.orientation_of(_packet(picture))
+    return said or 1
 
 
 def upright(pixels: NDArray[Number], orientation: int) -> NDArray[Number]:
@@ -42,11 +69,28 @@ def upright(pixels: NDArray[Number], orientation: int) -> NDArray[Number]:
     return np.ascontiguousarray(pixels)
 
 
-def exif_of(picture: Image.Image) -> bytes | None:
-    """EXIF block with orientation 1. Of TIFF, which has it among its own tags, the descriptive ones."""
+def metadata_of(picture: Image.Image, orientation: int) -> Metadata:
+    """What a loaded picture's file says, for pixels that were turned upright from this orientation."""
+    size = picture.size if orientation < 5 else picture.size[::-1]
+    block = _exif_block(picture)
+    dpi = _dpi(picture)
+    return Metadata(
+        exif=None if block is None else exif.clean(block, size),
+        xmp=xmp.clean(_packet(picture), turned=orientation != 1),
+        dpi=dpi if dpi is None or orientation < 5 else dpi[::-1],
+        comments=_comments(picture),
+        texts=_texts(picture),
+        jpeg=_coding(picture),
+    )
+
+
+def _exif_block(picture: Image.Image) -> bytes | None:
+    """The EXIF block as the file has it. Of TIFF, which has it among its own tags, the descriptive ones."""
     block = picture.info.get("exif")
     if isinstance(block, bytes):
-        return _reset_orientation(block)
+        return block
+    if picture.format != "TIFF":
+        return _raw_profile(picture)
     tags = picture.getexif()
     kept = Image.Exif()
     kept.update({tag: value for tag, value in tags.items() if tag in _TIFF_DESCRIPTIVE})
@@ -56,42 +100,68 @@ def exif_of(picture: Image.Image) -> bytes | None:
     return kept.tobytes() if kept else None
 
 
-def xmp_of(picture: Image.Image) -> bytes | None:
-    """The XMP packet; older versions of Pillow keep that of a PNG as text."""
-    found = picture.info.get("xmp") or picture.info.get(PNG_XMP)
-    found = found.encode() if isinstance(found, str) else found
+def _raw_profile(picture: Image.Image) -> bytes | None:
+    """An EXIF block in a text chunk of a PNG: a name, a length, and hexadecimal digits."""
+    for key, text in picture.info.items():
+        if str(key).lower() in (f"{_RAW_PROFILE}exif", f"{_RAW_PROFILE}app1") and isinstance(text, str):
+            try:
+                block = bytes.fromhex("".join(text.split()[2:]))
+            except ValueError:
+                continue
+            if block.startswith((exif.PREFIX, b"II", b"MM")):
+                return block
+    return None
+
+
+def _packet(picture: Image.Image) -> bytes | None:
+    """The XMP packet as the file has it."""
+    found = picture.info.get("xmp") or picture.info.get(XMP_KEYWORD)
+    found = found.encode(errors="replace") if isinstance(found, str) else found
     return found if isinstance(found, bytes) else None
 
 
-def _reset_orientation(block: bytes) -> bytes:
-    """The same block with orientation 1 written in place: maker notes and offsets survive untouched."""
-    start = 6 if block.startswith(b"Exif\0\0") else 0
-    endian = {b"II": "<", b"MM": ">"}.get(block[start : start + 2])
-    if endian is None or len(block) < start + 8:
-        return block
-    patched = bytearray(block)
-    entry = start + struct.unpack_from(f"{endian}I", block, start + 4)[0]
-    if entry + 2 > len(block):
-        return block
-    (count,) = struct.unpack_from(f"{endian}H", block, entry)
-    for offset in range(entry + 2, min(entry + 2 + 12 * count, len(block) - 11), 12):
-        if struct.unpack_from(f"{endian}H", block, offset)[0] == _ORIENTATION:
-            struct.pack_into(f"{endian}H", patched, offset + 8, 1)
-    return bytes(patched)
+def _dpi(picture: Image.Image) -> tuple[float, float] | None:
+    try:
+        across, down = (float(value) for value in picture.info["dpi"])
+    except (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError):
+        return None
+    known = all(math.isfinite(value) and 0 < value < 60_000 for value in (across, down))
+    return (across, down) if known else None
 
 
-def png_info(xmp: bytes | None) -> PngInfo:
-    info = PngInfo()
-    if xmp is not None:
-        info.add_itxt(PNG_XMP, xmp.decode(errors="replace"))
-    return info
+def _comments(picture: Image.Image) -> tuple[bytes, ...]:
+    if isinstance(picture, JpegImagePlugin.JpegImageFile):
+        return tuple(body for name, body in picture.applist if name == "COM")
+    comment = picture.info.get("comment")
+    return (comment,) if isinstance(comment, bytes) and comment else ()
 
 
-def jpeg_segment(xmp: bytes | None) -> bytes:
-    """An APP1 segment with an XMP packet (XMP specification, part 3); empty for one that is too long for it."""
-    if xmp is None or len(xmp) > JPEG_XMP_BYTES:
-        return b""
-    return b"\xff\xe1" + struct.pack(">H", 2 + len(_JPEG_XMP) + len(xmp)) + _JPEG_XMP + xmp
+def _texts(picture: Image.Image) -> dict[str, str]:
+    if not isinstance(picture, PngImageFile):
+        return {}
+    return {key: str(text) for key, text in picture.text.items() if not key.lower().startswith(_FILE_TEXTS)}
+
+
+def _coding(picture: Image.Image) -> JpegCoding | None:
+    """How a JPEG in grey or YCbCr was compressed; None for others, whose tables are for other channels."""
+    if not isinstance(picture, JpegImagePlugin.JpegImageFile) or picture.info.get("adobe_transform") == 0:
+        return None
+    sampling = 0 if picture.mode == "L" else JpegImagePlugin.get_sampling(picture)
+    tables = [picture.quantization.get(layer[3]) for layer in picture.layer]
+    if sampling not in (0, 1, 2) or len(tables) != (1 if picture.mode == "L" else 3):
+        return None
+    known = [tuple(table) for table in tables if table is not None and len(table) == 64 and min(table) > 0]
+    fits = len(known) == len(tables) and all(max(table) <= 255 for table in known)
+    return JpegCoding(tuple(known), sampling) if fits else None
+
+
+def jpeg_segments(packet: bytes | None, comments: tuple[bytes, ...]) -> bytes:
+    """Segments with an XMP packet (XMP specification, part 3) and comments; what is too long for one is left out."""
+    parts = [] if packet is None else [(b"\xff\xe1", _JPEG_XMP + packet)]
+    parts += [(b"\xff\xfe", comment) for comment in comments]
+    return b"".join(
+        marker + (2 + len(body)).to_bytes(2, "big") + body for marker, body in parts if len(body) <= JPEG_SEGMENT_BYTES
+    )
 
 
 def profile_fits(icc: bytes, mode: str) -> bool:

@@ -1,5 +1,6 @@
 """Arrays of pixels: their types, levels and tensors, resizing, luma and blur."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 import cv2
@@ -19,6 +20,7 @@ Mask = NDArray[np.float32]
 Flow = NDArray[np.float32]
 """Where each pixel of a picture comes from in another, as an offset (H, W, 2) in pixels."""
 Number = TypeVar("Number", bound=np.generic)
+_ROWS = 256
 
 
 def resize_pixels(pixels: Pixels, size: int) -> Pixels:
@@ -26,6 +28,11 @@ def resize_pixels(pixels: Pixels, size: int) -> Pixels:
     if pixels.shape[:2] == (size, size):
         return pixels
     return np.array(Image.fromarray(pixels).resize((size, size), Image.Resampling.LANCZOS))
+
+
+def row_bands(height: int) -> Iterator[slice]:
+    """Rows to work on at a time, so that a large photo needs little memory beside itself."""
+    return (slice(top, min(top + _ROWS, height)) for top in range(0, height, _ROWS))
 
 
 def smoothstep(t: NDArray[np.float32]) -> NDArray[np.float32]:

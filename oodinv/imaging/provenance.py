@@ -6,40 +6,21 @@ Sources: XMP specification, part 1 (ISO 16684-1); IPTC Photo Metadata Standard 2
 AISystemVersionUsed); IPTC NewsCodes, digitalsourcetype.
 """
 
-import xml.etree.ElementTree as ET  # entities, its one danger, are refused below
+import xml.etree.ElementTree as ET
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import oodinv
 from oodinv.imaging.files import readable
+from oodinv.imaging.xmp import NOTE, RDF, XMP, rdf_of, serialized
 
 SourceType = Literal["trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia"]
 """The first for pictures that a network drew, the second for photos with such parts."""
 
 SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
-RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
-XMP = "http://ns.adobe.com/xap/1.0/"
 IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 OWN = "urn:oodinv:1.0/"
-_META = "adobe:ns:meta/"
-_NOTE = "http://ns.adobe.com/xmp/note/"
-# Only for readable prefixes; any other namespace of a photo's packet is written with a numbered one.
-_PREFIXES = {
-    "x": _META,
-    "rdf": RDF,
-    "xmp": XMP,
-    "Iptc4xmpExt": IPTC,
-    "oodinv": OWN,
-    "Iptc4xmpCore": "http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/",
-    "dc": "http://purl.org/dc/elements/1.1/",
-    "xmpMM": "http://ns.adobe.com/xap/1.0/mm/",
-    "xmpRights": "http://ns.adobe.com/xap/1.0/rights/",
-    "photoshop": "http://ns.adobe.com/photoshop/1.0/",
-    "exif": "http://ns.adobe.com/exif/1.0/",
-    "tiff": "http://ns.adobe.com/tiff/1.0/",
-}
-for _prefix, _uri in _PREFIXES.items():
-    ET.register_namespace(_prefix, _uri)
+ET.register_namespace("oodinv", OWN)
 
 
 @dataclass(frozen=True)
@@ -72,7 +53,7 @@ def packet(provenance: Provenance, existing: bytes | None = None, limit: int | N
     CreatorTool. A packet that is no XML, declares entities, or is no XMP is replaced, and so is one with which
     more than `limit` bytes would come together: what the picture is must be said, whatever else has to go.
     """
-    rdf = _rdf(existing)
+    rdf = rdf_of(existing)
     if rdf is None:
         rdf = ET.Element(f"{{{RDF}}}RDF")
     descriptions = rdf.findall(f"{{{RDF}}}Description")
@@ -82,12 +63,9 @@ def packet(provenance: Provenance, existing: bytes | None = None, limit: int | N
     if any(creator in d.attrib or d.find(creator) is not None for d in descriptions):
         del properties[creator]
     for description in descriptions:
-        _remove(description, {*properties, f"{{{_NOTE}}}HasExtendedXMP"})
+        _remove(description, {*properties, f"{{{NOTE}}}HasExtendedXMP"})
     ET.SubElement(rdf, f"{{{RDF}}}Description", {f"{{{RDF}}}about": about, **properties})
-    meta = ET.Element(f"{{{_META}}}xmpmeta")
-    meta.append(rdf)
-    body = ET.tostring(meta, encoding="unicode")
-    content = f'<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>{body}<?xpacket end="w"?>'.encode()
+    content = serialized(rdf)
     too_long = limit is not None and len(content) > limit and existing is not None
     return packet(provenance) if too_long else content
 
@@ -95,17 +73,6 @@ def packet(provenance: Provenance, existing: bytes | None = None, limit: int | N
 def composite_mark(made: Provenance, existing: bytes | None = None, limit: int | None = None) -> bytes:
     """As `packet`, for a picture that joins photo and generated parts."""
     return packet(replace(made, source="compositeWithTrainedAlgorithmicMedia"), existing, limit)
-
-
-def _rdf(existing: bytes | None) -> ET.Element | None:
-    """The rdf:RDF element of a packet, or None where there is none that may be read."""
-    if existing is None or b"<!" in existing.replace(b"<!--", b""):
-        return None
-    try:
-        root = ET.fromstring(existing.strip(b"\0 \r\n\t"))
-    except (ET.ParseError, ValueError, LookupError, RecursionError):
-        return None
-    return root if root.tag == f"{{{RDF}}}RDF" else root.find(f"{{{RDF}}}RDF")
 
 
 def _remove(description: ET.Element, names: set[str]) -> None:

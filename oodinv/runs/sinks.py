@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from oodinv.compositing.paste_back import Edit, paste
+from oodinv.imaging.colour import matching_colour
 from oodinv.imaging.encode import write_photo, write_png
 from oodinv.imaging.files import atomic_write, write_npz
 from oodinv.imaging.metadata import JPEG_XMP_BYTES
@@ -48,7 +49,7 @@ def write_artefacts(a: "Artefacts", folder: Path, save: frozenset[Output], made:
     pictures: tuple[tuple[Output, Pixels, SourceType], ...] = (
         ("masks", a.mask, "trainedAlgorithmicMedia"),
         ("generated", a.generated, "trainedAlgorithmicMedia"),
-        ("composites", a.composite, "compositeWithTrainedAlgorithmicMedia"),
+        ("composites", matching_colour(a.composite, a.subject.crop), "compositeWithTrainedAlgorithmicMedia"),
     )
     for wanted, pixels, source in pictures:
         if wanted in save:

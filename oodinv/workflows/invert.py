@@ -13,7 +13,8 @@ from oodinv.compositing.paste_back import Edit
 from oodinv.errors import ImageError
 from oodinv.faces.detectors.base import Detector
 from oodinv.faces.selection import ALL, Selection
-from oodinv.imaging.decode import decode_deep, decode_photo
+from oodinv.imaging.decode import decode_photo
+from oodinv.imaging.deep import decode_deep
 from oodinv.imaging.photo import Photo
 from oodinv.imaging.pixels import Pixels, resize_pixels, rounded
 from oodinv.imaging.provenance import Provenance

@@ -1,0 +1,182 @@
+"""EXIF blocks that agree with the picture they are written to: upright, of its size, and without other pictures.
+
+A block is changed in place, so that maker notes, whose offsets count from its start, stay readable.
+Sources: Exif 2.32 (JEITA CP-3451E); TIFF 6.0 for the layout of directories.
+"""
+
+import re
+import struct
+from dataclasses import dataclass
+
+PREFIX = b"Exif\0\0"
+ORIENTATION = 0x0112
+_EXIF_DIRECTORY = 0x8769
+_WIDTHS = frozenset({0x0100, 0xA002})
+_HEIGHTS = frozenset({0x0101, 0xA003})
+_THUMBNAIL, _THUMBNAIL_BYTES = 0x0201, 0x0202
+_STRIPS, _STRIP_BYTES = 0x0111, 0x0117
+# In the main directory: sub-pictures, XMP, Photoshop's blocks with a thumbnail, a profile; the file has its own.
+_EMBEDDED = frozenset({0x014A, 0x02BC, 0x8649, 0x8773, _STRIPS, _STRIP_BYTES, _THUMBNAIL, _THUMBNAIL_BYTES})
+_SHORT, _LONG = 3, 4
+_BYTES = {_SHORT: 2, _LONG: 4}
+_JPEG = re.compile(rb"\xd8\xff[\xc0\xc4\xdb\xe0-\xef\xfe]")  # some cameras alter the byte before, which is 0xFF
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A field of a directory; offset is that of its 12 bytes."""
+
+    tag: int
+    kind: int
+    count: int
+    offset: int
+
+
+class _Block:
+    """A TIFF structure that is read and changed in place. Offsets outside it raise struct.error."""
+
+    def __init__(self, content: bytes) -> None:
+        self.endian = {b"II": "<", b"MM": ">"}[content[:2]]
+        self.data = bytearray(content)
+
+    def read(self, form: str, offset: int) -> int:
+        (value,) = struct.unpack_from(self.endian + form, self.data, offset)
+        return int(value)
+
+    def write(self, form: str, offset: int, *values: int) -> None:
+        struct.pack_into(self.endian + form, self.data, offset, *values)
+
+    def entries(self, directory: int) -> list[_Entry]:
+        """Those within the block; a directory that is cut short has fewer than it says."""
+        count = min(self.read("H", directory), (len(self.data) - directory - 2) // 12)
+        places = (directory + 2 + 12 * n for n in range(count))
+        return [_Entry(self.read("H", p), self.read("H", p + 2), self.read("I", p + 4), p) for p in places]
+
+    def numbers(self, entry: _Entry) -> list[int]:
+        """The values of a field of short or long integers; none of another type or outside the block."""
+        width = _BYTES.get(entry.kind, 0)
+        if width == 0 or entry.count > len(self.data) // width:
+            return []
+        start = entry.offset + 8 if entry.count * width <= 4 else self.read("I", entry.offset + 8)
+        if start + entry.count * width > len(self.data):
+            return []
+        return [self.read("H" if width == 2 else "I", start + width * n) for n in range(entry.count)]
+
+    def set_number(self, entry: _Entry, value: int) -> None:
+        """Makes a field a single integer."""
+        if value > 0xFFFF:
+            self.write("HII", entry.offset + 2, _LONG, 1, value)
+        else:
+            self.write("HIHH", entry.offset + 2, _SHORT, 1, value, 0)
+
+    def blank(self, start: int, end: int) -> None:
+        end = min(end, len(self.data))
+        self.data[start:end] = bytes(max(0, end - start))
+
+    def remove(self, directory: int, tags: frozenset[int]) -> None:
+        """Takes fields out of a directory, whose remaining fields move up."""
+        entries = self.entries(directory)
+        kept = [bytes(self.data[e.offset : e.offset + 12]) for e in entries if e.tag not in tags]
+        end = directory + 2 + 12 * len(entries)
+        following = bytes(self.data[end : end + 4])
+        body = b"".join(kept) + following
+        self.write("H", directory, len(kept))
+        self.data[directory + 2 : end + 4] = body + bytes(end + 4 - directory - 2 - len(body))
+
+
+def clean(block: bytes, size: tuple[int, int]) -> bytes | None:
+    """An EXIF block for upright pixels of this size (width, height): orientation 1, no thumbnail and no preview.
+
+    Thumbnails and the previews in maker notes show the photo as it was before it was edited, so their bytes are
+    overwritten with zeros. None for what is no EXIF block. The result starts with PREFIX.
+    """
+    try:
+        found = _Block(block.removeprefix(PREFIX))
+        main = found.read("I", 4)
+        _drop_thumbnail(found, main)
+        for directory in (main, *(found.numbers(e)[0] for e in found.entries(main) if _is_directory(found, e))):
+            _state(found, directory, size)
+        found.remove(main, _EMBEDDED)
+    except (struct.error, KeyError):
+        return None
+    _blank_pictures(found)
+    return PREFIX + bytes(found.data)
+
+
+def orientation_of(block: bytes) -> int | None:
+    """Orientation 1 to 8 in the main directory of an EXIF block; None where it says none."""
+    try:
+        found = _Block(block.removeprefix(PREFIX))
+        values = [found.numbers(e) for e in found.entries(found.read("I", 4)) if e.tag == ORIENTATION]
+    except (struct.error, KeyError):
+        return None
+    return next((value[0] for value in values if len(value) == 1 and 1 <= value[0] <= 8), None)
+
+
+def _is_directory(block: _Block, entry: _Entry) -> bool:
+    return entry.tag == _EXIF_DIRECTORY and len(block.numbers(entry)) == 1
+
+
+def _state(block: _Block, directory: int, size: tuple[int, int]) -> None:
+    """Sets orientation and size where a directory says them."""
+    for entry in block.entries(directory):
+        if entry.tag == ORIENTATION:
+            block.set_number(entry, 1)
+        elif entry.tag in _WIDTHS:
+            block.set_number(entry, size[0])
+        elif entry.tag in _HEIGHTS:
+            block.set_number(entry, size[1])
+
+
+def _drop_thumbnail(block: _Block, main: int) -> None:
+    """Ends the chain of directories after the main one, and blanks the pictures of the rest."""
+    _blank_strips(block, main)
+    place = main + 2 + 12 * len(block.entries(main))
+    if place + 4 > len(block.data):
+        return
+    following = block.read("I", place)
+    block.write("I", place, 0)
+    if main < following < len(block.data) - 2:
+        _blank_strips(block, following)
+        block.blank(following, following + 6 + 12 * len(block.entries(following)))
+
+
+def _blank_strips(block: _Block, directory: int) -> None:
+    """Blanks the picture that a directory describes, whether it is a JPEG or plain."""
+    fields = {entry.tag: block.numbers(entry) for entry in block.entries(directory)}
+    for starts, lengths in ((_THUMBNAIL, _THUMBNAIL_BYTES), (_STRIPS, _STRIP_BYTES)):
+        for start, length in zip(fields.get(starts, []), fields.get(lengths, []), strict=False):
+            if start >= 8:
+                block.blank(start, start + length)
+
+
+def _blank_pictures(block: _Block) -> None:
+    """Blanks every JPEG in the block, as maker notes have them."""
+    position = 0
+    while (match := _JPEG.search(block.data, position)) is not None:
+        end = _jpeg_end(block.data, match.start() + 1)
+        if end is None:
+            position = match.end()
+        else:
+            block.blank(match.start() - (match.start() > 0 and block.data[match.start() - 1] == 0xFF), end)
+            position = end
+
+
+def _jpeg_end(data: bytearray, position: int) -> int | None:
+    """Where the JPEG ends whose first segment starts here; None if it is none.
+
+    One that is cut short ends with the block.
+    """
+    segments = 0
+    while position + 4 <= len(data):
+        marker = data[position + 1]
+        if data[position] != 0xFF or marker < 0xC0:
+            return None if segments < 2 else position
+        if marker == 0xD9:
+            return position + 2
+        if marker == 0xDA:
+            found = data.find(b"\xff\xd9", position)
+            return len(data) if found < 0 else found + 2
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+        segments += 1
+    return len(data) if segments > 0 else None

@@ -1,0 +1,124 @@
+"""XMP packets: what contradicts an upright, edited picture is taken out of them.
+
+Sources: XMP specification, parts 1 to 3 (ISO 16684-1); Metadata Working Group, guidelines 2.0, for the orientation,
+where EXIF goes before XMP, and for regions.
+"""
+
+import re
+import xml.etree.ElementTree as ET  # entities, its one danger, are refused below
+
+RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+XMP = "http://ns.adobe.com/xap/1.0/"
+META = "adobe:ns:meta/"
+NOTE = "http://ns.adobe.com/xmp/note/"
+TIFF = "http://ns.adobe.com/tiff/1.0/"
+EXIF = "http://ns.adobe.com/exif/1.0/"
+# Only for readable prefixes; any other namespace of a photo's packet is written with a numbered one.
+_PREFIXES = {
+    "x": META,
+    "rdf": RDF,
+    "xmp": XMP,
+    "Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
+    "Iptc4xmpCore": "http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/",
+    "dc": "http://purl.org/dc/elements/1.1/",
+    "xmpMM": "http://ns.adobe.com/xap/1.0/mm/",
+    "xmpRights": "http://ns.adobe.com/xap/1.0/rights/",
+    "photoshop": "http://ns.adobe.com/photoshop/1.0/",
+    "exif": EXIF,
+    "tiff": TIFF,
+}
+for _prefix, _uri in _PREFIXES.items():
+    ET.register_namespace(_prefix, _uri)
+
+_ORIENTATION = f"{{{TIFF}}}Orientation"
+_STALE = frozenset(
+    {
+        _ORIENTATION,
+        f"{{{TIFF}}}ImageWidth",
+        f"{{{TIFF}}}ImageLength",
+        f"{{{EXIF}}}PixelXDimension",
+        f"{{{EXIF}}}PixelYDimension",
+        f"{{{XMP}}}Thumbnails",
+        f"{{{NOTE}}}HasExtendedXMP",
+    }
+)
+"""Orientation and size are the file's own; thumbnails show the photo before its edit; the extension isn't written."""
+_GONE = (
+    "http://ns.google.com/photos/1.0/",
+    "http://ns.google.com/photos/dd/1.0/",
+    "http://ns.adobe.com/hdr-gain-map/",
+    "http://ns.apple.com/HDRGainMap/",
+    "http://ns.apple.com/pixeldatainfo/",
+)
+"""Describe pictures and films that followed the photo in its file: depth, gain maps, motion photos."""
+_REGIONS = (
+    "http://www.metadataworkinggroup.com/schemas/regions/",
+    "http://ns.microsoft.com/photo/1.2/",
+)
+"""Places in the picture as it was stored; they are wrong after it is turned."""
+_BASE64 = re.compile(r"[A-Za-z0-9+/=]{1024,}")
+
+
+def rdf_of(packet: bytes | None) -> ET.Element | None:
+    """The rdf:RDF element of a packet; None where there is none, or it declares entities or can't be parsed."""
+    if packet is None or b"<!" in packet.replace(b"<!--", b""):
+        return None
+    try:
+        root = ET.fromstring(packet.strip(b"\0 \r\n\t"))
+    except (ET.ParseError, ValueError, LookupError, RecursionError):
+        return None
+    return root if root.tag == f"{{{RDF}}}RDF" else root.find(f"{{{RDF}}}RDF")
+
+
+def orientation_of(packet: bytes | None) -> int | None:
+    """tiff:Orientation, 1 to 8, as an attribute or an element; None where a packet says none."""
+    rdf = rdf_of(packet)
+    if rdf is None:
+        return None
+    for element in rdf.iter():
+        text = element.text if element.tag == _ORIENTATION else element.get(_ORIENTATION)
+        if text is not None and re.fullmatch(r"\s*[1-8]\s*", text):
+            return int(text)
+    return None
+
+
+def clean(packet: bytes | None, *, turned: bool) -> bytes | None:
+    """A packet without what contradicts the upright picture: orientation, size, pictures, and parts left behind.
+
+    turned: whether the pixels were turned, after which regions of faces are wrong too. A packet with nothing to take
+    out is returned as it is, byte for byte; one that can't be read can't be cleaned, so it is dropped (None).
+    """
+    rdf = rdf_of(packet)
+    if rdf is None or packet is None:
+        return None
+    removed = [_strip(element, turned) for element in list(rdf.iter())]
+    return serialized(rdf) if any(removed) else packet
+
+
+def serialized(rdf: ET.Element) -> bytes:
+    """A packet in UTF-8 with this rdf:RDF element."""
+    meta = ET.Element(f"{{{META}}}xmpmeta")
+    meta.append(rdf)
+    body = ET.tostring(meta, encoding="unicode")
+    return f'<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>{body}<?xpacket end="w"?>'.encode()
+
+
+def _strip(element: ET.Element, turned: bool) -> bool:
+    """Removes an element's stale attributes and children; whether there were any."""
+    attributes = [name for name, value in element.attrib.items() if _is_stale(name, turned) or _is_picture(value)]
+    children = [child for child in element if _is_stale(child.tag, turned) or _is_picture(child.text or "")]
+    for name in attributes:
+        del element.attrib[name]
+    for child in children:
+        element.remove(child)
+    return bool(attributes or children)
+
+
+def _is_stale(name: str, turned: bool) -> bool:
+    gone = _GONE + _REGIONS if turned else _GONE
+    return name in _STALE or name.removeprefix("{").startswith(gone)
+
+
+def _is_picture(text: str) -> bool:
+    """Whether a value is a picture in base64, whatever the property is called: long, and nothing else."""
+    return len(text) >= 1024 and _BASE64.fullmatch("".join(text.split())) is not None
