@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 from program import MAIN
 
-from oodinv.runs.sources.folder import SUFFIXES
+from oodinv.imaging.formats import suffix_kind
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 CROP = 256
@@ -52,7 +52,8 @@ class Cost:
 
 def photos(folder: Path, aligned: bool) -> Iterator[Image.Image]:
     """The pictures of a folder, over and over, each time with other noise."""
-    originals = [Image.open(path).convert("RGB") for path in sorted(folder.iterdir()) if path.suffix in SUFFIXES]
+    paths = [path for path in sorted(folder.iterdir()) if suffix_kind(path) == "readable"]
+    originals = [Image.open(path).convert("RGB") for path in paths]
     if aligned:
         originals = [original.resize((CROP, CROP)) for original in originals]
     for seed, original in enumerate(cycle(originals)):

@@ -16,6 +16,7 @@ from oodinv.compositing.regions.pose import turn
 from oodinv.compositing.techniques.laplacian import blend_pyramids
 from oodinv.compositing.techniques.mask import mixed
 from oodinv.compositing.techniques.poisson import seamless
+from oodinv.imaging.colour import matching_colour
 from oodinv.imaging.flow import enlarged
 from oodinv.imaging.pixels import Flow, Levels, Mask, Pixels, blurred, rounded
 from oodinv.recipe.edit import Composition
@@ -159,9 +160,13 @@ def compose_saved(
     crop_scale: float,
     moved: NDArray[np.floating] | None = None,
 ) -> Composed:
-    """Composes an edited face; `before` is its `unedited_composite`, `moved` a movement that was found before."""
+    """Composes an edited face; `before` is its `unedited_composite`, `moved` a movement that was found before.
+
+    Composites of a crop without colour have none either.
+    """
+    plain = matching_colour(rounded(before), face.crop)
     if face.is_unedited:
-        return Composed(rounded(before), rounded(before))
+        return Composed(plain, plain)
     crop, unedited, generated = (_levels(p) for p in (face.crop, face.unedited, face.generated))
     mask = face.mask.astype(np.float32)
     if moved is None and (found := movement(unedited, generated, mask, composition, crop_scale)) is not None:
@@ -169,7 +174,7 @@ def compose_saved(
     kept = None if moved is None else moved.astype(np.float16)
     flow = None if kept is None else np.ascontiguousarray(kept.transpose(1, 2, 0), dtype=np.float32)
     after, along = compose_edit(Drawn(crop, unedited, generated, mask, flow), before, composition, crop_scale)
-    return Composed(rounded(before), rounded(after), along, kept)
+    return Composed(plain, matching_colour(rounded(after), face.crop), along, kept)
 
 
 def _levels(pixels: Pixels) -> Levels:

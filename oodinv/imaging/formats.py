@@ -18,18 +18,21 @@ _READABLE = (
     ".jpg .jpeg .jpe .jfif .png .apng .webp .tif .tiff .bmp .gif .avif .jp2 .ppm .pgm .pbm .mpo "
     ".heic .heif .hif .heics .heifs"
 )
-_RAW = (
-    ".3fr .ari .arw .bay .cr2 .cr3 .crw .dcr .dng .erf .fff .gpr .iiq .k25 .kdc .mef .mos .mrw .nef .nrw .orf .pef "
-    ".ptx .raf .raw .rw2 .rwl .sr2 .srf .srw .x3f "
-)
-_OTHER_PICTURES = (
-    ".ai .cdr .dds .emf .eps .exr .fits .hdr .icns .ico .indd .j2c .j2k .jxl .jxr .kra .pcx .pfm .psb .psd .qoi .svg "
-    ".tga .wdp .wmf .xcf "
-)
-_FILMS = ".3g2 .3gp .avi .flv .insv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .webm .wmv "
 READABLE_SUFFIXES = frozenset(_READABLE.split())
-UNSUPPORTED_SUFFIXES = frozenset(f"{_RAW}{_OTHER_PICTURES}{_FILMS}.pdf".split())
-"""Pictures, films and documents that a folder of photos may hold and that can't be read."""
+_PICTURES = (
+    ".jxl .jxr .wdp .hdp .psd .psb .xcf .kra .ora .exr .hdr .tga .pcx .svg .eps .ai .cdr .indd .ico .icns .dds .pict "
+    ".pct .sgi .wbmp .emf .wmf .fits .qoi .j2c .j2k .jxr "
+    ".3fr .ari .arw .bay .cap .cr2 .cr3 .crw .dcr .dng .erf .fff .gpr .iiq .k25 .kdc .mdc .mef .mos .mrw .nef .nrw "
+    ".orf .pef .ptx .pxn .r3d .raf .raw .rw2 .rwl .rwz .sr2 .srf .srw .x3f"
+)
+_VIDEOS = ".3g2 .3gp .avi .flv .insv .lrv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .vob .webm .wmv"
+_DOCUMENTS = ".pdf .doc .docx .odt .ppt .pptx .odp .ps .djvu"
+UNSUPPORTED_SUFFIXES = {
+    **dict.fromkeys(_PICTURES.split(), "export it as JPEG, PNG or TIFF"),
+    **dict.fromkeys(_VIDEOS.split(), "export frames of the video as pictures"),
+    **dict.fromkeys(_DOCUMENTS.split(), "export the pictures in it"),
+}
+"""Files that may show faces and can't be read, by suffix, with what to do about them."""
 
 SuffixKind = Literal["readable", "unsupported", "other"]
 
@@ -38,7 +41,7 @@ def suffix_kind(path: Path) -> SuffixKind:
     """What a file's suffix, in any letter case, says of it.
 
     readable: a picture that can be read, if it is what it says. unsupported: a picture, film or document that a user
-    may expect to be worked on, and that isn't. other: anything else, such as sidecars and text.
+    may expect to be worked on, and that isn't (`UNSUPPORTED_SUFFIXES`). other: anything else, such as sidecars.
     """
     suffix = path.suffix.lower()
     if suffix in READABLE_SUFFIXES:

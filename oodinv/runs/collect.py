@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oodinv.errors import ImageError
+from oodinv.imaging.formats import READABLE_SUFFIXES
 from oodinv.runs.sources import SOURCES
 from oodinv.runs.sources.base import Found, Job, Skipped
-from oodinv.runs.sources.folder import SUFFIXES
 
 RESULT_FOLDERS = (
     "aligned",
@@ -58,7 +58,7 @@ def look_through(inputs: list[Path], output: Path | None = None) -> Collected:
     notes = tuple(f"{item.path}: {item.reason}" for item in items if isinstance(item, Skipped))
     if not found:
         raise ImageError(
-            f"no picture in {', '.join(map(str, inputs))}; looked for {', '.join(sorted(SUFFIXES))}"
+            f"no picture in {', '.join(map(str, inputs))}; looked for {', '.join(sorted(READABLE_SUFFIXES))}"
             + "".join(f"\n{note}" for note in notes)
         )
     photos = [item for item in found if item.unsupported is None]

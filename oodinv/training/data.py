@@ -18,9 +18,9 @@ from oodinv.faces.quads import scale_quad
 from oodinv.faces.selection import LARGEST
 from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.files import write_npz
+from oodinv.imaging.formats import READABLE_SUFFIXES
 from oodinv.imaging.pixels import resize_pixels, to_tensor
 from oodinv.recipe.train import FaceFolder
-from oodinv.runs.sources.folder import SUFFIXES
 
 HELD_OUT_SHARE = 20
 """One file in this many is held out."""
@@ -107,9 +107,9 @@ def list_images(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise RecipeError(f"there is no folder {folder} to train on; name yours with --data FOLDER")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in READABLE_SUFFIXES)
     if not paths:
-        raise RecipeError(f"{folder} holds no image ({', '.join(sorted(SUFFIXES))})")
+        raise RecipeError(f"{folder} holds no image ({', '.join(sorted(READABLE_SUFFIXES))})")
     return paths
 
 

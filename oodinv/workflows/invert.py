@@ -13,6 +13,7 @@ from oodinv.compositing.paste_back import Edit
 from oodinv.errors import ImageError
 from oodinv.faces.detectors.base import Detector
 from oodinv.faces.selection import ALL, Selection
+from oodinv.imaging.colour import matching_colour
 from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.deep import decode_deep
 from oodinv.imaging.photo import Photo
@@ -168,7 +169,7 @@ class InvertStages:
 def composed(a: Artefacts, composition: Composition) -> Pixels:
     """A face's composite from arrays in the precision of their files, so that `blend` gives the very same."""
     crop, generated, mask = (x.astype(np.float32) for x in (a.subject.crop, a.generated, a.flows["mask"]))
-    return rounded(compose(crop, generated, mask, composition))
+    return matching_colour(rounded(compose(crop, generated, mask, composition)), a.subject.crop)
 
 
 def invert_header(stages: InvertStages, detector: str) -> Header:

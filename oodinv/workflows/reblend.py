@@ -22,6 +22,7 @@ from oodinv.compositing.compose import (
 from oodinv.compositing.paste_back import Edit
 from oodinv.errors import ImageError
 from oodinv.faces.align import read_placement
+from oodinv.imaging.colour import matching_colour
 from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.files import atomic_write
 from oodinv.imaging.pixels import Pixels, resize_pixels, rounded
@@ -193,7 +194,7 @@ def _compose(results: Results, face: Face, composition: Composition) -> Composed
     assert mask is not None
     if results.header.command == "invert":
         levels = (_levels(crop), _levels(generated), mask.astype(np.float32))
-        return Composed(crop, rounded(compose(*levels, composition)))
+        return Composed(crop, matching_colour(rounded(compose(*levels, composition)), crop))
     unedited = read_picture(folder / f"unedited/{face.crop}.png", command)
     saved = Saved(crop, unedited, generated, mask, unedited_mask)
     scale = float(results.header.card["crop"]["scale"])

@@ -10,27 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oodinv.errors import ImageError
+from oodinv.imaging.formats import UNSUPPORTED_SUFFIXES, suffix_kind
 from oodinv.runs.manifest import command_of
 from oodinv.runs.sources.base import Found, Skipped
-
-_SUFFIXES = ".jpg .jpeg .jpe .jfif .png .apng .webp .tif .tiff .bmp .gif .avif .jp2 .ppm .pgm .pbm .mpo"
-SUFFIXES = frozenset(_SUFFIXES.split())
-"""Suffixes, in lower case, that make a file in a folder an input. A file named on its own always is one."""
-
-_PICTURES = (
-    ".heic .heif .hif .jxl .jxr .wdp .hdp .psd .psb .xcf .kra .ora .exr .hdr .tga .pcx .svg .eps .ai .indd .ico .icns "
-    ".dds .pict .pct .sgi .wbmp "
-    ".3fr .ari .arw .bay .cap .cr2 .cr3 .crw .dcr .dng .erf .fff .gpr .iiq .k25 .kdc .mdc .mef .mos .mrw .nef .nrw "
-    ".orf .pef .ptx .pxn .r3d .raf .raw .rw2 .rwl .rwz .sr2 .srf .srw .x3f"
-)
-_VIDEOS = ".3g2 .3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .vob .webm .wmv .insv .lrv"
-_DOCUMENTS = ".pdf .doc .docx .odt .ppt .pptx .odp .ps .djvu"
-_ADVICE = {
-    **dict.fromkeys(_PICTURES.split(), "export it as JPEG, PNG or TIFF"),
-    **dict.fromkeys(_VIDEOS.split(), "export frames of the video as pictures"),
-    **dict.fromkeys(_DOCUMENTS.split(), "export the pictures in it"),
-}
-"""What to do with files that may show faces, but that no reader here opens, by suffix."""
 
 SYSTEM_FOLDERS = frozenset(
     {
@@ -122,12 +104,11 @@ def _is_system(name: str) -> bool:
 
 def _look_at(path: Path, root: Path) -> Found | None:
     """A picture or a file that ought to be one; None for hidden and other files."""
-    suffix = path.suffix.lower()
-    if path.name.startswith("."):
+    kind = suffix_kind(path)
+    if path.name.startswith(".") or kind == "other":
         return None
-    if suffix in SUFFIXES:
+    if kind == "readable":
         return Found(path, path.relative_to(root))
-    advice = _ADVICE.get(suffix)
-    if advice is None:
-        return None
-    return Found(path, path.relative_to(root), f"{path}: {suffix} files can't be read; {advice}")
+    suffix = path.suffix.lower()
+    reason = f"{path}: {suffix} files can't be read; {UNSUPPORTED_SUFFIXES[suffix]}"
+    return Found(path, path.relative_to(root), reason)
