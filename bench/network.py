@@ -31,7 +31,7 @@ from oodinv.benchmark.cost import device_name
 from oodinv.device import multiplies
 from oodinv.inversion import Inversion, invert
 from oodinv.models.encoders.e4e import E4e
-from oodinv.models.generators.stylegan2 import Generator
+from oodinv.models.generators.stylegan2 import StyleGAN2
 from oodinv.models.samm import Samm
 from oodinv.recipe.card import ModelCard
 from oodinv.weights.build import Model
@@ -69,7 +69,7 @@ def random_model() -> tuple[Model, Tensor]:
     """Networks with values as they are before training, and a picture of noise at several scales."""
     torch.manual_seed(0)
     card = ModelCard.model_validate(CARD)
-    generator, encoder = Generator(SIZE), E4e(num_ws=18)
+    generator, encoder = StyleGAN2(SIZE), E4e(num_ws=18)
     samm = Samm(
         {s: generator.channels[s] for s in SIZES},
         {s: encoder.tap_channels[s] for s in SIZES},
@@ -108,7 +108,7 @@ def golden_model(folder: Path) -> tuple[Model, Tensor]:
     card = ModelCard.model_validate(CARD)
     assert card.samm is not None
     source = translate(WeightsFile(folder / "encoder.pth", "torch", networks, {}))
-    generator, encoder = build_generator(source), build_encoder(card.encoder, source)
+    generator, encoder = build_generator(source), build_encoder(source, card.encoder)
     assert source.average is not None
     encoder.w_avg = source.average.clone()
     samm = build_samm(card.samm, translate(WeightsFile(folder / "samm.pth", "torch", aligner, {})))

@@ -22,7 +22,7 @@ from program import MAIN
 from oodinv.imaging.encode import write_png
 from oodinv.imaging.pixels import resize_pixels
 from oodinv.models.encoders.e4e import E4e
-from oodinv.models.generators.stylegan2 import Generator
+from oodinv.models.generators.stylegan2 import StyleGAN2
 from oodinv.recipe.base import recipe_path
 from oodinv.weights import native
 
@@ -33,7 +33,7 @@ PHOTOS = 60
 
 def write_model(folder: Path) -> Path:
     """Random generator and e4e encoder of the published sizes and their card."""
-    generator = Generator(SIZE)
+    generator = StyleGAN2(SIZE)
     native.save(folder / "generator.safetensors", generator)
     native.save(folder / "encoder.safetensors", E4e(num_ws=generator.num_ws))
     card = {

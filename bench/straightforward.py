@@ -16,7 +16,7 @@ from oodinv.inversion import Inversion
 from oodinv.models.encoders.backbones import INPUT_SIZE, Backbone
 from oodinv.models.encoders.base import Encoding
 from oodinv.models.encoders.e4e import E4e, map_size
-from oodinv.models.generators.stylegan2 import Generator, StyledConv, ToRGB
+from oodinv.models.generators.stylegan2 import StyledConv, StyleGAN2, ToRGB
 from oodinv.models.samm import Alignment, AlignmentBody, AlignmentUnit, Samm
 from oodinv.weights.build import Model
 
@@ -130,7 +130,7 @@ def align(samm: Samm, size: int, g: Tensor, tap: Tensor, coarser: Alignment | No
 
 
 def generate(
-    generator: Generator, samm: Samm, w_plus: Tensor, features: dict[int, Tensor]
+    generator: StyleGAN2, samm: Samm, w_plus: Tensor, features: dict[int, Tensor]
 ) -> tuple[Tensor, dict[int, Alignment]]:
     """w_plus (B, num_ws, w_dim) and features {S: (B, C, S, S)} → image (B, 3, H, W) and alignments; no noise."""
     x = generator.const.expand(w_plus.shape[0], -1, -1, -1).contiguous()

@@ -6,7 +6,7 @@ import torch
 import yaml
 
 from oodinv.models.encoders.pyramid import PyramidEncoder
-from oodinv.models.generators.stylegan2 import Generator
+from oodinv.models.generators.stylegan2 import StyleGAN2
 from oodinv.models.samm import Samm
 from oodinv.weights import native
 
@@ -17,7 +17,7 @@ def write_card(folder: Path) -> Path:
     """Writes generator, encoder, SAMM, and the card that joins them; returns the card's path."""
     torch.manual_seed(0)
     channels = {4: 16, 8: 16, 16: 16, 32: 8}
-    generator = Generator(SIZE, channels, w_dim=16, z_dim=16, mapping_layers=2)
+    generator = StyleGAN2(SIZE, channels, w_dim=16, z_dim=16, mapping_layers=2)
     encoder = PyramidEncoder(SIZE, {32: 8, 16: 12, 8: 16, 4: 16}, num_ws=generator.num_ws, w_dim=16, hidden=16)
     samm = Samm({16: 16, 32: 8}, {16: 12, 32: 8}, cycles=2, flow_range=0.08)
     native.save(folder / "generator.safetensors", generator)

@@ -18,7 +18,7 @@ from oodinv.errors import OodinvError
 from oodinv.faces.align import AlignedFace
 from oodinv.imaging.pixels import Pixels, to_tensor, to_uint8
 from oodinv.models.encoders.base import Encoding
-from oodinv.models.generators.stylegan2 import Noise
+from oodinv.models.generators.base import Noise
 from oodinv.models.ops import composite, final_mask
 from oodinv.models.samm import Alignment, AlignmentSource, Predicted, Reused
 from oodinv.models.synthesis import synthesize_aligned

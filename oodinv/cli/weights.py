@@ -52,9 +52,11 @@ def _row_summary(row: "Row", cached: Path | None) -> Summary:
 
 
 def _origin(origin: "Origin") -> str:
-    from oodinv.weights.catalog import HttpsFile, PackageFile, UserFile
+    from oodinv.weights.catalog import HttpsFile, PackageFile, PackageFolder, UserFile
 
     match origin:
+        case PackageFolder(requirement=requirement, members=members):
+            return f"{requirement} on the Python package index, or {members[0].mirror} and {len(members) - 1} more"
         case PackageFile(requirement=requirement, mirror=mirror):
             other = "" if mirror is None else f", or {mirror}"
             return f"{requirement} on the Python package index{other} (weights pull)"

@@ -9,22 +9,12 @@ from torch import Tensor
 from oodinv.directions.files import Direction
 from oodinv.directions.regress import Array, principal_components
 from oodinv.errors import RecipeError
-from oodinv.models.generators.stylegan2 import EqualLinear, Generator, map_latents
-
-
-def affine_of(generator: Generator, row: int) -> EqualLinear:
-    """The affine layer that turns a row of w_plus into a style: a convolution's, of the last row the colour layer's."""
-    if row == generator.num_ws - 1:
-        return generator.block(generator.sizes[-1]).to_rgb.affine
-    block = generator.block(generator.sizes[(row + 1) // 2])
-    conv = block.up if row % 2 else block.conv
-    assert conv is not None  # only the first block has no `up`, and its row is even
-    return conv.affine
+from oodinv.models.generators.base import Generator, map_latents
 
 
 def style_weights(generator: Generator, rows: Sequence[int]) -> Tensor:
     """A: the run-time weights of the rows' affine layers on top of each other, (styles, w_dim)."""
-    return torch.cat([affine_of(generator, row).weight.detach() * affine_of(generator, row).gain for row in rows])
+    return torch.cat([generator.style_weights(row).detach() for row in rows])
 
 
 def factorise(weights: Tensor, count: int) -> Tensor:
@@ -42,7 +32,7 @@ def factorise(weights: Tensor, count: int) -> Tensor:
 
 def map_samples(generator: Generator, count: int, seed: int) -> Tensor | None:
     """w (count, w_dim) of random z; None where the generator has no mapping network to speak of."""
-    if not len(generator.mapping.layers):
+    if not generator.has_mapping:
         return None
     device = generator.w_avg.device
     z = torch.randn(count, generator.z_dim, generator=torch.Generator().manual_seed(seed))

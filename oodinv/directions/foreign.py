@@ -67,7 +67,7 @@ def target_of(card: ModelCard, path: Path) -> Target:
         file = locate(card.generator.weights, path)
     except MissingWeights:
         return Target(card.name, num_ws, PUBLISHED_W_DIM)
-    generator = build_generator(translate(read_weights(file)))
+    generator = build_generator(translate(read_weights(file)), card.generator)
     return Target(card.name, generator.num_ws, generator.w_dim)
 
 

@@ -26,7 +26,7 @@ from oodinv.inversion import (
     saved_alignments,
 )
 from oodinv.models.encoders.base import Encoding
-from oodinv.models.generators.stylegan2 import Noise
+from oodinv.models.generators.base import Noise
 from oodinv.models.samm import Alignment
 from oodinv.recipe.edit import EditRecipe
 from oodinv.weights.build import Model

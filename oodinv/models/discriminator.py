@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from oodinv.models.generators.stylegan2 import EqualLinear, channel_plan, sizes_up_to
+from oodinv.models.layers import EqualLinear, channel_plan, sizes_up_to
 from oodinv.models.ops import blur, leaky
 
 

@@ -5,6 +5,7 @@ Source: "Out-of-domain GAN inversion via invertibility decomposition" (Yang et a
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -119,6 +120,8 @@ class Samm(nn.Module):
     `channels` maps each size to the generator's channel count, `tap_channels` to the encoder's.
     """
 
+    kind: ClassVar[str] = "samm"
+
     def __init__(
         self, channels: Mapping[int, int], tap_channels: Mapping[int, int], *, cycles: int, flow_range: float
     ) -> None:
@@ -130,6 +133,15 @@ class Samm(nn.Module):
         self.cycles, self.flow_range = cycles, flow_range
         self.project = nn.ModuleDict({str(s): nn.Conv2d(tap_channels[s], channels[s], 1) for s in self.sizes})
         self.bodies = nn.ModuleDict({str(s): AlignmentBody(channels[s]) for s in self.sizes})
+
+    def config(self) -> dict[str, Any]:
+        """Arguments of the constructor; plain values for JSON."""
+        return {
+            "channels": self.channels,
+            "tap_channels": self.tap_channels,
+            "cycles": self.cycles,
+            "flow_range": self.flow_range,
+        }
 
     def align(self, generated: Tensor, tap: Tensor, size: int, coarser: Alignment | None) -> tuple[Tensor, Alignment]:
         """As `align_features`, with this module's parameters for `size` and an unprojected encoder tap."""
@@ -210,13 +222,21 @@ class Reused:
 AlignmentSource = Predicted | Reused
 
 
-def align_at(
-    source: AlignmentSource, generated: Tensor, size: int, coarser: Alignment | None
-) -> tuple[Tensor, Alignment] | None:
-    """Aligned features (B, C, size, size) and their alignment, or None where nothing acts at this size."""
+def acts_at(source: AlignmentSource, key: int) -> bool:
+    """Whether features of the block `key` are aligned."""
     match source:
-        case Predicted(samm, features, sizes) if size in (samm.channels if sizes is None else sizes):
-            return samm.align(generated, features[size], size, coarser)
-        case Reused(alignments) if size in alignments:
-            return apply_alignment(generated, alignments[size]), alignments[size]
-    return None
+        case Predicted(samm, _, sizes):
+            return key in (samm.channels if sizes is None else sizes)
+        case Reused(alignments):
+            return key in alignments
+
+
+def align_at(
+    source: AlignmentSource, generated: Tensor, key: int, coarser: Alignment | None
+) -> tuple[Tensor, Alignment]:
+    """Aligned features (B, C, S, S) of the block `key`, where the source acts, and their alignment."""
+    match source:
+        case Predicted(samm, features):
+            return samm.align(generated, features[key], key, coarser)
+        case Reused(alignments):
+            return apply_alignment(generated, alignments[key]), alignments[key]

@@ -1,15 +1,15 @@
-"""Runs a generator block by block, with its features aligned or as they are."""
+"""Runs generators of every family block by block, with their features aligned or as they are."""
 
 from torch import Tensor
 
-from oodinv.models.generators.stylegan2 import Generator, Noise, block_latents, finish_block
-from oodinv.models.samm import Alignment, AlignmentSource, align_at
+from oodinv.models.generators.base import Generator, Noise
+from oodinv.models.samm import Alignment, AlignmentSource, acts_at, align_at
 
 
 def synthesize(generator: Generator, w_plus: Tensor, noise: Noise = "fixed") -> Tensor:
     """Runs the generator. w_plus (B, num_ws, w_dim) → image (B, 3, size, size), about [−1, 1], float32.
 
-    The features have the dtype of `w_plus`; colour is summed in float32.
+    The features have the dtype of `w_plus`; the picture is computed in float32.
     """
     return synthesize_aligned(generator, w_plus, None, noise)[0]
 
@@ -17,23 +17,34 @@ def synthesize(generator: Generator, w_plus: Tensor, noise: Noise = "fixed") -> 
 def synthesize_aligned(
     generator: Generator, w_plus: Tensor, source: AlignmentSource | None, noise: Noise = "fixed"
 ) -> tuple[Tensor, dict[int, Alignment]]:
-    """Runs the generator with its features aligned in the upsampling half of each block; without a source, as they are.
+    """Runs the generator with its features aligned between the two halves of each block; without a source, as they are.
 
-    w_plus (B, num_ws, w_dim) → image (B, 3, H, W) in about [−1, 1] and the alignment at each size.
+    w_plus (B, num_ws, w_dim) → image (B, 3, H, W) in about [−1, 1] and the alignment at each key.
     """
-    x = generator.start(w_plus.shape[0], w_plus.dtype)
-    rgb: Tensor | None = None
+    features = generator.start(w_plus, noise)
     alignments: dict[int, Alignment] = {}
     coarser: Alignment | None = None
-    for index, size in enumerate(generator.sizes):
-        block, latents = generator.block(size), block_latents(w_plus, index)
-        if block.up is not None and latents.up is not None:
-            x = block.up.convolve(x, latents.up)
-            found = None if source is None else align_at(source, x, size, coarser)
-            if found is not None:
-                x, coarser = found
-                alignments[size] = coarser
-            x = block.up.finish(x, noise)
-        x, rgb = finish_block(block, x, rgb, latents, noise)
-    assert rgb is not None
-    return rgb, alignments
+    for key in generator.taps:
+        if source is None or not acts_at(source, key):
+            features = generator.run(features, w_plus, key, noise)
+            continue
+        x, coarser = align_at(source, generator.advance(features, w_plus, key), key, coarser)
+        alignments[key] = coarser
+        features = generator.finish(x, features, w_plus, key, noise)
+    return generator.image(features, w_plus), alignments
+
+
+def features_after(generator: Generator, w_plus: Tensor, key: int, noise: Noise = "fixed") -> Tensor:
+    """Feature maps (B, C, S, S) that the block `key` ends with; later blocks are not computed.
+
+    Raises:
+        ValueError: the generator has no such block.
+    """
+    if key not in generator.taps:
+        raise ValueError(f"the generator has blocks {sorted(generator.taps)}, none is {key}")
+    features = generator.start(w_plus, noise)
+    for block in generator.taps:
+        features = generator.run(features, w_plus, block, noise)
+        if block == key:
+            break
+    return features[0]

@@ -9,15 +9,9 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from oodinv.errors import RecipeError
-
-
-class Strict(BaseModel):
-    """A frozen record that rejects keys it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def _check_power_of_two(size: int) -> int:

@@ -7,7 +7,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, PositiveInt, model_validator
 
 from oodinv.errors import RecipeError, suggestion
-from oodinv.recipe.base import Name, Size, Strict, data_folder, read_yaml, recipe_names, recipe_path
+from oodinv.recipe.base import Name, Size, data_folder, read_yaml, recipe_names, recipe_path
+from oodinv.records import Strict
 
 
 class MetricUse(Strict):

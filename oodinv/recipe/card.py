@@ -1,15 +1,19 @@
 """Model cards: where a model's parts come from, and how photos are cropped for it."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, PositiveInt, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, SerializeAsAny, model_validator
 
 from oodinv.errors import RecipeError, suggestion
 from oodinv.faces.framing import find_framing
 from oodinv.faces.framing.ffhq import FFHQ
 from oodinv.faces.quads import Points
-from oodinv.recipe.base import Name, Size, Strict, data_folder, read_yaml
+from oodinv.models.encoders.base import EncoderCard
+from oodinv.models.generators.base import GeneratorCard
+from oodinv.recipe.base import Name, Size, data_folder, read_yaml
+from oodinv.recipe.kinds import by_kind, encoder_cards, generator_cards
+from oodinv.records import Strict
 
 CropScale = Annotated[float, Field(gt=0.2, le=4)]
 
@@ -29,46 +33,13 @@ class Crop(Strict):
         return find_framing(self.framing).quad(points, self.scale)
 
 
-class GeneratorCard(Strict):
-    """A StyleGAN2 generator and the file that holds it."""
+DEFAULT_KIND = GeneratorCard.model_fields["kind"].default
 
-    kind: Literal["stylegan2"] = "stylegan2"
-    weights: str
+AnyGeneratorCard = Annotated[SerializeAsAny[GeneratorCard], BeforeValidator(by_kind(generator_cards, DEFAULT_KIND))]
+"""The `generator:` of a card, of any family; StyleGAN2 where it doesn't say."""
 
-
-class _EncoderFiles(Strict):
-    """The file that holds an encoder, and one with the average latent where that file has none."""
-
-    weights: str
-    average: str | None = None
-
-
-class E4eCard(_EncoderFiles):
-    """The encoder of encoder4editing."""
-
-    kind: Literal["e4e"]
-
-
-class RestyleCard(_EncoderFiles):
-    """The ReStyle encoder with an e4e backbone; `passes` refinements."""
-
-    kind: Literal["restyle"]
-    passes: PositiveInt = 5
-
-
-class FeatureStyleCard(_EncoderFiles):
-    """The Feature-Style encoder, its content feature left out."""
-
-    kind: Literal["feature_style"]
-
-
-class PyramidCard(_EncoderFiles):
-    """The project's own small encoder."""
-
-    kind: Literal["pyramid"]
-
-
-EncoderCard = Annotated[E4eCard | RestyleCard | FeatureStyleCard | PyramidCard, Field(discriminator="kind")]
+AnyEncoderCard = Annotated[SerializeAsAny[EncoderCard], BeforeValidator(by_kind(encoder_cards))]
+"""The `encoder:` of a card, of any family."""
 
 
 class SammCard(Strict):
@@ -92,8 +63,8 @@ class GeneratorOnlyCard(Strict):
     name: Name
     size: Size
     crop: Crop = Crop()
-    generator: GeneratorCard
-    encoder: EncoderCard | None = None
+    generator: AnyGeneratorCard
+    encoder: AnyEncoderCard | None = None
     samm: SammCard | None = None
     licence: str
     description: str = ""
@@ -102,7 +73,7 @@ class GeneratorOnlyCard(Strict):
 class ModelCard(GeneratorOnlyCard):
     """A model: where its parts come from and how photos are cropped for it."""
 
-    encoder: EncoderCard
+    encoder: AnyEncoderCard
 
 
 def find_card(model: str) -> Path:

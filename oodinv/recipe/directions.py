@@ -7,8 +7,9 @@ import pydantic
 from pydantic import Field, PositiveInt, model_validator
 
 from oodinv.errors import RecipeError
-from oodinv.recipe.base import Name, Strict, read_yaml, recipe_names, recipe_path
+from oodinv.recipe.base import Name, read_yaml, recipe_names, recipe_path
 from oodinv.recipe.edit import Layers
+from oodinv.records import Strict
 
 Range = tuple[float, float]
 

@@ -6,7 +6,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from oodinv.errors import RecipeError, suggestion
-from oodinv.recipe.base import Finite, Fraction, Strict, data_folder, read_yaml, recipe_names
+from oodinv.recipe.base import Finite, Fraction, data_folder, read_yaml, recipe_names
+from oodinv.records import Strict
 
 Strengths = Annotated[list[Finite], Field(min_length=1)]
 Layers = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]

@@ -6,19 +6,9 @@ from pathlib import Path
 import yaml
 
 from oodinv.imaging.files import atomic_write
-from oodinv.models.encoders.e4e import E4e
-from oodinv.models.encoders.feature_style import FeatureStyle
-from oodinv.models.encoders.pyramid import PyramidEncoder
-from oodinv.models.encoders.restyle import Restyle
-from oodinv.recipe.card import (
-    E4eCard,
-    EncoderCard,
-    FeatureStyleCard,
-    GeneratorOnlyCard,
-    PyramidCard,
-    RestyleCard,
-)
-from oodinv.weights.families import AnyEncoder
+from oodinv.models.encoders.base import Encoder, EncoderCard
+from oodinv.models.generators.base import Generator, GeneratorCard
+from oodinv.recipe.card import GeneratorOnlyCard
 
 
 def write_card(path: Path, card: GeneratorOnlyCard) -> Path:
@@ -28,17 +18,14 @@ def write_card(path: Path, card: GeneratorOnlyCard) -> Path:
     return path
 
 
-def encoder_card(encoder: AnyEncoder, file: str) -> EncoderCard:
-    """What a card says of an encoder in `file`."""
-    match encoder:
-        case E4e():
-            return E4eCard(kind="e4e", weights=file)
-        case Restyle(passes=passes):
-            return RestyleCard(kind="restyle", weights=file, passes=passes)
-        case FeatureStyle():
-            return FeatureStyleCard(kind="feature_style", weights=file)
-        case PyramidEncoder():
-            return PyramidCard(kind="pyramid", weights=file)
+def generator_card(generator: Generator, file: str) -> GeneratorCard:
+    """The `generator:` of a card whose generator is in `file`."""
+    return generator.card(kind=generator.kind, weights=file)
+
+
+def encoder_card(encoder: Encoder, file: str) -> EncoderCard:
+    """The `encoder:` of a card whose encoder is in `file`."""
+    return encoder.card(kind=encoder.kind, weights=file, **encoder.settings())
 
 
 def relative_weights(card: Path, weights: str, folder: Path) -> str:

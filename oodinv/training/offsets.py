@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
-from oodinv.recipe.base import Strict
+from oodinv.records import Strict
 
 
 class Offsets(Strict):

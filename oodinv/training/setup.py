@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from oodinv.errors import WeightsError
 from oodinv.faces.detectors.yunet import Yunet
-from oodinv.models.generators.stylegan2 import Generator
+from oodinv.models.generators.base import Generator
 from oodinv.recipe.base import read_yaml
 from oodinv.recipe.card import GeneratorOnlyCard, find_card
 from oodinv.recipe.train import FaceFolder
@@ -49,7 +49,7 @@ def fixed_generator(card: str) -> FixedGenerator:
     path = find_card(card)
     parsed: GeneratorOnlyCard = read_yaml(path, GeneratorOnlyCard)
     file = locate(parsed.generator.weights, path)
-    generator = build_generator(translate(read(file)))
+    generator = build_generator(translate(read(file)), parsed.generator)
     if generator.size != parsed.size:
         raise WeightsError(f"{file}: makes images of {generator.size} px, and {path} says {parsed.size}; correct it")
     return FixedGenerator(parsed, path, generator)

@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from oodinv.errors import MissingWeights, WeightsError
-from oodinv.models.generators.stylegan2 import Generator
+from oodinv.models.encoders.base import Encoder
+from oodinv.models.generators.base import Generator
 from oodinv.models.perceptors.lpips import Backbone as PerceptualBackbone
 from oodinv.models.perceptors.lpips import Lpips
 from oodinv.models.samm import Samm
 from oodinv.recipe.card import ModelCard, find_card, read_card
 from oodinv.weights import catalog
-from oodinv.weights.checksum import sha256_file
-from oodinv.weights.families import AnyEncoder, build_encoder, build_generator, build_lpips, build_samm
+from oodinv.weights.checksum import sha256_path
+from oodinv.weights.families import build_encoder, build_generator, build_lpips, build_samm
 from oodinv.weights.pull import cache_dir, pull
 from oodinv.weights.reading.average import read_average
 from oodinv.weights.reading.read import read
@@ -35,7 +36,7 @@ class Model:
     card: ModelCard
     path: Path
     generator: Generator
-    encoder: AnyEncoder
+    encoder: Encoder
     samm: Samm | None
     files: dict[Role, Path]
     notes: tuple[str, ...]
@@ -43,7 +44,7 @@ class Model:
     @cached_property
     def sha256(self) -> dict[Role, str]:
         """The sha256 of each role's file; files can have gigabytes, so they are read for it once."""
-        return {role: sha256_file(file) for role, file in self.files.items()}
+        return {role: sha256_path(file) for role, file in self.files.items()}
 
     @property
     def code_shape(self) -> tuple[int, int]:
@@ -70,8 +71,8 @@ def load_model(card: ModelCard, path: Path) -> Model:
     files, notes = find_files(card, path)
     opened = {file: translate(read(file)) for role, file in files.items() if role != "average"}
     sources: dict[Role, Translation] = {role: opened[file] for role, file in files.items() if role != "average"}
-    generator = build_generator(sources["generator"])
-    encoder = build_encoder(card.encoder, sources["encoder"])
+    generator = build_generator(sources["generator"], card.generator)
+    encoder = build_encoder(sources["encoder"], card.encoder)
     average = choose_average(files, sources, generator)
     if average is not None:
         encoder.w_avg = _as_rows(average, encoder, path)
@@ -136,12 +137,12 @@ def locate(weights: str, card: Path) -> Path:
         MissingWeights: it is in neither place and can't be fetched; says where it comes from.
     """
     beside = card.parent / weights
-    if beside.is_file():
+    if beside.exists():
         return beside
     row = next((row for row in catalog.ROWS if weights in (row.name, row.file)), None)
     if row is None:
         cached = cache_dir() / weights
-        if cached.is_file():
+        if cached.exists():
             return cached
         raise MissingWeights(
             f"{card} names {weights}, but neither {beside} nor {cached} is there; put it there, or correct the card"
@@ -170,7 +171,7 @@ def choose_average(files: dict[Role, Path], sources: dict[Role, Translation], ge
     return next((average for average in in_files if average is not None), generator.w_avg)
 
 
-def _as_rows(average: Tensor, encoder: AnyEncoder, card: Path) -> Tensor:
+def _as_rows(average: Tensor, encoder: Encoder, card: Path) -> Tensor:
     """(w_dim,), (1, w_dim) or (num_ws, w_dim) → (num_ws, w_dim)."""
     expected = (encoder.num_ws, encoder.w_dim)
     if average.shape[-1] != encoder.w_dim or average.numel() not in (
@@ -198,7 +199,8 @@ def _check_fit(model: Model) -> None:
         return
     for size in model.samm.sizes:
         what = f"the number of channels at {size}"
-        made, taps = generator.channels.get(size), encoder.tap_channels.get(size)
+        tap, taps = generator.taps.get(size), encoder.tap_channels.get(size)
+        made = None if tap is None else tap.channels
         _check_equal(model, "samm", what, model.samm.channels[size], "the generator", made)
         _check_equal(model, "samm", f"{what} before projection", model.samm.tap_channels[size], "the encoder", taps)
 

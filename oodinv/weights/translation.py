@@ -6,99 +6,41 @@ matches a key wins; a key that no rule matches is an error, and so is one that a
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from torch import Tensor
 
 from oodinv.errors import UnknownLayout
-from oodinv.weights import native
+from oodinv.models import encoders, generators
+from oodinv.models.naming import Embedded, Layout, Refuse, Rule, State, each, under
+from oodinv.weights import native, rules
 from oodinv.weights.reading.read import WeightsFile
-from oodinv.weights.rules import (
-    ARCFACE,
-    DROP,
-    ENCODER_FILE,
-    FEATURE_STYLE_ENCODER,
-    INCEPTION,
-    LATENT_AVG,
-    LPIPS,
-    NVIDIA,
-    PUBLISHED_MODEL,
-    ROSINALITY,
-    VGG19,
-    Refuse,
-    Rule,
-    Rules,
-    under,
-)
 
 Part = Literal["generator", "encoder", "samm", "lpips", "vgg19", "recognition", "inception"]
 PARTS: tuple[Part, ...] = get_args(Part)
 
-Name = Literal[
-    "oodinv", "stylegan2-nvidia", "stylegan2-rosinality", "e4e", "restyle-e4e", "other-encoder",
-    "feature-style", "samm", "ood-inversion", "lpips", "vgg19", "arcface", "fid-inception",
-]  # fmt: skip
-"""Names of the layouts."""
+
+def layouts() -> tuple[Layout, ...]:
+    """Every layout that oodinv knows; a file has the first whose mark it shows."""
+    of_encoders = (layout for family in encoders.ENCODERS for layout in family.layouts)
+    of_generators = (layout for family in generators.GENERATORS for layout in family.layouts)
+    return (*of_encoders, *of_generators, *rules.LAYOUTS)
 
 
-@dataclass(frozen=True)
-class Layout:
-    """A way to lay out a file; a file has it if one of its keys matches `mark` from end to end.
+def expanded(layout: Layout) -> tuple[Rule, ...]:
+    """A layout's rules, with those of embedded networks written out."""
+    names = {
+        "generator": each(family.names for family in generators.GENERATORS),
+        "encoder": each(family.names for family in encoders.ENCODERS),
+    }
+    found: list[Rule] = []
+    for rule in layout.rules:
+        whole = under(rule.prefix, f"{rule.part}.", names[rule.part]) if isinstance(rule, Embedded) else (rule,)
+        found += [one for one in whole if isinstance(one, Rule)]
+    return tuple(found)
 
-    encoder_type is what the file's options call the encoder, if they do: pSp's keys are e4e's, but its rows
-    of w_plus are no offsets.
-    """
-
-    name: Name
-    mark: str
-    rules: Rules
-    encoder_type: str | None = None
-
-
-LAYOUTS: tuple[Layout, ...] = (
-    Layout(
-        "stylegan2-nvidia",
-        r"G_ema\.synthesis\.b4\.const",
-        (*under("G_ema.", "generator.", NVIDIA), Rule(r"(G|D|augment_pipe)\..*", DROP)),
-    ),
-    Layout(
-        "stylegan2-rosinality",
-        r"g_ema\.input\.input",
-        (
-            *under("g_ema.", "generator.", ROSINALITY),
-            *LATENT_AVG,
-            Rule(r"(g|d|g_optim|d_optim)\..*|ada_aug_p", DROP),  # left over from training
-        ),
-    ),
-    Layout("stylegan2-rosinality", r"input\.input", (*under("", "generator.", ROSINALITY), *LATENT_AVG)),
-    Layout("e4e", r"state_dict\.encoder\.latlayer1\.weight", ENCODER_FILE, "Encoder4Editing"),
-    Layout(
-        "restyle-e4e",
-        r"state_dict\.encoder\.styles\.0\.convs\.0\.weight",
-        ENCODER_FILE,
-        "ProgressiveBackboneEncoder",
-    ),
-    Layout(
-        "other-encoder",  # pSp's, for one; its generator serves
-        r"state_dict\.decoder\.input\.input",
-        (Rule(r"state_dict\.encoder\..*", DROP), *ENCODER_FILE),
-    ),
-    Layout("feature-style", r"block_1\.0\.bn1\.weight", under("", "encoder.", FEATURE_STYLE_ENCODER)),
-    Layout("ood-inversion", r"generator\.input\.input", PUBLISHED_MODEL),
-    Layout(
-        "samm",
-        r"params_ema\.modulation\.\d+\..*",
-        (*under("params_ema.", "", PUBLISHED_MODEL), Rule(r"params\..*", DROP)),
-    ),
-    Layout("samm", r"params\.modulation\.\d+\..*", under("params.", "", PUBLISHED_MODEL)),
-    Layout("samm", r"modulation\.\d+\..*", PUBLISHED_MODEL),
-    Layout("lpips", r"(AlexNet|VGG16)_0\.Conv_0\.kernel", under("", "lpips.", LPIPS)),
-    Layout("vgg19", r"features\.32\.weight", under("", "vgg19.", VGG19)),  # VGG16 and batch norm have none there
-    Layout("arcface", r"output_layer\.3\.weight", under("", "recognition.", ARCFACE)),
-    Layout("fid-inception", r"Mixed_7c\.branch_pool\.conv\.weight", under("", "inception.", INCEPTION)),
-)
 
 HINTS: tuple[tuple[str, str], ...] = (
     (r"G_ema\.synthesis\.input\..*", "it holds a StyleGAN3 generator; oodinv has StyleGAN2"),
@@ -131,12 +73,12 @@ def find_layout(file: WeightsFile) -> Layout | None:
     """
     if file.settings.get("format") == native.FORMAT:
         return None
-    for layout in LAYOUTS:
+    for layout in layouts():
         if _has(file, layout):
             return layout
     hint = next((text for p, text in HINTS if any(re.fullmatch(p, k) for k in file.tensors)), "")
     found = f"its tensors are {summarise(file.tensors)}" if file.tensors else "it holds no tensors"
-    known = ", ".join(dict.fromkeys(layout.name for layout in LAYOUTS))
+    known = ", ".join(dict.fromkeys(layout.name for layout in layouts()))
     raise UnknownLayout(
         f"{file.path}: is laid out like no file that oodinv knows ({known}); {hint or found}. Use the file "
         "that the model card names, as its authors published it"
@@ -155,7 +97,7 @@ class Translation:
     """
 
     file: WeightsFile
-    layout: Name
+    layout: str
     parts: dict[Part, dict[str, Tensor]]
     average: Tensor | None
 
@@ -173,17 +115,7 @@ class Translation:
         return self.parts[part]
 
 
-OWN_PARTS: Mapping[object, Part] = {
-    "stylegan2": "generator",
-    "pyramid": "encoder",
-    "e4e": "encoder",
-    "restyle": "encoder",
-    "feature_style": "encoder",
-    "samm": "samm",
-}
-
-
-def recognise(file: WeightsFile) -> Name:
+def recognise(file: WeightsFile) -> str:
     """Name of a file's layout, once every key has been checked.
 
     Raises:
@@ -214,18 +146,20 @@ def translate(file: WeightsFile) -> Translation:
 
 
 def _own_part(file: WeightsFile) -> Part:
-    kind = file.settings.get("kind")
-    if kind not in OWN_PARTS:
-        raise UnknownLayout(f"{file.path}: holds a {kind!r}, which this oodinv doesn't know; update oodinv")
-    return OWN_PARTS[kind]
+    part = native.part_of(file.settings.get("kind"))
+    if part is None:
+        raise UnknownLayout(
+            f"{file.path}: holds a {file.settings.get('kind')!r}, which this oodinv doesn't know; update oodinv"
+        )
+    return part
 
 
 def _rename(file: WeightsFile, layout: Layout) -> dict[str, Tensor]:
-    rules = [(re.compile(rule.pattern), rule) for rule in layout.rules]
+    table = [(re.compile(rule.pattern), rule) for rule in expanded(layout)]
     renamed: dict[str, Tensor] = {}
     unknown = []
-    for key, value in file.tensors.items():
-        found = next(((m, rule) for pattern, rule in rules if (m := pattern.fullmatch(key))), None)
+    for key, value in _arranged(file, layout).items():
+        found = next(((m, rule) for pattern, rule in table if (m := pattern.fullmatch(key))), None)
         if found is None:
             unknown.append(key)
             continue
@@ -244,6 +178,18 @@ def _rename(file: WeightsFile, layout: Layout) -> dict[str, Tensor]:
             "use the file as its authors published it"
         )
     return renamed
+
+
+def _arranged(file: WeightsFile, layout: Layout) -> State:
+    """The file's tensors under names that the layout's rules know."""
+    if layout.arrange is None:
+        return file.tensors
+    try:
+        return layout.arrange(file.tensors, file.settings)
+    except ValueError as error:
+        raise UnknownLayout(
+            f"{file.path}: looks like a {layout.name} file, but {error}; use the file as its authors published it"
+        ) from error
 
 
 def _transformed(file: WeightsFile, key: str, value: Tensor, rule: Rule) -> Tensor:

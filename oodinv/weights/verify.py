@@ -2,16 +2,15 @@
 
 import math
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from oodinv.errors import UnknownLayout
-from oodinv.recipe.card import E4eCard, EncoderCard, FeatureStyleCard, PyramidCard, RestyleCard, SammCard
+from oodinv.recipe.card import SammCard
 from oodinv.weights import catalog
-from oodinv.weights.checksum import sha256_file
+from oodinv.weights.checksum import sha256_path
 from oodinv.weights.families import (
     build_encoder,
     build_generator,
@@ -19,7 +18,7 @@ from oodinv.weights.families import (
     build_recognition,
     build_samm,
     build_vgg19,
-    generator_config,
+    config_of,
 )
 from oodinv.weights.reading.read import Container, WeightsFile, read
 from oodinv.weights.translation import Translation, translate
@@ -56,7 +55,7 @@ def verify(path: Path) -> Report:
     """
     file = read(path)
     layout, sizes = ("onnx", {}) if file.container == "onnx" else _identify(translate(file))
-    sha256 = sha256_file(path)
+    sha256 = sha256_path(path)
     row = catalog.by_sha256(sha256)
     return Report(
         path=path,
@@ -77,17 +76,6 @@ def _shapes(file: WeightsFile) -> list[tuple[int, ...]]:
     return [tuple(tensor.shape) for tensor in file.tensors.values()]
 
 
-_ENCODERS: Mapping[str, Callable[[str], EncoderCard]] = {
-    "e4e": lambda name: E4eCard(kind="e4e", weights=name),
-    "restyle-e4e": lambda name: RestyleCard(kind="restyle", weights=name),
-    "feature-style": lambda name: FeatureStyleCard(kind="feature_style", weights=name),
-    "pyramid": lambda name: PyramidCard(kind="pyramid", weights=name),
-    "restyle": lambda name: RestyleCard(kind="restyle", weights=name),
-    "feature_style": lambda name: FeatureStyleCard(kind="feature_style", weights=name),
-}
-"""A card for an encoder of each layout, or in our own files of each kind."""
-
-
 def _identify(source: Translation) -> tuple[str, dict[str, int]]:
     """Layout and sizes, read off the file's networks; these are built without values, so at no cost."""
     source, name = _without_values(source), source.file.path.name
@@ -95,9 +83,8 @@ def _identify(source: Translation) -> tuple[str, dict[str, int]]:
     if "generator" in source.parts:
         generator = build_generator(source)
         sizes |= {"size": generator.size, "w_dim": generator.w_dim, "num_ws": generator.num_ws}
-    kind = str(source.file.settings["kind"]) if source.layout == "oodinv" else source.layout
-    if "encoder" in source.parts and kind in _ENCODERS:
-        encoder = build_encoder(_ENCODERS[kind](name), source)
+    if "encoder" in source.parts:
+        encoder = build_encoder(source)
         sizes |= {"w_dim": encoder.w_dim, "num_ws": encoder.num_ws}
     if "samm" in source.parts:
         build_samm(SammCard(weights=name, sizes=samm_sizes(source)), source)
@@ -128,5 +115,5 @@ def _without_values(source: Translation) -> Translation:
     parts = {p: {k: v.to("meta") for k, v in state.items()} for p, state in source.parts.items()}
     average = source.average
     if average is None and "generator" in parts:  # it would be computed, from numbers
-        average = torch.empty(generator_config(parts["generator"], source)["w_dim"])
+        average = torch.empty(config_of(source, "generator")["w_dim"])
     return replace(source, parts=parts, average=average)

@@ -20,7 +20,7 @@ from oodinv.imaging.photo import Photo
 from oodinv.imaging.pixels import Pixels, resize_pixels, rounded
 from oodinv.imaging.provenance import Provenance
 from oodinv.inversion import DTYPES, Artefacts, Dtype, Subject, artefacts, in_halves, invert
-from oodinv.models.generators.stylegan2 import Noise
+from oodinv.models.generators.base import Noise
 from oodinv.recipe.edit import Composition
 from oodinv.runs.manifest import Header, header_of
 from oodinv.runs.sinks import OUTPUTS, Output, write_aligned, write_artefacts, write_pasted

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from oodinv.inversion import computing
 from oodinv.models import ops, winograd
 from oodinv.models.encoders.backbones import IR_SE_50, Backbone
-from oodinv.models.generators.stylegan2 import Generator
+from oodinv.models.generators.stylegan2 import StyleGAN2
 from oodinv.models.samm import Predicted, Samm
 from oodinv.models.synthesis import synthesize, synthesize_aligned
 
@@ -34,9 +34,9 @@ def shaken(module: nn.Module) -> nn.Module:
 
 
 @pytest.fixture(scope="module")
-def networks() -> tuple[Generator, Samm]:
+def networks() -> tuple[StyleGAN2, Samm]:
     torch.manual_seed(0)
-    generator = Generator(32, {4: 16, 8: 16, 16: 12, 32: 8}, w_dim=16, z_dim=16, mapping_layers=2)
+    generator = StyleGAN2(32, {4: 16, 8: 16, 16: 12, 32: 8}, w_dim=16, z_dim=16, mapping_layers=2)
     samm = Samm({16: 12, 32: 8}, {16: 10, 32: 6}, cycles=2, flow_range=0.08)
     shaken(generator)
     shaken(samm)
@@ -45,7 +45,7 @@ def networks() -> tuple[Generator, Samm]:
 
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("grad", [False, True])
-def test_aligned_synthesis_agrees(networks: tuple[Generator, Samm], batch: int, grad: bool) -> None:
+def test_aligned_synthesis_agrees(networks: tuple[StyleGAN2, Samm], batch: int, grad: bool) -> None:
     """With and without gradients, which take different ways, and alone or in a batch."""
     generator, samm = networks
     w_plus = random(batch, generator.num_ws, 16)
@@ -122,7 +122,7 @@ def test_half_precision_only_with_instructions_for_it(capable: bool, monkeypatch
     assert product.dtype == (torch.bfloat16 if capable else torch.float32)
 
 
-def test_half_precision_is_near_single(networks: tuple[Generator, Samm]) -> None:
+def test_half_precision_is_near_single(networks: tuple[StyleGAN2, Samm]) -> None:
     """Emulated if need be; sums, grids and masks stay in float32."""
     generator, samm = networks
     w_plus = random(1, generator.num_ws, 16)

@@ -16,7 +16,7 @@ from command import call
 from oodinv.device import multiplies
 from oodinv.inversion import Inversion, decode, encode, invert
 from oodinv.metrics.pixel import psnr
-from oodinv.models.generators.stylegan2 import Generator, map_latents
+from oodinv.models.generators.base import Generator, map_latents
 from oodinv.models.synthesis import synthesize
 from oodinv.recipe.card import read_card
 from oodinv.weights.build import load_model

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from oodinv.models import ops
 from oodinv.models.discriminator import Discriminator, append_batch_deviation
-from oodinv.models.generators.stylegan2 import Generator, channel_plan, map_latents, sizes_up_to
+from oodinv.models.generators.base import map_latents
+from oodinv.models.generators.stylegan2 import StyleGAN2
+from oodinv.models.layers import channel_plan, sizes_up_to
 from oodinv.models.samm import Alignment, AlignmentBody, align_features, apply_alignment, predict
 from oodinv.models.synthesis import synthesize
 
@@ -117,7 +119,7 @@ def test_instance_norm_in_half_precision_sums_in_single() -> None:
 @pytest.mark.parametrize("size", [8, 16, 64])
 def test_generators_of_any_size(size: int) -> None:
     channels = {s: 4 + s // 8 for s in sizes_up_to(size)}
-    generator = Generator(size, channels, w_dim=12, z_dim=10, mapping_layers=3).eval()
+    generator = StyleGAN2(size, channels, w_dim=12, z_dim=10, mapping_layers=3).eval()
     w = map_latents(generator, random(2, 10))
     image = synthesize(generator, w[:, None].expand(-1, generator.num_ws, -1))
     assert image.shape == (2, 3, size, size)
@@ -132,7 +134,7 @@ def test_sizes_that_are_no_power_of_two_are_refused() -> None:
 
 
 def test_truncation_pulls_to_the_average() -> None:
-    generator = Generator(8, {4: 4, 8: 4}, w_dim=6, z_dim=6, mapping_layers=1)
+    generator = StyleGAN2(8, {4: 4, 8: 4}, w_dim=6, z_dim=6, mapping_layers=1)
     generator.w_avg = random(6)
     z = random(3, 6, seed=1)
     torch.testing.assert_close(map_latents(generator, z, 0.0), generator.w_avg.expand(3, 6))
@@ -141,7 +143,7 @@ def test_truncation_pulls_to_the_average() -> None:
 
 
 def test_noise_is_an_argument() -> None:
-    generator = Generator(8, {4: 4, 8: 4}, w_dim=6, z_dim=6, mapping_layers=1)
+    generator = StyleGAN2(8, {4: 4, 8: 4}, w_dim=6, z_dim=6, mapping_layers=1)
     for module in generator.modules():
         if hasattr(module, "noise_strength"):
             torch.nn.init.ones_(module.noise_strength)

@@ -126,13 +126,14 @@ def test_a_generator_gives_a_card_that_an_encoder_makes_whole(tmp_path: Path) ->
 
 def test_a_restyle_encoder_is_trained_and_loaded_again(tiny_card: Path, tmp_path: Path) -> None:
     """With its passes; a tiny w_dim would not fit its backbone's 512 channels, so the generator has 512 too."""
-    from oodinv.models.generators.stylegan2 import Generator
-    from oodinv.recipe.card import GeneratorCard, GeneratorOnlyCard
+    from oodinv.models.generators.base import GeneratorCard
+    from oodinv.models.generators.stylegan2 import StyleGAN2
+    from oodinv.recipe.card import GeneratorOnlyCard
     from oodinv.training.setup import FixedGenerator
     from oodinv.weights import native
 
     torch.manual_seed(0)
-    generator = Generator(8, {4: 4, 8: 4}, w_dim=512, z_dim=8, mapping_layers=1).eval().requires_grad_(False)
+    generator = StyleGAN2(8, {4: 4, 8: 4}, w_dim=512, z_dim=8, mapping_layers=1).eval().requires_grad_(False)
     native.save(tmp_path / "g.safetensors", generator)
     card = GeneratorOnlyCard(name="g", size=8, generator=GeneratorCard(weights="g.safetensors"), licence="none")
     data = {"folder": "unused", "size": 8, "aligned": True}

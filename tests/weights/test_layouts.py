@@ -15,7 +15,8 @@ from torch import Tensor
 
 from oodinv.errors import MissingWeights, UnknownLayout, WeightsError
 from oodinv.models.encoders.pyramid import PyramidEncoder
-from oodinv.models.generators.stylegan2 import Generator, map_latents
+from oodinv.models.generators.base import map_latents
+from oodinv.models.generators.stylegan2 import StyleGAN2
 from oodinv.models.samm import Samm
 from oodinv.models.synthesis import synthesize
 from oodinv.recipe.card import find_card, read_card
@@ -373,7 +374,7 @@ def write_card(
 def parts(tmp_path: Path) -> Path:
     """A folder with the three parts of a tiny model in oodinv's own files."""
     torch.manual_seed(0)
-    generator = Generator(SIZE, CHANNELS, w_dim=WIDTH, z_dim=WIDTH, mapping_layers=2, conv_clamp=64.0)
+    generator = StyleGAN2(SIZE, CHANNELS, w_dim=WIDTH, z_dim=WIDTH, mapping_layers=2, conv_clamp=64.0)
     generator.w_avg.normal_()
     encoder = PyramidEncoder(SIZE, {32: 4, 16: 5, 8: 6, 4: 7}, num_ws=8, w_dim=WIDTH, hidden=9)
     encoder.w_avg.normal_()

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from oodinv.errors import WeightsError
-from oodinv.models.generators.stylegan2 import Generator
+from oodinv.models.generators.stylegan2 import StyleGAN2
 from oodinv.weights import native
 from oodinv.weights.families import build_generator
 from oodinv.weights.reading.read import read
@@ -16,7 +16,7 @@ from oodinv.weights.translation import translate
 
 @pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 0.0), (torch.float16, 2e-3)])
 def test_a_generator_comes_back(tmp_path: Path, dtype: torch.dtype, error: float) -> None:
-    generator = Generator(8, {4: 4, 8: 6}, w_dim=5, z_dim=5, mapping_layers=0)
+    generator = StyleGAN2(8, {4: 4, 8: 6}, w_dim=5, z_dim=5, mapping_layers=0)
     native.save(tmp_path / "g.safetensors", generator, dtype)
     again = build_generator(translate(read(tmp_path / "g.safetensors")))
     assert again.channels == generator.channels
@@ -25,7 +25,7 @@ def test_a_generator_comes_back(tmp_path: Path, dtype: torch.dtype, error: float
 
 
 def test_values_beyond_half_precision_are_refused_by_name(tmp_path: Path) -> None:
-    generator = Generator(8, {4: 4, 8: 6}, w_dim=5, z_dim=5, mapping_layers=0)
+    generator = StyleGAN2(8, {4: 4, 8: 6}, w_dim=5, z_dim=5, mapping_layers=0)
     nn.init.constant_(generator.const, 1e5)
     with pytest.raises(WeightsError, match=r"const.*float16"):
         native.save(tmp_path / "g.safetensors", generator)

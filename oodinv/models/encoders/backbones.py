@@ -6,10 +6,13 @@ CVPR 2018) for the gate.
 """
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+
+from oodinv.models.naming import BATCH_NORM, WEIGHT, Rules, each, under
 
 STEM_CHANNELS = 64
 STAGES = ((64, 3), (128, 4), (256, 14), (512, 3))
@@ -124,3 +127,43 @@ class Backbone(nn.Module):
             x = stage(x)
             maps[x.shape[-1]] = x
         return maps
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Their names in published files
+
+IR_SE_UNIT: Rules = (
+    *under("res_layer.0.", "norm_in.", BATCH_NORM),
+    *under("res_layer.1.", "conv1.", WEIGHT),
+    *under("res_layer.2.", "prelu.", WEIGHT),
+    *under("res_layer.3.", "conv2.", WEIGHT),
+    *under("res_layer.4.", "norm_out.", BATCH_NORM),
+    *under("res_layer.5.fc1.", "gate.squeeze.", WEIGHT),
+    *under("res_layer.5.fc2.", "gate.excite.", WEIGHT),
+    *under("shortcut_layer.0.", "shortcut.conv.", WEIGHT),
+    *under("shortcut_layer.1.", "shortcut.norm.", BATCH_NORM),
+)
+FIRST_UNITS = tuple(accumulate((depth for _, depth in STAGES[:-1]), initial=0))
+"""Number of the first unit of each stage, where units are counted through."""
+
+IR_SE_BACKBONE: Rules = (
+    *under("input_layer.0.", "backbone.stem_conv.", WEIGHT),
+    *under("input_layer.1.", "backbone.stem_norm.", BATCH_NORM),
+    *under("input_layer.2.", "backbone.stem_prelu.", WEIGHT),
+    *each(
+        under(f"body.{start + n}.", f"backbone.stages.{stage}.{n}.", IR_SE_UNIT)
+        for stage, (start, (_, depth)) in enumerate(zip(FIRST_UNITS, STAGES, strict=True))
+        for n in range(depth)
+    ),
+)
+
+IRESNET_UNIT: Rules = (
+    *under("bn1.", "norm_in.", BATCH_NORM),
+    *under("conv1.", "conv1.", WEIGHT),
+    *under("bn2.", "norm_mid.", BATCH_NORM),
+    *under("prelu.", "prelu.", WEIGHT),
+    *under("conv2.", "conv2.", WEIGHT),
+    *under("bn3.", "norm_out.", BATCH_NORM),
+    *under("downsample.0.", "shortcut.conv.", WEIGHT),
+    *under("downsample.1.", "shortcut.norm.", BATCH_NORM),
+)

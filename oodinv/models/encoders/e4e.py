@@ -3,14 +3,17 @@
 Source: "Designing an Encoder for StyleGAN Image Manipulation" (Tov et al., SIGGRAPH 2021).
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from oodinv.models.encoders.backbones import INPUT_SIZE, IR_SE_50, TAP_CHANNELS, Backbone
-from oodinv.models.encoders.base import Encoding
-from oodinv.models.encoders.style_heads import predict_rows, style_heads
-from oodinv.models.generators.stylegan2 import Generator
+from oodinv.models.encoders.base import Encoder, Encoding
+from oodinv.models.encoders.style_heads import ENCODER_FILE, IR_SE_ENCODER, predict_rows, style_heads
+from oodinv.models.generators.base import Generator
+from oodinv.models.naming import Layout, Settings, State, numbers, shape
 from oodinv.models.ops import resize
 
 COARSE_ROWS, MIDDLE_ROWS = 3, 7
@@ -32,10 +35,13 @@ def add_upsampled(coarse: Tensor, fine: Tensor) -> Tensor:
     return F.interpolate(coarse, size=fine.shape[-2:], mode="bicubic", align_corners=True) + fine
 
 
-class E4e(nn.Module):
+class E4e(Encoder):
     """image → w_plus. `w_avg` (num_ws, w_dim) is the average latent that the heads' output is added to."""
 
-    w_avg: Tensor
+    kind = "e4e"
+    mark = r"lateral_32\.weight"
+    layouts = (Layout("e4e", r"state_dict\.encoder\.latlayer1\.weight", ENCODER_FILE, "Encoder4Editing"),)
+    names = IR_SE_ENCODER
 
     def __init__(self, *, num_ws: int, w_dim: int = 512) -> None:
         super().__init__()
@@ -61,6 +67,15 @@ class E4e(nn.Module):
         rows = predict_rows(self.heads, [pyramid[map_size(row)] for row in range(len(self.heads))])
         return Encoding(self.w_avg + rows, {size: maps[size] for size in self.tap_channels})
 
-    def encode(self, image: Tensor, generator: Generator) -> Encoding:  # noqa: ARG002
-        """As `forward`; the generator is there for the protocol."""
+    def refine(self, image: Tensor, w_plus: Tensor, generator: Generator) -> Encoding:  # noqa: ARG002
+        """As `forward`: there is one pass, and it needs neither codes nor generator."""
         return self(image)  # type: ignore[no-any-return]
+
+    def face_backbone(self) -> Backbone:
+        """The IR-SE-50."""
+        return self.backbone
+
+    @classmethod
+    def arguments(cls, state: State, settings: Settings) -> dict[str, Any]:  # noqa: ARG003
+        """One row of w_plus for each head."""
+        return {"num_ws": len(numbers(state, r"heads\.(\d+)\..*")), "w_dim": shape(state, "heads.0.linear.bias")[0]}

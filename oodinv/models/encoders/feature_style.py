@@ -4,22 +4,55 @@ Its content feature, which the published method injects into the generator, is l
 Source: "Feature-Style Encoder for Style-Based GAN Inversion" (Yao et al. 2022).
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from oodinv.models.encoders.backbones import INPUT_SIZE, IRESNET_50, STAGES, TAP_CHANNELS, Backbone
-from oodinv.models.encoders.base import Encoding
-from oodinv.models.generators.stylegan2 import Generator
+from oodinv.models.encoders.backbones import INPUT_SIZE, IRESNET_50, IRESNET_UNIT, STAGES, TAP_CHANNELS, Backbone
+from oodinv.models.encoders.base import Encoder, Encoding
+from oodinv.models.generators.base import Generator
+from oodinv.models.naming import (
+    BATCH_NORM,
+    DROP,
+    WEIGHT,
+    Layout,
+    Rule,
+    Rules,
+    Settings,
+    State,
+    each,
+    numbers,
+    shape,
+    under,
+)
 
 POOLED = 3
 STAGE_SIZES = (128, 64, 32, 16)
 
 
-class FeatureStyle(nn.Module):
+FEATURE_STYLE_ENCODER: Rules = (
+    *under("conv.0.", "backbone.stem_conv.", WEIGHT),
+    *under("conv.1.", "backbone.stem_norm.", BATCH_NORM),
+    *under("conv.2.", "backbone.stem_prelu.", WEIGHT),
+    *each(
+        under(f"block_{stage + 1}.{n}.", f"backbone.stages.{stage}.{n}.", IRESNET_UNIT)
+        for stage, (_, depth) in enumerate(STAGES)
+        for n in range(depth)
+    ),
+    Rule(r"content_layer\..*", DROP),  # what it gives is injected into the generator; SAMM takes its place
+    Rule(r"styles\.(\d+)\.(weight|bias)", r"heads.\1.\2"),
+)
+
+
+class FeatureStyle(Encoder):
     """image → w_plus. `w_avg` (num_ws, w_dim) is the average latent that the heads' output is added to."""
 
-    w_avg: Tensor
+    kind = "feature_style"
+    mark = r"heads\.0\.weight"
+    layouts = (Layout("feature-style", r"block_1\.0\.bn1\.weight", under("", "encoder.", FEATURE_STYLE_ENCODER)),)
+    names = FEATURE_STYLE_ENCODER
 
     def __init__(self, *, num_ws: int, w_dim: int = 512) -> None:
         super().__init__()
@@ -37,6 +70,11 @@ class FeatureStyle(nn.Module):
         rows = torch.stack([head(pooled.flatten(1)).float() for head in self.heads], dim=1)
         return Encoding(self.w_avg + rows, {size: maps[size] for size in self.tap_channels})
 
-    def encode(self, image: Tensor, generator: Generator) -> Encoding:  # noqa: ARG002
-        """As `forward`; the generator is there for the protocol."""
+    def refine(self, image: Tensor, w_plus: Tensor, generator: Generator) -> Encoding:  # noqa: ARG002
+        """As `forward`: there is one pass, and it needs neither codes nor generator."""
         return self(image)  # type: ignore[no-any-return]
+
+    @classmethod
+    def arguments(cls, state: State, settings: Settings) -> dict[str, Any]:  # noqa: ARG003
+        """One row of w_plus for each head."""
+        return {"num_ws": len(numbers(state, r"heads\.(\d+)\..*")), "w_dim": shape(state, "heads.0.bias")[0]}

@@ -4,13 +4,16 @@ It gives a w_plus from the features of its coarse stages together, and its featu
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from oodinv.models.encoders.base import Encoding
-from oodinv.models.generators.stylegan2 import Generator
+from oodinv.models.encoders.base import Encoder, EncoderPlan, Encoding
+from oodinv.models.generators.base import Generator
+from oodinv.models.naming import Settings, State
 from oodinv.models.ops import LEAKY_SLOPE, resize
 
 HEAD_GRID = 4
@@ -41,13 +44,35 @@ class DownStage(nn.Module):
         return F.leaky_relu(self.down(self.conv(x)) + self.shortcut(F.avg_pool2d(x, 2)), LEAKY_SLOPE)
 
 
-class PyramidEncoder(nn.Module):
+def halving(size: int) -> list[int]:
+    """size, size / 2, …, 4."""
+    return [size >> n for n in range(size.bit_length() - HEAD_GRID.bit_length() + 1)]
+
+
+class PyramidPlan(EncoderPlan):
+    """A pyramid encoder to train; `channels` of each size from the picture's down to 4."""
+
+    channels: dict[int, PositiveInt]
+    hidden: PositiveInt = 512
+
+    def check(self, size: int) -> None:
+        """Raises ValueError if `channels` has other sizes."""
+        if sorted(self.channels) != halving(size)[::-1]:
+            raise ValueError(
+                f"encoder.channels must have one entry for each of the sizes {halving(size)[::-1]}, it has "
+                f"{sorted(self.channels)}"
+            )
+
+
+class PyramidEncoder(Encoder):
     """image → w_plus and one feature map a size.
 
     `channels` maps each size from the image's down to 4 to its channel count.
     """
 
-    w_avg: Tensor
+    kind = "pyramid"
+    mark = r"squeeze\.weight"
+    plan = PyramidPlan
 
     def __init__(self, size: int, channels: Mapping[int, int], *, num_ws: int, w_dim: int, hidden: int) -> None:
         super().__init__()
@@ -84,6 +109,26 @@ class PyramidEncoder(nn.Module):
         features = self.taps(image)
         return Encoding(w_plus=self.latents(features), features=features)
 
-    def encode(self, image: Tensor, generator: Generator) -> Encoding:  # noqa: ARG002
-        """As `forward`; the generator is there for the protocol."""
+    def refine(self, image: Tensor, w_plus: Tensor, generator: Generator) -> Encoding:  # noqa: ARG002
+        """As `forward`: there is one pass, and it needs neither codes nor generator."""
         return self(image)  # type: ignore[no-any-return]
+
+    def config(self) -> dict[str, Any]:
+        """Sizes, channels and widths."""
+        return {
+            "size": self.size,
+            "channels": self.tap_channels,
+            "num_ws": self.num_ws,
+            "w_dim": self.w_dim,
+            "hidden": self.hidden.out_features,
+        }
+
+    @classmethod
+    def sizes_for(cls, generator: Generator) -> dict[str, Any]:
+        """It sees pictures of the generator's size."""
+        return {"size": generator.size, **super().sizes_for(generator)}
+
+    @classmethod
+    def arguments(cls, state: State, settings: Settings) -> dict[str, Any]:  # noqa: ARG003
+        """Raises ValueError: pyramid encoders come in oodinv's own files only."""
+        raise ValueError("is no file of oodinv's own, as a pyramid encoder has to be")

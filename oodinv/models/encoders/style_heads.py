@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from oodinv.models.generators.stylegan2 import EqualLinear
+from oodinv.models.encoders.backbones import IR_SE_BACKBONE
+from oodinv.models.layers import EqualLinear
+from oodinv.models.naming import DROP, LATENT_AVG, LINEAR, Embedded, Rule, Rules, under
 
 HEAD_SLOPE = 0.01
 
@@ -43,3 +45,24 @@ def predict_rows(heads: nn.ModuleList, maps: Sequence[Tensor]) -> Tensor:
     """
     base, *offsets = (head(x.contiguous()).float() for head, x in zip(heads, maps, strict=True))
     return torch.stack([base, *(base + offset for offset in offsets)], dim=1)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Names in the files of e4e and ReStyle, which hold their generator too
+
+MAX_HEAD_STEPS = 6
+"""Convolutions of a style head on the 64² map, the largest there is."""
+
+IR_SE_ENCODER: Rules = (
+    *IR_SE_BACKBONE,
+    *under("latlayer1.", "lateral_32.", LINEAR),
+    *under("latlayer2.", "lateral_64.", LINEAR),
+    *(Rule(rf"styles\.(\d+)\.convs\.{2 * n}\.(weight|bias)", rf"heads.\1.convs.{n}.\2") for n in range(MAX_HEAD_STEPS)),
+    Rule(r"styles\.(\d+)\.linear\.(weight|bias)", r"heads.\1.linear.\2"),
+)
+ENCODER_FILE: Rules = (
+    *under("state_dict.encoder.", "encoder.", IR_SE_ENCODER),
+    Embedded("state_dict.decoder.", "generator"),
+    *LATENT_AVG,
+    Rule(r"(discriminator_state_dict|discriminator_optimizer|optimizer)\..*", DROP),
+)

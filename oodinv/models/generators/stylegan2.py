@@ -1,69 +1,40 @@
-"""The StyleGAN2 generator: parameters in modules, and its loop over sizes as a function.
+"""The StyleGAN2 family: modules that hold parameters, the arithmetic of a block, and the layouts of its weight files.
 
 Source: "Analyzing and Improving the Image Quality of StyleGAN" (Karras et al., CVPR 2020), skip architecture.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from oodinv.models.generators.base import Features, Generator, Noise, Tap, draw_noise
+from oodinv.models.layers import EqualLinear, channel_plan, sizes_up_to
+from oodinv.models.naming import (
+    DROP,
+    LATENT_AVG,
+    LINEAR,
+    Layout,
+    Refuse,
+    Rule,
+    Rules,
+    Settings,
+    State,
+    binomial,
+    each,
+    first,
+    flat,
+    numbers,
+    plane,
+    shape,
+    under,
+)
 from oodinv.models.ops import leaky, modulated_conv2d, normalize_second_moment, upsample2
 
-Noise = Literal["fixed", "zero"] | torch.Generator | tuple[torch.Generator, ...]
-"""Noise input: the buffers that come with the weights, none, or drawn anew, from one generator for the batch or from
-one for each of its samples, which then get the same noise whatever their neighbours."""
-
 MAPPING_LR_MULTIPLIER = 0.01
-
-
-def sizes_up_to(size: int) -> list[int]:
-    """4, 8, …, size.
-
-    Raises:
-        ValueError: `size` is not a power of two of at least 8.
-    """
-    if size < 8 or size & (size - 1):
-        raise ValueError(f"a StyleGAN2 generator has a power-of-two size of at least 8, not {size}")
-    return [2**n for n in range(2, size.bit_length())]
-
-
-def channel_plan(size: int, base: int = 32768, maximum: int = 512) -> dict[int, int]:
-    """Channels of each block, min(base / s, maximum); the defaults are those of config F."""
-    return {s: min(base // s, maximum) for s in sizes_up_to(size)}
-
-
-def draw_noise(source: torch.Generator | tuple[torch.Generator, ...], batch: int, size: int) -> Tensor:
-    """Normal noise (batch, 1, size, size), on the generators' device.
-
-    Raises:
-        ValueError: there are generators for another number of samples.
-    """
-    if isinstance(source, torch.Generator):
-        return torch.randn((batch, 1, size, size), generator=source, device=source.device)
-    if len(source) != batch:
-        raise ValueError(f"{len(source)} noise generators for a batch of {batch}")
-    return torch.cat([torch.randn((1, 1, size, size), generator=g, device=g.device) for g in source])
-
-
-class EqualLinear(nn.Module):
-    """Linear layer with equalised learning rate: W·lr/√in and bias·lr are applied at run time."""
-
-    def __init__(self, inputs: int, outputs: int, *, bias: float = 0.0, lr: float = 1.0) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(outputs, inputs) / lr)
-        self.bias = nn.Parameter(torch.full((outputs,), bias / lr))
-        self.gain = lr / math.sqrt(inputs)
-        self.lr = lr
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs) → (B, outputs)."""
-        return F.linear(x, self.weight * self.gain, self.bias * self.lr)
 
 
 class MappingNetwork(nn.Module):
@@ -154,13 +125,133 @@ class BlockLatents:
     to_rgb: Tensor
 
 
-class Generator(nn.Module):
+def block_latents(w_plus: Tensor, index: int) -> BlockLatents:
+    """Rows of w_plus (B, num_ws, w_dim) for the block number `index`, counted from size 4.
+
+    A block's colour layer shares its row with the next block's first convolution.
+    """
+    if index == 0:
+        return BlockLatents(up=None, conv=w_plus[:, 0], to_rgb=w_plus[:, 1])
+    first = 2 * index - 1
+    return BlockLatents(up=w_plus[:, first], conv=w_plus[:, first + 1], to_rgb=w_plus[:, first + 2])
+
+
+def add_rgb(rgb: Tensor | None, contribution: Tensor) -> Tensor:
+    """The skip connection: the image so far, doubled in size, plus this block's contribution."""
+    return contribution if rgb is None else upsample2(rgb) + contribution
+
+
+def finish_block(block: Block, x: Tensor, rgb: Tensor | None, latents: BlockLatents, noise: Noise) -> Features:
+    """Second half of a block: x (B, C, s, s) after the first convolution → (x, rgb (B, 3, s, s))."""
+    x = block.conv(x, latents.conv, noise)
+    return x, add_rgb(rgb, block.to_rgb(x, latents.to_rgb))
+
+
+# ---------------------------------------------------------------------------------------------------------
+# StyleGAN2, in the layout of rosinality's PyTorch port, which e4e and ReStyle use too
+
+UP_SIZES = tuple(8 << n for n in range(10))
+"""8 to 4096: the sizes of blocks that begin with an upsampling convolution."""
+
+ROSINALITY_CONV: Rules = (
+    Rule(r"conv\.weight", "weight", first),
+    *under("conv.modulation.", "affine.", LINEAR),
+    Rule(r"conv\.blur\.kernel", DROP, binomial),
+    Rule(r"noise\.weight", "noise_strength", first),
+    Rule(r"activate\.bias", "bias"),
+)
+ROSINALITY_RGB: Rules = (
+    Rule(r"conv\.weight", "weight", first),
+    *under("conv.modulation.", "affine.", LINEAR),
+    Rule(r"bias", "bias", flat),
+    Rule(r"upsample\.kernel", DROP, binomial),
+)
+
+
+def _rosinality_block(number: int, size: int) -> Rules:
+    """Convolutions, colour layer and noise of the upsampling block with that number, counted from size 8."""
+    up, conv = 2 * number, 2 * number + 1
+    return (
+        *under(f"convs.{up}.", f"blocks.{size}.up.", ROSINALITY_CONV),
+        *under(f"convs.{conv}.", f"blocks.{size}.conv.", ROSINALITY_CONV),
+        *under(f"to_rgbs.{number}.", f"blocks.{size}.to_rgb.", ROSINALITY_RGB),
+        Rule(rf"noises\.noise_{up + 1}", f"blocks.{size}.up.noise", plane),
+        Rule(rf"noises\.noise_{conv + 1}", f"blocks.{size}.conv.noise", plane),
+    )
+
+
+ROSINALITY: Rules = (
+    *each(under(f"style.{n + 1}.", f"mapping.layers.{n}.", LINEAR) for n in range(16)),
+    Rule(r"input\.input", "const", first),
+    *under("conv1.", "blocks.4.conv.", ROSINALITY_CONV),
+    *under("to_rgb1.", "blocks.4.to_rgb.", ROSINALITY_RGB),
+    Rule(r"noises\.noise_0", "blocks.4.conv.noise", plane),
+    *each(_rosinality_block(number, size) for number, size in enumerate(UP_SIZES)),
+)
+
+# ---------------------------------------------------------------------------------------------------------
+# StyleGAN2, in the layout of NVIDIA's PyTorch version (StyleGAN2-ADA)
+
+NVIDIA_CONV: Rules = (
+    Rule(r"(weight|bias|noise_strength|affine\.weight|affine\.bias)", r"\1"),
+    Rule(r"noise_const", "noise"),
+    Rule(r"resample_filter", DROP, binomial),
+)
+NVIDIA: Rules = (
+    Rule(r"mapping\.embed\..*", Refuse("is class-conditional, and oodinv has nothing to choose a class by")),
+    Rule(r"synthesis\.b\d+\.skip\..*", Refuse("has the residual architecture; oodinv has the skip one")),
+    Rule(r"mapping\.w_avg", "w_avg"),
+    Rule(r"mapping\.fc(\d+)\.(weight|bias)", r"mapping.layers.\1.\2"),
+    Rule(r"synthesis\.b4\.const", "const"),
+    Rule(r"synthesis\.b\d+\.resample_filter", DROP, binomial),
+    *each(under(f"synthesis.b{s}.conv0.", f"blocks.{s}.up.", NVIDIA_CONV) for s in UP_SIZES),
+    *each(under(f"synthesis.b{s}.conv1.", f"blocks.{s}.conv.", NVIDIA_CONV) for s in (4, *UP_SIZES)),
+    Rule(r"synthesis\.b(\d+)\.torgb\.(weight|bias|affine\.weight|affine\.bias)", r"blocks.\1.to_rgb.\2"),
+)
+
+
+LAYOUTS = (
+    Layout(
+        "stylegan2-nvidia",
+        r"G_ema\.synthesis\.b4\.const",
+        (*under("G_ema.", "generator.", NVIDIA), Rule(r"(G|D|augment_pipe)\..*", DROP)),
+    ),
+    Layout(
+        "stylegan2-rosinality",
+        r"g_ema\.input\.input",
+        (
+            *under("g_ema.", "generator.", ROSINALITY),
+            *LATENT_AVG,
+            Rule(r"(g|d|g_optim|d_optim)\..*|ada_aug_p", DROP),  # left over from training
+        ),
+    ),
+    Layout("stylegan2-rosinality", r"input\.input", (*under("", "generator.", ROSINALITY), *LATENT_AVG)),
+    Layout(
+        "other-encoder",  # pSp's, for one; its generator serves
+        r"state_dict\.decoder\.input\.input",
+        (
+            Rule(r"state_dict\.encoder\..*", DROP),
+            *under("state_dict.decoder.", "generator.", ROSINALITY),
+            *LATENT_AVG,
+            Rule(r"(discriminator_state_dict|discriminator_optimizer|optimizer)\..*", DROP),
+        ),
+    ),
+)
+
+# ---------------------------------------------------------------------------------------------------------
+# The family
+
+
+class StyleGAN2(Generator):
     """StyleGAN2 generator of any power-of-two size with any channel plan.
 
-    Parameters only: `map_latents` and `synthesis.synthesize` run it.
+    Its features are those of the last block and the picture so far: (x (B, C, s, s), rgb (B, 3, s, s)).
     """
 
-    w_avg: Tensor
+    kind = "stylegan2"
+    mark = r"blocks\.4\.conv\.affine\.weight"
+    layouts = LAYOUTS
+    names = ROSINALITY
 
     def __init__(
         self,
@@ -178,6 +269,7 @@ class Generator(nn.Module):
         self.channels = dict(channels) if channels is not None else channel_plan(size)
         if sorted(self.channels) != self.sizes:
             raise ValueError(f"the channel plan has sizes {sorted(self.channels)}, the generator {self.sizes}")
+        self.taps = {s: Tap(self.channels[s], s) for s in self.sizes[1:]}
         self.num_ws = 2 * len(self.sizes)
         self.mapping = MappingNetwork(z_dim, w_dim, mapping_layers)
         self.register_buffer("w_avg", torch.zeros(w_dim))
@@ -196,37 +288,83 @@ class Generator(nn.Module):
         assert isinstance(block, Block)
         return block
 
-    def start(self, batch: int, dtype: torch.dtype) -> Tensor:
-        """The learned constant, (B, C, 4, 4), channels last as the convolutions like it."""
-        x = self.const.to(dtype).expand(batch, -1, -1, -1)
-        return x.contiguous(memory_format=torch.channels_last)
+    def _upsampling(self, size: int) -> StyledConv:
+        """The first convolution of a block above size 4."""
+        conv = self.block(size).up
+        assert conv is not None
+        return conv
+
+    def latents(self, w_plus: Tensor, size: int) -> BlockLatents:
+        """The rows of w_plus (B, num_ws, w_dim) that the block of `size` uses."""
+        return block_latents(w_plus, self.sizes.index(size))
+
+    @property
+    def has_mapping(self) -> bool:
+        """False for generators of autoencoders, which have a mapping network of no layers."""
+        return len(self.mapping.layers) > 0
+
+    def map(self, z: Tensor) -> Tensor:
+        """z (B, z_dim) → w (B, w_dim)."""
+        return self.mapping(z)  # type: ignore[no-any-return]
+
+    def style_weights(self, row: int) -> Tensor:
+        """Run-time weights (C, w_dim) of a convolution's affine layer; the last row's is the colour layer's."""
+        if row == self.num_ws - 1:
+            affine = self.block(self.size).to_rgb.affine
+        else:
+            size = self.sizes[(row + 1) // 2]
+            affine = (self._upsampling(size) if row % 2 else self.block(size).conv).affine
+        return affine.weight * affine.gain
+
+    def start(self, w_plus: Tensor, noise: Noise) -> Features:
+        """The learned constant, channels last as the convolutions like it, through the block of size 4."""
+        x = self.const.to(w_plus.dtype).expand(w_plus.shape[0], -1, -1, -1)
+        x = x.contiguous(memory_format=torch.channels_last)
+        return finish_block(self.block(4), x, None, self.latents(w_plus, 4), noise)
+
+    def advance(self, features: Features, w_plus: Tensor, key: int) -> Tensor:
+        """The upsampling convolution up to its noise. → (B, C, key, key)."""
+        up = self.latents(w_plus, key).up
+        assert up is not None
+        return self._upsampling(key).convolve(features[0], up)
+
+    def finish(self, x: Tensor, features: Features, w_plus: Tensor, key: int, noise: Noise) -> Features:
+        """Noise, bias and activation, the second convolution, and the block's share of the picture."""
+        x = self._upsampling(key).finish(x, noise)
+        return finish_block(self.block(key), x, features[1], self.latents(w_plus, key), noise)
+
+    def image(self, features: Features, w_plus: Tensor) -> Tensor:  # noqa: ARG002
+        """The sum of all blocks' shares, (B, 3, size, size)."""
+        return features[1]
+
+    def config(self) -> dict[str, Any]:
+        """Size, channels, widths, depth of the mapping network, and the bound on activations."""
+        return {
+            "size": self.size,
+            "channels": self.channels,
+            "w_dim": self.w_dim,
+            "z_dim": self.z_dim,
+            "mapping_layers": len(self.mapping.layers),
+            "conv_clamp": self.conv_clamp,
+        }
+
+    @classmethod
+    def arguments(cls, state: State, settings: Settings) -> dict[str, Any]:
+        """Sizes and channels of the tensors; the bound on activations as NVIDIA's files have it."""
+        sizes = numbers(state, r"blocks\.(\d+)\..*")
+        return {
+            "size": max(sizes, default=0),
+            "channels": {s: shape(state, f"blocks.{s}.conv.bias")[0] for s in sizes},
+            "w_dim": shape(state, "blocks.4.conv.affine.weight")[-1],
+            "z_dim": shape(state, "mapping.layers.0.weight")[-1],
+            "mapping_layers": len(numbers(state, r"mapping\.layers\.(\d+)\.weight")),
+            "conv_clamp": conv_clamp(settings),
+        }
 
 
-def block_latents(w_plus: Tensor, index: int) -> BlockLatents:
-    """Rows of w_plus (B, num_ws, w_dim) for the block number `index`, counted from size 4.
-
-    A block's colour layer shares its row with the next block's first convolution.
-    """
-    if index == 0:
-        return BlockLatents(up=None, conv=w_plus[:, 0], to_rgb=w_plus[:, 1])
-    first = 2 * index - 1
-    return BlockLatents(up=w_plus[:, first], conv=w_plus[:, first + 1], to_rgb=w_plus[:, first + 2])
-
-
-def map_latents(generator: Generator, z: Tensor, truncation_psi: float = 1.0) -> Tensor:
-    """z (B, z_dim) → w (B, w_dim), pulled towards the average by w_avg + ψ·(w − w_avg)."""
-    w: Tensor = generator.mapping(z)
-    return w if truncation_psi == 1.0 else generator.w_avg.lerp(w, truncation_psi)
-
-
-def add_rgb(rgb: Tensor | None, contribution: Tensor) -> Tensor:
-    """The skip connection: the image so far, doubled in size, plus this block's contribution."""
-    return contribution if rgb is None else upsample2(rgb) + contribution
-
-
-def finish_block(
-    block: Block, x: Tensor, rgb: Tensor | None, latents: BlockLatents, noise: Noise
-) -> tuple[Tensor, Tensor]:
-    """Second half of a block: x (B, C, s, s) after the first convolution → (x, rgb (B, 3, s, s))."""
-    x = block.conv(x, latents.conv, noise)
-    return x, add_rgb(rgb, block.to_rgb(x, latents.to_rgb))
+def conv_clamp(settings: Settings) -> float | None:
+    """The bound on activations that a generator in NVIDIA's layout was trained with."""
+    match settings:
+        case {"G_ema.init_kwargs": {"synthesis_kwargs": {"conv_clamp": int() | float() as clamp}}}:
+            return float(clamp)
+    return None

@@ -10,21 +10,19 @@ from typing import Annotated, Literal, Self
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 from torch import Tensor
 from torch.optim import Adam
 
 from oodinv.errors import RecipeError
 from oodinv.metrics.pixel import psnr
-from oodinv.models.encoders.backbones import INPUT_SIZE
-from oodinv.models.encoders.e4e import E4e
-from oodinv.models.encoders.feature_style import FeatureStyle
-from oodinv.models.encoders.pyramid import PyramidEncoder
-from oodinv.models.encoders.restyle import Restyle
-from oodinv.models.generators.stylegan2 import Generator, map_latents
+from oodinv.models import encoders
+from oodinv.models.encoders.base import Encoder, EncoderPlan
+from oodinv.models.generators.base import Generator, map_latents
 from oodinv.models.synthesis import synthesize
-from oodinv.recipe.base import Size, Strict
+from oodinv.recipe.base import Size
 from oodinv.recipe.card import GeneratorOnlyCard, ModelCard
+from oodinv.recipe.kinds import by_kind, encoder_plans
 from oodinv.recipe.train import (
     Identity,
     LatentAdversarial,
@@ -32,8 +30,6 @@ from oodinv.recipe.train import (
     Missing,
     TrainRecipe,
     check_one_piece,
-    check_sizes,
-    sizes_from_four,
 )
 from oodinv.training import ema, losses
 from oodinv.training.adversarial import latent_critic
@@ -48,37 +44,9 @@ from oodinv.training.setup import FixedGenerator, fixed_generator, recognition_b
 from oodinv.training.tasks.base import Definition
 from oodinv.weights import native
 from oodinv.weights.build import Model, load_named
-from oodinv.weights.families import AnyEncoder
 
-
-class AnyE4e(Strict):
-    """An e4e encoder to train."""
-
-    kind: Literal["e4e"]
-
-
-class AnyRestyle(Strict):
-    """A ReStyle encoder to train; `passes` refinements, in training too."""
-
-    kind: Literal["restyle"]
-    passes: PositiveInt = 5
-
-
-class AnyFeatureStyle(Strict):
-    """A Feature-Style encoder to train, its content feature left out."""
-
-    kind: Literal["feature_style"]
-
-
-class AnyPyramid(Strict):
-    """The project's own small encoder, to train."""
-
-    kind: Literal["pyramid"]
-    channels: dict[int, PositiveInt]
-    hidden: PositiveInt = 512
-
-
-EncoderPlan = Annotated[AnyE4e | AnyRestyle | AnyFeatureStyle | AnyPyramid, Field(discriminator="kind")]
+AnyEncoderPlan = Annotated[SerializeAsAny[EncoderPlan], BeforeValidator(by_kind(encoder_plans))]
+"""The encoder to train, of any family."""
 
 
 class EncoderRecipe(TrainRecipe):
@@ -93,7 +61,7 @@ class EncoderRecipe(TrainRecipe):
     licence: str
     description: str = ""
     generator: str
-    encoder: EncoderPlan
+    encoder: AnyEncoderPlan
     backbone: str | None = None
     loss_size: Size = 256
     l2: Annotated[float, Field(ge=0)] = 1.0
@@ -108,53 +76,38 @@ class EncoderRecipe(TrainRecipe):
     @model_validator(mode="after")
     def _channel_table(self) -> Self:
         check_one_piece(self.schedule)
-        if isinstance(self.encoder, AnyPyramid):
-            check_sizes("encoder.channels", self.encoder.channels, sizes_from_four(self.data.size))
+        self.encoder.check(self.data.size)
         return self
 
 
-def construct(recipe: EncoderRecipe, generator: Generator) -> AnyEncoder:
+def construct(recipe: EncoderRecipe, generator: Generator) -> Encoder:
     """The recipe's encoder with random weights, starting from the generator's average latent."""
-    num_ws, w_dim = generator.num_ws, generator.w_dim
-    encoder: AnyEncoder
-    match recipe.encoder:
-        case AnyE4e():
-            encoder = E4e(num_ws=num_ws, w_dim=w_dim)
-        case AnyRestyle(passes=passes):
-            encoder = Restyle(num_ws=num_ws, w_dim=w_dim, passes=passes)
-        case AnyFeatureStyle():
-            encoder = FeatureStyle(num_ws=num_ws, w_dim=w_dim)
-        case AnyPyramid(channels=channels, hidden=hidden):
-            encoder = PyramidEncoder(generator.size, channels, num_ws=num_ws, w_dim=w_dim, hidden=hidden)
-    encoder.w_avg.copy_(generator.w_avg.expand_as(encoder.w_avg))
-    return encoder
+    family = next(family for family in encoders.ENCODERS if family.kind == recipe.encoder.kind)
+    return family.planned(recipe.encoder, generator)
 
 
-def take_backbone(encoder: AnyEncoder, state: dict[str, Tensor], recipe: str) -> None:
+def take_backbone(encoder: Encoder, state: dict[str, Tensor], recipe: str) -> None:
     """Starts an IR-SE-50 encoder from a face-recognition network; ReStyle's first layer keeps its six inputs.
 
     Raises:
         RecipeError: the encoder has another backbone.
     """
-    if not isinstance(encoder, E4e | Restyle):
-        raise RecipeError(f"recipe {recipe}: only e4e and restyle have the backbone of that file; leave out `backbone`")
-    own = encoder.backbone.state_dict()
+    backbone = encoder.face_backbone()
+    if backbone is None:
+        raise RecipeError(
+            f"recipe {recipe}: a {encoder.kind} encoder has another backbone than that file; leave out `backbone`"
+        )
+    own = backbone.state_dict()
     fitting = {k: v for k, v in state.items() if own[k].shape == v.shape}
-    encoder.backbone.load_state_dict(own | fitting)
+    backbone.load_state_dict(own | fitting)
 
 
-def encode_passes(encoder: AnyEncoder, generator: Generator, images: Tensor, stage: int) -> Iterator[Tensor]:
+def encode_passes(encoder: Encoder, generator: Generator, images: Tensor, stage: int) -> Iterator[Tensor]:
     """w_plus (B, num_ws, w_dim) after each pass over images (B, 3, S, S); gradients stay within a pass."""
-    if not isinstance(encoder, Restyle):
-        yield encoder.w_avg + limit_offsets(encoder(images).w_plus - encoder.w_avg, stage)
-        return
-    pooled = F.adaptive_avg_pool2d(images, INPUT_SIZE)
-    w_plus = encoder.w_avg.expand(len(images), -1, -1)
+    w_plus = encoder.average(len(images))
     for _ in range(encoder.passes):
         known = w_plus.detach()
-        with torch.no_grad():
-            reconstruction = F.adaptive_avg_pool2d(synthesize(generator, known, "zero"), INPUT_SIZE)
-        w_plus = known + limit_offsets(encoder.refine(pooled, reconstruction, known).w_plus - known, stage)
+        w_plus = known + limit_offsets(encoder.refine(images, known, generator).w_plus - known, stage)
         yield w_plus
 
 
@@ -304,7 +257,7 @@ def check_fit(recipe: EncoderRecipe, fixed: FixedGenerator) -> None:
         raise RecipeError(
             f"recipe {recipe.name}: data.size is {recipe.data.size}, but {fixed.path} makes images of {size} px"
         )
-    if not len(fixed.generator.mapping.layers) and (recipe.samples > 0 or recipe.latent_adversarial is not None):
+    if not fixed.generator.has_mapping and (recipe.samples > 0 or recipe.latent_adversarial is not None):
         raise RecipeError(
             f"recipe {recipe.name}: the generator of {fixed.path} has no mapping network to draw latents with; set "
             "samples: 0 and leave out latent_adversarial"
@@ -312,7 +265,7 @@ def check_fit(recipe: EncoderRecipe, fixed: FixedGenerator) -> None:
 
 
 def write_encoder(
-    folder: Path, recipe: EncoderRecipe, base: GeneratorOnlyCard, base_path: Path, encoder: AnyEncoder
+    folder: Path, recipe: EncoderRecipe, base: GeneratorOnlyCard, base_path: Path, encoder: Encoder
 ) -> Path:
     """Writes an encoder and a card that joins it to its generator; returns the card's path.
 

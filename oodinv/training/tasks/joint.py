@@ -9,11 +9,13 @@ from torch import Tensor
 from torch.optim import Adam
 
 from oodinv.metrics.pixel import psnr
+from oodinv.models.encoders.base import Encoder
 from oodinv.models.encoders.pyramid import PyramidEncoder
-from oodinv.models.generators.stylegan2 import Generator
+from oodinv.models.generators import construct
+from oodinv.models.generators.base import Generator
 from oodinv.models.perceptors.lpips import Lpips
 from oodinv.models.synthesis import synthesize
-from oodinv.recipe.card import GeneratorCard, ModelCard, PyramidCard
+from oodinv.recipe.card import ModelCard
 from oodinv.recipe.train import (
     Adversarial,
     TrainRecipe,
@@ -26,7 +28,7 @@ from oodinv.training import ema, losses
 from oodinv.training.adversarial import image_critic
 from oodinv.training.checkpoint import Stateful
 from oodinv.training.device import Compute, synchronise_norms
-from oodinv.training.export import write_card
+from oodinv.training.export import encoder_card, generator_card, write_card
 from oodinv.training.loop import Evaluation
 from oodinv.training.setup import take_over
 from oodinv.training.tasks.base import Definition
@@ -61,6 +63,10 @@ class JointRecipe(TrainRecipe):
         return self
 
 
+GENERATOR = "stylegan2"
+"""The family of the generators that this trains."""
+
+
 class JointTask:
     """Autoencoder training: L1 + LPIPS, and from `adversarial.start` on a light adversarial term."""
 
@@ -73,7 +79,14 @@ class JointTask:
         torch.manual_seed(recipe.schedule.seed)
         self.recipe, self.compute = recipe, compute
         size = recipe.data.size
-        generator = Generator(size, recipe.generator_channels, w_dim=recipe.w_dim, z_dim=recipe.w_dim, mapping_layers=0)
+        generator = construct(
+            GENERATOR,
+            size=size,
+            channels=recipe.generator_channels,
+            w_dim=recipe.w_dim,
+            z_dim=recipe.w_dim,
+            mapping_layers=0,
+        )
         self.generator = compute.place(generator)
         encoder = PyramidEncoder(
             size, recipe.encoder_channels, num_ws=generator.num_ws, w_dim=recipe.w_dim, hidden=recipe.encoder_hidden
@@ -156,7 +169,7 @@ class JointTask:
         return write_joint(folder, self.recipe, self.average_encoder, self.average_generator)
 
 
-def write_joint(folder: Path, recipe: JointRecipe, encoder: PyramidEncoder, generator: Generator) -> Path:
+def write_joint(folder: Path, recipe: JointRecipe, encoder: Encoder, generator: Generator) -> Path:
     """Writes an encoder, a generator and a card without SAMM into `folder`; returns the card's path."""
     folder.mkdir(parents=True, exist_ok=True)
     encoder_file, generator_file = (
@@ -169,8 +182,8 @@ def write_joint(folder: Path, recipe: JointRecipe, encoder: PyramidEncoder, gene
         name=recipe.name,
         size=recipe.data.size,
         crop=recipe.data.crop,
-        generator=GeneratorCard(weights=generator_file),
-        encoder=PyramidCard(kind="pyramid", weights=encoder_file),
+        generator=generator_card(generator, generator_file),
+        encoder=encoder_card(encoder, encoder_file),
         licence=recipe.licence,
         description=recipe.description,
     )

@@ -122,7 +122,7 @@ class SammTask:
             RecipeError: the recipe's sizes are not those of the model.
             WeightsError: the model to start from has no SAMM, or one of other sizes than the recipe.
         """
-        known = model.generator.channels.keys() & model.encoder.tap_channels.keys()
+        known = model.generator.taps.keys() & model.encoder.tap_channels.keys()
         if not known.issuperset(recipe.sizes) or recipe.data.size != model.card.size:
             raise RecipeError(
                 f"recipe {recipe.name}: sizes {recipe.sizes} at {recipe.data.size} px do not fit {model.path}, which "
@@ -131,10 +131,9 @@ class SammTask:
         torch.manual_seed(recipe.schedule.seed)
         self.recipe, self.model, self.compute = recipe, model, compute
         self.encoder, self.generator = model.encoder, compute.place(model.generator)
-        if isinstance(model.encoder, torch.nn.Module):
-            compute.place(model.encoder)
+        compute.place(model.encoder)
         samm = Samm(
-            {s: model.generator.channels[s] for s in recipe.sizes},
+            {s: model.generator.taps[s].channels for s in recipe.sizes},
             {s: model.encoder.tap_channels[s] for s in recipe.sizes},
             cycles=recipe.cycles,
             flow_range=recipe.flow_range,

@@ -12,10 +12,11 @@ from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from oodinv.models.generators.stylegan2 import Generator, map_latents
+from oodinv.models.generators import construct
+from oodinv.models.generators.base import Generator, map_latents
 from oodinv.models.synthesis import synthesize
-from oodinv.recipe.base import Fraction, Strict
-from oodinv.recipe.card import GeneratorCard, GeneratorOnlyCard
+from oodinv.recipe.base import Fraction
+from oodinv.recipe.card import GeneratorOnlyCard
 from oodinv.recipe.train import (
     Adversarial,
     TrainRecipe,
@@ -24,11 +25,12 @@ from oodinv.recipe.train import (
     check_sizes,
     sizes_from_four,
 )
+from oodinv.records import Strict
 from oodinv.training import augment, ema, losses
 from oodinv.training.adversarial import image_critic
 from oodinv.training.checkpoint import Stateful
 from oodinv.training.device import Compute
-from oodinv.training.export import write_card
+from oodinv.training.export import generator_card, write_card
 from oodinv.training.loop import Evaluation
 from oodinv.training.randomness import torch_generator
 from oodinv.training.setup import FixedGenerator, fixed_generator, take_over
@@ -119,9 +121,10 @@ class GeneratorTask:
         torch.manual_seed(recipe.schedule.seed)
         self.recipe, self.compute = recipe, compute
         self.notes: tuple[str, ...] = ()
-        generator = Generator(
-            recipe.data.size,
-            recipe.channels,
+        generator = construct(
+            recipe.kind,
+            size=recipe.data.size,
+            channels=recipe.channels,
             w_dim=recipe.w_dim,
             z_dim=recipe.z_dim,
             mapping_layers=recipe.mapping_layers,
@@ -256,7 +259,7 @@ def write_generator(folder: Path, recipe: GeneratorRecipe, generator: Generator)
         name=recipe.name,
         size=recipe.data.size,
         crop=recipe.data.crop,
-        generator=GeneratorCard(weights=file),
+        generator=generator_card(generator, file),
         licence=recipe.licence,
         description=recipe.description,
     )

@@ -19,10 +19,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from oodinv.errors import MissingWeights, UnknownLayout, WeightsError
-from oodinv.weights.reading import inert, onnx, rebuild
+from oodinv.weights.reading import inert, onnx, openvino, rebuild
 from oodinv.weights.reading.damage import ARCHIVE_DAMAGE
 
-Container = Literal["torch", "nvidia-pickle", "numpy-pickle", "safetensors", "onnx"]
+Container = Literal["torch", "nvidia-pickle", "numpy-pickle", "safetensors", "onnx", "openvino"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class WeightsFile:
     modules of an NVIDIA pickle are walked the same way, as in `G_ema.synthesis.b4.const`. `settings` has
     everything else under its joined key: a value, or a whole dict or list that holds no tensor (`opts`,
     `G_ema.init_kwargs`, the metadata of a .safetensors file). Of an ONNX file, which OpenCV runs, only the
-    shapes are read: it has no `tensors`, and `settings["shapes"]`.
+    shapes are read: it has no `tensors`, and `settings["shapes"]`. An OpenVINO network NAME, or each of those in a
+    folder, has its constants as `NAME.constants.LAYER`, and its graph in `settings["NAME.layers"]`.
     """
 
     path: Path
@@ -130,8 +131,10 @@ def container_of(path: Path) -> Container:
             f"{path.absolute()}: there is no such file. Correct the path, or put the file there; "
             "`oodinv weights list` says where each file comes from"
         )
+    if path.is_dir() and openvino.graphs_in(path):
+        return "openvino"
     if not path.is_file():
-        raise WeightsError(f"{path}: a weight file was expected, and this is a folder or a device")
+        raise WeightsError(f"{path}: a weight file was expected, and this is a folder without networks, or a device")
     try:
         with path.open("rb") as file:
             head = file.read(4096)
@@ -139,6 +142,8 @@ def container_of(path: Path) -> Container:
         raise WeightsError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
     if not head:
         raise WeightsError(f"{path}: is empty; download it again")
+    if openvino.is_graph(head):
+        return "openvino"
     for pattern, reason in _NOT_WEIGHTS:
         if pattern.match(head):
             raise UnknownLayout(f"{path}: is {reason}")
@@ -282,6 +287,7 @@ _READERS: Mapping[Container, Callable[[Path], Any]] = {
     "numpy-pickle": _read_pickle,
     "safetensors": _read_safetensors,
     "onnx": _read_onnx,
+    "openvino": openvino.read,
 }
 
 _REFUSAL_HINTS = (

@@ -1,0 +1,136 @@
+"""The interface of generators: codes in, pictures out, block by block, so that SAMM can align features on the way.
+
+A family is a subclass of `Generator` in a file of its own and one line in `GENERATORS` of this package's `__init__`.
+It brings everything along that is its own: arithmetic, the layouts of its weight files, sizes read off tensors, the
+fields of its model card. `oodinv.models.synthesis` runs every family.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from oodinv.models.naming import Layout, Rules, Settings, State
+from oodinv.records import Strict
+
+Noise = Literal["fixed", "zero"] | torch.Generator | tuple[torch.Generator, ...]
+"""Noise input: the maps that come with the weights, none, or random maps from one generator for the batch or from one
+for each of its samples, which then get the same noise whatever their neighbours."""
+
+Features = tuple[Tensor, ...]
+"""What a block hands on to the next: feature maps (B, C, H, W) first, then whatever else the family carries along."""
+
+
+class Tap(NamedTuple):
+    """Feature maps that SAMM may align: their number of channels, and their side in pixels."""
+
+    channels: int
+    resolution: int
+
+
+class GeneratorCard(Strict):
+    """The `generator:` of a model card: its family and the file that holds it. Families may add fields."""
+
+    kind: str = "stylegan2"
+    weights: str
+
+
+class Generator(nn.Module, ABC):
+    """A generator network.
+
+    size: side of its pictures. num_ws, w_dim: shape of w_plus. z_dim: width of the mapping network's input. w_avg
+    (w_dim,): average latent. taps: for each block, by its key, the maps between its two halves, in the order in which
+    the blocks run.
+    """
+
+    kind: ClassVar[str]
+    """Name of the family in cards and in our own weight files."""
+    mark: ClassVar[str]
+    """Regular expression of a parameter (in our names) that only this family has."""
+    layouts: ClassVar[tuple[Layout, ...]] = ()
+    """Layouts of weight files that hold this family."""
+    names: ClassVar[Rules] = ()
+    """Names of the parameters inside files that hold other networks too."""
+    card: ClassVar[type[GeneratorCard]] = GeneratorCard
+
+    size: int
+    num_ws: int
+    w_dim: int
+    z_dim: int
+    w_avg: Tensor
+    taps: dict[int, Tap]
+
+    # Codes
+
+    @property
+    def has_mapping(self) -> bool:
+        """Whether w is mapped from z; autoencoders have no mapping network."""
+        return True
+
+    @abstractmethod
+    def map(self, z: Tensor) -> Tensor:
+        """z (B, z_dim) → w (B, w_dim)."""
+
+    @abstractmethod
+    def style_weights(self, row: int) -> Tensor:
+        """Run-time weights (styles, w_dim) of the affine layers that turn a row of w_plus into styles."""
+
+    # Pictures
+
+    @abstractmethod
+    def start(self, w_plus: Tensor, noise: Noise) -> Features:
+        """Everything before the first block with a tap. w_plus (B, num_ws, w_dim)."""
+
+    @abstractmethod
+    def advance(self, features: Features, w_plus: Tensor, key: int) -> Tensor:
+        """First half of a block: up to, and without, noise, bias and activation of its first styled convolution.
+
+        → (B, C, S, S) with `taps[key]`. Here SAMM aligns features (METHOD §3).
+        """
+
+    @abstractmethod
+    def finish(self, x: Tensor, features: Features, w_plus: Tensor, key: int, noise: Noise) -> Features:
+        """Second half of a block: from what `advance` gave, aligned or not, and what the block began with."""
+
+    def run(self, features: Features, w_plus: Tensor, key: int, noise: Noise) -> Features:
+        """A whole block where nothing is aligned; families may have a faster way than both halves in turn."""
+        return self.finish(self.advance(features, w_plus, key), features, w_plus, key, noise)
+
+    @abstractmethod
+    def image(self, features: Features, w_plus: Tensor) -> Tensor:
+        """What the last block gave → picture (B, 3, size, size) in about [−1, 1], float32."""
+
+    # Files
+
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """Arguments of the constructor that make another one of the same sizes; plain values for JSON."""
+
+    @classmethod
+    @abstractmethod
+    def arguments(cls, state: State, settings: Settings) -> dict[str, Any]:
+        """Arguments of the constructor, read off the tensors of a foreign file in our names, and off its settings.
+
+        Raises:
+            ValueError: the network is not complete.
+        """
+
+
+def draw_noise(source: torch.Generator | tuple[torch.Generator, ...], batch: int, size: int) -> Tensor:
+    """Normal noise (batch, 1, size, size), on the generators' device.
+
+    Raises:
+        ValueError: there are generators for another number of samples.
+    """
+    if isinstance(source, torch.Generator):
+        return torch.randn((batch, 1, size, size), generator=source, device=source.device)
+    if len(source) != batch:
+        raise ValueError(f"{len(source)} noise generators for a batch of {batch}")
+    return torch.cat([torch.randn((1, 1, size, size), generator=g, device=g.device) for g in source])
+
+
+def map_latents(generator: Generator, z: Tensor, truncation_psi: float = 1.0) -> Tensor:
+    """z (B, z_dim) → w (B, w_dim), pulled towards the average by w_avg + ψ·(w − w_avg)."""
+    w = generator.map(z)
+    return w if truncation_psi == 1.0 else generator.w_avg.lerp(w, truncation_psi)

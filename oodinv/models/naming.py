@@ -1,0 +1,159 @@
+"""How weight files of other projects name a network's parameters, as tables of rules that each family brings along.
+
+The first rule that matches a key wins. Targets start with the part of a model that they belong to (`generator.`,
+`encoder.`, `samm.`, …), or are `average`, the average latent.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+State = Mapping[str, Tensor]
+"""Tensors of one network by parameter name."""
+
+Settings = Mapping[str, Any]
+"""What a weight file holds besides tensors, by key."""
+
+
+class Drop(Enum):
+    """Marks keys that are in a file but not in our module: constants, or parameters without effect."""
+
+    DROP = "drop"
+
+
+DROP = Drop.DROP
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """Marks keys of networks that oodinv doesn't have."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Keys that match `pattern` from end to end become `target`, which may use its groups.
+
+    transform gives a value the shape that we store; it raises ValueError for one that it can't mean. A
+    dropped value is only checked by it.
+    """
+
+    pattern: str
+    target: str | Drop | Refuse
+    transform: Callable[[Tensor], Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Keys below `prefix` belong to a network of any registered family, in the names of that family's own files."""
+
+    prefix: str
+    part: Literal["generator", "encoder"]
+
+
+Rules = tuple[Rule | Embedded, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A way to lay out a file; a file has it if one of its keys matches `mark` from end to end.
+
+    encoder_type: what the file's options call the encoder, if they do: pSp's keys are e4e's, but its rows of w_plus
+    are no offsets. arrange: turns tensors and settings into a flat state under other names, for files whose tensors
+    have no names of their own; raises ValueError for a file that it doesn't understand.
+    """
+
+    name: str
+    mark: str
+    rules: Rules
+    encoder_type: str | None = None
+    arrange: Callable[[State, Settings], dict[str, Tensor]] | None = None
+
+
+def under(source: str, target: str, rules: Rules) -> Rules:
+    """The same rules for keys that start with `source`, to targets that start with `target`."""
+    return tuple(_under(source, target, rule) for rule in rules)
+
+
+def _under(source: str, target: str, rule: Rule | Embedded) -> Rule | Embedded:
+    if isinstance(rule, Embedded):
+        return Embedded(source + rule.prefix, rule.part)
+    named = target + rule.target if isinstance(rule.target, str) else rule.target
+    return Rule(re.escape(source) + f"(?:{rule.pattern})", named, rule.transform)
+
+
+def each(tables: Iterable[Rules]) -> Rules:
+    """Tables one after the other."""
+    return tuple(rule for table in tables for rule in table)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Transforms of values
+
+
+def first(x: Tensor) -> Tensor:
+    """Takes off a leading axis of length 1: (1, ...) → (...)."""
+    if x.ndim == 0 or x.shape[0] != 1:
+        raise ValueError(f"has shape {tuple(x.shape)} where a leading 1 was expected")
+    return x[0]
+
+
+def plane(x: Tensor) -> Tensor:
+    """(1, 1, H, W) → (H, W)."""
+    return first(first(x))
+
+
+def flat(x: Tensor) -> Tensor:
+    """(1, C, 1, 1) or (1, 1, C, 1) → (C,)."""
+    return x.flatten()
+
+
+def outputs_first(x: Tensor) -> Tensor:
+    """The kernel of a JAX convolution, (k, k, I, O), as PyTorch has it: (O, I, k, k)."""
+    return x.permute(3, 2, 0, 1)
+
+
+def binomial(x: Tensor) -> Tensor:
+    """Checks that a resampling filter is the [1, 3, 3, 1] that is part of our arithmetic, up to a factor."""
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+    if x.shape != (4, 4) or not torch.allclose(x.float() / x.float().sum(), torch.outer(taps, taps), atol=1e-6):
+        raise ValueError("is another filter than [1, 3, 3, 1]")
+    return x
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Tables that many networks share
+
+LINEAR: Rules = (Rule(r"(weight|bias)", r"\1"),)
+WEIGHT: Rules = (Rule(r"weight", "weight"),)
+BATCH_NORM: Rules = (
+    Rule(r"(weight|bias|running_mean|running_var)", r"\1"),
+    Rule(r"num_batches_tracked", DROP),  # only training reads it
+)
+LATENT_AVG: Rules = (Rule(r"latent_avg", "average"),)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Sizes read off a state
+
+
+def shape(state: State, key: str) -> tuple[int, ...]:
+    """Shape of a tensor that tells a network's size.
+
+    Raises:
+        ValueError: it is not there, or has no shape.
+    """
+    if key not in state or state[key].ndim == 0:
+        raise ValueError(f"lacks {key} (in oodinv's names)")
+    return tuple(state[key].shape)
+
+
+def numbers(state: State, pattern: str) -> list[int]:
+    """The numbers that the one group of `pattern` takes in the keys, rising."""
+    return sorted({int(m[1]) for key in state if (m := re.fullmatch(pattern, key))})
