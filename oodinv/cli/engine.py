@@ -13,7 +13,7 @@ from oodinv.editing.apply import Editor
 from oodinv.editing.plan import nobody, prepare
 from oodinv.faces.selection import ALL
 from oodinv.inversion import Dtype
-from oodinv.models.generators.stylegan2 import Noise
+from oodinv.models.generators.base import Noise
 from oodinv.recipe.card import Crop
 from oodinv.recipe.edit import EditRecipe
 from oodinv.runs.pipeline import Stages, work_through
