@@ -1,0 +1,247 @@
+"""The Python interface: inverts and edits single photos in memory.
+
+    editor = oodinv.load("mini")
+    editor.edit("photo.jpg", "smile").save("smiling.jpg")
+
+Photos are file paths, arrays uint8 (H, W, 3) in RGB, or PIL images. Folders, resuming and several processes are the
+command line's part.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from oodinv import device as devices
+from oodinv.compositing.paste_back import Edit
+from oodinv.editing.apply import Editor, InvertedFace
+from oodinv.editing.plan import prepare
+from oodinv.errors import ImageError, NoFaceError, RecipeError
+from oodinv.faces.align import Placement, align
+from oodinv.faces.detectors import load_detector
+from oodinv.faces.detectors.base import Detector
+from oodinv.faces.selection import ALL, Selection
+from oodinv.imaging.decode import decode_photo, read_photo
+from oodinv.imaging.encode import write_photo
+from oodinv.imaging.photo import Photo
+from oodinv.imaging.pixels import Pixels, rounded
+from oodinv.imaging.provenance import Provenance
+from oodinv.inversion import DTYPES, Artefacts, Dtype, Subject, artefacts, in_halves, invert
+from oodinv.recipe.edit import Composition, EditRecipe, find_edit_recipe, read_edit_recipe
+from oodinv.runs.sinks import pasted
+from oodinv.weights.build import Model, load_named
+from oodinv.weights.pull import pull
+from oodinv.workflows.invert import composed, square_crop
+
+PhotoLike: TypeAlias = str | os.PathLike[str] | Pixels | Image.Image
+
+_BATCH = 4  # faces of one photo that are computed together
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """An inverted or edited photo, and what was computed for each of its faces.
+
+    original, photo: the upright photo before and after, with its metadata. faces: from left to right; each has
+    w_plus float32 (num_ws, w_dim), `generated` and `composite` uint8 (S, S, 3), `mask` uint8 (S, S) with 255 = copied
+    from the photo, `flows`, and in `subject` the crop and its quad. made: model and recipe, as saved pictures state.
+    """
+
+    original: Photo
+    photo: Photo
+    faces: tuple[Artefacts, ...]
+    made: Provenance
+
+    @property
+    def pasted(self) -> Pixels:
+        """The whole photo with the results in it, uint8 (H, W, 3)."""
+        return self.photo.pixels
+
+    def image(self) -> Image.Image:
+        """The whole photo with the results in it, as an RGB image of PIL."""
+        return Image.fromarray(self.photo.pixels)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Writes the photo as .png or .jpg, with the EXIF data and colour profile of its file; returns the path.
+
+        XMP states that parts of it were generated, by which model and recipe.
+
+        Raises:
+            ImageError: another suffix, or transparency in a JPEG. OutputError: the file can't be written.
+        """
+        target = Path(path)
+        write_photo(target, self.photo)
+        return target
+
+
+@dataclass(frozen=True, eq=False)
+class PhotoEditor:
+    """A model and a face detector, loaded once and used for many photos; see `oodinv.load`."""
+
+    model: Model
+    detector: Detector
+    device: torch.device
+    dtype: Dtype
+
+    def invert(
+        self,
+        photo: PhotoLike,
+        *,
+        aligned: bool = False,
+        colour: float = 1.0,
+        selection: Selection = ALL,
+    ) -> Result:
+        """Inverts the faces of a photo.
+
+        aligned: the photo is a square crop already; nothing is detected, and the pasted photo is the composite.
+        colour: share of the photo's colours and light that the pasted faces get back, 0 to 1. selection: which faces.
+
+        Raises:
+            ImageError: the photo can't be read, or isn't square with `aligned`. NoFaceError: no face was found.
+        """
+        source, name = _photo(photo)
+        subjects = self._crops(source, name, selection) if not aligned else [self._whole(source, name)]
+
+        def compute(batch: list[Subject]) -> list[Artefacts]:
+            crops = torch.stack([subject.tensor() for subject in batch]).to(self.device)
+            return artefacts(batch, invert(self.model, crops, dtype=DTYPES[self.dtype]))
+
+        found = self._in_batches(subjects, compute)
+        faces = tuple(replace(face, composite=composed(face, Composition())) for face in found)
+        made = Provenance(model=self.model.card.name)
+        if aligned:
+            return Result(source, pasted(Photo(faces[0].composite), [], made), faces, made)
+        edits = [
+            Edit(face.subject.aligned.quad, face.subject.crop, composed(face, Composition(colour=colour)))
+            for face in faces
+            if face.subject.aligned is not None
+        ]
+        return Result(source, _with_levels(pasted(source, edits, made)), faces, made)
+
+    def edit(
+        self,
+        photo: PhotoLike | Result,
+        recipe: str | os.PathLike[str] | EditRecipe,
+        *,
+        strength: float = 1.0,
+        aligned: bool = False,
+        selection: Selection = ALL,
+    ) -> Result:
+        """Edits the faces of a photo, or of what `invert` returned for it, which saves inverting it again.
+
+        recipe: the name of a recipe, a FILE.yaml, or an `EditRecipe`. strength: multiplies the recipe's strengths.
+        aligned, selection: as `invert` has them.
+
+        Raises:
+            RecipeError: the recipe can't be read, doesn't fit the model, or asks for several results. ImageError,
+            NoFaceError: as `invert`.
+        """
+        read, path = _recipe(recipe)
+        if read.sweeps:
+            raise RecipeError(f"{path} asks for several results; call `edit` once for each strength")
+        plan = prepare(read, path, self.model, [strength])
+        inverted = photo if isinstance(photo, Result) else self.invert(photo, aligned=aligned, selection=selection)
+        if inverted.made.recipe is not None:
+            raise RecipeError(
+                f"the result was edited already ({inverted.made.recipe}); edit what `invert` returned, with a recipe "
+                "that names all directions"
+            )
+        editor = Editor(self.model, self.device, self.dtype, "fixed", _BATCH, read, plan)
+        edited = editor.edit([_inverted(face) for face in inverted.faces])
+        faces = tuple(
+            replace(face.results[0], subject=before.subject)
+            for face, before in zip(edited, inverted.faces, strict=True)
+        )
+        made = replace(inverted.made, recipe=plan.summary)
+        if inverted.faces[0].subject.aligned is None:
+            return Result(inverted.original, pasted(Photo(faces[0].composite), [], made), faces, made)
+        edits = [
+            Edit(face.face.placement.quad, face.before, face.results[0].composite, face.flows[0])
+            for face in edited
+            if face.face.placement is not None
+        ]
+        return Result(inverted.original, _with_levels(pasted(inverted.original, edits, made)), faces, made)
+
+    def _crops(self, photo: Photo, name: str, selection: Selection) -> list[Subject]:
+        card = self.model.card
+        try:
+            found = align(photo.pixels, self.detector, card.size, card.crop.quad, selection).faces
+        except NoFaceError as error:
+            raise NoFaceError(f"{name}: {error}") from error
+        return [Subject(str(number), face.crop, face) for number, face in enumerate(found)]
+
+    def _whole(self, photo: Photo, name: str) -> Subject:
+        return Subject("0", square_crop(photo.pixels, self.model.card.size, Path(name)), None)
+
+    def _in_batches(self, faces: list[T], compute: Callable[[list[T]], list[R]]) -> list[R]:
+        size = self.model.card.size
+        return [
+            result
+            for start in range(0, len(faces), _BATCH)
+            for result in in_halves(faces[start : start + _BATCH], compute, self.device, size)
+        ]
+
+
+def load_editor(name: str, device: str, dtype: Dtype, detector: str) -> PhotoEditor:
+    """Loads a model and a face detector; see `oodinv.load`."""
+    chosen = devices.choose(device)
+    return PhotoEditor(load_named(name).to(chosen), load_detector(detector, pull, str(chosen)), chosen, dtype)
+
+
+def _photo(photo: PhotoLike) -> tuple[Photo, str]:
+    """A photo as it is decoded, and what to call it in errors."""
+    if isinstance(photo, Image.Image):
+        name = str(getattr(photo, "filename", "") or "the PIL image")
+        return _from_pil(photo, name), name
+    if isinstance(photo, str | os.PathLike):
+        return read_photo(Path(photo), deep=True), str(photo)
+    if not isinstance(photo, np.ndarray):
+        raise ImageError(f"a photo is a path, an array or a PIL image, and not {type(photo).__name__}")
+    if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or 0 in photo.shape:
+        raise ImageError(
+            f"the array: expected uint8 of shape (H, W, 3) in RGB, found {photo.dtype} of shape {photo.shape}; convert "
+            "it first"
+        )
+    return Photo(np.ascontiguousarray(photo)), "the array"
+
+
+def _from_pil(picture: Image.Image, name: str) -> Photo:
+    """A PIL image as the decoder sees it; by way of an uncompressed TIFF, which holds every mode that files have."""
+    content = BytesIO()
+    try:
+        shown = ImageOps.exif_transpose(picture)
+        shown = shown.convert("RGBA") if shown.has_transparency_data else shown
+        shown.save(content, "TIFF", icc_profile=shown.info.get("icc_profile"))
+    except (OSError, SyntaxError, ValueError, LookupError) as error:
+        raise ImageError(f"{name}: can't be used ({error}); convert it to RGB first") from error
+    return decode_photo(content.getvalue(), Path(name))
+
+
+def _recipe(recipe: str | os.PathLike[str] | EditRecipe) -> tuple[EditRecipe, Path]:
+    """A recipe and where it lies; one that was built in Python counts as lying in the current folder."""
+    if isinstance(recipe, EditRecipe):
+        return recipe, Path("recipe")
+    path = find_edit_recipe(os.fspath(recipe))
+    return read_edit_recipe(path), path
+
+
+def _inverted(face: Artefacts) -> InvertedFace:
+    placed = face.subject.aligned
+    placement = None if placed is None else Placement(placed.quad, placed.photo_size)
+    return InvertedFace(face.subject.name, face.subject.crop, face.w_plus, face.flows, placement)
+
+
+def _with_levels(photo: Photo) -> Photo:
+    """The photo with its 8-bit pixels made of those of 16 bits a channel, where it has them."""
+    if photo.deep is None:
+        return photo
+    return replace(photo, pixels=rounded((photo.deep[..., :3] / 257).astype(np.float32)))

@@ -1,0 +1,147 @@
+"""The Python interface: any form of photo in, the same results as the command line out."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command import call
+from PIL import Image
+
+import oodinv
+from oodinv import PhotoEditor
+from oodinv.errors import ImageError, NoFaceError, RecipeError
+from oodinv.recipe.edit import EditRecipe
+
+PORTRAIT = "rishi-sunak.jpg"
+
+
+@pytest.fixture(scope="module")
+def editor() -> PhotoEditor:
+    return oodinv.load("mini", device="cpu")
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def test_importing_the_package_imports_no_torch() -> None:
+    script = "import sys, oodinv; oodinv.load; assert not {'torch', 'cv2', 'numpy', 'pydantic'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_package_has_no_other_attributes() -> None:
+    assert oodinv.Result.__name__ == "Result"
+    with pytest.raises(AttributeError, match="has no attribute 'resutl'"):
+        oodinv.resutl  # noqa: B018
+
+
+def test_results_are_those_of_the_command_line(editor: PhotoEditor, samples: Path, tmp_path: Path) -> None:
+    photo = samples / PORTRAIT
+    assert call("invert", photo, "-o", tmp_path / "out", "--device", "cpu", "--quiet").returncode == 0
+    assert call("edit", tmp_path / "out", "--recipe", "smile", "-o", tmp_path / "smiling", "--quiet").returncode == 0
+    inverted = editor.invert(photo)
+    edited = editor.edit(inverted, "smile")
+    for result, folder in ((inverted, "out"), (edited, "smiling")):
+        (face,) = result.faces
+        name = f"{photo.stem}.png"
+        assert np.array_equal(face.composite, pixels(tmp_path / folder / "composites" / name))
+        assert np.array_equal(face.generated, pixels(tmp_path / folder / "generated" / name))
+        assert np.array_equal(face.mask, pixels(tmp_path / folder / "masks" / name)[..., 0])
+        with np.load(tmp_path / folder / "latents" / f"{photo.stem}.npz") as latents:
+            assert np.array_equal(face.w_plus, latents["w_plus"])
+        saved = result.save(tmp_path / f"{folder}.jpg")
+        assert saved.read_bytes() == (tmp_path / folder / "pasted" / f"{photo.stem}.jpg").read_bytes()
+    assert not np.array_equal(edited.pasted, inverted.pasted)
+
+
+def test_a_path_an_array_and_a_pil_image_give_the_same(editor: PhotoEditor, samples: Path) -> None:
+    path = samples / PORTRAIT
+    expected = editor.edit(path, "older").pasted
+    array = pixels(path)
+    assert np.array_equal(editor.edit(str(path), "older").pasted, expected)
+    assert np.array_equal(editor.edit(array, "older").pasted, expected)
+    assert np.array_equal(np.asarray(editor.edit(Image.fromarray(array), "older").image()), expected)
+    assert expected.shape == array.shape
+    assert not np.array_equal(expected, array)
+
+
+def test_a_pil_image_is_used_upright(editor: PhotoEditor, samples: Path, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.rot90(pixels(samples / PORTRAIT))).save(tmp_path / "turned.png", exif=exif)
+    with Image.open(tmp_path / "turned.png") as turned:
+        assert np.array_equal(editor.invert(turned).pasted, editor.invert(samples / PORTRAIT).pasted)
+
+
+def test_transparency_and_profile_of_a_pil_image_are_kept(editor: PhotoEditor, samples: Path, tmp_path: Path) -> None:
+    with Image.open(samples / PORTRAIT) as photo:
+        picture = photo.convert("RGBA")
+    picture.putalpha(120)
+    editor.invert(picture).save(tmp_path / "clear.png")
+    with Image.open(tmp_path / "clear.png") as saved:
+        assert saved.mode == "RGBA"
+        assert saved.getextrema()[3] == (120, 120)
+
+
+def test_strength_multiplies_and_recipes_can_be_built_in_python(editor: PhotoEditor, samples: Path) -> None:
+    inverted = editor.invert(samples / PORTRAIT)
+    built = EditRecipe.model_validate({"edits": [{"direction": "age", "strength": 0.5}]})
+    twice = editor.edit(inverted, built, strength=2).faces[0].w_plus
+    once = editor.edit(inverted, built).faces[0].w_plus
+    start = inverted.faces[0].w_plus
+    assert np.allclose(twice - start, 2 * (once - start), atol=1e-5)
+    assert np.abs(once - start).max() > 0.01
+
+
+def test_a_crop_is_used_whole(editor: PhotoEditor, samples: Path) -> None:
+    crop = editor.invert(samples / PORTRAIT).faces[0].subject.crop
+    edited = editor.edit(crop, "younger", aligned=True)
+    assert edited.pasted.shape == crop.shape
+    assert np.array_equal(edited.pasted, edited.faces[0].composite)
+    with pytest.raises(ImageError, match="square"):
+        editor.invert(crop[:32], aligned=True)
+
+
+def test_a_photo_of_16_bits_keeps_them(editor: PhotoEditor, samples: Path, tmp_path: Path) -> None:
+    import cv2
+
+    deep = pixels(samples / PORTRAIT).astype(np.uint16) * 257 + 1
+    cv2.imwrite(str(tmp_path / "deep.png"), np.minimum(deep, 65535)[..., ::-1])
+    result = editor.edit(tmp_path / "deep.png", "smile")
+    written = cv2.imread(str(result.save(tmp_path / "edited.png")), cv2.IMREAD_UNCHANGED)
+    assert written.dtype == np.uint16
+    assert np.array_equal(np.rint(written[..., ::-1] / 257).astype(np.uint8), result.pasted)
+
+
+@pytest.mark.parametrize(
+    ("photo", "message"),
+    [
+        (np.zeros((8, 8, 3), np.float32), "found float32"),
+        (np.zeros((8, 8), np.uint8), r"shape \(8, 8\)"),
+        (np.zeros((0, 8, 3), np.uint8), r"shape \(0, 8, 3\)"),
+        (7, "not int"),
+        ("nowhere.jpg", r"nowhere\.jpg: no such file"),
+        (Image.new("HSV", (8, 8)), "convert it to RGB"),
+    ],
+    ids=["float", "grey", "empty", "number", "missing", "mode"],
+)
+def test_what_is_no_photo_is_refused_by_name(editor: PhotoEditor, photo: object, message: str) -> None:
+    with pytest.raises(ImageError, match=message):
+        editor.invert(photo)  # type: ignore[arg-type]
+
+
+def test_a_photo_without_a_face_is_refused_by_name(editor: PhotoEditor) -> None:
+    with pytest.raises(NoFaceError, match="the array: no face found"):
+        editor.invert(np.full((200, 200, 3), 128, np.uint8))
+
+
+def test_sweeps_and_second_edits_are_refused(editor: PhotoEditor, samples: Path) -> None:
+    sweep = EditRecipe.model_validate({"edits": [{"direction": "age", "strengths": [-1, 1]}]})
+    with pytest.raises(RecipeError, match="once for each strength"):
+        editor.edit(samples / PORTRAIT, sweep)
+    with pytest.raises(RecipeError, match="edited already"):
+        editor.edit(editor.edit(samples / PORTRAIT, "smile"), "older")
