@@ -1,19 +1,23 @@
 """Which device to compute on."""
 
+import re
+
 import torch
+
+_NAME = re.compile(r"cpu|cuda(:\d{1,3})?")
 
 
 def choose(name: str) -> torch.device:
     """`auto` is the first CUDA device if there is one, else the CPU; otherwise the named one.
 
     Raises:
-        ValueError, RuntimeError: the name is no device, or it isn't there.
+        ValueError: the name is no device, or it isn't there.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type not in ("cpu", "cuda"):
+    if _NAME.fullmatch(name) is None:
         raise ValueError(f"{name} is neither auto, cpu, cuda nor cuda:N")
+    device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"{name} is not there: this PyTorch sees {torch.cuda.device_count()} CUDA devices; use cpu")
     return device

@@ -9,13 +9,16 @@ import sys
 import typer
 
 import oodinv
-from oodinv.cli import align, benchmark, blend, directions, edit, invert, report, sign, train, weights
+from oodinv.cli import align, benchmark, blend, directions, doctor, edit, invert, report, sign, train, weights
 from oodinv.cli.console import report_error
+from oodinv.cli.logs import LOG
 from oodinv.cli.memory import use_one_heap
+from oodinv.cli.tree import Root
 from oodinv.errors import OodinvError
 
 app = typer.Typer(
     name="oodinv",
+    cls=Root,
     help="Editable GAN inversion of face photos that keeps what the generator cannot draw.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -33,7 +36,7 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _root(
     version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
+        False, "--version", "-V", callback=_version, is_eager=True, help="Print the version and exit."
     ),
 ) -> None:
     """Editable GAN inversion of face photos that keeps what the generator cannot draw."""
@@ -41,6 +44,7 @@ def _root(
 
 app.command("align")(align.align)
 app.command("blend")(blend.blend)
+app.command("doctor")(doctor.doctor)
 app.command("edit")(edit.edit)
 app.command("invert")(invert.invert)
 app.command("report")(report.report)
@@ -59,11 +63,16 @@ def _print_anything() -> None:
 
 
 def main() -> None:
-    """Runs the command line. Exit status: 0 done, 1 an error or a failed image, 2 usage, 130 interrupted."""
+    """Runs the command line.
+
+    Exit status, of every command: 0 all is done; 1 an error, or at least one input that failed or can't be read; 2
+    wrong usage; 130 interrupted.
+    """
     use_one_heap()
     _print_anything()
     try:
         app()
     except OodinvError as error:
+        LOG.error("%s", error)
         report_error(error)
         sys.exit(1)

@@ -41,7 +41,7 @@ def choose_device(name: str) -> torch.device:
         device = devices.choose(name)
         local = os.environ.get("LOCAL_RANK")
         return devices.choose(f"cuda:{local}") if device == torch.device("cuda") and local else device
-    except (ValueError, RuntimeError) as error:
+    except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--device") from error
 
 

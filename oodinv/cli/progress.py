@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import typer
@@ -19,6 +20,7 @@ from rich.progress import (
 )
 
 from oodinv.cli.console import stderr
+from oodinv.cli.logs import LOG
 from oodinv.runs.manifest import Entry
 from oodinv.runs.runner import Event, Finished, Started
 
@@ -96,10 +98,14 @@ def follow(events: Iterator[Event], summary: Summary, title: str, quiet: bool) -
         TimeRemainingColumn(),
     )
     start = time.perf_counter()
+    first = next(events, None)  # errors of a run that can't start come before any bar
+    if first is None:
+        return summary
     with _going_on_told(quiet), Progress(*columns, console=stderr, disable=quiet) as progress:
         bar = progress.add_task(title, total=None, speed="")
-        for event in events:
+        for event in chain([first], events):
             summary.seconds = time.perf_counter() - start
+            _log(event, title)
             match event:
                 case Started(total, kept):
                     summary.total, summary.kept = total, kept
@@ -117,6 +123,15 @@ def follow(events: Iterator[Event], summary: Summary, title: str, quiet: bool) -
                     progress.update(bar, advance=1, speed=f"{summary.speed:.2f} images/s")
     summary.seconds = time.perf_counter() - start
     return summary
+
+
+def _log(event: Event, title: str) -> None:
+    match event:
+        case Started(total, kept):
+            LOG.info("%s: %d inputs, of which %d are done already", title, total, kept)
+        case Finished(entry):
+            words = entry.error or "; ".join(entry.remarks)
+            LOG.info("%s: %s %s in %.3f s %s", title, entry.status, entry.input, entry.seconds, words)
 
 
 @contextmanager

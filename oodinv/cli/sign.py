@@ -1,24 +1,11 @@
 """`oodinv sign`: Content Credentials for finished pictures."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from oodinv.cli import options
-
-
-class AlgorithmChoice(StrEnum):
-    """Signature algorithms, as C2PA names them."""
-
-    es256 = "es256"
-    es384 = "es384"
-    es512 = "es512"
-    ps256 = "ps256"
-    ps384 = "ps384"
-    ps512 = "ps512"
-    ed25519 = "ed25519"
 
 
 def sign(
@@ -28,7 +15,10 @@ def sign(
         Path, typer.Option(help="PEM file: your certificate, then those that it leads to.", show_default=False)
     ],
     key: Annotated[Path, typer.Option(help="PEM file: the private key, in PKCS #8.", show_default=False)],
-    algorithm: Annotated[AlgorithmChoice, typer.Option(help="What the key is for.")] = AlgorithmChoice.es256,
+    algorithm: Annotated[
+        Literal["es256", "es384", "es512", "ps256", "ps384", "ps512", "ed25519"],
+        typer.Option(help="Signature algorithm of the key, as C2PA names it."),
+    ] = "es256",
     timestamp: Annotated[
         str | None,
         typer.Option(metavar="URL", help="Timestamp service (RFC 3161) to ask for each picture.", show_default=False),
@@ -38,7 +28,7 @@ def sign(
 ) -> None:
     """Sign the pictures of a run with C2PA Content Credentials, as copies in OUT/signed.
 
-    Needs c2pa-python: pip install 'oodinv[c2pa]'. Each copy says with which tool, model and recipe it was made, and
+    Needs c2pa-python: pip install 'oodinv\\[c2pa]'. Each copy says with which tool, model and recipe it was made, and
     of which photo, if that is still in its place.
 
     [bold]Example[/]
@@ -51,5 +41,5 @@ def sign(
     from oodinv.workflows.sign import sign as sign_results
 
     results = open_results(folder, ("invert", "edit", "blend"))
-    events = sign_results(results, Credentials(certificate, key, algorithm.value, timestamp))
+    events = sign_results(results, Credentials(certificate, key, algorithm, timestamp))
     conclude(follow(events, Summary(folder / FOLDER), "signing", quiet), as_json=json, quiet=quiet)

@@ -4,6 +4,7 @@ The operating system holds the locks and drops them when a process ends, however
 lock file behind but no lock. The files are removed by their holders, and leftovers by the next run.
 """
 
+import errno
 import json
 import os
 import socket
@@ -198,7 +199,10 @@ def _in_use(folder: Path, other: dict[str, object], part: str | None) -> str:
 
 def _unusable(folder: Path, error: OSError) -> OutputError:
     reason = error.strerror or str(error)
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return OutputError(f"{folder}: can't be written ({reason}); check its permissions, or choose another folder")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OutputError(f"{folder}: can't be written ({reason}); free some space, or choose another folder")
     return OutputError(
-        f"{folder}: no lock can be had there ({reason}); check the free space and permissions, and that the file "
-        "system has locks"
+        f"{folder}: no lock can be taken there ({reason}); choose a folder on a file system that has locks"
     )

@@ -1,0 +1,76 @@
+"""The root of the command tree: options of every command, defaults from files, and help on narrow terminals."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from typer.core import TyperGroup, TyperOption
+
+from oodinv.cli import config, logs
+from oodinv.cli.options import MESSAGES
+
+NARROW = 70
+"""Columns below which help is printed without panels, which would cut off names of options."""
+_MARKUP = re.compile(r"(?<!\\)\[/?[a-z ]*\]")
+
+
+class Root(TyperGroup):
+    """`oodinv` itself."""
+
+    def __init__(self, **settings: Any) -> None:
+        """Adds options to all commands below."""
+        super().__init__(**settings)
+        narrow = shutil.get_terminal_size().columns < NARROW
+        for node in (self, *_nodes(self)):
+            if not hasattr(node, "commands"):
+                node.params += _logging_options()
+            if narrow:
+                _make_plain(node)
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """As click's, with defaults from the user's files."""
+        extra.setdefault("default_map", config.default_map(self))
+        return super().make_context(info_name, args, parent, **extra)
+
+
+# Newer versions of typer carry a click of their own: commands are Any here, and told apart by what they have.
+
+
+def _nodes(group: Any) -> Iterator[Any]:
+    for command in group.commands.values():
+        yield command
+        if hasattr(command, "commands"):
+            yield from _nodes(command)
+
+
+def _logging_options() -> list[Any]:
+    """`--verbose` and `--log-file`, which take effect when they are parsed."""
+    return [
+        TyperOption(
+            param_decls=["--verbose", "-v"],
+            is_flag=True,
+            expose_value=False,
+            callback=lambda _, __, asked: logs.to_terminal() if asked else None,
+            help="Print what happens to each photo.",
+            rich_help_panel=MESSAGES,
+        ),
+        TyperOption(
+            param_decls=["--log-file"],
+            metavar="FILE",
+            expose_value=False,
+            callback=lambda _, __, path: logs.to_file(Path(path)) if path else None,
+            help="Append what happens to each photo to a file.",
+            rich_help_panel=MESSAGES,
+        ),
+    ]
+
+
+def _make_plain(node: Any) -> None:
+    """Has a command print its help without panels and colours."""
+    node.rich_markup_mode = None
+    for attribute in ("help", "epilog", "short_help"):
+        text = getattr(node, attribute, None)
+        if text:
+            setattr(node, attribute, _MARKUP.sub("", text).replace("\\[", "["))
