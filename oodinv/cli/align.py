@@ -26,6 +26,7 @@ def align(
     min_score: options.MinScore = 0.0,
     blurred: options.Blurred = False,
     cut_off: options.CutOff = False,
+    frames: options.Frames = "first",
     device: options.Device = "auto",
     batch_size: options.BatchSize = 8,
     shard: options.Shard = None,
@@ -71,7 +72,7 @@ def align(
         chosen=options.Chosen(faces, min_face, min_score, tuple(face or ()), tuple(like or ()), blurred, cut_off),
     )
     share = choose_shard(shard, restart)
-    found = look_through(inputs, output)
+    found = look_through(inputs, output, frames=frames == "all")
     stages, computing = choose_engine(make_stages, device, engine, workers, share)
     header = align_header(stages, detector)
     events = run_on(computing, found.jobs, output, header, chunk=batch_size, restart=restart, shard=share)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from oodinv.cli.options import Chosen, DtypeName, EngineName
+from oodinv.imaging.encode import FormatName
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,9 @@ class Request:
     aligned: bool
     detector: str
     chosen: Chosen
+    frames: Literal["first", "all"]
+    format: FormatName | None
+    quality: int | None
     device: str
     dtype: DtypeName
     batch_size: int

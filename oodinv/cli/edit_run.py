@@ -12,7 +12,7 @@ from oodinv.cli.edit_request import Request
 from oodinv.cli.edit_single import is_single, run_single
 from oodinv.cli.engine import edit_stages, engine_for, invert_stages, plan_workers
 from oodinv.cli.options import Chosen
-from oodinv.cli.prepare import choose_shard, shard_notes
+from oodinv.cli.prepare import choose_shard, output_format, shard_notes
 from oodinv.cli.progress import Summary, conclude, follow, timed
 from oodinv.errors import ManifestError, RecipeError
 from oodinv.imaging.provenance import composite_mark
@@ -63,6 +63,7 @@ class _Run:
             batch_size=request.batch_size,
             inversion=inversion,
             knows_people=knows_people,
+            output_format=output_format(request.format, request.quality),
         )
 
 
@@ -173,7 +174,7 @@ def _card_of(inversion: Results) -> str:
 def _inverted(run: _Run, name: str, inputs: list[Path]) -> tuple[EditStages, list[Job]]:
     """Inverts photos into OUT/inversion, once the edit itself is known to be possible; stages and jobs of the edit."""
     request, folder = run.request, run.output / "inversion"
-    found = look_through(inputs, run.output)
+    found = look_through(inputs, run.output, frames=request.frames == "all")
     run.summary.notes = (*run.summary.notes, *found.notes)
     make_stages = partial(
         invert_stages,

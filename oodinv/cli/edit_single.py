@@ -3,13 +3,13 @@
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import typer
 
 from oodinv.cli.edit_request import Request
 from oodinv.cli.engine import edit_stages, invert_stages
+from oodinv.cli.prepare import output_format
 from oodinv.cli.progress import Summary, conclude
 from oodinv.imaging.encode import write_photo
 from oodinv.recipe.edit import EditRecipe
@@ -20,7 +20,7 @@ from oodinv.workflows.edit import edit_photo
 from oodinv.workflows.invert import invert_header
 
 STREAM = Path("-")
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff"})
 """Suffixes, in lower case, that make an output a file and not a folder."""
 
 
@@ -72,13 +72,13 @@ def run_single(request: Request, recipe: EditRecipe, path: Path) -> None:
     summary.notes = (*summary.notes, *edited.remarks)
     if target == STREAM:
         with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder, f"photo{edited.photo.suffix}")
-            write_photo(file, edited.photo)
+            how = output_format(request.format, request.quality)
+            file = Path(folder, f"photo{how.suffix(edited.photo)}")
+            write_photo(file, edited.photo, request.quality)
             sys.stdout.buffer.write(file.read_bytes())
             sys.stdout.buffer.flush()
     else:
-        is_png = target.suffix.lower() == ".png"
-        write_photo(target, edited.photo if is_png else replace(edited.photo, deep=None))
+        write_photo(target, edited.photo, request.quality)
     summary.done, summary.seconds = 1, time.perf_counter() - start
     conclude(summary, as_json=request.json, quiet=request.quiet)
 
@@ -95,5 +95,7 @@ def _check(request: Request) -> None:
         raise typer.BadParameter("is the input; choose another file", param_hint="--output")
     if output == STREAM and request.json:
         raise typer.BadParameter("stdout gets the photo; leave out --json or name a file as --output")
-    if request.preview or request.aligned or request.shard or request.engine != "local":
-        raise typer.BadParameter("--preview, --aligned, --shard and --engine need a folder as --output")
+    if request.format is not None and output != STREAM:
+        raise typer.BadParameter("the suffix of --output names the format; leave out --format")
+    if request.frames == "all" or request.preview or request.aligned or request.shard or request.engine != "local":
+        raise typer.BadParameter("--frames all, --preview, --aligned, --shard and --engine need a folder as --output")

@@ -12,6 +12,7 @@ from oodinv.cli.prepare import choose_device, make_detector, make_selection
 from oodinv.editing.apply import Editor
 from oodinv.editing.plan import nobody, prepare
 from oodinv.faces.selection import ALL
+from oodinv.imaging.encode import AS_SOURCE, OutputFormat
 from oodinv.inversion import Dtype
 from oodinv.models.generators.base import Noise
 from oodinv.recipe.card import Crop
@@ -47,6 +48,7 @@ def invert_stages(
     save: frozenset[Output],
     colour: float,
     chosen: Chosen,
+    output_format: OutputFormat = AS_SOURCE,
 ) -> InvertStages:
     """Stages of `oodinv invert`, as `align_stages`; without a detector for crops."""
     place = choose_device(device)
@@ -61,6 +63,7 @@ def invert_stages(
         save=save,
         colour=colour,
         selection=ALL if made is None else make_selection(chosen, made),
+        output_format=output_format,
     )
 
 
@@ -76,6 +79,7 @@ def edit_stages(
     batch_size: int,
     inversion: Results,
     knows_people: bool = True,
+    output_format: OutputFormat = AS_SOURCE,
 ) -> EditStages:
     """Stages of `oodinv edit`, as `align_stages`.
 
@@ -90,7 +94,7 @@ def edit_stages(
     person = partial(read_person, inversion, loaded.code_shape) if knows_people else nobody
     edits = prepare(recipe, path, loaded, factors, person, force=force)
     noise: Noise = "zero" if inversion.header.settings.get("noise") == "zero" else "fixed"
-    return EditStages(Editor(loaded, place, dtype, noise, batch_size, recipe, edits), inversion)
+    return EditStages(Editor(loaded, place, dtype, noise, batch_size, recipe, edits), inversion, output_format)
 
 
 def plan_workers(engine: EngineName, workers: int | None, shard: Shard | None, device: str) -> Workers | None:

@@ -33,6 +33,9 @@ def invert(
     min_score: options.MinScore = 0.0,
     blurred: options.Blurred = False,
     cut_off: options.CutOff = False,
+    frames: options.Frames = "first",
+    format: options.Format = None,
+    quality: options.Quality = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "float32",
     batch_size: options.BatchSize = 8,
@@ -59,7 +62,7 @@ def invert(
     from functools import partial
 
     from oodinv.cli.engine import choose_engine, invert_stages
-    from oodinv.cli.prepare import choose_shard, parse_save, shard_notes
+    from oodinv.cli.prepare import choose_shard, output_format, parse_save, shard_notes
     from oodinv.cli.progress import Summary, conclude, follow
     from oodinv.runs.collect import look_through
     from oodinv.runs.runner import run_on
@@ -74,10 +77,11 @@ def invert(
         batch_size=batch_size,
         save=parse_save(save),
         colour=colour,
+        output_format=output_format(format, quality),
         chosen=options.Chosen(faces, min_face, min_score, tuple(face or ()), tuple(like or ()), blurred, cut_off),
     )
     share = choose_shard(shard, restart)
-    found = look_through(inputs, output)
+    found = look_through(inputs, output, frames=frames == "all")
     stages, computing = choose_engine(make_stages, device, engine, workers, share)
     header = invert_header(stages, detector)
     events = run_on(computing, found.jobs, output, header, chunk=batch_size, restart=restart, shard=share)

@@ -44,6 +44,30 @@ DryRun = Annotated[
     ),
 ]
 
+Frames = Annotated[
+    Literal["first", "all"],
+    typer.Option(help="Pictures of animated and multi-page files: the first, or each on its own."),
+]
+Format = Annotated[
+    Literal["png", "jpg", "webp", "tiff"] | None,
+    typer.Option(
+        "--format",
+        help="Format of pasted photos; by default JPEG stays JPEG and all else becomes PNG.",
+        show_default=False,
+        rich_help_panel=OUTPUT,
+    ),
+]
+Quality = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=100,
+        help="Quality of JPEG and WebP; by default that of the photo's own JPEG, and WebP without loss.",
+        show_default=False,
+        rich_help_panel=OUTPUT,
+    ),
+]
+
 # --- composition -----------------------------------------------------------------------------------------
 
 Technique = Annotated[

@@ -19,6 +19,7 @@ from oodinv.faces.detectors import load_detector
 from oodinv.faces.detectors.base import Detector
 from oodinv.faces.framing.ffhq import ffhq_quad
 from oodinv.faces.selection import BLURRED, LARGEST, Likeness, Selection
+from oodinv.imaging.encode import FormatName, OutputFormat
 from oodinv.imaging.pixels import Pixels, to_tensor
 from oodinv.runs.sharding import Shard, launched, parse
 from oodinv.runs.sinks import OUTPUTS, Output
@@ -126,6 +127,18 @@ def _likeness(photos: tuple[Path, ...], detector: Detector) -> Likeness:
             raise NoFaceError(f"{photo}: {error}") from error
         references.append(embed(face.crop))
     return Likeness(embed, np.stack(references))
+
+
+def output_format(name: FormatName | None, quality: int | None) -> OutputFormat:
+    """The format that `--format` and `--quality` name.
+
+    Raises:
+        typer.BadParameter: they contradict each other.
+    """
+    try:
+        return OutputFormat(name, quality)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--quality") from error
 
 
 def parse_save(text: str) -> frozenset[Output]:

@@ -4,11 +4,13 @@ import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from oodinv.errors import ImageError
+from oodinv.imaging.decode import count_frames
 from oodinv.imaging.formats import READABLE_SUFFIXES
+from oodinv.runs.pipeline import read_bytes
 from oodinv.runs.sources import SOURCES
 from oodinv.runs.sources.base import Found, Job, Skipped
 
@@ -40,10 +42,11 @@ def collect(inputs: list[Path], output: Path | None = None) -> list[Job]:
     return look_through(inputs, output).jobs
 
 
-def look_through(inputs: list[Path], output: Path | None = None) -> Collected:
+def look_through(inputs: list[Path], output: Path | None = None, *, frames: bool = False) -> Collected:
     """Finds the photos of files and folders. Folders are searched recursively, without results of oodinv.
 
-    output: the folder that results go to, where there will be any.
+    output: the folder that results go to, where there will be any. frames: a job for each picture of files that hold
+    several, named NAME.frameN, rather than one for the first.
 
     Raises:
         ImageError: an input doesn't exist or lies among the results, the output lies in an input, or there is no
@@ -62,9 +65,26 @@ def look_through(inputs: list[Path], output: Path | None = None) -> Collected:
             + "".join(f"\n{note}" for note in notes)
         )
     photos = [item for item in found if item.unsupported is None]
+    if frames:
+        photos = [one for item in photos for one in _frames(item)]
     names = _unique_names([item.relative for item in photos])
-    jobs = [Job(item.path, name) for item, name in zip(photos, names, strict=True)]
+    jobs = [Job(item.path, name, frame=item.frame) for item, name in zip(photos, names, strict=True)]
     return Collected([*jobs, *_unsupported([item for item in found if item.unsupported is not None], names)], notes)
+
+
+def _frames(item: Found) -> list[Found]:
+    """One item for each picture of a file; the file itself where it holds one, or none that can be read."""
+    try:
+        count = count_frames(read_bytes(item.path), item.path)
+    except ImageError:
+        return [item]  # the run names its fault
+    if count == 1:
+        return [item]
+    digits, plain = len(str(count - 1)), item.relative
+    return [
+        replace(item, relative=plain.with_name(f"{plain.stem}.frame{n:0{digits}}{plain.suffix}"), frame=n)
+        for n in range(count)
+    ]
 
 
 def _unsupported(found: list[Found], taken: list[str]) -> Iterator[Job]:

@@ -56,7 +56,8 @@ class Entry:
 
     name: its place below the output folders. outputs: paths of its files relative to the output folder. bytes: their
     sizes, in the same order; empty in manifests of versions that noted none. status: `unsupported` is a file of a
-    kind that no reader opens. remarks: what was left out of a finished input.
+    kind that no reader opens. remarks: what was left out of a finished input. frame: which picture of
+    a file with several it is, where it was chosen.
     """
 
     input: str
@@ -68,6 +69,7 @@ class Entry:
     seconds: float = 0.0
     bytes: list[int] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    frame: int | None = None
 
     def is_complete(self, folder: Path) -> bool:
         """Whether all outputs are in the folder, with the sizes that they were written with."""
@@ -144,6 +146,7 @@ def _is_entry(entry: Entry) -> bool:
         and len(entry.bytes) in (0, len(entry.outputs))
         and isinstance(entry.remarks, list)
         and all(isinstance(remark, str) for remark in entry.remarks)
+        and isinstance(entry.frame, int | None)
     )
 
 

@@ -113,7 +113,7 @@ def _read(stages: Stages[P, C], job: Job) -> _Read[P] | Entry:
 
 def _failure(job: Job, sha256: str | None, message: str, start: float) -> Entry:
     seconds = round(time.perf_counter() - start, 3)
-    return Entry(str(job.path), job.name, sha256, "failed", error=message, seconds=seconds)
+    return Entry(str(job.path), job.name, sha256, "failed", error=message, seconds=seconds, frame=job.frame)
 
 
 def _write(stages: Stages[P, C], read: _Read[P], results: C, folder: Path, computing: float) -> Entry:
@@ -130,8 +130,9 @@ def _write(stages: Stages[P, C], read: _Read[P], results: C, folder: Path, compu
         return _failure(read.job, read.sha256, f"{read.job.path}: unexpected {type(error).__name__}: {error}", start)
     seconds = round(read.seconds + computing + time.perf_counter() - start, 3)
     return Entry(
-        str(read.job.path), read.job.name, read.sha256, "done", outputs, seconds=seconds, bytes=sizes, remarks=remarks
-    )
+        str(read.job.path), read.job.name, read.sha256, "done", outputs, seconds=seconds, bytes=sizes,
+        remarks=remarks, frame=read.job.frame,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from oodinv.errors import ImageError, ManifestError, RecipeError
 from oodinv.imaging.decode import read_photo
+from oodinv.imaging.encode import OutputFormat
 from oodinv.imaging.pixels import Pixels
 from oodinv.recipe.edit import Composition
 from oodinv.runs import manifest
@@ -81,6 +82,19 @@ class Results:
             return self._composition({"colour": self.header.settings.get("colour", 0.0)})
         return self.composition
 
+    @property
+    def output_format(self) -> OutputFormat:
+        """The format in which the run wrote pasted photos.
+
+        Raises:
+            ManifestError: this version doesn't know it.
+        """
+        record = self.header.settings.get("format", {})
+        try:
+            return OutputFormat(**record)
+        except (TypeError, ValueError) as error:
+            raise ManifestError(f"{self.path}: its {manifest.FILE_NAME} holds no format of photos: {error}") from error
+
     def _composition(self, record: object) -> Composition:
         try:
             return Composition.model_validate(record)
@@ -97,7 +111,7 @@ class Results:
             if path is None:
                 gone += 1
                 path = self.path / f"aligned/{self.crops(entry)[0]}.png"
-            found.append(Job(path, name))
+            found.append(Job(path, name, frame=entry.frame))
         return found, gone
 
     def photo(self, entry: Entry) -> Path | None:

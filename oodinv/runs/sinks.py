@@ -9,7 +9,7 @@ import numpy as np
 
 from oodinv.compositing.paste_back import Edit, paste
 from oodinv.imaging.colour import matching_colour
-from oodinv.imaging.encode import write_photo, write_png
+from oodinv.imaging.encode import AS_SOURCE, OutputFormat, write_photo, write_png
 from oodinv.imaging.files import atomic_write, write_npz
 from oodinv.imaging.metadata import JPEG_XMP_BYTES
 from oodinv.imaging.photo import Photo
@@ -68,20 +68,22 @@ def write_png_composite(folder: Path, name: str, pixels: Pixels, made: Provenanc
     return output
 
 
-def write_pasted(photo: Photo, edits: list[Edit], folder: Path, name: str, made: Provenance) -> str:
+def write_pasted(
+    photo: Photo, edits: list[Edit], folder: Path, name: str, made: Provenance, how: OutputFormat = AS_SOURCE
+) -> str:
     """Puts changed crops back into their photo and writes it with its provenance; returns the path below folder.
 
     Raises:
         ImageError, OutputError: the file can't be written.
     """
-    output = f"pasted/{name}{photo.suffix}"
-    write_photo(folder / output, pasted(photo, edits, made))
+    output = f"pasted/{name}{how.suffix(photo)}"
+    write_photo(folder / output, pasted(photo, edits, made, how), how.quality)
     return output
 
 
-def pasted(photo: Photo, edits: list[Edit], made: Provenance) -> Photo:
+def pasted(photo: Photo, edits: list[Edit], made: Provenance, how: OutputFormat = AS_SOURCE) -> Photo:
     """The photo with changed crops put back, and its provenance in the XMP packet."""
-    limit = JPEG_XMP_BYTES if photo.suffix == ".jpg" else None
+    limit = JPEG_XMP_BYTES if how.suffix(photo) == ".jpg" else None
     return replace(_changed(photo, edits), xmp=composite_mark(made, photo.xmp, limit))
 
 

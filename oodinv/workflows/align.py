@@ -1,7 +1,7 @@
 """What `align` does to each photo: the stages that `runner.run` drives."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from oodinv.errors import NoFaceError
 from oodinv.faces.align import align
 from oodinv.faces.detectors.base import Detector
 from oodinv.faces.selection import Selection
-from oodinv.imaging.decode import decode_photo
+from oodinv.imaging.decode import count_frames, decode_photo
 from oodinv.imaging.pixels import Pixels
 from oodinv.inversion import Subject
 from oodinv.recipe.card import Crop
@@ -43,6 +43,12 @@ def cut_out(job: Job, pixels: Pixels, detector: Detector, size: int, how: Crop, 
     return CutOut([Subject(f"{job.name}.{n}", face.crop, face) for n, face in enumerate(found.faces)], remarks)
 
 
+def unused_frames(job: Job, content: bytes) -> list[str]:
+    """A remark where only the first of several pictures of a file is used."""
+    count = 1 if job.frame is not None else count_frames(content, job.path)
+    return [] if count == 1 else [f"only the first of {count} frames was used; --frames all uses each"]
+
+
 @dataclass(frozen=True)
 class AlignStages:
     """Finds faces and writes their crops."""
@@ -58,8 +64,9 @@ class AlignStages:
         Raises:
             ImageError: no readable picture. NoFaceError: no face in it.
         """
-        pixels = decode_photo(content, job.path).pixels
-        return cut_out(job, pixels, self.detector, self.size, self.crop, self.selection)
+        pixels = decode_photo(content, job.path, frame=job.frame or 0).pixels
+        cut = cut_out(job, pixels, self.detector, self.size, self.crop, self.selection)
+        return replace(cut, remarks=[*unused_frames(job, content), *cut.remarks])
 
     def compute(self, photos: list[CutOut]) -> list[CutOut]:
         """Nothing more to do."""

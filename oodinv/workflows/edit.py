@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from oodinv.compositing.paste_back import Edit
@@ -10,7 +10,7 @@ from oodinv.editing.apply import EditedFace, Editor, InvertedFace
 from oodinv.errors import ImageError, RecipeError
 from oodinv.faces.align import AlignedFace, Placement, read_placement
 from oodinv.imaging.decode import decode_photo
-from oodinv.imaging.encode import write_png
+from oodinv.imaging.encode import AS_SOURCE, OutputFormat, write_png
 from oodinv.imaging.files import atomic_write
 from oodinv.imaging.photo import Photo
 from oodinv.imaging.pixels import Pixels, resize_pixels
@@ -62,6 +62,7 @@ class EditStages:
 
     editor: Editor
     inversion: Results
+    output_format: OutputFormat = AS_SOURCE
 
     @property
     def made(self) -> Provenance:
@@ -115,11 +116,13 @@ class EditStages:
         """
         outputs = [output for face in results.faces for output in self._write_face(face, folder)]
         if results.photo.content:
-            photo = decode_photo(results.photo.content, results.photo.job.path, deep=True)
+            photo = decode_photo(
+                results.photo.content, results.photo.job.path, deep=True, frame=results.photo.job.frame or 0
+            )
             for number, variant in enumerate(self.editor.edits.variants):
                 changes = [change for face in results.faces if (change := self.change(face, number)) is not None]
                 name = results.photo.job.name + variant.suffix
-                outputs.append(write_pasted(photo, changes, folder, name, self.made))
+                outputs.append(write_pasted(photo, changes, folder, name, self.made, self.output_format))
         return outputs
 
     def change(self, edited: EditedFace, number: int) -> Edit | None:
@@ -176,6 +179,7 @@ def edit_header(stages: EditStages) -> Header:
         "suffixes": [variant.suffix for variant in stages.editor.edits.variants],
         "directions": digest.hexdigest(),
         "dtype": stages.editor.dtype,
+        "format": asdict(stages.output_format),
         "aligned": bool(inversion.settings.get("aligned")),
         "inversion": {"settings": inversion.settings, "weights": inversion.weights},
     }

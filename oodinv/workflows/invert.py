@@ -1,7 +1,7 @@
 """What `invert` does to each photo: the stages that `runner.run` drives."""
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +16,7 @@ from oodinv.faces.selection import ALL, Selection
 from oodinv.imaging.colour import matching_colour
 from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.deep import decode_deep
+from oodinv.imaging.encode import AS_SOURCE, OutputFormat
 from oodinv.imaging.photo import Photo
 from oodinv.imaging.pixels import Pixels, resize_pixels, rounded
 from oodinv.imaging.provenance import Provenance
@@ -26,7 +27,7 @@ from oodinv.runs.manifest import Header, header_of
 from oodinv.runs.sinks import OUTPUTS, Output, write_aligned, write_artefacts, write_pasted
 from oodinv.runs.sources.base import Job
 from oodinv.weights.build import Model
-from oodinv.workflows.align import cut_out, selection_record
+from oodinv.workflows.align import cut_out, selection_record, unused_frames
 
 NoiseName = Literal["fixed", "zero", "random"]
 
@@ -46,7 +47,11 @@ class Portrait:
 
     def decoded(self) -> Photo:
         """The photo, from memory or decoded again."""
-        return self.photo if self.photo is not None else decode_photo(self.content, self.job.path, deep=True)
+        return (
+            self.photo
+            if self.photo is not None
+            else decode_photo(self.content, self.job.path, deep=True, frame=self.job.frame or 0)
+        )
 
 
 def square_crop(pixels: Pixels, size: int, path: Path) -> Pixels:
@@ -89,6 +94,7 @@ class InvertStages:
     save: frozenset[Output]
     colour: float = 1.0
     selection: Selection = ALL
+    output_format: OutputFormat = AS_SOURCE
 
     def read(self, job: Job, content: bytes) -> Portrait:
         """Decodes a photo and cuts out its faces, or takes it as a crop.
@@ -97,15 +103,17 @@ class InvertStages:
             ImageError: no readable picture. NoFaceError: no face in it.
         """
         pasting = "pasted" in self.save and self.detector is not None
-        photo = decode_photo(content, job.path, deep=pasting)
+        photo = decode_photo(content, job.path, deep=pasting, frame=job.frame or 0)
+        remarks = unused_frames(job, content)
         card = self.model.card
         if self.detector is None:
             crop = square_crop(photo.pixels, card.size, job.path)
-            return Portrait(job, [Subject(job.name, crop, None, decode_deep(content, card.size))], b"", None)
+            deep = None if job.frame else decode_deep(content, card.size)
+            return Portrait(job, [Subject(job.name, crop, None, deep)], b"", None, remarks)
         cut = cut_out(job, photo.pixels, self.detector, card.size, card.crop, self.selection)
         small = photo.pixels.size // 3 <= KEPT_PIXELS
         kept = photo if pasting and small else None
-        return Portrait(job, cut.subjects, content if pasting else b"", kept, cut.remarks)
+        return Portrait(job, cut.subjects, content if pasting else b"", kept, [*remarks, *cut.remarks])
 
     def compute(self, photos: list[Portrait]) -> list[Inverted]:
         """Inverts the faces of several photos in batches of `batch_size`."""
@@ -163,7 +171,7 @@ class InvertStages:
             for a in results.artefacts
             if a.subject.aligned is not None
         ]
-        return write_pasted(photo, edits, folder, results.portrait.job.name, made)
+        return write_pasted(photo, edits, folder, results.portrait.job.name, made, self.output_format)
 
 
 def composed(a: Artefacts, composition: Composition) -> Pixels:
@@ -182,5 +190,6 @@ def invert_header(stages: InvertStages, detector: str) -> Header:
         "dtype": stages.dtype,
         "save": [name for name in OUTPUTS if name in stages.save],
         "colour": stages.colour,
+        "format": asdict(stages.output_format),
     }
     return header_of("invert", stages.model, settings)

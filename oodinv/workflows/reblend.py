@@ -98,14 +98,18 @@ class BlendStages:
         for face, composed in results.faces:
             outputs.append(write_png_composite(folder, face.name, composed.after, self.made))
         if self.pasted is not None:
-            photo = decode_photo(results.content, results.job.path, deep=True)
+            photo = decode_photo(results.content, results.job.path, deep=True, frame=results.job.frame or 0)
             edits: dict[str, list[Edit]] = {suffix: [] for suffix in self.results.suffixes}
             for face, composed in results.pasted:
                 quad = read_placement(self.results.path / f"aligned/{face.crop}.json").quad
                 edit = Edit(quad, composed.before, composed.after, composed.along)
                 edits[face.name.removeprefix(face.crop)].append(edit)
             for suffix, changes in edits.items():
-                outputs.append(write_pasted(photo, changes, folder, results.job.name + suffix, self.made))
+                outputs.append(
+                    write_pasted(
+                        photo, changes, folder, results.job.name + suffix, self.made, self.results.output_format
+                    )
+                )
         return outputs
 
     def _copy_crops(self, job: Job, folder: Path) -> Iterator[str]:

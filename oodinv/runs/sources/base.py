@@ -10,12 +10,14 @@ from typing import Protocol
 class Job:
     """An input file and the relative path, without suffix, that its results are stored under.
 
-    unsupported: why files of this kind can't be used, where the name alone tells; such a file is never read.
+    unsupported: why files of this kind can't be used, where the name alone tells; such a file is never read. frame: the
+    picture of a file that holds several, counted from 0; None for the first one, with a remark on the others.
     """
 
     path: Path
     name: str
     unsupported: str | None = None
+    frame: int | None = None
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Found:
     path: Path
     relative: Path
     unsupported: str | None = None
+    frame: int | None = None
 
 
 @dataclass(frozen=True)
