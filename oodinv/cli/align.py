@@ -33,6 +33,7 @@ def align(
     engine: options.Engine = "local",
     workers: options.Workers = None,
     restart: options.Restart = False,
+    dry_run: options.DryRun = False,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
@@ -52,6 +53,7 @@ def align(
     from functools import partial
 
     from oodinv.cli.engine import align_stages, choose_engine
+    from oodinv.cli.plan import show_plan
     from oodinv.cli.prepare import choose_shard, shard_notes
     from oodinv.cli.progress import Summary, conclude, follow
     from oodinv.recipe.card import Crop, find_card, read_card
@@ -75,6 +77,9 @@ def align(
     found = look_through(inputs, output, frames=frames == "all")
     stages, computing = choose_engine(make_stages, device, engine, workers, share)
     header = align_header(stages, detector)
+    if dry_run:
+        show_plan(found, output, header, restart=restart, as_json=json)
+        return
     events = run_on(computing, found.jobs, output, header, chunk=batch_size, restart=restart, shard=share)
     conclude(
         follow(events, Summary(output, (*found.notes, *shard_notes(share))), "aligning", quiet),

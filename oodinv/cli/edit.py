@@ -74,6 +74,7 @@ def edit(
     engine: options.Engine = "local",
     workers: options.Workers = None,
     restart: options.Restart = False,
+    dry_run: options.DryRun = False,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
@@ -118,6 +119,7 @@ def edit(
         engine=engine,
         workers=workers,
         restart=restart,
+        dry_run=dry_run,
         quiet=quiet,
         json=json,
     )

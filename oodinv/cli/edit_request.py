@@ -34,5 +34,6 @@ class Request:
     engine: EngineName
     workers: int | None
     restart: bool
+    dry_run: bool
     quiet: bool
     json: bool

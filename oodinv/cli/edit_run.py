@@ -12,6 +12,7 @@ from oodinv.cli.edit_request import Request
 from oodinv.cli.edit_single import is_single, run_single
 from oodinv.cli.engine import edit_stages, engine_for, invert_stages, plan_workers
 from oodinv.cli.options import Chosen
+from oodinv.cli.plan import show_plan
 from oodinv.cli.prepare import choose_shard, output_format, shard_notes
 from oodinv.cli.progress import Summary, conclude, follow, timed
 from oodinv.errors import ManifestError, RecipeError
@@ -21,7 +22,7 @@ from oodinv.recipe.edit import EditRecipe, find_edit_recipe, read_edit_recipe
 from oodinv.reporting.report import write_report
 from oodinv.reporting.sheets import write_sheets
 from oodinv.runs import manifest
-from oodinv.runs.collect import look_through
+from oodinv.runs.collect import Collected, look_through
 from oodinv.runs.ray_engine import Workers
 from oodinv.runs.results import Results, is_inversion, last_inversion, open_results
 from oodinv.runs.runner import alone_in, run_on
@@ -97,6 +98,9 @@ def run_edit(request: Request) -> None:
     else:
         name = request.model or recipe.model or "mini"
         stages, photos = _inverted(run, name, inputs)
+    if request.dry_run:
+        show_plan(Collected(photos, ()), output, edit_header(stages), restart=request.restart, as_json=request.json)
+        return
     if not request.restart:
         manifest.check_output(output, edit_header(stages))
     run.summary.notes = (*run.summary.notes, *stages.editor.model.notes)
@@ -190,6 +194,9 @@ def _inverted(run: _Run, name: str, inputs: list[Path]) -> tuple[EditStages, lis
     stages = make_stages(run.local_device)
     header = invert_header(stages, request.detector)
     _check_edit(run, stages, Results(folder, header, {}))
+    if request.dry_run:
+        show_plan(found, folder, header, restart=request.restart, as_json=request.json)
+        raise typer.Exit
     computing = engine_for(stages, make_stages, request.device, run.workers)
     events = run_on(
         computing, found.jobs, folder, header, chunk=request.batch_size, restart=request.restart, shard=run.shard

@@ -43,6 +43,7 @@ def invert(
     engine: options.Engine = "local",
     workers: options.Workers = None,
     restart: options.Restart = False,
+    dry_run: options.DryRun = False,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
@@ -62,6 +63,7 @@ def invert(
     from functools import partial
 
     from oodinv.cli.engine import choose_engine, invert_stages
+    from oodinv.cli.plan import show_plan
     from oodinv.cli.prepare import choose_shard, output_format, parse_save, shard_notes
     from oodinv.cli.progress import Summary, conclude, follow
     from oodinv.runs.collect import look_through
@@ -84,6 +86,9 @@ def invert(
     found = look_through(inputs, output, frames=frames == "all")
     stages, computing = choose_engine(make_stages, device, engine, workers, share)
     header = invert_header(stages, detector)
+    if dry_run:
+        show_plan(found, output, header, restart=restart, as_json=json)
+        return
     events = run_on(computing, found.jobs, output, header, chunk=batch_size, restart=restart, shard=share)
     summary = follow(
         events, Summary(output, (*stages.model.notes, *found.notes, *shard_notes(share))), "inverting", quiet

@@ -20,31 +20,77 @@ Summary = dict[str, object]
 Item = TypeVar("Item", str, Path)
 
 
-@app.command("list", epilog="Example: oodinv weights list --json")
-def list_weights(as_json: options.Json = False) -> None:
-    """List every weight file oodinv can use: what it is for, whether it is here, origin, licence, sha256."""
+@app.command("list", epilog="Example: oodinv weights list lpips")
+def list_weights(
+    word: Annotated[
+        str, typer.Argument(metavar="[WORD]", help="Only files with this word in name, purpose, file or licence.")
+    ] = "",
+    cached: Annotated[bool, typer.Option("--cached", help="Only files that are here.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """List the weight files oodinv can use; one alone with its origin and sha256.
+
+    [bold]pull[/] fetches those that come by themselves; the others are yours to fetch, from where their rows say.
+    """
     from oodinv.weights.catalog import ROWS
     from oodinv.weights.pull import find
 
     summaries = [_row_summary(row, find(row.name)) for row in ROWS]
+    found = [s for s in summaries if s["name"] == word] or [s for s in summaries if _matches(s, word)]
+    if cached:
+        found = [s for s in found if s["path"] is not None]
     if as_json:
-        typer.echo(json.dumps({"weights": summaries}, indent=2))
-        return
-    for summary in summaries:
-        typer.echo(f"{summary['name']}: {summary['purpose']}")
-        typer.echo(f"    file     {summary['file']}, {summary['path'] or 'not in the cache'}")
-        typer.echo(f"    origin   {summary['origin']}")
-        typer.echo(f"    licence  {summary['licence']}")
-        typer.echo(f"    sha256   {summary['sha256'] or 'not on record'}")
+        typer.echo(json.dumps({"weights": found}, indent=2))
+    elif len(found) == 1:
+        typer.echo(_row_text(found[0]))
+    else:
+        _print_rows(found)
+    if not found:
+        typer.echo(f"no file matches {word!r}", err=True)
+
+
+def _matches(summary: Summary, word: str) -> bool:
+    return any(word.casefold() in str(summary[key]).casefold() for key in ("name", "purpose", "file", "licence"))
+
+
+def _row_text(summary: Summary) -> str:
+    facts = {
+        "file": f"{summary['file']}, {summary['path'] or 'not in the cache'}",
+        "origin": summary["origin"],
+        "licence": summary["licence"],
+        "sha256": summary["sha256"] or "not on record",
+    }
+    return "\n".join([f"{summary['name']}: {summary['purpose']}", *(f"    {k:<9}{v}" for k, v in facts.items())])
+
+
+def _print_rows(summaries: list[Summary]) -> None:
+    """A line a file where the terminal is wide enough; words are folded, never cut."""
+    import sys
+
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("name", "purpose", "MB", "here", "licence"):
+        table.add_column(name, overflow="fold", justify="right" if name == "MB" else "left")
+    for s in summaries:
+        size = "" if s["bytes"] is None else f"{int(str(s['bytes'])) / 1e6:.1f}"
+        here = "yes" if s["path"] else ("" if s["fetched"] else "by hand")
+        table.add_row(str(s["name"]), str(s["purpose"]), size, here, str(s["licence"]))
+    width = None if sys.stdout.isatty() else 200  # a pipe has no width of its own to be folded to
+    Console(width=width, highlight=False, markup=False).print(table)
 
 
 def _row_summary(row: "Row", cached: Path | None) -> Summary:
+    from oodinv.weights.catalog import UserFile
+
     return {
         "name": row.name,
         "purpose": row.purpose,
         "file": row.file,
         "path": None if cached is None else str(cached),
         "origin": _origin(row.origin),
+        "fetched": not isinstance(row.origin, UserFile),
         "licence": row.licence,
         "bytes": row.size,
         "sha256": row.sha256,
@@ -91,9 +137,39 @@ def verify_weights(
     as_json: options.Json = False,
 ) -> None:
     """Say what a file is (layout, sizes, parameters, sha256), or why it is refused. Nothing in it is run."""
+    _each(files, _verified, _report_text, as_json)
+
+
+def _verified(file: Path) -> Summary:
+    from oodinv.directions.files import is_own, read
+    from oodinv.weights.checksum import sha256_file
     from oodinv.weights.verify import verify
 
-    _each(files, lambda file: _report_summary(verify(file)), _report_text, as_json)
+    if not (file.is_file() and is_own(file)):
+        return _report_summary(verify(file)) | _shipped(file)
+    direction = read(file)
+    num_ws, w_dim = direction.vector.shape
+    return {
+        "file": str(file),
+        "container": "safetensors",
+        "layout": f"direction {direction.name} of the model {direction.model}",
+        "sizes": {"num_ws": num_ws, "w_dim": w_dim},
+        "parameters": direction.vector.numel(),
+        "sha256": sha256_file(file),
+        "catalog": "not in the catalog",
+    } | _shipped(file)
+
+
+def _shipped(file: Path) -> Summary:
+    """What to say of a file that comes with oodinv; nothing of others."""
+    from oodinv.recipe.base import data_folder
+    from oodinv.weights.checksum import sha256_file
+
+    folder = data_folder("pretrained")
+    for own in (path for path in folder.rglob("*.safetensors") if path.stat().st_size == file.stat().st_size):
+        if sha256_file(own) == sha256_file(file):
+            return {"catalog": f"is {own.relative_to(folder)}, which comes with oodinv"}
+    return {}
 
 
 def _report_summary(report: "Report") -> Summary:
