@@ -104,9 +104,8 @@ def _weights() -> Iterator[Finding]:
     for row in ROWS:
         path = folder / row.file
         if row.name not in here and row.sha256 is not None and path.is_file():
-            yield Finding(
-                row.name, f"{path}: another sha256 than on record", f"remove it: oodinv weights pull {row.name}"
-            )
+            remedy = f"fetch it again: oodinv weights pull {row.name}"
+            yield Finding(row.name, f"{path}: another sha256 than on record", remedy)
     for name in card_names():
         card = find_card(name)
         try:

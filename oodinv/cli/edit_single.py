@@ -97,14 +97,7 @@ def _check(request: Request) -> None:
         raise typer.BadParameter("stdout gets the photo; leave out --json or name a file as --output")
     if request.format is not None and output != STREAM:
         raise typer.BadParameter("the suffix of --output names the format; leave out --format")
-    if (
-        request.frames == "all"
-        or request.dry_run
-        or request.preview
-        or request.aligned
-        or request.shard
-        or request.engine != "local"
-    ):
-        raise typer.BadParameter(
-            "--frames all, --dry-run, --preview, --aligned, --shard and --engine need a folder as --output"
-        )
+    if request.preview or request.aligned or request.dry_run or request.frames == "all":
+        raise typer.BadParameter("--preview, --aligned, --dry-run and --frames all need a folder as --output")
+    if request.shard or request.engine != "local":
+        raise typer.BadParameter("--shard and --engine need a folder as --output")

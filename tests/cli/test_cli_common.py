@@ -177,7 +177,8 @@ def test_doctor_names_what_is_there_and_what_is_wrong(here: Path, monkeypatch: p
     assert "problem: write test: choose another output folder" in wrong.stderr
 
 
-def test_weights_are_listed_as_a_table_with_a_filter(here: Path) -> None:
+@pytest.mark.usefixtures("here")
+def test_weights_are_listed_as_a_table_with_a_filter() -> None:
     full = oodinv("weights", "list").stdout.splitlines()
     assert len(full) < 40
     some = oodinv("weights", "list", "lpips").stdout
@@ -186,7 +187,8 @@ def test_weights_are_listed_as_a_table_with_a_filter(here: Path) -> None:
     assert "sha256" in oodinv("weights", "list", "yunet").stdout
 
 
-def test_files_of_the_project_are_known(here: Path) -> None:
+@pytest.mark.usefixtures("here")
+def test_files_of_the_project_are_known() -> None:
     from oodinv.recipe.base import data_folder
 
     folder = data_folder("pretrained")
@@ -198,15 +200,17 @@ def test_files_of_the_project_are_known(here: Path) -> None:
     assert direction["layout"] == "direction smile of the model mini"
 
 
+@pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("name", ["gpu", "cuda:x", "maia", "cuda:9999"])
-def test_a_wrong_device_is_answered_with_those_there_are(here: Path, tiny_card: Path, name: str) -> None:
+def test_a_wrong_device_is_answered_with_those_there_are(tiny_card: Path, name: str) -> None:
     done = oodinv("invert", "photos", "-o", "x", "--model", tiny_card, "--device", name)
     assert done.exit_code == 2
     assert "cpu" in done.stderr
     assert "ipu" not in done.stderr
 
 
-def test_no_bar_is_drawn_for_a_run_that_can_not_start(here: Path, tiny_card: Path) -> None:
+@pytest.mark.usefixtures("here")
+def test_no_bar_is_drawn_for_a_run_that_can_not_start(tiny_card: Path) -> None:
     inverted(tiny_card, "out", "--save", "latents")
     done = oodinv("invert", "photos", "-o", "out", "--model", tiny_card)
     assert "made otherwise" in str(done.exception)
