@@ -1,20 +1,15 @@
 """What a training run is given: faces, the networks that losses look through, fixed models."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from oodinv.errors import WeightsError
 from oodinv.faces.detectors.yunet import Yunet
-from oodinv.models.generators.base import Generator
-from oodinv.recipe.base import read_yaml
-from oodinv.recipe.card import GeneratorOnlyCard, find_card
 from oodinv.recipe.train import FaceFolder
 from oodinv.training.data import Faces, load_faces
 from oodinv.training.parallel import ALONE, Team, wait
-from oodinv.weights.build import locate
-from oodinv.weights.families import build_generator
+from oodinv.weights.build import GeneratorModel, load_generator, locate
 from oodinv.weights.pull import pull
 from oodinv.weights.reading.read import read
 from oodinv.weights.translation import translate
@@ -31,28 +26,10 @@ def faces(data: FaceFolder, output: Path, team: Team = ALONE) -> Faces:
     return found
 
 
-@dataclass(frozen=True)
-class FixedGenerator:
-    """A generator that an encoder is trained for, with its card."""
+FixedGenerator = GeneratorModel
+"""A generator that an encoder is trained for, with its card."""
 
-    card: GeneratorOnlyCard
-    path: Path
-    generator: Generator
-
-
-def fixed_generator(card: str) -> FixedGenerator:
-    """The generator of a model, or of a card that has no encoder yet, on the CPU in float32.
-
-    Raises:
-        WeightsError: its file is missing, damaged, or made for another size than the card says.
-    """
-    path = find_card(card)
-    parsed: GeneratorOnlyCard = read_yaml(path, GeneratorOnlyCard)
-    file = locate(parsed.generator.weights, path)
-    generator = build_generator(translate(read(file)), parsed.generator)
-    if generator.size != parsed.size:
-        raise WeightsError(f"{file}: makes images of {generator.size} px, and {path} says {parsed.size}; correct it")
-    return FixedGenerator(parsed, path, generator)
+fixed_generator = load_generator
 
 
 def recognition_backbone(weights: str, recipe: str) -> dict[str, Tensor]:

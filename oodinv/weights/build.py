@@ -14,7 +14,8 @@ from oodinv.models.generators.base import Generator
 from oodinv.models.perceptors.lpips import Backbone as PerceptualBackbone
 from oodinv.models.perceptors.lpips import Lpips
 from oodinv.models.samm import Samm
-from oodinv.recipe.card import ModelCard, find_card, read_card
+from oodinv.recipe.base import read_yaml
+from oodinv.recipe.card import GeneratorOnlyCard, ModelCard, find_card, read_card
 from oodinv.weights import catalog
 from oodinv.weights.checksum import sha256_path
 from oodinv.weights.families import build_encoder, build_generator, build_lpips, build_samm
@@ -92,6 +93,31 @@ def load_named(name: str) -> Model:
     """
     path = find_card(name)
     return load_model(read_card(path), path)
+
+
+@dataclass(frozen=True)
+class GeneratorModel:
+    """A card's generator, in evaluation mode and without gradients; the card may name more. path is the card's."""
+
+    card: GeneratorOnlyCard
+    path: Path
+    generator: Generator
+
+
+def load_generator(name: str) -> GeneratorModel:
+    """The generator of a model, or of a card that names no more than a generator, on the CPU in float32.
+
+    Raises:
+        RecipeError: there is no such card, or it doesn't validate.
+        WeightsError: its file is missing, damaged, or made for another size than the card says.
+    """
+    path = find_card(name)
+    card: GeneratorOnlyCard = read_yaml(path, GeneratorOnlyCard)
+    file = locate(card.generator.weights, path)
+    generator = build_generator(translate(read(file)), card.generator)
+    if generator.size != card.size:
+        raise WeightsError(f"{file}: makes images of {generator.size} px, and {path} says {card.size}; correct it")
+    return GeneratorModel(card, path, generator)
 
 
 def load_lpips(backbone: PerceptualBackbone) -> Lpips:

@@ -53,6 +53,8 @@ class Generator(nn.Module, ABC):
     names: ClassVar[Rules] = ()
     """Names of the parameters inside files that hold other networks too."""
     card: ClassVar[type[GeneratorCard]] = GeneratorCard
+    spare_rows: ClassVar[int] = 0
+    """How many rows beyond `num_ws` codes and directions of the family's origin may have; they are left out."""
 
     size: int
     num_ws: int
@@ -75,6 +77,11 @@ class Generator(nn.Module, ABC):
     @abstractmethod
     def style_weights(self, row: int) -> Tensor:
         """Run-time weights (styles, w_dim) of the affine layers that turn a row of w_plus into styles."""
+
+    @classmethod
+    @abstractmethod
+    def rows_at(cls, size: int) -> int:
+        """`num_ws` of a generator whose pictures have this size."""
 
     # Pictures
 

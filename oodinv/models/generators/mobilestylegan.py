@@ -161,6 +161,8 @@ class MobileStyleGAN(Generator):
         ),
     )
 
+    spare_rows = 2  # StyleGAN2's of the picture's full size
+
     def __init__(
         self,
         size: int = 1024,
@@ -179,7 +181,7 @@ class MobileStyleGAN(Generator):
         if any(self.channels[s] % WAVELETS for s in sizes[:-1]):
             raise ValueError(f"channels must be multiples of {WAVELETS} at all sizes but the last")
         self.taps = {s: Tap(self.channels[s], s) for s in sizes[1:]}
-        self.num_ws = 2 * len(sizes)
+        self.num_ws = self.rows_at(size)
         widths = [z_dim] + [w_dim] * mapping_layers
         self.mapping = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(widths))
         self.register_buffer("w_avg", torch.zeros(w_dim))
@@ -224,6 +226,11 @@ class MobileStyleGAN(Generator):
         if row % 2 == 0:
             return block.conv2.affine.weight
         return torch.cat([block.up.weight, block.conv1.affine.weight])
+
+    @classmethod
+    def rows_at(cls, size: int) -> int:
+        """Two for each size from 4 up to half of the picture's."""
+        return 2 * len(sizes_up_to(size)) - 2
 
     def start(self, w_plus: Tensor, noise: Noise) -> Features:
         """The learned constant and the dense convolution. → ((B, C, 4, 4),)."""

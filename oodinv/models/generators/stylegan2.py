@@ -270,7 +270,7 @@ class StyleGAN2(Generator):
         if sorted(self.channels) != self.sizes:
             raise ValueError(f"the channel plan has sizes {sorted(self.channels)}, the generator {self.sizes}")
         self.taps = {s: Tap(self.channels[s], s) for s in self.sizes[1:]}
-        self.num_ws = 2 * len(self.sizes)
+        self.num_ws = self.rows_at(size)
         self.mapping = MappingNetwork(z_dim, w_dim, mapping_layers)
         self.register_buffer("w_avg", torch.zeros(w_dim))
         self.const = nn.Parameter(torch.randn(self.channels[4], 4, 4))
@@ -315,6 +315,11 @@ class StyleGAN2(Generator):
             size = self.sizes[(row + 1) // 2]
             affine = (self._upsampling(size) if row % 2 else self.block(size).conv).affine
         return affine.weight * affine.gain
+
+    @classmethod
+    def rows_at(cls, size: int) -> int:
+        """Two for each size from 4 up."""
+        return 2 * len(sizes_up_to(size))
 
     def start(self, w_plus: Tensor, noise: Noise) -> Features:
         """The learned constant, channels last as the convolutions like it, through the block of size 4."""

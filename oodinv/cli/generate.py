@@ -1,0 +1,102 @@
+"""`oodinv generate`: pictures from seeds or latent codes, by a model's generator alone."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from oodinv.cli import options
+
+if TYPE_CHECKING:
+    from oodinv.workflows.generate import Artefact
+
+DEFAULT_ARTEFACTS = "images,latents"
+
+
+def generate(
+    *,
+    model: Annotated[
+        str, typer.Option("--model", help="Name of a model, or a card as FILE.yaml; its encoder isn't needed.")
+    ],
+    output: options.Output,
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", help="Seeds such as 0-9,42; z is drawn from PyTorch's CPU generator.")
+    ] = None,
+    codes: Annotated[
+        Path | None,
+        typer.Option("--codes", metavar="FILE", help="Codes (N, w_dim) or (N, num_ws, w_dim) as .npy or .npz."),
+    ] = None,
+    truncation: Annotated[
+        float, typer.Option("--truncation", min=-2, max=2, help="Distance from the average code; 1 leaves codes as is.")
+    ] = 1.0,
+    noise: Annotated[
+        Literal["fixed", "zero", "random"],
+        typer.Option(help="Noise input of the generator.", rich_help_panel=options.COMPUTING),
+    ] = "fixed",
+    save: Annotated[
+        str, typer.Option(help="What to write, separated by commas: images, latents, arrays (unclipped float32).")
+    ] = DEFAULT_ARTEFACTS,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "float32",
+    batch_size: options.BatchSize = 4,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
+) -> None:
+    """Draw pictures from seeds or latent codes.
+
+    Writes OUT/generated/NAME.png, OUT/latents/NAME.npz and, with arrays in --save, OUT/arrays/NAME.npy. The names are
+    seed0000, … or code0000, …. A seed's z is torch.randn(1, z_dim) from PyTorch's CPU generator after manual_seed.
+
+    [bold]Examples[/]
+
+        oodinv generate --model mobilestylegan-ffhq --seeds 0-9 --truncation 0.7 -o faces/
+
+        oodinv generate --model mobilestylegan-ffhq --codes out/latents/anna.npz --save arrays -o anna/
+    """
+    from rich.markup import escape
+    from rich.progress import track
+
+    from oodinv.cli.console import stderr
+    from oodinv.cli.directions.common import parse_numbers
+    from oodinv.cli.prepare import choose_device
+    from oodinv.imaging.provenance import Provenance
+    from oodinv.inversion import DTYPES
+    from oodinv.weights.build import load_generator
+    from oodinv.workflows.generate import codes_of_file, codes_of_seeds, drawn, write_drawn
+
+    if (seeds is None) == (codes is None):
+        raise typer.BadParameter("give either --seeds or --codes", param_hint="--seeds")
+    numbers = None if seeds is None else parse_numbers(seeds, "--seeds")
+    wanted = parse_artefacts(save)
+    loaded = load_generator(model)
+    generator = loaded.generator.to(choose_device(device))
+    if numbers is not None:
+        chosen = codes_of_seeds(generator, numbers, truncation)
+    else:
+        assert codes is not None
+        chosen = codes_of_file(generator, codes, truncation)
+    made = Provenance(source="trainedAlgorithmicMedia", model=loaded.card.name)
+    outputs: list[str] = []
+    pictures = drawn(generator, chosen, noise, DTYPES[dtype], batch_size)
+    for code, picture in track(pictures, "generating", len(chosen), console=stderr, disable=quiet, transient=True):
+        outputs += write_drawn(output, code, picture, wanted, made)
+    if as_json:
+        typer.echo(json.dumps({"output": str(output), "done": len(chosen), "outputs": outputs}))
+    elif not quiet:
+        stderr.print(escape(f"{len(chosen)} generated in {output}"))
+
+
+def parse_artefacts(text: str) -> "frozenset[Artefact]":
+    """The names in `--save`.
+
+    Raises:
+        typer.BadParameter: there are none, or one that isn't among the artefacts.
+    """
+    from oodinv.workflows.generate import ARTEFACTS
+
+    names = {name.strip() for name in text.split(",") if name.strip()}
+    if not names or names - set(ARTEFACTS):
+        unknown = ", ".join(sorted(names - set(ARTEFACTS))) or "nothing"
+        raise typer.BadParameter(f"{unknown}: choose among {', '.join(ARTEFACTS)}", param_hint="--save")
+    return frozenset(name for name in ARTEFACTS if name in names)

@@ -1,0 +1,160 @@
+"""Draws pictures from seeds or latent codes with a model's generator alone."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from oodinv.errors import UnknownLayout, WeightsError
+from oodinv.imaging.encode import write_png
+from oodinv.imaging.files import atomic_write, write_npz
+from oodinv.imaging.pixels import to_uint8
+from oodinv.imaging.provenance import Provenance, packet
+from oodinv.inversion import computing, in_halves
+from oodinv.models.generators.base import Generator, Noise, map_latents
+from oodinv.models.synthesis import synthesize
+from oodinv.weights.reading.damage import ARCHIVE_DAMAGE, NUMPY_DAMAGE
+
+Artefact = Literal["images", "latents", "arrays"]
+ARTEFACTS: tuple[Artefact, ...] = get_args(Artefact)
+
+NoiseName = Literal["fixed", "zero", "random"]
+
+CODE_KEYS = ("w_plus", "w", "codes")
+"""Arrays of an .npz file that are taken for codes, the first that is there; else its only array."""
+
+
+@dataclass(frozen=True, eq=False)
+class Code:
+    """One picture to draw: its file name, w_plus float32 (num_ws, w_dim), and the seed of its random noise."""
+
+    name: str
+    w_plus: Tensor
+    noise_seed: int
+
+
+def seeded_z(seed: int, z_dim: int) -> Tensor:
+    """z (1, z_dim) of a seed: `torch.randn(1, z_dim)` from PyTorch's CPU generator after `manual_seed(seed)`."""
+    return torch.randn(1, z_dim, generator=torch.Generator().manual_seed(seed))
+
+
+def codes_of_seeds(generator: Generator, seeds: Sequence[int], truncation_psi: float) -> list[Code]:
+    """Maps the z of each seed to w, pulls it towards the average, and repeats it on all rows.
+
+    Raises:
+        WeightsError: the generator has no mapping network.
+    """
+    if not generator.has_mapping:
+        raise WeightsError("this generator has no mapping network, so seeds give no codes; pass codes with --codes")
+    device = generator.w_avg.device
+    found = []
+    for seed in seeds:
+        with torch.no_grad():
+            w = map_latents(generator, seeded_z(seed, generator.z_dim).to(device), truncation_psi).cpu()
+        found.append(Code(f"seed{seed:04d}", w.expand(generator.num_ws, -1), seed))
+    return found
+
+
+def codes_of_file(generator: Generator, path: Path, truncation_psi: float) -> list[Code]:
+    """Codes (N, w_dim) or (N, num_ws, w_dim) of a .npy or .npz file, pulled towards the average.
+
+    An .npz with `w_plus` (num_ws, w_dim), as `invert` writes it, is one code.
+
+    Raises:
+        WeightsError: there is no such file, it is damaged, or it holds something else.
+    """
+    values, single = _read_codes(path)
+    rows, width = generator.num_ws, generator.w_dim
+    if single and values.ndim == 2:
+        values = values[None]
+    if values.ndim == 2 and values.shape[1] == width:
+        values = np.broadcast_to(values[:, None], (len(values), rows, width))
+    if values.ndim != 3 or values.shape[2] != width or not rows <= values.shape[1] <= rows + generator.spare_rows:
+        raise UnknownLayout(
+            f"{path}: holds an array of shape {values.shape}; expected (N, {width}) or (N, {rows}, {width}) for this "
+            "generator"
+        )
+    if not len(values) or not np.isfinite(values).all():
+        raise WeightsError(f"{path}: holds no codes, or values that are not finite; make it again")
+    w_avg = generator.w_avg.cpu()
+    codes = torch.from_numpy(np.array(values[:, :rows], dtype=np.float32))
+    if truncation_psi != 1.0:
+        codes = w_avg.lerp(codes, truncation_psi)
+    return [Code(f"code{index:04d}", code, index) for index, code in enumerate(codes)]
+
+
+def _read_codes(path: Path) -> tuple[NDArray[np.floating], bool]:
+    """The array of codes, and whether it is named `w_plus` in an .npz."""
+    if not path.is_file():
+        raise WeightsError(f"{path}: there is no such file; pass codes as .npy or .npz")
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return _floating(loaded, path), False
+        with loaded as arrays:
+            names = arrays.files
+            key = next((key for key in CODE_KEYS if key in names), names[0] if len(names) == 1 else None)
+            if key is None:
+                raise UnknownLayout(f"{path}: has arrays {', '.join(names)}; name the codes w or w_plus")
+            return _floating(arrays[key], path), key == "w_plus"
+    except WeightsError:
+        raise
+    except (*NUMPY_DAMAGE, *ARCHIVE_DAMAGE, OSError) as error:
+        raise WeightsError(f"{path}: is no .npy or .npz file, or a damaged one ({error}); make it again") from error
+
+
+def _floating(values: NDArray[np.generic], path: Path) -> NDArray[np.floating]:
+    if not np.issubdtype(values.dtype, np.floating):
+        raise UnknownLayout(f"{path}: holds {values.dtype}, where codes are floating-point numbers")
+    return values  # type: ignore[return-value]
+
+
+def drawn(
+    generator: Generator, codes: list[Code], noise: NoiseName, dtype: torch.dtype, batch_size: int
+) -> Iterator[tuple[Code, NDArray[np.float32]]]:
+    """Codes with their pictures float32 (3, size, size), about [−1, 1] and not clipped, in batches that fit memory.
+
+    Random noise is drawn for each picture from PyTorch's CPU generator with its seed, or its place in the file.
+
+    Raises:
+        OodinvError: memory is too small for one picture.
+    """
+    device = generator.w_avg.device
+
+    def some(codes: list[Code]) -> list[NDArray[np.float32]]:
+        chosen: Noise = noise if noise != "random" else tuple(_noise_source(code) for code in codes)
+        with computing(device, dtype):
+            w_plus = torch.stack([code.w_plus for code in codes]).to(device)
+            return list(synthesize(generator, w_plus, chosen).float().cpu().numpy())
+
+    for start in range(0, len(codes), batch_size):
+        batch = codes[start : start + batch_size]
+        yield from zip(batch, in_halves(batch, some, device, generator.size), strict=True)
+
+
+def _noise_source(code: Code) -> torch.Generator:
+    return torch.Generator().manual_seed(code.noise_seed)
+
+
+def write_drawn(
+    folder: Path, code: Code, picture: NDArray[np.float32], save: frozenset[Artefact], made: Provenance
+) -> Iterator[str]:
+    """Writes what `save` asks for of one picture; yields paths below the folder as they are written.
+
+    Raises:
+        ImageError, OutputError: a file can't be written.
+    """
+    if "images" in save:
+        yield (output := f"generated/{code.name}.png")
+        write_png(folder / output, to_uint8(torch.from_numpy(picture[None]))[0], packet(made))
+    if "latents" in save:
+        yield (output := f"latents/{code.name}.npz")
+        write_npz(folder / output, w_plus=np.array(code.w_plus))
+    if "arrays" in save:
+        yield (output := f"arrays/{code.name}.npy")
+        atomic_write(folder / output, lambda file: np.save(file, picture, allow_pickle=False))
