@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,15 @@ from oodinv.faces.selection import LARGEST
 from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.encode import write_png
 from oodinv.imaging.files import atomic_write, write_npz
-from oodinv.imaging.pixels import Pixels, resize_pixels, to_uint8
-from oodinv.inversion import DTYPES, Dtype, Inversion, decode, encode
+from oodinv.imaging.pixels import Pixels, resize_pixels, to_tensor, to_uint8
+from oodinv.inversion import DTYPES, Dtype, Inversion, Subject, artefacts, decode, encode
 from oodinv.metrics.alignment import flow_magnitude, mask_area
 from oodinv.recipe.benchmark import BenchmarkRecipe
+from oodinv.recipe.edit import Composition
 from oodinv.runs.manifest import Header, header_of
 from oodinv.runs.sources.base import Job
 from oodinv.weights.build import Model
-from oodinv.workflows.invert import square_crop
+from oodinv.workflows.invert import composed, square_crop
 
 Scores = dict[str, dict[str, dict[str, float | None]]]
 """One photo's scores: by ablation, then by scope (composite, generated, in-domain, alignment), then by metric.
@@ -119,6 +120,8 @@ class BenchmarkStages:
         batch = EncodedBatch(self.model, seen, encoding, full, dtype)
         for ablation in self.ablations:
             inversion = ablation.invert(batch)
+            if not ablation.composite_only:
+                inversion = _as_written(photos, inversion)
             for scope, values in self._score(inversion, reference, full.mask).items():
                 for i, record in enumerate(scores):
                     record.setdefault(ablation.name, {})[scope] = {key: _finite(v[i]) for key, v in values.items()}
@@ -177,6 +180,13 @@ class BenchmarkStages:
 def feature_key(distance: str, name: str) -> str:
     """Key in features/NAME.npz: of the composite of an ablation, or of the photo itself as `reference`."""
     return f"{distance}-{name}"
+
+
+def _as_written(photos: list[Crop], inversion: Inversion) -> Inversion:
+    """The inversion with the composites that `oodinv invert` writes, of arrays in the precision of their files."""
+    subjects = [Subject(photo.job.name, photo.seen, None) for photo in photos]
+    pictures = np.stack([composed(a, Composition()) for a in artefacts(subjects, inversion)])
+    return replace(inversion, composite=to_tensor(pictures).to(inversion.composite.device))
 
 
 def _edit_scores(tried: Tried, number: int) -> Scores:
