@@ -2,10 +2,11 @@
 
     python bench/fuzz.py READER [--minutes 5] [--corpus tests/corpus]
 
-READER is picture, card, recipe, manifest, placement, arrays, average, direction or weights. Whatever it is given, a
-reader must return or raise an error of oodinv, within ten seconds and in bounded memory; the fuzzer stops at the first
-input for which that isn't so and writes it as crash-…, timeout-… or oom-… to CORPUS/READER, where the tests find it
-from then on. Inputs that reach new code are kept for the next run in a folder of the user's cache, not in the corpus.
+READER is picture, heic, xmp, exif, card, recipe, manifest, placement, arrays, average, direction or weights. Whatever
+it is given, a reader must return or raise an error of oodinv, within ten seconds and in bounded memory; the fuzzer
+stops at the first input for which that isn't so and writes it as crash-…, timeout-… or oom-… to CORPUS/READER, where
+the tests find it from then on. Inputs that reach new code are kept for the next run in a folder of the user's cache,
+not in the corpus.
 
 Needs Google's atheris (`pip install atheris`), which has wheels for Linux.
 """
@@ -25,7 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-ReaderName = Literal["picture", "card", "recipe", "manifest", "placement", "arrays", "average", "direction", "weights"]
+ReaderName = Literal[
+    "picture", "heic", "xmp", "exif", "card", "recipe", "manifest", "placement", "arrays", "average", "direction",
+    "weights",
+]  # fmt: skip
 READERS: tuple[ReaderName, ...] = get_args(ReaderName)
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,7 +46,9 @@ def reader(name: ReaderName, folder: Path) -> Callable[[bytes], object]:
     """
     from oodinv.directions.foreign import Target, import_file
     from oodinv.faces.align import read_placement
-    from oodinv.imaging.decode import decode_photo
+    from oodinv.imaging import exif, xmp
+    from oodinv.imaging.decode import count_frames, decode_photo
+    from oodinv.imaging.provenance import Provenance, packet
     from oodinv.recipe.card import read_card
     from oodinv.recipe.edit import read_edit_recipe
     from oodinv.runs import manifest, results
@@ -63,9 +69,19 @@ def reader(name: ReaderName, folder: Path) -> Callable[[bytes], object]:
 
         return read_both if member else read_bytes
 
+    def frames(content: bytes) -> None:
+        photo = decode_photo(content, Path("odd.png"), deep=True)
+        count = count_frames(content, Path("odd.png"))
+        decode_photo(content, Path("odd.png"), frame=min(count, 3) - 1)
+        assert photo.exif is None or exif.orientation_of(photo.exif) in (None, 1)
+
     match name:
-        case "picture":
-            return lambda content: decode_photo(content, Path("odd.png"), deep=True)
+        case "picture" | "heic":
+            return frames
+        case "xmp":
+            return lambda content: (xmp.clean(content, turned=True), packet(Provenance(), content))
+        case "exif":
+            return lambda content: exif.clean(content, (5, 6))
         case "card":
             return from_file(read_card, "odd.yaml")
         case "recipe":
@@ -106,7 +122,16 @@ def seeds(name: ReaderName) -> Iterator[bytes]:
     """Small valid files to start from."""
     match name:
         case "picture":
-            yield from _pictures()
+            yield from _pictures("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "PPM")
+        case "heic":
+            yield from _pictures("HEIF", "AVIF")
+        case "xmp":
+            yield _XMP
+        case "exif":
+            block = Image.Exif()
+            block[0x0112] = 6
+            block[0x8769] = {0xA002: 5, 0x927C: b"\xff\xd8\xff\xdb\0\4ab\xff\xd9"}
+            yield block.tobytes()
         case "card":
             yield from (path.read_bytes() for path in sorted((ROOT / "pretrained").glob("*.yaml")))
         case "recipe":
@@ -131,13 +156,20 @@ def seeds(name: ReaderName) -> Iterator[bytes]:
             yield from _weights()
 
 
-def _pictures() -> Iterator[bytes]:
+_XMP = (
+    b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description '
+    b'xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"><tiff:ImageWidth>5</tiff:ImageWidth>'
+    b"</rdf:Description></rdf:RDF>"
+)
+
+
+def _pictures(*forms: str) -> Iterator[bytes]:
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (6, 5, 3), dtype=np.uint8))
     exif = Image.Exif()
     exif[0x0112] = 6
-    for form in ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "PPM"):
+    for form in forms:
         file = io.BytesIO()
-        picture.save(file, form, **({"exif": exif} if form in ("PNG", "JPEG", "WEBP") else {}))
+        picture.save(file, form, **({"exif": exif} if form not in ("GIF", "TIFF", "BMP", "PPM") else {}))
         yield file.getvalue()
 
 

@@ -79,8 +79,15 @@ def _pad(region: Pixels, quad: Points) -> tuple[Pixels, Points]:
     fade_y = _outside(padded.shape[0], top, bottom, reach[:, 1])
     fade = np.maximum(fade_y[:, None], fade_x)[..., None]
     padded += (blurred(padded, 0.02 * side) - padded) * np.minimum(3 * fade, 1)
-    padded += (np.median(region, axis=(0, 1)).astype(np.float32) - padded) * np.minimum(fade, 1)
+    padded += (_median(region) - padded) * np.minimum(fade, 1)
     return np.rint(padded).clip(0, 255).astype(np.uint8), quad + before
+
+
+def _median(region: Pixels) -> NDArray[np.float32]:
+    """Median of each channel (3,), by counting; sorting takes many times as long."""
+    middle = np.array([(region[..., 0].size - 1) // 2, region[..., 0].size // 2]) + 1
+    below = (np.cumsum(cv2.calcHist([region], [n], None, [256], [0, 256])) for n in range(3))
+    return np.array([np.searchsorted(counts, middle).mean() for counts in below], dtype=np.float32)
 
 
 def _outside(length: int, before: int, after: int, reach: Points) -> NDArray[np.float32]:

@@ -5,29 +5,46 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from oodinv.errors import WeightsError
-from oodinv.faces.crop import crop, rough_crop
+from oodinv.faces.crop import rough_crop
 from oodinv.faces.detectors.base import FACE_SCORE, OVERVIEW, Face, bounded, left_to_right
 from oodinv.faces.framing.ffhq import ffhq_quad
 from oodinv.faces.quads import Points, crop_to_photo, quad_side, scale_quad, transform
 from oodinv.imaging.pixels import Pixels
 
-# Canvas size, and the share of it left empty on each side: for large faces, for small ones.
-_LEVELS = ((320, 0.25), (OVERVIEW, 0.0))
-_QUICK_LEVELS = ((320, 0.1),)
-_TURNS = (45, 90, 135, 180, 225, 270, 315)  # degrees, tried where no upright face is certain
-_TURNED_LEVELS = ((480, 0.1),)  # the levels of these trials
+
+class _View(NamedTuple):
+    """A copy of the photo to look at: turned by degrees, on a square canvas of at most so many pixels.
+
+    empty: share of the canvas left free on each side. least: the size up to which small photos are enlarged.
+    """
+
+    turn: int
+    size: int
+    empty: float
+    least: int
+
+
+_LARGE, _SMALL = _View(0, 320, 0.25, 320), _View(0, OVERVIEW, 0.0, 480)
+_FIRST = (_LARGE, _SMALL, *(_View(turn, 384, 0.0, 384) for turn in (90, 180, 270)))
+"""Upright faces that fill the photo, small ones, and faces that lie on their side beside upright ones."""
+_MORE = tuple(_View(turn, 480, 0.1, 480) for turn in (45, 90, 135, 180, 225, 270, 315))
+"""Tried where no face is certain."""
+_QUICK = (_View(0, 320, 0.1, 320),)
 _CANDIDATE, _CERTAIN = 0.5, 0.9  # scores; a face on its side can reach 0.89
 _SMALLEST = 24  # side of the FFHQ quad in photo pixels below which nothing is called a face
-_CHIP_SIZES = (192, 256, 320)  # sizes at which a candidate is looked at again, upright and filling the frame
-_FINE_CHIP_SIZES = (384, 480, 576)  # sizes of the last look, at which the network follows the shape of a mouth
-_CHIP_SCALE = 1.5  # side of that frame in FFHQ quads
+_COARSE_SIZES = (256,)  # sizes at which a candidate is looked at again, upright and filling the frame, until it settles
+_FINE_SIZES = (192, 384, 480)  # sizes of the last look; at large ones the network follows the shape of a mouth
+_FRAME_SCALE = 1.5  # side of that frame in FFHQ quads
 _PASSES, _SETTLED = 6, 0.06  # looks at a candidate at most, and the displacement below which one was the last
 _SAME = 0.25  # displacement by the last look beyond which it is another face, or none
+_DARK = _FLAT = 100.0  # grey levels: brightest tones and range of tones, below which a photo is stretched
+_LIGHTEST = 230.0  # what the brightest tones become
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,27 +71,32 @@ class Yunet:
 
     def detect(self, pixels: Pixels) -> list[Face]:
         """Faces in a photo uint8 (H, W, 3), from left to right; an empty list if there is none."""
-        found = self._candidates(pixels, (0,), _QUICK_LEVELS) if self._quick else self._search(pixels)
+        found = self._candidates(pixels, _QUICK) if self._quick else self._search(pixels)
         faces = [Face(as_ffhq(s.points), s.points, s.score, self.name) for s in found if _is_face(s)]
         return left_to_right(faces)
 
     def _search(self, pixels: Pixels) -> list[_Sighting]:
-        """Upright faces, and where none is certain turned ones, each looked at again until it stays in place."""
-        found = self._refined(pixels, self._candidates(pixels, (0,), _LEVELS))
+        """Faces of a photo, and where there are none, those of a copy with its tones stretched."""
+        found = self._all(pixels)
+        if any(map(_is_face, found)):
+            return found
+        stretched = _stretched(pixels)
+        return found if stretched is None else self._all(stretched)
+
+    def _all(self, pixels: Pixels) -> list[_Sighting]:
+        """Upright and lying faces, and where none is certain those at other angles, each looked at again."""
+        found = self._refined(pixels, self._candidates(pixels, _FIRST))
         if not any(sighting.score >= _CERTAIN for sighting in found):
-            turned = self._refined(pixels, self._candidates(pixels, _TURNS, _TURNED_LEVELS))
-            found = _distinct(found + turned)
+            found = _distinct(found + self._refined(pixels, self._candidates(pixels, _MORE)))
         return found
 
-    def _candidates(self, pixels: Pixels, turns: Sequence[int], levels: Sequence[tuple[int, float]]) -> list[_Sighting]:
+    def _candidates(self, pixels: Pixels, views: Sequence[_View]) -> list[_Sighting]:
         """What the network finds in copies of the photo of several sizes and turns, best first."""
         overview, scale = bounded(pixels, OVERVIEW)
         candidates = []
-        for turn in turns:
-            for size, empty in levels:
-                useful = min(size, 4 * max(overview.shape))
-                canvas, matrix = _canvas(overview, turn, useful, empty)
-                candidates += [_Sighting(transform(matrix, s.points) / scale, s.score) for s in self._look(canvas)]
+        for view in views:
+            canvas, matrix = _canvas(overview, view)
+            candidates += [_Sighting(transform(matrix, s.points) / scale, s.score) for s in self._look(canvas)]
         return _distinct([candidate for candidate in candidates if _plausible(candidate, pixels)])
 
     def _refined(self, pixels: Pixels, candidates: list[_Sighting]) -> list[_Sighting]:
@@ -93,31 +115,30 @@ class Yunet:
         return [_Sighting(row[4:14].reshape(5, 2).astype(np.float64), float(row[14])) for row in rows]
 
     def _refine(self, pixels: Pixels, candidate: _Sighting) -> _Sighting | None:
-        """Looks again until the face stays where it was seen; None if it is lost. A tilted face needs a few turns."""
+        """Looks again until the face stays where it was seen, and then closely; None if it is lost.
+
+        A tilted face needs a few turns.
+        """
         sighting = candidate
         for _ in range(_PASSES):
-            again = self._confirm(pixels, sighting, _CHIP_SIZES)
+            again = self._confirm(pixels, sighting, _COARSE_SIZES)
             if again is None or not _plausible(again, pixels):
                 return None
             settled = _displacement(sighting, again) < _SETTLED
             sighting = again
             if settled:
                 break
-        return self._sharpened(pixels, sighting)
-
-    def _sharpened(self, pixels: Pixels, sighting: _Sighting) -> _Sighting:
-        """The same face with points from a larger view, in which the network sees the shape of a mouth."""
-        closer = self._confirm(pixels, sighting, _FINE_CHIP_SIZES)
-        if closer is None or _displacement(sighting, closer) > _SAME:
-            return sighting
-        return _Sighting(closer.points, sighting.score)
+        closer = self._confirm(pixels, sighting, _FINE_SIZES)
+        if closer is None or _displacement(sighting, closer) > _SAME or not _plausible(closer, pixels):
+            return None
+        return closer
 
     def _confirm(self, pixels: Pixels, sighting: _Sighting, sizes: Sequence[int]) -> _Sighting | None:
         """Looks once more, with the face upright, at several sizes and mirrored, and averages; None if not seen.
 
         The score is the mean over all looks, 0 where nothing was seen, so chance finds lose.
         """
-        quad = scale_quad(ffhq_quad(sighting.points), _CHIP_SCALE)
+        quad = scale_quad(ffhq_quad(sighting.points), _FRAME_SCALE)
         chip = rough_crop(pixels, quad, max(sizes))
         matrix = crop_to_photo(quad, 1)
         seen = []
@@ -190,17 +211,29 @@ def _plausible(sighting: _Sighting, pixels: Pixels) -> bool:
     return bool(inside) and quad_side(ffhq_quad(sighting.points)) >= 1
 
 
-def _canvas(picture: Pixels, turn: int, size: int, empty: float) -> tuple[Pixels, Points]:
+def _canvas(picture: Pixels, view: _View) -> tuple[Pixels, Points]:
     """The picture turned and centred on a square canvas, and the matrix (2, 3) back to the picture."""
     height, width = picture.shape[:2]
-    angle = math.radians(turn)
+    angle = math.radians(view.turn)
     cos, sin = math.cos(angle), math.sin(angle)
     extent = max(abs(cos) * width + abs(sin) * height, abs(sin) * width + abs(cos) * height)
-    unit = extent / (size * (1 - 2 * empty))
+    size = min(view.size, max(round(extent), min(view.least, 4 * max(height, width))))
+    unit = extent / (size * (1 - 2 * view.empty))
     rotation = np.array([[cos, -sin], [sin, cos]]) * unit
     matrix = np.column_stack([rotation, np.array([width, height]) / 2 - rotation @ np.full(2, size / 2)])
     quad = transform(matrix, np.array([[0, 0], [0, size], [size, size], [size, 0]], dtype=np.float64))
-    return crop(picture, quad, size), matrix
+    return rough_crop(picture, quad, size), matrix
+
+
+def _stretched(pixels: Pixels) -> Pixels | None:
+    """A dark or flat photo with its tones stretched to the full range; None for one that has it."""
+    overview, _ = bounded(pixels, OVERVIEW)
+    low, high = (float(value) for value in np.percentile(overview, (1, 99)))
+    if high >= _DARK and high - low >= _FLAT:
+        return None
+    levels = np.arange(256, dtype=np.float32)
+    table = ((levels - min(low, high - 1)) * (_LIGHTEST / max(high - low, 1.0))).clip(0, 255)
+    return np.asarray(cv2.LUT(pixels, np.rint(table).astype(np.uint8)), dtype=np.uint8)
 
 
 def _mirror(sighting: _Sighting) -> _Sighting:
