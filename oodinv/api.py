@@ -19,6 +19,7 @@ import torch
 from PIL import Image, ImageOps
 
 from oodinv import device as devices
+from oodinv.compositing.composition import Composition
 from oodinv.compositing.paste_back import Edit
 from oodinv.editing.apply import Editor, InvertedFace
 from oodinv.editing.plan import prepare
@@ -33,7 +34,7 @@ from oodinv.imaging.photo import Photo
 from oodinv.imaging.pixels import Pixels, rounded
 from oodinv.imaging.provenance import Provenance
 from oodinv.inversion import DTYPES, Artefacts, Dtype, Subject, artefacts, in_halves, invert
-from oodinv.recipe.edit import Composition, EditRecipe, find_edit_recipe, read_edit_recipe
+from oodinv.recipe.edit import EditRecipe, find_edit_recipe, read_edit_recipe
 from oodinv.runs.sinks import pasted
 from oodinv.weights.build import Model, load_named
 from oodinv.weights.pull import pull

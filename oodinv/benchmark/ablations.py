@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from oodinv.compositing.compose import compose
+from oodinv.compositing.composition import Composition
 from oodinv.errors import RecipeError
 from oodinv.imaging.pixels import levels_of, signed
 from oodinv.inversion import Inversion, decode
 from oodinv.models.encoders.base import Encoding
 from oodinv.models.ops import composite
 from oodinv.models.samm import Alignment, Samm
-from oodinv.recipe.edit import Composition, Technique
 from oodinv.weights.build import Model
 
 
@@ -90,7 +90,7 @@ def _without_mask(batch: EncodedBatch) -> Inversion:
     return replace(full, mask=nothing, composite=composite(batch.image, full.generated, nothing))
 
 
-def _composed(technique: Technique, batch: EncodedBatch) -> Inversion:
+def _composed(technique: str, batch: EncodedBatch) -> Inversion:
     """The full method's pictures, composed by another technique."""
     full = batch.full
     x, generated = (levels_of(t).clamp(0, 255).permute(0, 2, 3, 1).cpu().numpy() for t in (batch.image, full.generated))

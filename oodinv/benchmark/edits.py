@@ -15,6 +15,7 @@ from torch import Tensor
 
 from oodinv import directions
 from oodinv.benchmark.score import to_batch
+from oodinv.compositing.techniques import TECHNIQUES
 from oodinv.directions import measures
 from oodinv.editing.apply import EditedFace, Editor, InvertedFace, inverted_faces
 from oodinv.editing.plan import Edits, Variant, prepare
@@ -25,21 +26,17 @@ from oodinv.imaging.pixels import Pixels
 from oodinv.inversion import DTYPES, Dtype, Inversion, encode
 from oodinv.metrics import pixel
 from oodinv.metrics.identity import Sface, identity
-from oodinv.recipe.edit import EditRecipe, Technique, read_edit_recipe
+from oodinv.recipe.edit import EditRecipe, read_edit_recipe
+from oodinv.records import names
 from oodinv.weights.build import Model
 
-Way = Literal["no edit", "recipe", "edited-pass", "unedited-pass", "mask", "laplacian", "poisson", "no-detail"]
-WAYS: dict[Way, str] = {
+WAYS: dict[str, str] = {
     "no edit": "the unedited inversion composed as the recipe says, with all detail given back the photo",
     "recipe": "as the recipe says",
     "edited-pass": "flow and mask computed anew on the edited pass",
     "unedited-pass": "flow and mask of the unedited inversion",
-    "mask": "composed by the mask",
-    "laplacian": "composed by a Laplacian pyramid",
-    "poisson": "composed seam-free (Poisson)",
     "no-detail": "no detail and no colour of the photo given back",
-}
-TECHNIQUES: tuple[Technique, ...] = ("mask", "laplacian", "poisson")
+} | {choice.name: f"joined {choice.summary}" for choice in TECHNIQUES}
 ASKED = 0.05  # of a strength: an attribute that is asked to move by less counts as to be left alone
 
 EditScores = dict[str, dict[str, list[float]]]
@@ -66,7 +63,7 @@ class Trial:
     """One result of one recipe in one way."""
 
     edit: str
-    way: Way
+    way: str
     recipe: EditRecipe
     variant: Variant
 
@@ -91,15 +88,15 @@ class Trials:
         return {"tried": tried, "directions": digest.hexdigest()}
 
 
-def ways(recipe: EditRecipe, has_samm: bool) -> dict[Way, EditRecipe]:
+def ways(recipe: EditRecipe, has_samm: bool) -> dict[str, EditRecipe]:
     """The recipe as it is, and with one thing done differently at a time: mask's source, technique, detail."""
     how = recipe.compose
-    found: dict[Way, EditRecipe] = {"recipe": recipe}
+    found: dict[str, EditRecipe] = {"recipe": recipe}
     if has_samm:
         other: Literal["edited", "unedited"] = "edited" if recipe.mask == "unedited" else "unedited"
-        way: Way = "edited-pass" if other == "edited" else "unedited-pass"
+        way: str = "edited-pass" if other == "edited" else "unedited-pass"
         found[way] = recipe.model_copy(update={"mask": other})
-        for technique in TECHNIQUES:
+        for technique in names(TECHNIQUES):
             if technique != how.technique:
                 changed = how.model_copy(update={"technique": technique})
                 found[technique] = recipe.model_copy(update={"compose": changed})

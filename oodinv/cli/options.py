@@ -6,8 +6,11 @@ from typing import Annotated, Literal
 
 import typer
 
+from oodinv.compositing.regions import REGIONS
+from oodinv.compositing.techniques import TECHNIQUES
 from oodinv.errors import suggestion
 from oodinv.faces.detectors import DETECTORS
+from oodinv.records import names
 
 DtypeName = Literal["float32", "bfloat16", "float16"]
 EngineName = Literal["local", "ray"]
@@ -73,7 +76,7 @@ Quality = Annotated[
 Technique = Annotated[
     str | None,
     typer.Option(
-        metavar="mask|laplacian|poisson", help="How kept and generated parts are joined.", rich_help_panel=COMPOSING
+        metavar="|".join(names(TECHNIQUES)), help="How kept and generated parts are joined.", rich_help_panel=COMPOSING
     ),
 ]
 KeepAbove = Annotated[
@@ -106,7 +109,7 @@ Colour = Annotated[
 Area = Annotated[
     str | None,
     typer.Option(
-        metavar="features|expression|pose|hair|face|crop",
+        metavar="|".join(names(REGIONS)),
         help="Region that an edit may change.",
         rich_help_panel=COMPOSING,
     ),
@@ -122,12 +125,8 @@ def composition(
     Raises:
         typer.BadParameter: there is no such technique or area.
     """
-    from typing import get_args
-
-    from oodinv.recipe import edit as recipes
-
-    _check(technique, get_args(recipes.Technique), "--technique")
-    _check(area, get_args(recipes.Area), "--area")
+    _check(technique, names(TECHNIQUES), "--technique")
+    _check(area, names(REGIONS), "--area")
     values = {"technique": technique, "area": area}
     shares = {"keep_above": keep_above, "feather": feather, "detail": detail, "colour": colour}
     return {key: value for key, value in (values | shares).items() if value is not None}

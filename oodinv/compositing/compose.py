@@ -4,30 +4,20 @@ Crops are float32 (H, W, 3) in grey levels, 0 to 255; masks float32 (H, W) in [0
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from oodinv.compositing.composition import Composition
 from oodinv.compositing.detail_transfer import lost, motion
-from oodinv.compositing.regions.confine import confined, reach_of
+from oodinv.compositing.regions import load_region
+from oodinv.compositing.regions.base import Change, Movement
 from oodinv.compositing.regions.pose import turn
-from oodinv.compositing.techniques.laplacian import blend_pyramids
-from oodinv.compositing.techniques.mask import mixed
-from oodinv.compositing.techniques.poisson import seamless
+from oodinv.compositing.techniques import load_technique
 from oodinv.imaging.colour import matching_colour
 from oodinv.imaging.flow import enlarged
-from oodinv.imaging.pixels import Flow, Levels, Mask, Pixels, blurred, rounded
-from oodinv.recipe.edit import Composition
-
-TOGETHER = 1 / 16
-"""Of the crop's side: standard deviation of the blur of how the face around features moves."""
-AROUND = 1 / 10
-"""Of the crop's side: standard deviation of the blur that tells how much of its surroundings is kept."""
-LUMP = (0.3, 0.5)
-"""What is kept with less than the first of these shares of its surroundings moves with a head; above the second it
-stays."""
+from oodinv.imaging.pixels import Flow, Levels, Mask, Pixels, rounded
 
 
 def compose(
@@ -40,22 +30,15 @@ def compose(
 ) -> Levels:
     """Joins crop and generated picture; `unedited` is what the generator drew before an edit, `flow` how that moved it.
 
-    mask: y = M·x + (1 − M)·g. laplacian: `blend_pyramids`. poisson: the same as mask with `seamless` g. M counts from
-    composition.keep_above on. Before that, g gets back what the generator lost (`lost`), in the shares
-    composition.detail and composition.colour.
+    M counts from composition.keep_above on. Before they are joined, g gets back what the generator lost (`lost`), in
+    the shares composition.detail and composition.colour.
     """
     kept = counted(mask, composition)
     drawn = generated
-    if composition.detail or composition.colour:
+    if composition.gives_back:
         before = generated if unedited is None else unedited
         drawn = generated + lost(crop, before, generated, flow, composition.detail, composition.colour)
-    match composition.technique:
-        case "mask":
-            return mixed(crop, drawn, kept)
-        case "laplacian":
-            return blend_pyramids(crop, drawn, kept)
-        case "poisson":
-            return mixed(crop, seamless(crop, drawn, kept), kept)
+    return load_technique(composition.technique)(crop, drawn, kept)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,15 +52,9 @@ class Drawn:
     moved: Flow | None
 
 
-Movement = Literal["turn", "motion"]
-"""The turn of a head, or any motion; so they are called among the flows of a face."""
-
-
 def movement_of(composition: Composition) -> Movement | None:
-    """What a composition needs to know of how an edit moved things; hair only gets another colour."""
-    if composition.area == "pose":
-        return "turn"
-    return None if composition.area == "hair" or composition.detail == composition.colour == 0 else "motion"
+    """The movement that composing an edit needs."""
+    return load_region(composition.area).movement(composition.gives_back)
 
 
 def movement(
@@ -102,11 +79,13 @@ def compose_edit(
     `paste_back.Edit`, None where nothing moves.
     """
     flow = None if drawn.moved is None else enlarged(drawn.moved, before.shape[0])
-    along = None if flow is None else carried(flow, drawn.mask, composition, crop_scale)
+    region = load_region(composition.area)
+    kept = counted(drawn.mask, composition)
+    along = None if flow is None else region.carry(flow, kept, composition.detail, crop_scale)
     after = before
-    if composition.area != "pose":
+    if region.generates:
         after = compose(drawn.crop, drawn.generated, drawn.mask, composition, drawn.unedited, flow)
-    return confined(before, after, drawn.unedited, along, composition.area, crop_scale), along
+    return region.limit(Change(before, after, drawn.unedited, along, crop_scale)), along
 
 
 UNEDITED_MASK = "unedited_mask"
@@ -179,34 +158,6 @@ def compose_saved(
 
 def _levels(pixels: Pixels) -> Levels:
     return pixels.astype(np.float32)
-
-
-def carried(flow: Flow, mask: Mask, composition: Composition, crop_scale: float) -> Flow | None:
-    """How far a photo's own detail moves along when an edit that moved things by `flow` is pasted; None: all stays.
-
-    What is kept of the crop (with a pose, in `lumps`), and what lies outside the area that the edit may change or move,
-    stays. Around features all moves together, so that no jaw or wrinkle bends beside an ear that is kept.
-    """
-    size = mask.shape[0]
-    kept = counted(mask, composition)
-    if composition.area == "pose":
-        return np.asarray(flow * (1 - blurred(lumps(kept), TOGETHER * size))[..., None], dtype=np.float32)
-    if composition.detail == 0:
-        return None
-    free = flow * (1 - kept)[..., None]
-    if composition.area == "features":
-        free = blurred(free, TOGETHER * size)
-    reach = composition.detail * reach_of(composition.area, size, crop_scale)
-    return np.asarray(free * reach[..., None], dtype=np.float32)
-
-
-def lumps(kept: Mask) -> Mask:
-    """What is kept in lumps, such as a hand or letters; not a moustache or the rims of glasses, which move with a head.
-
-    A mask tells what a generator can't draw, and not whether that belongs to the face.
-    """
-    around = blurred(kept, AROUND * kept.shape[0])
-    return np.asarray(((around - LUMP[0]) / (LUMP[1] - LUMP[0])).clip(0, 1), dtype=np.float32)
 
 
 def counted(mask: Mask, composition: Composition) -> Mask:

@@ -5,33 +5,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from oodinv.compositing.composition import Composition
 from oodinv.errors import RecipeError, suggestion
 from oodinv.recipe.base import Finite, Fraction, data_folder, read_yaml, recipe_names
 from oodinv.records import Strict
 
 Strengths = Annotated[list[Finite], Field(min_length=1)]
 Layers = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
-Technique = Literal["mask", "laplacian", "poisson"]
-Area = Literal["features", "expression", "pose", "hair", "face", "crop"]
-
-
-class Composition(Strict):
-    """How what is drawn and what is kept are joined.
-
-    keep_above: a mask up to this keeps nothing, and from there to 1 it rises in a line, so that edits reach eyes and
-    mouth, which masks half keep, and not what lies on the face. feather: slope around kept parts in crop pixels.
-    detail: share of the photo's fine structure, and colour: share of its colour and light, that are given back where
-    the generator lost them. area: where an edit may change anything, the whole crop, the face with its hair, the
-    expression, which is the same without a tint, the features (eyes, nose, mouth), around which the face only moves
-    along, the pose, by which the photo itself moves as a head that turns, or the hair, which only gets another colour.
-    """
-
-    area: Area = "face"
-    technique: Technique = "mask"
-    keep_above: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    feather: Annotated[float, Field(ge=0, le=512)] = 0.0
-    detail: Fraction = 0.0
-    colour: Fraction = 0.0
 
 
 class EditStep(Strict):

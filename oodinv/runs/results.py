@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from oodinv.compositing.composition import Composition
 from oodinv.errors import ImageError, ManifestError, RecipeError
 from oodinv.imaging.decode import read_photo
 from oodinv.imaging.encode import OutputFormat
 from oodinv.imaging.pixels import Pixels
-from oodinv.recipe.edit import Composition
 from oodinv.runs import manifest
 from oodinv.runs.manifest import Entry, Header
 from oodinv.runs.sources.base import Job

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from oodinv.compositing.compose import compose
+from oodinv.compositing.composition import Composition
 from oodinv.compositing.paste_back import Edit
 from oodinv.errors import ImageError
 from oodinv.faces.detectors.base import Detector
@@ -22,7 +23,6 @@ from oodinv.imaging.pixels import Pixels, resize_pixels, rounded
 from oodinv.imaging.provenance import Provenance
 from oodinv.inversion import DTYPES, Artefacts, Dtype, Subject, artefacts, in_halves, invert
 from oodinv.models.generators.base import Noise
-from oodinv.recipe.edit import Composition
 from oodinv.runs.manifest import Header, header_of
 from oodinv.runs.sinks import OUTPUTS, Output, write_aligned, write_artefacts, write_pasted
 from oodinv.runs.sources.base import Job

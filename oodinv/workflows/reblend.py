@@ -19,6 +19,7 @@ from oodinv.compositing.compose import (
     movement_of,
     unedited_composite,
 )
+from oodinv.compositing.composition import Composition
 from oodinv.compositing.paste_back import Edit
 from oodinv.errors import ImageError
 from oodinv.faces.align import read_placement
@@ -27,7 +28,6 @@ from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.files import atomic_write
 from oodinv.imaging.pixels import Pixels, resize_pixels, rounded
 from oodinv.imaging.provenance import Provenance
-from oodinv.recipe.edit import Composition
 from oodinv.runs import manifest
 from oodinv.runs.manifest import Entry, Header
 from oodinv.runs.pipeline import WRITERS, read_bytes

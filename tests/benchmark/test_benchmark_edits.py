@@ -13,13 +13,14 @@ from command import call, smooth_crops
 from oodinv import directions
 from oodinv.benchmark.edits import Attributes, ways
 from oodinv.benchmark.score import load_scorer
+from oodinv.compositing.composition import Composition
 from oodinv.faces.geometry import face_weight
 from oodinv.imaging.decode import read_photo
 from oodinv.metrics.base import Setting
 from oodinv.metrics.identity import arcface, identity
 from oodinv.models.perceptors.arcface import Recognition
 from oodinv.recipe.benchmark import BenchmarkRecipe
-from oodinv.recipe.edit import Composition, EditRecipe, EditStep
+from oodinv.recipe.edit import EditRecipe, EditStep
 
 EDIT = {"edits": [{"direction": "up.safetensors", "strength": 2.0}], "compose": {"area": "crop", "detail": 0.5}}
 WAYS = ["no edit", "recipe", "edited-pass", "laplacian", "poisson", "no-detail"]

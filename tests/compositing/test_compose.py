@@ -4,15 +4,20 @@ import numpy as np
 import pytest
 from shapes import disc, smooth
 
-from oodinv.compositing.compose import Drawn, compose, compose_edit, feathered, lumps, movement, raised
+from oodinv.compositing import composition as composition_module
+from oodinv.compositing import techniques
+from oodinv.compositing.compose import Drawn, compose, compose_edit, feathered, movement, raised
+from oodinv.compositing.composition import Composition
 from oodinv.compositing.paste_back import Edit, paste
-from oodinv.compositing.techniques.laplacian import blend_pyramids
+from oodinv.compositing.regions.pose import lumps
+from oodinv.compositing.techniques import TECHNIQUES, laplacian
 from oodinv.compositing.techniques.poisson import membrane, seamless
 from oodinv.faces.crop import crop
 from oodinv.faces.geometry import head_depth
 from oodinv.faces.quads import square
 from oodinv.imaging.flow import moved
-from oodinv.recipe.edit import Composition
+from oodinv.imaging.pixels import Levels, Mask
+from oodinv.records import Choice
 
 
 def edited(
@@ -40,7 +45,7 @@ def test_mask_is_the_documented_formula() -> None:
 @pytest.mark.parametrize(("value", "which"), [(1.0, 0), (0.0, 1)])
 def test_a_pyramid_with_a_constant_mask_gives_one_picture(value: float, which: int) -> None:
     pictures = smooth(64, 0), smooth(64, 1)
-    joined = blend_pyramids(*pictures, np.full((64, 64), value, np.float32))
+    joined = laplacian.join(*pictures, np.full((64, 64), value, np.float32))
     np.testing.assert_allclose(joined, pictures[which], atol=1e-3)
 
 
@@ -48,7 +53,7 @@ def test_a_pyramid_blends_a_step_over_a_wide_seam() -> None:
     low, high = np.full((64, 64, 3), 50, np.float32), np.full((64, 64, 3), 200, np.float32)
     mask = np.zeros((64, 64), np.float32)
     mask[:, :32] = 1
-    row = blend_pyramids(low, high, mask)[32, :, 0]
+    row = laplacian.join(low, high, mask)[32, :, 0]
     assert np.abs(np.diff(row)).max() < 15  # the mask alone would jump by 150
     assert row[0] < 60
     assert row[-1] > 190
@@ -176,3 +181,19 @@ def test_pasting_changes_nothing_where_nothing_was_edited() -> None:
     np.testing.assert_array_equal(pasted[kept], photo[kept])
     changed = ((place > 0.2) & (place < 0.8)).all(axis=2) & (place[..., 0] > 0.6)
     assert (pasted[changed].astype(int) - photo[changed]).mean() > 15
+
+
+def join(crop: Levels, generated: Levels, mask: Mask) -> Levels:
+    """Keeps what is kept for more than a half; a technique from outside the package."""
+    return np.where(mask[..., None] > 0.5, crop, generated)
+
+
+def test_a_technique_from_outside_needs_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = (*TECHNIQUES, Choice("hard", "by a threshold", __name__))
+    for module in (techniques, composition_module):
+        monkeypatch.setattr(module, "TECHNIQUES", listed)
+    crop, generated = smooth(32, 0), smooth(32, 1)
+    mask = np.tile(np.linspace(0, 1, 32, dtype=np.float32), (32, 1))
+    joined = compose(crop, generated, mask, Composition(technique="hard"))
+    np.testing.assert_array_equal(joined[:, :16], generated[:, :16])
+    np.testing.assert_array_equal(joined[:, 16:], crop[:, 16:])

@@ -2,25 +2,37 @@
 
 import cv2
 import numpy as np
+import pytest
+from pydantic import ValidationError
 from shapes import smooth
 
-from oodinv.compositing.regions.confine import confined
-from oodinv.compositing.regions.face import untinted
+from oodinv.compositing import composition, regions
+from oodinv.compositing.compose import Drawn, compose_edit
+from oodinv.compositing.composition import Composition
+from oodinv.compositing.regions import REGIONS, load_region
+from oodinv.compositing.regions.base import Change, Region
+from oodinv.compositing.regions.expression import untinted
 from oodinv.compositing.regions.hair import guided, hair_change
 from oodinv.compositing.tones import deep_kept
 from oodinv.faces.geometry import face_weight, features_weight
 from oodinv.imaging.flow import moved
-from oodinv.imaging.pixels import luma
+from oodinv.imaging.pixels import Flow, Levels, Mask, luma
+from oodinv.records import Choice
+
+
+def limited(before: Levels, after: Levels, unedited: Levels, flow: Flow | None, *, area: str) -> Levels:
+    """An edit of an FFHQ crop, limited to a region."""
+    return load_region(area).limit(Change(before, after, unedited, flow, 1.0))
 
 
 def test_an_edit_stays_on_the_face() -> None:
     before = smooth(128, 0)
     after = 1.2 * before
-    y = confined(before, after, before, None, "face", 1.0)
+    y = limited(before, after, before, None, area="face")
     np.testing.assert_allclose(y[40:100, 45:83], after[40:100, 45:83], atol=1e-2)
     np.testing.assert_array_equal(y[:, :13], before[:, :13])
     np.testing.assert_array_equal(y[:8, :30], before[:8, :30])
-    assert confined(before, after, before, None, "crop", 1.0) is after
+    assert limited(before, after, before, None, area="crop") is after
     tight, wide = (face_weight(128, scale).mean() for scale in (0.8, 1.0))
     assert tight > wide
 
@@ -30,18 +42,18 @@ def test_what_was_drawn_wrong_beside_the_features_stays() -> None:
     before = np.full((128, 128, 3), 200, np.float32)
     unedited = before.copy()
     unedited[:, 90:] = 120
-    change = before - confined(before, before - 30, unedited, None, "face", 1.0)
+    change = before - limited(before, before - 30, unedited, None, area="face")
     np.testing.assert_allclose(change[60:80, 30:84], 30, atol=1)
     assert change[60:80, 98:].max() < 1
 
 
 def test_around_the_features_an_edit_draws_nothing() -> None:
     before, after = smooth(128, 0) + 40, smooth(128, 1) + 40
-    y = confined(before, after, before, None, "features", 1.0)
+    y = limited(before, after, before, None, area="features")
     np.testing.assert_allclose(y[55:80, 55:73], after[55:80, 55:73], atol=1e-3)
     around = np.hypot((np.arange(128) - 63.5) / 33, (np.arange(128)[:, None] - 67.3) / 47) > 1
     np.testing.assert_array_equal(y[around], before[around])
-    assert not np.array_equal(confined(before, after, before, None, "face", 1.0)[around], before[around])
+    assert not np.array_equal(limited(before, after, before, None, area="face")[around], before[around])
 
 
 def head(hair: float, skin: float, wall: float, rim: int = 0) -> np.ndarray:
@@ -61,7 +73,7 @@ def test_hair_gets_another_colour_and_nothing_else_does() -> None:
     """A generator draws hair 3 pixels wider than it is, lighter and then thinner, and cools skin and wall a little."""
     before = head(90, 190, 230) + strands()
     unedited, edited = head(90, 190, 230, rim=3), head(130, 184, 226)
-    y = confined(before, before + edited - unedited, unedited, None, "hair", 1.0)
+    y = limited(before, before + edited - unedited, unedited, None, area="hair")
     change = (y - before).mean(axis=2)
     kind = head(0, 1, 2)[..., 0]
     crown = (slice(6, 20), slice(50, 78))
@@ -85,7 +97,7 @@ def test_an_expression_brings_no_tint() -> None:
     """The change makes the whole picture redder and darker; it gets darker alone, by the same on every channel."""
     before = np.full((128, 128, 3), 190, np.float32)
     after = before + np.array([8, -12, -16], np.float32)
-    change = confined(before, after, before, None, "expression", 1.0) - before
+    change = limited(before, after, before, None, area="expression") - before
     for row, column in ((68, 30), (70, 50), (95, 64)):
         np.testing.assert_allclose(change[row, column], luma(after - before)[row, column], atol=0.1)
 
@@ -110,8 +122,8 @@ def test_corners_of_a_wide_mouth_are_features() -> None:
 
 def test_a_pose_draws_nothing() -> None:
     before, flow = smooth(128, 0), np.full((128, 128, 2), 1.5, np.float32)
-    assert confined(before, before + 30, before, None, "pose", 1.0) is before
-    np.testing.assert_array_equal(confined(before, before + 30, before, flow, "pose", 1.0), moved(before, flow))
+    assert limited(before, before + 30, before, None, area="pose") is before
+    np.testing.assert_array_equal(limited(before, before + 30, before, flow, area="pose"), moved(before, flow))
 
 
 def test_black_hair_keeps_its_depth() -> None:
@@ -148,3 +160,36 @@ def test_pixels_of_no_weight_do_not_count() -> None:
     change[20:30, 20:30], weight[20:30, 20:30] = 90, 0
     even = guided(change, np.full((64, 64), 90, np.float32), weight)
     assert np.abs(even).max() < 0.5
+
+
+class Corner(Region):
+    """Changes the top left quarter of a crop; a region from outside the package."""
+
+    def reach(self, size: int, crop_scale: float) -> Mask:  # noqa: ARG002
+        corner = np.zeros((size, size), np.float32)
+        corner[: size // 2, : size // 2] = 1
+        return corner
+
+    def limit(self, change: Change) -> Levels:
+        reach = self.reach(len(change.before), change.crop_scale)[..., None]
+        return change.before + reach * (change.after - change.before)
+
+
+REGION = Corner()
+
+
+def test_a_region_from_outside_needs_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = (*REGIONS, Choice("corner", "the top left quarter", __name__))
+    for module in (regions, composition):
+        monkeypatch.setattr(module, "REGIONS", listed)
+    before, after = smooth(64, 0), smooth(64, 1)
+    drawn = Drawn(before, before, after, np.zeros((64, 64), np.float32), None)
+    composite, along = compose_edit(drawn, before, Composition(area="corner"), 1.0)
+    np.testing.assert_allclose(composite[:32, :32], after[:32, :32], atol=1e-4)
+    np.testing.assert_array_equal(composite[32:], before[32:])
+    assert along is None
+
+
+def test_an_unknown_region_is_named_with_those_there_are() -> None:
+    with pytest.raises(ValidationError, match=r"no area is named 'feature'; .*; did you mean features"):
+        Composition(area="feature")

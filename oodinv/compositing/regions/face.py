@@ -1,14 +1,34 @@
-"""The face beside its features: what the generator had drawn well, and without a tint."""
+"""The face with its hair; beside the features it changes where the generator had drawn it well."""
 
 import numpy as np
 
 from oodinv.compositing.detail_transfer import soft
-from oodinv.imaging.pixels import Levels, Mask, blurred, luma
+from oodinv.compositing.regions.base import Change, Region
+from oodinv.compositing.tones import deep_kept
+from oodinv.faces.geometry import face_weight, features_weight
+from oodinv.imaging.pixels import Levels, Mask
 
 ALIKE = 50.0
 """Grey levels: a pixel that the generator drew wrong by this much counts for about a third, by half as much fully."""
-TINT = 1 / 16
-"""Of the crop's side: standard deviation of the blur of what counts as a tint, which an expression has no need for."""
+
+
+class Face(Region):
+    """Changes the face. Shadows keep their depth (`deep_kept`)."""
+
+    def reach(self, size: int, crop_scale: float) -> Mask:
+        """1 on the face, falling to 0 around the hair."""
+        return face_weight(size, crop_scale)
+
+    def limit(self, change: Change) -> Levels:
+        """Changes the features fully and the rest of the face in proportion to `likeness`."""
+        size = change.before.shape[0]
+        wanted = self.wanted(deep_kept(change.before, change.after - change.before))
+        known = np.maximum(likeness(change.before, change.unedited), features_weight(size, change.crop_scale))
+        return change.before + (self.reach(size, change.crop_scale) * known)[..., None] * wanted
+
+    def wanted(self, change: Levels) -> Levels:
+        """The part of a change (S, S, 3) that belongs to the edit: all of it."""
+        return change
 
 
 def likeness(before: Levels, unedited: Levels) -> Mask:
@@ -17,10 +37,4 @@ def likeness(before: Levels, unedited: Levels) -> Mask:
     return np.asarray(np.exp(-((misfit / ALIKE) ** 4)), dtype=np.float32)
 
 
-def untinted(change: Levels) -> Levels:
-    """A change (H, W, 3) without its tint, the part of its colour that is coarser than TINT; brightness stays.
-
-    The whole face takes another complexion with a generator's smile, but lips and teeth are fine enough to stay.
-    """
-    colour = change - luma(change)[..., None]
-    return np.asarray(change - blurred(colour, TINT * change.shape[0]), dtype=np.float32)
+REGION = Face()

@@ -1,11 +1,13 @@
-"""Hair: the part of a change that gives it another colour."""
+"""The head with its hair, which only changes its colour."""
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from oodinv.compositing.regions.base import Change, Movement, Region
 from oodinv.compositing.regions.face import likeness
 from oodinv.compositing.tones import tone_depth
+from oodinv.faces.geometry import HEAD, face_weight, features_weight
 from oodinv.imaging.pixels import Levels, Mask, luma, smoothstep
 
 WINDOW = 1 / 4
@@ -15,6 +17,25 @@ EVEN = 20.0
 HAIR = (0.1, 0.4)
 """Changes below the first of these shares of what hair changes by are not hair's; those above the second are."""
 _DIM = 32.0  # grey levels: brightness up to which changes are compared as they are, above in proportion to it
+
+
+class Hair(Region):
+    """Changes the colour of the hair."""
+
+    def reach(self, size: int, crop_scale: float) -> Mask:
+        """1 on the head, falling to 0 towards the border of the crop."""
+        return face_weight(size, crop_scale, HEAD)
+
+    def limit(self, change: Change) -> Levels:
+        """Changes the head without its features, by `hair_change`."""
+        size = change.before.shape[0]
+        wanted = (1 - features_weight(size, change.crop_scale)[..., None]) * (change.after - change.before)
+        colour = hair_change(change.before, wanted, change.unedited)
+        return change.before + self.reach(size, change.crop_scale)[..., None] * colour
+
+    def movement(self, gives_back: bool) -> Movement | None:  # noqa: ARG002
+        """None: hair stays where it is."""
+        return None
 
 
 def hair_change(before: Levels, change: Levels, unedited: Levels) -> Levels:
@@ -55,3 +76,6 @@ def guided(change: Levels, guide: NDArray[np.float32], weight: Mask) -> Levels:
 
 def _box(values: NDArray[np.float32], side: int) -> NDArray[np.float32]:
     return np.asarray(cv2.blur(values, (side, side)), dtype=np.float32).reshape(values.shape)
+
+
+REGION = Hair()

@@ -1,4 +1,4 @@
-"""How an edit turns a head: the motion of one rigid shape, fitted to what the generator drew.
+"""The photo itself moves as a head that turns: a rigid motion, fitted to what the generator drew.
 
 A generator draws a turned face as finely as it can, and in a light of its own. How far the head turned shows in all
 features at once, even where single ones are too smooth to be followed; then the photo itself can be moved so.
@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from oodinv.faces.geometry import features_weight, head_depth, places
+from oodinv.compositing.regions.base import Change, Movement, Region
+from oodinv.faces.geometry import face_weight, features_weight, head_depth, places
 from oodinv.imaging.flow import moved
 from oodinv.imaging.pixels import Flow, Levels, Mask, blurred, luma
 
@@ -18,8 +19,46 @@ STRAY = 15.0
 """Grey levels: what misfits by this much counts half; it moves by itself."""
 MOST = 0.4
 """Sine of the angle that a head turns at most, and bound of the other motions; a photo moved further would fold."""
+TOGETHER = 1 / 16
+"""Standard deviation, as a share of the crop's side, of the blur of the border of what stays."""
+AROUND = 1 / 10
+"""Standard deviation, as a share of the crop's side, of the blur that gives the local density of kept pixels."""
+LUMP = (0.3, 0.5)
+"""Kept pixels with a local density below the first threshold follow the head; above the second they stay."""
 _SIDE = 128
 _STEPS = {1 / 24: 6, 1 / 40: 4, 1 / 80: 6}  # by blur, of the crop's side: first far, then exactly
+
+
+class Pose(Region):
+    """Turns the head of the photo; nothing generated is shown."""
+
+    generates = False
+
+    def reach(self, size: int, crop_scale: float) -> Mask:
+        """1 on the face, falling to 0 around the hair."""
+        return face_weight(size, crop_scale)
+
+    def limit(self, change: Change) -> Levels:
+        """Moves the unedited composite by the flow."""
+        return moved(change.before, change.flow)
+
+    def movement(self, gives_back: bool) -> Movement | None:  # noqa: ARG002
+        """The turn of the head."""
+        return "turn"
+
+    def carry(self, flow: Flow, kept: Mask, detail: float, crop_scale: float) -> Flow | None:  # noqa: ARG002
+        """The turn, except for kept `lumps`, which stay."""
+        return np.asarray(flow * (1 - blurred(lumps(kept), TOGETHER * len(kept)))[..., None], dtype=np.float32)
+
+
+def lumps(kept: Mask) -> Mask:
+    """Kept pixels that lie close together, such as a hand or letters, (S, S) in [0, 1].
+
+    A moustache or the rims of glasses are thin: they move with the head. A mask tells what a generator can't draw, and
+    not whether that belongs to the face.
+    """
+    around = blurred(kept, AROUND * kept.shape[0])
+    return np.asarray(((around - LUMP[0]) / (LUMP[1] - LUMP[0])).clip(0, 1), dtype=np.float32)
 
 
 def turn(before: Levels, after: Levels, kept: Mask, crop_scale: float) -> Flow:
@@ -80,3 +119,6 @@ def _step(
     normal = (jacobian * counts) @ jacobian.T
     damping = np.diag(1e-4 * np.diag(normal) + 1e-6)
     return np.linalg.solve(normal + damping, jacobian @ (counts * misfit.ravel())).reshape(2, -1)
+
+
+REGION = Pose()

@@ -1,4 +1,4 @@
-"""Joined octave by octave, by a Laplacian pyramid."""
+"""Joins kept and generated parts octave by octave, by a Laplacian pyramid."""
 
 import itertools
 
@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from oodinv.compositing.techniques.mask import mixed
+from oodinv.compositing.techniques import mask as by_mask
 from oodinv.imaging.pixels import Levels, Mask
 
 
-def blend_pyramids(crop: Levels, drawn: Levels, mask: Mask) -> Levels:
+def join(crop: Levels, drawn: Levels, mask: Mask) -> Levels:
     """Mixes each octave with a mask as coarse as itself, so that a seam is as wide as what crosses it.
 
     Source: Burt and Adelson, "A multiresolution spline with application to image mosaics" (1983).
@@ -18,7 +18,7 @@ def blend_pyramids(crop: Levels, drawn: Levels, mask: Mask) -> Levels:
     octaves = max(1, int(np.log2(min(mask.shape))) - 2)
     masks = _gaussians(mask, octaves)
     pairs = zip(_laplacians(crop, octaves), _laplacians(drawn, octaves), masks, strict=True)
-    bands = [mixed(kept, new, weight) for kept, new, weight in pairs]
+    bands = [by_mask.join(kept, new, weight) for kept, new, weight in pairs]
     joined = bands.pop()
     while bands:
         band = bands.pop()

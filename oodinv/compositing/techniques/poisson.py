@@ -1,12 +1,18 @@
-"""Joined seam-free: the gradients of the picture, the values of its surroundings (Poisson)."""
+"""Joins kept and generated parts without a seam: generated gradients, values of their surroundings (Poisson)."""
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from oodinv.compositing.techniques import mask as by_mask
 from oodinv.imaging.pixels import Levels, Mask
 
 _SMALL = 64
+
+
+def join(crop: Levels, drawn: Levels, mask: Mask) -> Levels:
+    """Weighs the crop against the `seamless` generated picture by the mask."""
+    return by_mask.join(crop, seamless(crop, drawn, mask), mask)
 
 
 def seamless(crop: Levels, drawn: Levels, mask: Mask) -> Levels:
