@@ -14,6 +14,7 @@ from torch import Tensor
 from oodinv.benchmark.ablations import Ablation, EncodedBatch
 from oodinv.benchmark.edits import Trials, Tried, carry_out
 from oodinv.benchmark.score import Scorer, as_saved, at_size, to_batch
+from oodinv.compositing.composition import Composition
 from oodinv.errors import NoFaceError
 from oodinv.faces.align import align
 from oodinv.faces.crop import crop
@@ -26,7 +27,6 @@ from oodinv.imaging.pixels import Pixels, resize_pixels, to_tensor, to_uint8
 from oodinv.inversion import DTYPES, Dtype, Inversion, Subject, artefacts, decode, encode
 from oodinv.metrics.alignment import flow_magnitude, mask_area
 from oodinv.recipe.benchmark import BenchmarkRecipe
-from oodinv.recipe.edit import Composition
 from oodinv.runs.manifest import Header, header_of
 from oodinv.runs.sources.base import Job
 from oodinv.weights.build import Model
