@@ -1,13 +1,19 @@
-# make demo   installs oodinv into .venv and inverts the sample photos
-# make test   the same environment with ruff, mypy, import-linter and pytest
-# make strips the README's pictures of each edit recipe, from the results of make demo
+# make demo      installs oodinv into .venv and inverts the sample photos
+# make test      the same environment with ruff, mypy, import-linter and all tests, on WORKERS processes
+# make quick     the tests that take little time
+# make docs      builds the documentation into site/ and fails on a broken link
+# make commands  writes docs/commands.md again, from the help of each command
+# make pictures  makes the pictures of README and docs again, from the sample photos
 
 PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= demo-out
+WORKERS ?= 2
 RECIPES := older younger smile less-smile turn-left turn-right feminine masculine lighter-hair darker-hair
+# One thread a process: the workers share the cores, and sums are rounded the same on every machine.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: demo test strips clean
+.PHONY: demo test quick docs commands pictures clean
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -15,7 +21,12 @@ RECIPES := older younger smile less-smile turn-left turn-right feminine masculin
 	touch $@
 
 .venv/.installed-dev: .venv/.installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt pytest hypothesis ruff mypy import-linter types-PyYAML pytorch-msssim "ray[data]" c2pa-python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt pytest pytest-xdist hypothesis ruff mypy \
+	  import-linter types-PyYAML pytorch-msssim "ray[data]" c2pa-python
+	touch $@
+
+.venv/.installed-docs: .venv/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt mkdocs-material
 	touch $@
 
 demo: .venv/.installed
@@ -30,14 +41,24 @@ test: .venv/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+	$(PYTEST)
 
-strips: demo
-	mkdir -p docs
+quick: .venv/.installed-dev
+	$(PYTEST) -m "not slow"
+
+docs: .venv/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+commands: .venv/.installed
+	$(BIN)/python docs/commands.py
+
+pictures: demo
+	mkdir -p docs/images
+	$(BIN)/python docs/before_after.py docs/images/before-after.jpg
 	for recipe in $(RECIPES); do \
 	  $(BIN)/oodinv edit $(OUT) --recipe $$recipe --strength 0.5,1,1.5 -o $(OUT)-$$recipe --quiet && \
-	  cp $(OUT)-$$recipe/strips/eileen-collins.png docs/$$recipe.png || exit 1; \
+	  cp $(OUT)-$$recipe/strips/eileen-collins.png docs/images/$$recipe.png || exit 1; \
 	done
 
 clean:
-	rm -rf .venv $(OUT) $(addprefix $(OUT)-,$(RECIPES))
+	rm -rf .venv site $(OUT) $(addprefix $(OUT)-,$(RECIPES))

@@ -134,13 +134,14 @@ class PhotoEditor:
         recipe: str | os.PathLike[str] | EditRecipe,
         *,
         strength: float = 1.0,
+        force: bool = False,
         aligned: bool = False,
         selection: Selection = ALL,
     ) -> Result:
         """Edits the faces of a photo, or of what `invert` returned for it, which saves inverting it again.
 
         recipe: the name of a recipe, a FILE.yaml, or an `EditRecipe`. strength: multiplies the recipe's strengths.
-        aligned, selection: as `invert` has them.
+        force: allow strengths beyond the range in which faces stay faces. aligned, selection: as `invert` has them.
 
         Raises:
             RecipeError: the recipe can't be read, doesn't fit the model, or asks for several results. ImageError,
@@ -149,7 +150,7 @@ class PhotoEditor:
         read, path = _recipe(recipe)
         if read.sweeps:
             raise RecipeError(f"{path} asks for several results; call `edit` once for each strength")
-        plan = prepare(read, path, self.model, [strength])
+        plan = prepare(read, path, self.model, [strength], force=force)
         inverted = photo if isinstance(photo, Result) else self.invert(photo, aligned=aligned, selection=selection)
         if inverted.made.recipe is not None:
             raise RecipeError(

@@ -12,7 +12,7 @@ from command import MAIN, call
 
 from oodinv.cli.main import app
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "commands.md").read_text()
 SECONDS = 0.5
 
 
@@ -65,8 +65,13 @@ def test_every_command_has_a_machine_readable_summary(path: tuple[str, ...]) -> 
 
 
 @pytest.mark.parametrize("path", [p for p in ALL if p], ids=" ".join)
-def test_the_readme_names_every_command(path: tuple[str, ...]) -> None:
-    assert path[-1] in README
+def test_every_command_is_documented_with_its_options(path: tuple[str, ...]) -> None:
+    _, heading, rest = PAGE.partition(f"# oodinv {' '.join(path)}\n")
+    assert heading
+    section = rest.partition("\n## ")[0].partition("\n### ")[0]
+    options = [parameter.opts[-1] for parameter in ALL[path].params if parameter.opts[-1].startswith("-")]
+    if not hasattr(ALL[path], "commands"):
+        assert not [option for option in options if f"`{option}" not in section and option != "--help"]
 
 
 def test_usage_errors_have_status_two_and_others_one() -> None:

@@ -1,0 +1,161 @@
+"""README, CONTRIBUTING and docs: links lead somewhere, commands and options exist, nothing is left out."""
+
+import itertools
+import re
+import runpy
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+from markdown_it import MarkdownIt
+
+from oodinv.cli.main import app
+from oodinv.recipe.base import data_folder
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
+IDS = [str(page.relative_to(ROOT)) for page in PAGES]
+PARSER = MarkdownIt().enable("table")
+COMMANDS: Any = typer.main.get_command(app)
+
+
+def tokens(page: Path) -> Iterator[Any]:
+    """All tokens of a page, those inside paragraphs too."""
+    for token in PARSER.parse(page.read_text(encoding="utf-8")):
+        yield token
+        yield from token.children or ()
+
+
+def anchors(page: Path) -> set[str]:
+    """Anchors of a page's headings, as Python-Markdown and GitHub make them."""
+    found, parsed = set(), PARSER.parse(page.read_text(encoding="utf-8"))
+    for token, inner in itertools.pairwise(parsed):
+        if token.type == "heading_open":
+            text = "".join(child.content for child in inner.children or ())
+            found.add(re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", text).strip().lower()))
+    return found
+
+
+def links(page: Path) -> list[str]:
+    targets = [str(t.attrGet("href" if t.type == "link_open" else "src")) for t in tokens(page) if t.type in
+               ("link_open", "image")]  # fmt: skip
+    return [target for target in targets if not re.match(r"[a-z]+:", target)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    wrong = []
+    for link in links(page):
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            wrong.append(link)
+    assert not wrong
+
+
+def test_a_wrong_link_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# A `b` + c\n\n[one](none.md) ![two](#three)\n")
+    assert links(page) == ["none.md", "#three"]
+    assert anchors(page) == {"a-b-c"}
+
+
+def test_pages_of_the_site_stay_inside_it() -> None:
+    """The site holds docs/ alone: a link to a file outside works in the repository only."""
+    outside = [f"{page.name}: {link}" for page in DOCS.glob("*.md") for link in links(page) if link.startswith("..")]
+    assert not outside
+
+
+def test_the_site_has_every_page() -> None:
+    entries = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
+    assert {file for entry in entries for file in entry.values()} == {page.name for page in DOCS.glob("*.md")}
+
+
+def test_the_readme_names_every_page_and_command() -> None:
+    readme = ROOT / "README.md"
+    pages = {Path(link.partition("#")[0]).name for link in links(readme)}
+    assert {page.name for page in DOCS.glob("*.md")} - {"index.md"} <= pages
+    text = readme.read_text()
+    assert not [name for name in COMMANDS.commands if f"`oodinv {name}`" not in text]
+
+
+def test_the_page_of_commands_is_that_of_the_help_texts() -> None:
+    made = runpy.run_path(str(DOCS / "commands.py"))["page"]()
+    assert (DOCS / "commands.md").read_text(encoding="utf-8") == made, "run `make commands`"
+
+
+def used(page: Path) -> Iterator[str]:
+    """Command lines of oodinv in a page's code."""
+    for token in tokens(page):
+        if token.type in ("fence", "code_block", "code_inline"):
+            for line in token.content.replace("\\\n", " ").splitlines():
+                at = re.search(r"(?<![\w/.'-])oodinv (?=[a-z-])", line.partition("#")[0])
+                if at:
+                    yield re.split(r" *[<|&;] *|…", line.partition("#")[0][at.end() :])[0]
+
+
+def complaint(line: str) -> str | None:
+    """What is wrong with the arguments of a command line; None if nothing is."""
+    command, words = COMMANDS, shlex.split(line)
+    while words and hasattr(command, "commands"):
+        if words[0].startswith("-"):
+            break
+        if words[0] not in command.commands:
+            return f"there is no command {words[0]}"
+        command = command.commands[words.pop(0)]
+    options = {option: parameter for parameter in command.params for option in (*parameter.opts, "--help", "-h")}
+    for word, value in itertools.pairwise([*words, ""]):
+        name, _, given = word.partition("=")
+        if re.match(r"--?[a-zA-Z]", word) and name not in options:
+            return f"{command.name} has no {name}"
+        shipped = {"--recipe": "recipes", "--model": "pretrained"}.get(name)
+        if shipped and not re.search(r"\.ya?ml$|^[A-Z]+$", given or value):
+            known = {path.stem for path in data_folder(shipped).rglob("*.yaml")}  # type: ignore[arg-type]
+            if (given or value) not in known:
+                return f"{name} names no shipped file: {given or value}"
+    return None
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_commands_in_code_exist_with_their_options(page: Path) -> None:
+    assert not [f"{line}: {wrong}" for line in used(page) if (wrong := complaint(line))]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("invert photos/ -o out/ --devise cpu", "no --devise"),
+        ("invrt photos/", "no command invrt"),
+        ("train sam --data x", "no command sam"),
+        ("edit out/ --recipe oldest", "no shipped file: oldest"),
+        ("edit out/ --recipe=older --model my.yaml -o x", None),
+    ],
+)
+def test_wrong_commands_are_found(line: str, message: str | None) -> None:
+    found = complaint(line)
+    assert found is None if message is None else message in str(found)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_options_in_the_text_exist(page: Path) -> None:
+    def all_options(command: Any) -> set[str]:
+        inner = [all_options(child) for child in getattr(command, "commands", {}).values()]
+        return {option for parameter in command.params for option in parameter.opts}.union(*inner)
+
+    known = all_options(COMMANDS) | {"--help", "--install-completion", "--show-completion"}
+    spans = [t.content for t in tokens(page) if t.type == "code_inline" and t.content.startswith("--")]
+    assert not [span for span in spans if re.split(r"[ =\[]", span)[0] not in known]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_paths_in_the_text_exist(page: Path) -> None:
+    """Files and folders of the repository that inline code names."""
+    top = ("oodinv/", "tests/", "docs/", "bench/", "recipes/", "pretrained/", "samples/", ".ci/")
+    spans = [t.content.split()[-1] for t in tokens(page) if t.type == "code_inline" and t.content.split()]
+    named = [span for span in spans if span.startswith(top) and "NAME" not in span and "*" not in span]
+    assert not [span for span in named if not (ROOT / span).exists()]
