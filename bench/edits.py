@@ -44,8 +44,8 @@ from oodinv.recipe.edit import find_edit_recipe, read_edit_recipe
 from oodinv.reporting.sheets import strip
 from oodinv.runs.collect import collect
 from oodinv.runs.sources.base import Job
-from oodinv.training.data import is_held_out
 from oodinv.training.occluders import occlude
+from oodinv.training.photos import is_held_out
 from oodinv.weights.build import Model, load_named
 from oodinv.weights.pull import pull
 from oodinv.workflows.encode import sample

@@ -30,9 +30,9 @@ from oodinv.imaging.pixels import Pixels, to_tensor
 from oodinv.inversion import computing, decode, encode, invert
 from oodinv.metrics.pixel import psnr
 from oodinv.models.perceptors.lpips import Lpips
-from oodinv.training.data import is_held_out, list_images
 from oodinv.training.losses import lpips_each
 from oodinv.training.occluders import OUTLINES, Outline, mask_contrast, occlude
+from oodinv.training.photos import is_held_out, list_images
 from oodinv.weights.build import Model, load_lpips, load_named
 from oodinv.weights.pull import pull
 

@@ -6,15 +6,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.markup import escape
 
 from oodinv.cli import options
+from oodinv.cli.console import stderr
+from oodinv.cli.training_progress import (
+    draw_reading,
+    draw_training,
+    report_unusable,
+    resume_command,
+    stopping_on_signals,
+)
 from oodinv.training.tasks import TASKS, TaskEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from oodinv.recipe.train import TrainRecipe
-    from oodinv.training.loop import Event
 
 RecipeOption = Annotated[str, typer.Option("--recipe", "-r", help="Name of a shipped training recipe, or a FILE.yaml.")]
 OutputOption = Annotated[Path, typer.Option("--output", "-o", help="Folder for log, grids, checkpoint and model.")]
@@ -90,16 +98,31 @@ def _runner(command: str, tasks: "Sequence[TaskEntry]") -> Callable[..., None]:
         settings = _with_fields(settings, {"--generator": generator, "--model": model, "--allow-missing": missing})
         chosen = choose_device(device)
         with parallel.joined(chosen, settings.schedule.batch) as team:
+            silent = quiet or not team.leads
             if restart and team.leads:
                 loop.forget(output)
             parallel.wait(team)
-            faces = setup.faces(settings.data, output, team)
+            draw_reading(setup.prepare_faces(settings.data, output, team), silent)
+            faces = setup.open_faces(settings.data, output)
+            report_unusable(faces.unusable, len(faces.train) + len(faces.held_out), silent)
             task = definition.build(settings, init, compute_for(chosen, settings.schedule.precision, team))
-            events = loop.run(task, faces, settings.schedule, settings.data.flip, output, resume, team)
-            notes = task.notes if team.leads else ()
-            summary = _draw(events, settings.schedule.steps, notes, quiet or not team.leads)
-            if json and team.leads:
-                typer.echo(json_format.dumps({"output": str(output), **summary, "notes": list(task.notes)}))
+            for note in () if silent else task.notes:
+                stderr.print(f"[yellow]note:[/] {escape(note)}")
+            workers = 2 if chosen.type == "cuda" else 0
+            with stopping_on_signals(silent) as stop:
+                events = loop.run(
+                    task, faces, settings.schedule, settings.data.flip, output, resume, team, stop=stop, workers=workers
+                )
+                summary = draw_training(events, silent)
+        if json and team.leads:
+            left_out = [{"input": photo.path, "error": photo.error} for photo in faces.unusable]
+            record = {"output": str(output), **summary.to_record(), "notes": list(task.notes), "left_out": left_out}
+            typer.echo(json_format.dumps(record))
+        if summary.stopped:
+            if not silent:
+                stderr.print(f"stopped after step {summary.step}; the checkpoint is saved. To continue:")
+                stderr.print(f"  {escape(resume_command())}")
+            raise typer.Exit(stop.status)
 
     return train
 
@@ -131,45 +154,6 @@ def _with_fields(recipe: "TrainRecipe", values: dict[str, str | None]) -> "Train
     if unknown:
         raise RecipeError(f"recipe {recipe.name} is of kind {recipe.kind}, which has no {', '.join(unknown)}")
     return recipe.model_copy(update={FIELDS[option]: value for option, value in given.items()})
-
-
-def _draw(events: "Iterator[Event]", steps: int, notes: tuple[str, ...], quiet: bool) -> dict[str, object]:
-    """Draws a run; returns the last of each kind of event for the summary."""
-    from rich.markup import escape
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from oodinv.cli.console import stderr
-    from oodinv.training.loop import Evaluated, Logged, Saved
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[losses]}"),
-    )
-    summary: dict[str, object] = {"step": 0, "losses": {}, "held_out": {}, "card": None}
-    for note in notes:
-        stderr.print(f"[yellow]note:[/] {escape(note)}")
-    with Progress(*columns, console=stderr, disable=quiet) as progress:
-        bar = progress.add_task("reading faces", total=steps, losses="")
-        for event in events:
-            match event:
-                case Logged(step, losses, speed):
-                    summary |= {"step": step, "losses": losses, "images_per_second": round(speed, 3)}
-                    text = "  ".join(f"{name} {value:.4f}" for name, value in losses.items())
-                    progress.update(bar, description="training", completed=step, losses=f"{speed:.1f} img/s  {text}")
-                case Evaluated(step, scores, grid):
-                    summary |= {"held_out": scores}
-                    text = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
-                    if not quiet:
-                        progress.console.print(f"step {step}: held out {text}  {escape(str(grid))}")
-                case Saved(step, card):
-                    summary |= {"card": str(card)}
-                    progress.update(bar, completed=step)
-                    if not quiet:
-                        progress.console.print(f"step {step}: model {escape(str(card))}")
-    return summary
 
 
 app = make_app()

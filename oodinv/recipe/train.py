@@ -11,10 +11,10 @@ from oodinv.records import Strict
 
 
 class FaceFolder(Strict):
-    """Photos to train on, searched recursively; a twentieth is held out by the hash of each file.
+    """The photos of a folder and its sub-folders; a twentieth, chosen by the hash of each file, is held out.
 
-    Photos are cropped to their largest face; with `aligned` they are crops already. more_scales: training faces are
-    cropped at these `crop.scale`s too, so that a model bears a framing that isn't quite its own.
+    Photos are cropped to their largest face; with `aligned` they are crops already. more_scales: further `crop.scale`s
+    at which training faces are cropped, which makes a model robust to inexact framing.
     """
 
     folder: str
@@ -25,7 +25,7 @@ class FaceFolder(Strict):
     flip: bool = True
 
     @model_validator(mode="after")
-    def _crops_are_as_they_are(self) -> Self:
+    def _aligned_crops_have_one_scale(self) -> Self:
         if self.aligned and self.more_scales:
             raise ValueError("crops that are aligned already can't be cropped at more_scales; leave one of both out")
         return self
@@ -65,17 +65,17 @@ class Identity(Strict):
 
 
 Missing = Literal["refuse", "allow"]
-"""What becomes of a loss whose network is not there."""
+"""Whether a loss whose network is missing is an error, or is left out."""
 
 LpipsBackbone = Literal["alexnet", "vgg16"]
 
 
 class Schedule(Strict):
-    """How long, in which batches, and how often to look. Steps count optimiser updates.
+    """Number of steps (optimiser updates), batch size, learning rate, and intervals in steps.
 
-    A batch of a SAMM recipe is computed in `accumulate` pieces, one after another, to fit into memory; what looks
-    at a batch as a whole (mean mask area, the discriminator's deviation) then looks at a piece. The averaged weights
-    forget with a half-life of `ema_images` images, or by the constant `ema_decay` a step.
+    accumulate: number of pieces in which a SAMM recipe computes a batch, to save memory; terms over a whole batch
+    (mean mask area, the discriminator's deviation) are then over a piece. The averaged weights have a half-life of
+    `ema_images` images, or the constant decay `ema_decay` a step.
     """
 
     steps: PositiveInt

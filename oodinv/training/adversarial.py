@@ -1,4 +1,4 @@
-"""The discriminator as training uses it."""
+"""Discriminators with their optimisers and losses."""
 
 from collections.abc import Sequence
 
@@ -13,12 +13,12 @@ from oodinv.training.device import Compute
 
 
 def weigh(reports: Sequence[tuple[float, dict[str, float]]]) -> dict[str, float]:
-    """Mean of reports by their shares of the batch, which sum to 1."""
+    """Mean of reports, weighted by their shares of the batch, which sum to 1."""
     return {name: sum(share * report[name] for share, report in reports) for name in reports[0][1]}
 
 
 class Critic:
-    """A discriminator with its optimiser, and the two losses that it takes part in."""
+    """A discriminator with its optimiser."""
 
     def __init__(
         self, network: nn.Module, settings: Adversarial | LatentAdversarial, compute: Compute, name: str = ""
@@ -32,14 +32,14 @@ class Critic:
         return {f"{self.name}discriminator": self.network, f"{self.name}discriminator_optimizer": self.optimizer}
 
     def judge(self, generated: Tensor) -> Tensor:
-        """Loss of the generator on (B, …); the discriminator's weights take no gradient from it."""
+        """Adversarial loss of generated samples (B, …); the discriminator's weights get no gradient."""
         self.network.requires_grad_(False)
         return losses.generator_adversarial(self.network(generated))
 
     def step(self, pairs: Sequence[tuple[Tensor, Tensor]], step: int) -> dict[str, float]:
-        """One update on pairs of real and generated samples (B, …), whose gradients are summed up.
+        """Updates the discriminator on pairs of real and generated samples (B, …), accumulating their gradients.
 
-        Returns the losses, and the mean sign of D(real): how far above chance it knows the training faces.
+        Returns the losses, and the mean sign of D(real), which measures overfitting.
         """
         self.network.requires_grad_(True)
         self.optimizer.zero_grad(set_to_none=True)
@@ -62,11 +62,11 @@ class Critic:
 
 
 def image_critic(settings: Adversarial, size: int, compute: Compute) -> Critic:
-    """A StyleGAN2 discriminator for images (B, 3, size, size)."""
+    """Builds a StyleGAN2 discriminator for images (B, 3, size, size)."""
     return Critic(compute.place(Discriminator(size, settings.channels)), settings, compute)
 
 
 def latent_critic(settings: LatentAdversarial, w_dim: int, compute: Compute) -> Critic:
-    """A discriminator for latents (B, w_dim)."""
+    """Builds a discriminator for latents (B, w_dim)."""
     network = LatentDiscriminator(w_dim, settings.layers).to(compute.device)
     return Critic(network, settings, compute, name="latent_")

@@ -1,8 +1,8 @@
-"""Adaptive discriminator augmentation: what the discriminator sees of images, real and generated alike.
+"""Adaptive discriminator augmentation, applied to the real and the generated images that the discriminator gets.
 
 Each transformation is applied to an image with probability p; p = 0 is the identity, bit for bit. Source:
 "Training Generative Adversarial Networks with Limited Data" (Karras et al., NeurIPS 2020), appendix B; without
-its filters and its corruptions. Enlarging by 2 and shrinking around the warp stand in for its wavelet filter.
+its filters and its corruptions. Its wavelet filter is replaced by supersampling of factor 2 around the warp.
 """
 
 import math
@@ -25,15 +25,15 @@ OVERSAMPLING = 2
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to each image of a batch.
+    """Transformations of each image of a batch.
 
-    flip (B,) bool; turns (B,) quarter turns, 0 to 3; shift (B, 2) pixels, dx and dy; geometry (B, 2, 3) maps
-    target to source positions in [−1, 1]; warped (B,) bool, where geometry is not the identity; colour (B, 3, 4),
-    an affine map of RGB; coloured (B,) bool, where that is not the identity.
+    flip (B,) bool; quarters (B,) rotations by 90°, 0 to 3; shift (B, 2) pixels, dx and dy; geometry (B, 2, 3) maps
+    target to source positions in [−1, 1]; warped (B,) bool: geometry is not the identity; colour (B, 3, 4), an
+    affine map of RGB; coloured (B,) bool: it is not the identity.
     """
 
     flip: Tensor
-    turns: Tensor
+    quarters: Tensor
     shift: Tensor
     geometry: Tensor
     warped: Tensor
@@ -41,7 +41,7 @@ class Augmentation:
     coloured: Tensor
 
     def share(self, team: Team, device: torch.device) -> "Augmentation":
-        """Those of a process's share of the batch, on its device."""
+        """The transformations of a process's share of the batch, on its device."""
         return Augmentation(**{f.name: team.share(getattr(self, f.name)).to(device) for f in fields(self)})
 
 
@@ -55,7 +55,7 @@ def _rotation(angle: Tensor) -> Tensor:
 
 
 def draw_geometry(batch: int, p: float, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Scaling, rotation, scaling of one axis, rotation and shift → matrices (B, 2, 3), and where there are any (B,)."""
+    """Draws scaling, rotation, scaling of one axis, rotation and shift → matrices (B, 2, 3), and whether any (B,)."""
 
     def chosen(probability: float) -> Tensor:
         return torch.rand(batch, generator=rng) < probability
@@ -67,8 +67,8 @@ def draw_geometry(batch: int, p: float, rng: torch.Generator) -> tuple[Tensor, T
         return (torch.rand(batch, generator=rng) * 2 - 1) * math.pi * active
 
     zero = torch.zeros(batch)
-    turn = 1 - math.sqrt(1 - p)  # so that one of the two rotations happens with probability p
-    scaled, before, stretched, after, shifted = (chosen(q) for q in (p, turn, p, turn, p))
+    once = 1 - math.sqrt(1 - p)  # so that at least one of the two rotations happens with probability p
+    scaled, before, stretched, after, shifted = (chosen(q) for q in (p, once, p, once, p))
     factor = torch.exp2(normal() * SCALE_DEVIATION * scaled)
     stretch = torch.exp2(normal() * SCALE_DEVIATION * stretched)
     linear = _linear(1 / factor, zero, zero, 1 / factor) @ _rotation(angle(before))
@@ -78,7 +78,7 @@ def draw_geometry(batch: int, p: float, rng: torch.Generator) -> tuple[Tensor, T
 
 
 def draw_colour(batch: int, p: float, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Brightness, contrast, inverted luma, hue and saturation → affine maps (B, 3, 4), and where there are any (B,)."""
+    """Draws brightness, contrast, inverted luma, hue and saturation → affine maps (B, 3, 4), and whether any (B,)."""
 
     def chosen() -> Tensor:
         return torch.rand(batch, generator=rng) < p
@@ -108,21 +108,21 @@ def draw_colour(batch: int, p: float, rng: torch.Generator) -> tuple[Tensor, Ten
 def draw(batch: int, size: int, p: float, rng: torch.Generator) -> Augmentation:
     """Draws augmentations for a batch of images of `size` px, each kind with probability p in [0, 1]."""
     flip = (torch.rand(batch, generator=rng) < p) & (torch.rand(batch, generator=rng) < 0.5)
-    turns = torch.randint(4, (batch,), generator=rng) * (torch.rand(batch, generator=rng) < p)
+    quarters = torch.randint(4, (batch,), generator=rng) * (torch.rand(batch, generator=rng) < p)
     reach = int(TRANSLATION * size)
     shift = torch.randint(-reach, reach + 1, (batch, 2), generator=rng)
     shift = shift * (torch.rand(batch, 1, generator=rng) < p)
     geometry, warped = draw_geometry(batch, p, rng)
     colour, coloured = draw_colour(batch, p, rng)
-    return Augmentation(flip, turns, shift, geometry, warped, colour, coloured)
+    return Augmentation(flip, quarters, shift, geometry, warped, colour, coloured)
 
 
-def turn(images: Tensor, flip: Tensor, turns: Tensor) -> Tensor:
-    """Mirrors, then turns by quarters: only moves pixels. (B, C, S, S), (B,), (B,) → (B, C, S, S)."""
+def flip_and_rotate(images: Tensor, flip: Tensor, quarters: Tensor) -> Tensor:
+    """Mirrors, then rotates by multiples of 90°, without resampling. (B, C, S, S), (B,), (B,) → (B, C, S, S)."""
     images = torch.where(flip[:, None, None, None], images.flip(3), images)
-    for quarters in (1, 2, 3):
-        here = (turns == quarters)[:, None, None, None]
-        images = torch.where(here, torch.rot90(images, quarters, (2, 3)), images)
+    for count in (1, 2, 3):
+        chosen = (quarters == count)[:, None, None, None]
+        images = torch.where(chosen, torch.rot90(images, count, (2, 3)), images)
     return images
 
 
@@ -134,7 +134,7 @@ def _reflected(size: int, shift: Tensor) -> Tensor:
 
 
 def move(images: Tensor, shift: Tensor) -> Tensor:
-    """Moves by whole pixels, mirroring at the borders. (B, C, S, S), (B, 2) with dx, dy → (B, C, S, S)."""
+    """Shifts by whole pixels, mirroring at the borders. (B, C, S, S), (B, 2) with dx, dy → (B, C, S, S)."""
     batch, size = images.shape[0], images.shape[-1]
     samples = torch.arange(batch, device=images.device)[:, None, None]
     rows = _reflected(size, shift[:, 1])[:, :, None]
@@ -158,18 +158,18 @@ def tint(images: Tensor, colour: Tensor) -> Tensor:
     return mixed + colour[:, :, 3, None, None]
 
 
-def apply(images: Tensor, what: Augmentation) -> Tensor:
-    """Images (B, 3, S, S) as the discriminator sees them; gradients flow through. Untouched ones stay exact."""
-    images = move(turn(images, what.flip, what.turns), what.shift)
-    if what.warped.any():
-        images = torch.where(what.warped[:, None, None, None], warp(images, what.geometry), images)
-    if what.coloured.any():
-        images = torch.where(what.coloured[:, None, None, None], tint(images, what.colour), images)
+def apply(images: Tensor, drawn: Augmentation) -> Tensor:
+    """Augments images (B, 3, S, S), differentiably; images without a transformation are unchanged."""
+    images = move(flip_and_rotate(images, drawn.flip, drawn.quarters), drawn.shift)
+    if drawn.warped.any():
+        images = torch.where(drawn.warped[:, None, None, None], warp(images, drawn.geometry), images)
+    if drawn.coloured.any():
+        images = torch.where(drawn.coloured[:, None, None, None], tint(images, drawn.colour), images)
     return images
 
 
 class Controller(nn.Module):
-    """State of the adaption: probability p, and the sum and number of signs of D(real) since it last moved."""
+    """State of the adaptation: probability p, and sum and number of the signs of D(real) since the last change."""
 
     p: Tensor
     signs: Tensor
@@ -183,7 +183,7 @@ class Controller(nn.Module):
 
     @torch.no_grad()
     def observe(self, sign: float) -> None:
-        """Takes note of a batch's mean sign of D(real)."""
+        """Adds a batch's mean sign of D(real)."""
         self.signs += sign
         self.count += 1
 

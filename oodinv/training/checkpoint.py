@@ -1,4 +1,4 @@
-"""Checkpoints: everything a run needs to go on as if it had not stopped."""
+"""Checkpoints: the state from which a run resumes exactly."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ class Stateful(Protocol):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Progress of a run; `parts` are the states of modules and optimisers by name.
+    """State of a run: the step, and the states of modules and optimisers by name.
 
     Random numbers and the position in the data are functions of the step. notes: losses that were left out.
     """
@@ -32,7 +32,7 @@ class Checkpoint:
 
 
 def save(path: Path, step: int, parts: dict[str, Stateful], notes: tuple[str, ...] = ()) -> None:
-    """Writes a checkpoint beside the last one and then replaces it, so that a crash costs neither."""
+    """Writes a checkpoint and then replaces the last one by it, so that a crash loses neither."""
     states = {name: part.state_dict() for name, part in parts.items()}
     state = {"step": step, "parts": states, "notes": list(notes)}
     atomic_write(path, lambda file: torch.save(state, file))
@@ -50,11 +50,14 @@ def load(path: Path) -> Checkpoint:
     except FileNotFoundError as error:
         raise WeightsError(f"there is no checkpoint {path} to resume from; start without --resume") from error
     except (*TORCH_DAMAGE, OSError) as error:
-        raise WeightsError(f"{path} is not a checkpoint of oodinv ({error}); remove it and start again") from error
+        raise WeightsError(
+            f"{path} is damaged, or not a checkpoint of oodinv ({error}); start again with --restart instead of "
+            "--resume"
+        ) from error
 
 
 def restore(checkpoint: Checkpoint, parts: dict[str, Stateful], path: Path) -> None:
-    """Puts a checkpoint's states back.
+    """Loads the states of a checkpoint into modules and optimisers.
 
     Raises:
         WeightsError: the checkpoint belongs to another recipe.
@@ -62,7 +65,7 @@ def restore(checkpoint: Checkpoint, parts: dict[str, Stateful], path: Path) -> N
     if set(checkpoint.parts) != set(parts):
         raise WeightsError(
             f"{path} holds {sorted(checkpoint.parts)} but this recipe trains {sorted(parts)}; "
-            "it belongs to another recipe: resume with that one, or choose another --output"
+            "it belongs to another recipe: resume with that one, or choose another --output folder"
         )
     for name, part in parts.items():
         try:

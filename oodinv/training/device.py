@@ -1,4 +1,4 @@
-"""Where and how training computes: device, precision, memory layout."""
+"""Device, precision and memory layout of training."""
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -37,15 +37,15 @@ class Compute:
 
 
 def compute_for(device: torch.device, precision: Precision, team: Team = ALONE) -> Compute:
-    """`auto`: bfloat16 where the hardware multiplies it, float32 elsewhere."""
+    """Resolves a precision; `auto` is bfloat16 where the hardware multiplies it, float32 elsewhere."""
     fast = multiplies(device, torch.bfloat16)
     return Compute(device, fast if precision == "auto" else precision == "bfloat16", team)
 
 
 def synchronise_norms(module: M, compute: Compute) -> M:
-    """Batch norm over the whole batch where several processes share it and PyTorch has it, which is on GPUs.
+    """Makes batch norms use the whole batch that several processes share; PyTorch has this for GPUs alone.
 
-    On CPUs each process normalises its own share: two processes then don't equal one with twice the batch.
+    On CPUs each process normalises its own share, so that two processes don't equal one with twice the batch.
     """
     if compute.team.size == 1 or compute.device.type != "cuda":
         return module

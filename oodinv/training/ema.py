@@ -1,46 +1,54 @@
-"""Moving averages of weights."""
+"""Exponential moving averages of weights."""
 
-import copy
-from typing import TypeVar
+from typing import Generic, TypeVar, cast
 
-import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from oodinv.recipe.train import Schedule
 
 M = TypeVar("M", bound=nn.Module)
 
-
-def frozen_copy(module: M) -> M:
-    """A copy in evaluation mode that takes no gradient."""
-    return copy.deepcopy(module).eval().requires_grad_(False)
-
-
 RAMP = 0.05
-"""The half-life is at most this share of the images seen, so that the first weights are soon forgotten."""
+"""Largest half-life as a fraction of the images seen, so that the initial weights are soon forgotten."""
+
+
+class MovingAverage(Generic[M]):
+    """Moving average of a module's parameters and floating-point buffers; integer buffers are copied.
+
+    module: the averaged module, in evaluation mode and without gradients.
+    """
+
+    def __init__(self, module: M) -> None:
+        self._averaged = AveragedModel(module, avg_fn=self._mix, use_buffers=True).eval().requires_grad_(False)
+        self._averaged.n_averaged += 1  # the copy is the first average; at 0 an update would replace it
+        self._decay = 0.0
+
+    @property
+    def module(self) -> M:
+        """The averaged module."""
+        return cast(M, self._averaged.module)
+
+    def update(self, module: nn.Module, decay: float) -> None:
+        """Moves the average towards the module: p̄ ← decay·p̄ + (1 − decay)·p."""
+        self._decay = decay
+        self._averaged.update_parameters(module)
+
+    def _mix(self, average: Tensor, current: Tensor, _count: Tensor | int) -> Tensor:
+        return average.lerp(current, 1 - self._decay) if average.is_floating_point() else current
 
 
 def decay_for(batch: int, half_life_images: int, seen: int) -> float:
-    """Decay for a batch so that a weight's share halves every `half_life_images` images, sooner at the start.
+    """Decay of one step such that a weight's share halves every `half_life_images` images, sooner at the start.
 
-    `seen`: images before this batch. Source: the EMA ramp-up of StyleGAN2-ADA.
+    seen: images before this batch. Source: the EMA ramp-up of StyleGAN2-ADA.
     """
     half_life = min(float(half_life_images), max(seen, 1) * RAMP)
     return float(0.5 ** (batch / max(half_life, 1e-8)))
 
 
 def decay_at(schedule: Schedule, step: int, batch: int) -> float:
-    """Decay of a step: the recipe's constant one, or that of its half-life."""
+    """Decay of a step: the recipe's constant `ema_decay`, or that of its half-life."""
     if schedule.ema_decay is not None:
         return schedule.ema_decay
     return decay_for(batch, schedule.ema_images, step * batch)
-
-
-@torch.no_grad()
-def update(average: nn.Module, module: nn.Module, decay: float) -> None:
-    """Moves the average towards the module: p̄ ← decay·p̄ + (1 − decay)·p; whole-number buffers are copied."""
-    for target, source in zip(average.state_dict().values(), module.state_dict().values(), strict=True):
-        if target.is_floating_point():
-            target.lerp_(source, 1 - decay)
-        else:
-            target.copy_(source)

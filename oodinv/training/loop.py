@@ -1,12 +1,9 @@
-"""The training loop that every task shares: batches, log, evaluation, pictures, checkpoints.
-
-It yields what happens; the command draws it.
-"""
+"""The training loop of all tasks: batches, log, evaluation, pictures of held-out faces, checkpoints."""
 
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -19,39 +16,39 @@ from oodinv.imaging.files import atomic_write
 from oodinv.imaging.pixels import to_uint8
 from oodinv.recipe.train import Schedule
 from oodinv.training import checkpoint
-from oodinv.training.data import Faces, Sampler, held_out_batches
+from oodinv.training.data import Faces, Sampler, StepBatches, held_out_batches, training_batches
 from oodinv.training.parallel import ALONE, Team
 from oodinv.training.pictures import picture_grid
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.jsonl"
 EVALUATION_LIMIT = 512
-"""Held-out faces looked at in each evaluation."""
+"""Largest number of held-out faces in an evaluation."""
 GRID_COLUMNS = 12
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Means over held-out faces, and rows of pictures (each (B, 3, S, S) in [−1, 1]) to look at."""
+    """Mean scores over held-out faces, and rows of pictures, each (B, 3, S, S) in [−1, 1], for the grid."""
 
     scores: dict[str, float]
-    rows: list[Tensor]
+    pictures: list[Tensor]
 
 
 class Task(Protocol):
-    """What a kind of training has to say for itself. `notes` name the losses that it goes without."""
+    """A training task. notes: losses that are left out for want of their networks."""
 
     notes: tuple[str, ...]
 
     def parts(self) -> dict[str, checkpoint.Stateful]:
-        """Modules and optimisers by name: all that a checkpoint holds."""
+        """Modules and optimisers by name; their states make up a checkpoint."""
         ...
 
     def step(self, images: Tensor, step: int, learning_rate: float) -> dict[str, float]:
         """One update on images (B, 3, S, S) in [−1, 1]; returns its losses."""
         ...
 
-    def evaluate(self, batches: list[Tensor]) -> Evaluation:
+    def evaluate(self, batches: Iterable[Tensor]) -> Evaluation:
         """Scores the averaged weights on held-out faces."""
         ...
 
@@ -61,8 +58,17 @@ class Task(Protocol):
 
 
 @dataclass(frozen=True)
+class Started:
+    """Training begins after `step` steps, of `steps` in all, with batches of `batch` images."""
+
+    step: int
+    steps: int
+    batch: int
+
+
+@dataclass(frozen=True)
 class Logged:
-    """Losses of one step, and speed since the last such event."""
+    """Losses of one step, and the speed since the last such event."""
 
     step: int
     losses: dict[str, float]
@@ -71,7 +77,7 @@ class Logged:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """Scores on held-out faces, and the picture grid that shows some of them."""
+    """Scores on held-out faces, and the file of their picture grid."""
 
     step: int
     scores: dict[str, float]
@@ -86,11 +92,18 @@ class Saved:
     card: Path
 
 
-Event = Logged | Evaluated | Saved
+@dataclass(frozen=True)
+class Stopped:
+    """Training was asked to stop after `step` steps, before its end; the checkpoint is written."""
+
+    step: int
+
+
+Event = Started | Logged | Evaluated | Saved | Stopped
 
 
 def learning_rate(schedule: Schedule, step: int) -> float:
-    """Linear warm-up, then a half cosine down to the final share, times the steps of `decay` if there are any."""
+    """Learning rate of a step: linear warm-up, half cosine to the final share, times the steps of `decay`."""
     warm = min(1.0, (step + 1) / schedule.warmup) if schedule.warmup else 1.0
     end = schedule.final_learning_rate_share
     fall = end + (1 - end) * 0.5 * (1 + math.cos(math.pi * min(step / schedule.steps, 1.0)))
@@ -104,7 +117,7 @@ def _append(path: Path, record: dict[str, object]) -> None:
 
 
 def _forget_after(path: Path, step: int) -> None:
-    """Drops log lines of steps that a stopped run took after its last checkpoint, and a torn last line."""
+    """Drops log lines of steps after the last checkpoint, and an incomplete last line."""
     kept = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
         try:
@@ -115,23 +128,23 @@ def _forget_after(path: Path, step: int) -> None:
     atomic_write(path, lambda file: file.write("".join(kept).encode()))
 
 
-def _evaluate(task: Task, batches: list[Tensor], output: Path, step: int) -> Evaluated:
+def _evaluate(task: Task, batches: Iterable[Tensor], output: Path, step: int) -> Evaluated:
     evaluation = task.evaluate(batches)
     grid = output / "grids" / f"{step:07d}.png"
     grid.parent.mkdir(exist_ok=True)
-    pictures = picture_grid([row[:GRID_COLUMNS].cpu() for row in evaluation.rows])
+    pictures = picture_grid([row[:GRID_COLUMNS].cpu() for row in evaluation.pictures])
     write_png(grid, to_uint8(pictures)[0])
     return Evaluated(step, evaluation.scores, grid)
 
 
 def _start(task: Task, output: Path, resume: bool, team: Team) -> int:
-    """Prepares the output folder; returns the step to go on from."""
+    """Restores the checkpoint if `resume`; returns the step to start from."""
     path = output / CHECKPOINT
     if not resume:
         if path.exists():
             raise RecipeError(
-                f"{output} holds a run already; go on with --resume, replace it with --restart, or choose another "
-                "output folder"
+                f"{output} holds a run already; continue it with --resume, replace it with --restart, or choose "
+                "another output folder"
             )
         return 0
     saved = checkpoint.load(path)
@@ -141,16 +154,41 @@ def _start(task: Task, output: Path, resume: bool, team: Team) -> int:
     return saved.step
 
 
-def run(
-    task: Task, faces: Faces, schedule: Schedule, flip: bool, output: Path, resume: bool, team: Team = ALONE
-) -> Iterator[Event]:
-    """Trains until `schedule.steps`, yielding events. Killed and resumed, it gives the same losses.
+def never() -> bool:
+    """Never asks to stop."""
+    return False
 
-    Only the team's leader writes files and yields events other than `Logged`.
+
+def run(
+    task: Task,
+    faces: Faces,
+    schedule: Schedule,
+    flip: bool,
+    output: Path,
+    resume: bool,
+    team: Team = ALONE,
+    *,
+    stop: Callable[[], bool] = never,
+    workers: int = 0,
+) -> Iterator[Event]:
+    """Trains until `schedule.steps`, yielding events. A killed and resumed run has the losses of an undisturbed one.
+
+    Only the team's leader writes files and yields events of evaluations and checkpoints.
+
+    Args:
+        task: what is trained.
+        faces: training and held-out faces.
+        schedule: steps, batch and intervals.
+        flip: whether half of the faces are mirrored.
+        output: folder for log, grids, checkpoint and model.
+        resume: whether to continue from the checkpoint in `output`.
+        team: the processes that share each batch.
+        stop: asked after each step; training ends with a checkpoint once any process of the team answers True.
+        workers: processes that read batches ahead.
 
     Raises:
-        WeightsError: `resume` is asked for and there is no usable checkpoint in `output`.
-        RecipeError: it isn't asked for, and there is a checkpoint; or the team can't share the batch.
+        WeightsError: `resume`, and there is no usable checkpoint in `output`.
+        RecipeError: not `resume`, and there is a checkpoint; or the team can't share the batch.
     """
     output.mkdir(parents=True, exist_ok=True)
     path = output / CHECKPOINT
@@ -161,21 +199,23 @@ def run(
     if task.notes and team.leads:
         _append(output / LOG, {"step": start, "notes": list(task.notes)})
     sampler = Sampler(len(faces.train), batch, schedule.seed, flip)
-    batches = held_out_batches(faces, schedule.batch, EVALUATION_LIMIT)
+    steps = StepBatches(sampler, start, schedule.steps, team.rank, team.size)
+    held_out = held_out_batches(faces, schedule.batch, EVALUATION_LIMIT)
+    yield Started(start, schedule.steps, batch)
     clock, since = time.perf_counter(), start
-    for step in range(start, schedule.steps):
-        images = team.share(sampler.draw(faces.train, step))
+    for step, images in enumerate(training_batches(faces, steps, workers), start=start):
         losses = task.step(images, step, learning_rate(schedule, step))
         done = step + 1
-        last = done == schedule.steps
+        stopped = team.any(stop())
+        last = done == schedule.steps or stopped
         if done % schedule.log_every == 0 or last:
             speed = (done - since) * batch / (time.perf_counter() - clock)
             if team.leads:
                 _append(output / LOG, {"step": done, **losses, "images_per_second": round(speed, 2)})
             yield Logged(done, losses, speed)
             clock, since = time.perf_counter(), done
-        if team.leads and (done % schedule.evaluate_every == 0 or last):
-            evaluated = _evaluate(task, batches, output, done)
+        if team.leads and not stopped and (done % schedule.evaluate_every == 0 or last):
+            evaluated = _evaluate(task, held_out, output, done)
             _append(output / LOG, {"step": done, "held_out": evaluated.scores})
             yield evaluated
             clock, since = time.perf_counter(), done
@@ -183,9 +223,12 @@ def run(
             checkpoint.save(path, done, task.parts(), task.notes)
             yield Saved(done, task.export(output / "model"))
             clock, since = time.perf_counter(), done
+        if stopped:
+            yield Stopped(done)
+            return
 
 
 def forget(output: Path) -> None:
-    """Removes what an earlier run left in a folder: its log, grids and checkpoint. Faces stay cached."""
+    """Removes the log, grids and checkpoint of an earlier run from a folder; decoded faces stay cached."""
     for path in (output / CHECKPOINT, output / LOG, *sorted((output / "grids").glob("*.png"))):
         path.unlink(missing_ok=True)

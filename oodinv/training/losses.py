@@ -13,7 +13,7 @@ from oodinv.models.perceptors.arcface import FACE_SIZE
 from oodinv.models.perceptors.lpips import Lpips
 
 PERCEPTUAL_SIZE = 128
-"""LPIPS sees smaller images enlarged to this size (px): AlexNet's first layer has stride 4."""
+"""Smaller images are enlarged to this size (px) for LPIPS: AlexNet's first layer has stride 4."""
 
 VGG19_WEIGHTS = (0.1, 0.1, 1.0, 1.0, 1.0)
 """Of conv1_2, conv2_2, conv3_4, conv4_4 and conv5_4 (METHOD §4)."""
@@ -60,11 +60,10 @@ def mask_area(
     where: Tensor | None = None,
     mean: Callable[[Tensor], Tensor] = torch.mean,
 ) -> Tensor:
-    """Σ_s max(0, mean(m_s) − A_s): charges masks that copy more than a share A_s (METHOD §4).
+    """Σ_s max(0, mean(m_s) − A_s): penalises masks that copy more than a fraction A_s (METHOD §4).
 
-    {s: (B, 1, s, s)}. where (B, 1, S, S) in [0, 1]: what was pasted on the photos. It may be copied free of charge,
-    so the means are those over the rest. mean: over the batch; where several processes share one, over all their
-    parts of it.
+    {s: (B, 1, s, s)}. where (B, 1, S, S) in [0, 1]: occluders pasted on the photos, which the means leave out. mean:
+    mean over the batch, or over all parts of a batch that several processes share.
     """
     charges = []
     for key, m in masks.items():
@@ -74,9 +73,9 @@ def mask_area(
 
 
 def uncovered(mask: Tensor, where: Tensor) -> Tensor:
-    """Mean of 1 − M over what was pasted on a photo, so certainly out of domain; photos count alike; 0 without any.
+    """Mean of 1 − M over occluders pasted on photos, each photo weighted alike; 0 without any.
 
-    mask M (B, 1, S, S), where (B, 1, S, S) in [0, 1] → scalar.
+    Pasted occluders are out of domain by construction. mask M (B, 1, S, S), where (B, 1, S, S) in [0, 1] → scalar.
     """
     areas = where.sum(dim=(1, 2, 3))
     missed = ((1 - mask) * where).sum(dim=(1, 2, 3)) / areas.clamp_min(1e-6)
@@ -103,9 +102,12 @@ def style(a: Sequence[Tensor], b: Sequence[Tensor], weights: Sequence[float] = V
     return perceptual([gram(x) for x in a], [gram(y) for y in b], weights)
 
 
-def inner_face(image: Tensor) -> Tensor:
-    """The inner face of an FFHQ crop as ArcFace wants it. (B, 3, S, S) in [−1, 1] → (B, 3, 112, 112)."""
-    left, top, right, bottom = inner_box(image.shape[-1])
+def inner_face_pooled(image: Tensor, crop_scale: float) -> Tensor:
+    """Crops the inner face and averages it down to ArcFace's input, as the published identity loss does.
+
+    image (B, 3, S, S) in [−1, 1]; crop_scale: `crop.scale` of the faces → (B, 3, 112, 112). Smaller ones are enlarged.
+    """
+    left, top, right, bottom = inner_box(image.shape[-1], crop_scale)
     face = image[..., top:bottom, left:right]
     return F.adaptive_avg_pool2d(face, FACE_SIZE) if face.shape[-1] >= FACE_SIZE else resize(face, FACE_SIZE)
 
@@ -116,14 +118,14 @@ def identity(a: Tensor, b: Tensor) -> Tensor:
 
 
 def offset_norm(w_plus: Tensor) -> Tensor:
-    """Σ_{n ≥ 1} ‖w_n − w_0‖, averaged over the batch: keeps the rows of w_plus together.
+    """Σ_{n ≥ 1} ‖w_n − w_0‖, averaged over the batch: penalises offsets between rows of w_plus.
 
-    w_plus (B, num_ws, w_dim), without what is added to every row alike or not → scalar. Source: "Designing an
+    w_plus (B, num_ws, w_dim) → scalar. Source: "Designing an
     Encoder for StyleGAN Image Manipulation" (Tov et al., SIGGRAPH 2021), equation 5.
     """
     offsets = w_plus[:, 1:] - w_plus[:, :1]
     squares = offsets.square().sum(dim=2)
-    lengths = torch.where(squares > 0, squares, 1.0).sqrt() * (squares > 0)  # the root has no slope at 0
+    lengths = torch.where(squares > 0, squares, 1.0).sqrt() * (squares > 0)  # the root has no derivative at 0
     return lengths.sum(dim=1).mean()
 
 

@@ -1,6 +1,6 @@
 """Synthetic occluders: shapes, letters, hats and limbs pasted on faces, of one colour, a texture or another photo.
 
-They show what out-of-domain content is, to test masks or, with `occluders` in a recipe, to train them.
+They are out-of-domain content at known places, to test masks with or, with `occluders` in a recipe, to train them.
 """
 
 from collections.abc import Callable
@@ -23,19 +23,19 @@ OUTLINES: tuple[Outline, ...] = get_args(Outline)
 FILLS: tuple[Fill, ...] = get_args(Fill)
 
 LETTERS = "ABCDEFGHKMNPRSTUVWXYZ2345689"
-"""x, y of the middle of a face in an FFHQ crop and half its width and height, as shares of the side."""
+"""Letters of text occluders."""
 
 
 @dataclass(frozen=True)
 class Occluded:
-    """A face with something on it: pixels uint8 (S, S, 3) and where that is, float32 (S, S) in [0, 1]."""
+    """A face with an occluder: pixels uint8 (S, S, 3), and the occluder's coverage, float32 (S, S) in [0, 1]."""
 
     pixels: NDArray[np.uint8]
     where: NDArray[np.float32]
 
 
 def _blob(size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A filled ellipse, rectangle or triangle across the face, uint8 (size, size), 255 inside."""
+    """Draws a filled ellipse, triangle or quadrilateral across the face. → uint8 (size, size), 255 inside"""
     canvas = np.zeros((size, size), np.uint8)
     centre = size * rng.uniform(0.3, 0.7, 2)
     radii = size * rng.uniform(0.09, 0.26, 2)
@@ -52,7 +52,7 @@ def _blob(size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def _hat(size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """All above a brim across the forehead, uint8 (size, size), 255 inside."""
+    """Draws a hat with its brim across the forehead. → uint8 (size, size), 255 inside"""
     canvas = np.zeros((size, size), np.uint8)
     middle, brim = size * rng.uniform(0.4, 0.6), size * rng.uniform(0.15, 0.4)
     half, tilt = size * rng.uniform(0.25, 0.55), size * rng.uniform(-0.1, 0.1)
@@ -67,15 +67,15 @@ def _hat(size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def _limb(size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """An arm from the border to the face with up to four fingers, uint8 (size, size), 255 inside."""
+    """Draws an arm from the border to the face with up to four fingers. → uint8 (size, size), 255 inside"""
     canvas = np.zeros((size, size), np.uint8)
     angle = rng.uniform(0, np.pi)  # from below or from a side
     hand = size * rng.uniform((0.25, 0.45), (0.75, 0.85))
     start = hand + size * np.array([np.cos(angle), np.sin(angle)])
     width = size * rng.uniform(0.1, 0.2)
     _stroke(canvas, start, hand, width)
-    for turn in np.linspace(-0.5, 0.5, int(rng.integers(0, 5))):
-        towards = np.array([np.cos(angle + np.pi + turn), np.sin(angle + np.pi + turn)])
+    for spread in np.linspace(-0.5, 0.5, int(rng.integers(0, 5))):
+        towards = np.array([np.cos(angle + np.pi + spread), np.sin(angle + np.pi + spread)])
         _stroke(canvas, hand, hand + towards * width * rng.uniform(1, 1.8), width / 3.5)
     return canvas
 
@@ -87,7 +87,7 @@ def _stroke(canvas: NDArray[np.uint8], start: NDArray[np.float64], end: NDArray[
 
 
 def _text(size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Some letters across the face, uint8 (size, size), 255 on them."""
+    """Draws three to five letters across the face. → uint8 (size, size), 255 inside"""
     canvas = np.zeros((size, size), np.uint8)
     letters = "".join(rng.choice(list(LETTERS), int(rng.integers(3, 6))))
     scale, thickness = size * rng.uniform(0.012, 0.02), max(1, round(size * rng.uniform(0.025, 0.05)))
@@ -120,7 +120,7 @@ DRAW: dict[Outline, Callable[[int, np.random.Generator], NDArray[np.uint8]]] = {
 
 
 def _shade(size: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Light that falls off across the picture, float32 (size, size, 1) around 1."""
+    """A linear gradient of brightness, float32 (size, size, 1) around 1."""
     y, x = np.mgrid[:size, :size] / size - 0.5
     angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.8)
     shade: NDArray[np.float32] = (1 + strength * (x * np.cos(angle) + y * np.sin(angle)))[..., None].astype(np.float32)
@@ -128,7 +128,7 @@ def _shade(size: int, rng: np.random.Generator) -> NDArray[np.float32]:
 
 
 def _part(photo: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float32]:
-    """A random part of a photo (S, S, 3) at the photo's size, turned by quarters, float32 in [0, 255]."""
+    """A random part of a photo (S, S, 3), enlarged to its size and rotated by quarters, float32 in [0, 255]."""
     size = photo.shape[0]
     side = int(size * rng.uniform(0.3, 0.8))
     y, x = rng.integers(0, size - side, 2)
@@ -137,7 +137,7 @@ def _part(photo: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.floa
 
 
 def _content(fill: Fill, photo: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float32]:
-    """What an occluder is made of, float32 (S, S, 3) in [0, 255]."""
+    """The content of an occluder, float32 (S, S, 3) in [0, 255]."""
     size = photo.shape[0]
     if fill == "photo":
         return _part(photo, rng)
@@ -154,9 +154,9 @@ def occlude(
     fill: Fill | None = None,
     photo: NDArray[np.uint8] | None = None,
 ) -> Occluded:
-    """Pastes one occluder on a face, uint8 (S, S, 3); outline and fill are random if none is named.
+    """Pastes one occluder on a face, uint8 (S, S, 3); outline and fill are random unless given.
 
-    photo: what a fill of "photo" is cut from, as large as the face; the face itself if none is given.
+    photo: source of a fill of "photo", of the face's size; by default the face itself.
     """
     outline = outline or OUTLINES[int(rng.integers(len(OUTLINES)))]
     fill = fill or FILLS[int(rng.integers(len(FILLS)))]
@@ -169,16 +169,16 @@ def occlude(
 
 @dataclass(frozen=True)
 class OccludedBatch:
-    """Faces (B, 3, S, S) in [−1, 1], occluders pasted on some, and where: (B, 1, S, S) in [0, 1]."""
+    """Faces (B, 3, S, S) in [−1, 1], some with occluders, and the coverage by them, (B, 1, S, S) in [0, 1]."""
 
     images: Tensor
     where: Tensor
 
 
 def occlude_batch(images: Tensor, share: float, rng: np.random.Generator) -> OccludedBatch:
-    """Pastes occluders on a share of the images (B, 3, S, S) in [−1, 1]; the others stay exactly as they are.
+    """Pastes occluders on a share of the images (B, 3, S, S) in [−1, 1]; the others are unchanged.
 
-    Where an occluder is cut from a photo, that is the next image of the batch.
+    Fills of "photo" are cut from the next image of the batch.
     """
     where = torch.zeros_like(images[:, :1])
     chosen = np.flatnonzero(rng.random(len(images)) < share)
@@ -194,7 +194,7 @@ def occlude_batch(images: Tensor, share: float, rng: np.random.Generator) -> Occ
 
 @lru_cache(maxsize=4)
 def skin(size: int) -> NDArray[np.bool_]:
-    """An ellipse inside the face of an FFHQ crop, (size, size), not to be written to."""
+    """An ellipse inside the face of an FFHQ crop, (size, size), read-only."""
     y, x = (np.mgrid[:size, :size] + 0.5) / size
     (cx, cy), (rx, ry) = SKIN
     inside: NDArray[np.bool_] = ((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 <= 1
@@ -204,21 +204,21 @@ def skin(size: int) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class MaskContrast:
-    """Mean M over the pixels of occluders, and over the skin that they leave free."""
+    """Mean M over the pixels of occluders, and over uncovered skin."""
 
     occluder: float
     skin: float
 
     @property
     def ratio(self) -> float:
-        """How many times larger M is where it should be."""
+        """Mean M on occluders divided by that on skin."""
         return self.occluder / max(self.skin, 1e-6)
 
 
 def mask_contrast(masks: Tensor, where: Tensor) -> MaskContrast:
-    """Means of masks (B, 1, S, S) over what was pasted, where (B, 1, S, S) in [0, 1], and over free skin.
+    """Means of masks (B, 1, S, S) over occluders, of coverage `where` (B, 1, S, S) in [0, 1], and uncovered skin.
 
-    Averaged over all pixels of the batch alike. Edges, where `where` is between 0.05 and 0.95, count for neither.
+    The mean is over all pixels of the batch; edges, with coverage between 0.05 and 0.95, are left out.
     """
     face = torch.tensor(skin(masks.shape[-1])).to(masks.device)
     pasted, free = where > 0.95, (where < 0.05) & face

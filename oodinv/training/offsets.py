@@ -13,7 +13,7 @@ from oodinv.records import Strict
 
 
 class Offsets(Strict):
-    """Regularised offsets between rows of w_plus; one more row may differ from `start` on every `every` steps."""
+    """Regularised offsets of the rows of w_plus; one more row is free every `every` steps, from step `start` on."""
 
     weight: Annotated[float, Field(ge=0)] = 2e-4
     start: Annotated[int, Field(ge=0)] = 20000
@@ -21,7 +21,7 @@ class Offsets(Strict):
 
 
 def stage_at(offsets: Offsets | None, step: int, num_ws: int) -> int:
-    """The last row of w_plus that may differ from row 0 at a step; all may without regularised offsets."""
+    """The last row of w_plus that may differ from row 0 at a step; without regularised offsets, the last of all."""
     if offsets is None:
         return num_ws - 1
     if step < offsets.start:
@@ -30,5 +30,5 @@ def stage_at(offsets: Offsets | None, step: int, num_ws: int) -> int:
 
 
 def limit_offsets(rows: Tensor, stage: int) -> Tensor:
-    """Rows beyond `stage` become row 0. (B, num_ws, w_dim) → same."""
+    """Replaces rows beyond `stage` by row 0. (B, num_ws, w_dim) → same shape"""
     return torch.cat([rows[:, : stage + 1], rows[:, :1].expand(-1, rows.shape[1] - stage - 1, -1)], dim=1)

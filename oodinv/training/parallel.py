@@ -1,8 +1,8 @@
 """Several processes that train one model together, each on its share of every batch.
 
 Gradients are averaged before each update, so that every process makes the update that one process would make
-of the whole batch. This is what DistributedDataParallel does; here it is a call of its own, because tasks use
-their networks through functions, which that wrapper would not see.
+of the whole batch, as DistributedDataParallel does. It is an explicit call, because tasks use their networks through
+functions, which that wrapper would not see.
 """
 
 import os
@@ -48,6 +48,15 @@ class Team:
         buffers = [b for module in modules for b in module.buffers() if b.is_floating_point()]
         if self.size > 1:
             _average(buffers)
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set in any process of the team."""
+        if self.size == 1:
+            return flag
+        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+        flags = torch.tensor(float(flag), device=device)
+        dist.all_reduce(flags, dist.ReduceOp.MAX)
+        return bool(flags.item())
 
     def mean(self, x: Tensor) -> Tensor:
         """Mean of x over the whole batch → scalar, with the gradient that the local mean has.

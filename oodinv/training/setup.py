@@ -1,5 +1,6 @@
-"""What a training run is given: faces, the networks that losses look through, fixed models."""
+"""Inputs of a training run: faces, fixed generators, weights to start from."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -7,23 +8,31 @@ from torch import Tensor, nn
 from oodinv.errors import WeightsError
 from oodinv.faces.detectors.yunet import Yunet
 from oodinv.recipe.train import FaceFolder
-from oodinv.training.data import Faces, load_faces
+from oodinv.training.data import Faces
 from oodinv.training.parallel import ALONE, Team, wait
+from oodinv.training.photos import FaceCache
 from oodinv.weights.build import GeneratorModel, load_generator, locate
 from oodinv.weights.pull import pull
 from oodinv.weights.reading.read import read
 from oodinv.weights.translation import translate
 
 
-def faces(data: FaceFolder, output: Path, team: Team = ALONE) -> Faces:
-    """Training and held-out faces, decoded and aligned once into `output`/cache, by the team's leader."""
-    detector = None if data.aligned else Yunet(pull("yunet"), quick=True)
-    if not team.leads:
-        wait(team)
-    found = load_faces(data, detector, output / "cache")
-    if team.leads:
-        wait(team)
-    return found
+def prepare_faces(data: FaceFolder, output: Path, team: Team = ALONE) -> Iterator[tuple[int, int]]:
+    """Decodes the photos into `output`/cache unless that is done, in the team's leader; the others wait.
+
+    Yields the number of photos done, and of all.
+    """
+    cache = FaceCache.of(data, output / "cache")
+    if team.leads and not cache.is_complete:
+        detector = None if data.aligned else Yunet(pull("yunet"), quick=True)
+        for done in cache.fill(detector):
+            yield done, len(cache.paths)
+    wait(team)
+
+
+def open_faces(data: FaceFolder, output: Path) -> Faces:
+    """Opens the faces that `prepare_faces` decoded."""
+    return FaceCache.of(data, output / "cache").open()
 
 
 FixedGenerator = GeneratorModel

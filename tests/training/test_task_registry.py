@@ -49,6 +49,7 @@ class MeanTask:
         return {"error": error.square().mean().item()}
 
     def evaluate(self, batches):
+        batches = list(batches)
         error = torch.cat([(batch - self.colour.data).square().mean((1, 2, 3)) for batch in batches])
         return Evaluation({"mse": error.mean().item()}, [batches[0]])
 

@@ -2,15 +2,17 @@
 
 import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from command import smooth_crops
 from PIL import Image
 from torch import nn
 
-from oodinv.errors import RecipeError, WeightsError
+from oodinv.errors import OutputError, RecipeError, WeightsError
 from oodinv.faces.align import align
 from oodinv.faces.detectors.base import Face
 from oodinv.imaging.pixels import to_uint8
@@ -19,10 +21,11 @@ from oodinv.models.perceptors.lpips import Lpips
 from oodinv.recipe.card import Crop, read_card
 from oodinv.recipe.train import FaceFolder, Schedule
 from oodinv.training import ema, loop
-from oodinv.training.data import Faces, Sampler, is_held_out, load_faces
+from oodinv.training.data import Faces, Sampler, StepBatches, training_batches
 from oodinv.training.device import Compute
-from oodinv.training.judges import Judges
-from oodinv.training.loop import Logged, Saved, learning_rate
+from oodinv.training.loop import Logged, Saved, Stopped, learning_rate
+from oodinv.training.networks import LossNetworks
+from oodinv.training.photos import FaceCache, is_held_out, load_faces
 from oodinv.training.tasks.joint import JointRecipe, JointTask
 from oodinv.training.tasks.samm import SammRecipe, SammTask
 from oodinv.weights.build import load_model
@@ -73,7 +76,7 @@ def random_faces(size: int, count: int = 24) -> Faces:
     x = torch.randn(count, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     smooth = nn.functional.interpolate(x, size=(size, size), mode="bilinear") * 0.5
     pixels = to_uint8(smooth)
-    return Faces(pixels[:-4], pixels[-4:])
+    return Faces(pixels, np.arange(count - 4), np.arange(count - 4, count))
 
 
 def random_lpips() -> Lpips:
@@ -129,7 +132,7 @@ def test_samm_training_moves_samm_alone_and_gives_a_card_that_invert_takes(tiny_
     base = load_model(read_card(tiny_card), tiny_card)
     before = {k: v.clone() for k, v in base.generator.state_dict().items()}
     recipe = samm_recipe(4, tiny_card)
-    task = SammTask(recipe, base, Judges(random_lpips()), CPU)
+    task = SammTask(recipe, base, LossNetworks(random_lpips()), CPU)
     samm_before = {k: v.clone() for k, v in task.samm.state_dict().items()}
     events = list(loop.run(task, random_faces(32), recipe.schedule, True, tmp_path, resume=False))
     assert all(torch.equal(v, before[k]) for k, v in base.generator.state_dict().items())
@@ -144,7 +147,7 @@ def test_samm_training_moves_samm_alone_and_gives_a_card_that_invert_takes(tiny_
 
 def test_training_goes_on_from_a_model(tiny_card: Path) -> None:
     base = load_model(read_card(tiny_card), tiny_card)
-    task = SammTask(samm_recipe(1, tiny_card), base, Judges(random_lpips()), CPU, start=base)
+    task = SammTask(samm_recipe(1, tiny_card), base, LossNetworks(random_lpips()), CPU, start=base)
     assert base.samm is not None
     assert all(torch.equal(v, base.samm.state_dict()[k]) for k, v in task.average_samm.state_dict().items())
     with pytest.raises(WeightsError, match="other sizes"):
@@ -157,7 +160,7 @@ def test_resuming_without_or_with_a_damaged_checkpoint_is_named(tmp_path: Path) 
     with pytest.raises(WeightsError, match="without --resume"):
         list(loop.run(task, random_faces(SIZE), recipe.schedule, True, tmp_path, resume=True))
     (tmp_path / loop.CHECKPOINT).write_bytes(b"torn")
-    with pytest.raises(WeightsError, match="not a checkpoint"):
+    with pytest.raises(WeightsError, match="not a checkpoint of oodinv"):
         list(loop.run(task, random_faces(SIZE), recipe.schedule, True, tmp_path, resume=True))
 
 
@@ -177,15 +180,29 @@ def test_an_epoch_shows_every_face_once() -> None:
     assert list(first) != list(second)
 
 
+def draw(faces: Faces, batches: StepBatches) -> list[torch.Tensor]:
+    return list(training_batches(faces, batches))
+
+
 def test_flips_mirror_about_half_and_leave_the_source_alone() -> None:
-    faces = np.arange(64 * 2 * 2 * 3, dtype=np.uint64).astype(np.uint8).reshape(64, 2, 2, 3)
-    copy = faces.copy()
-    sampler = Sampler(count=64, batch=64, seed=0, flip=True)
-    drawn = sampler.draw(faces, 0)
-    plain = Sampler(count=64, batch=64, seed=0, flip=False).draw(faces, 0)
+    crops = np.arange(64 * 2 * 2 * 3, dtype=np.uint64).astype(np.uint8).reshape(64, 2, 2, 3)
+    faces = Faces(crops.copy(), np.arange(64), np.arange(0))
+    (drawn,) = draw(faces, StepBatches(Sampler(count=64, batch=64, seed=0, flip=True), 0, 1))
+    (plain,) = draw(faces, StepBatches(Sampler(count=64, batch=64, seed=0, flip=False), 0, 1))
     mirrored = sum(torch.equal(a, b.flip(2)) for a, b in zip(drawn, plain, strict=True))
     assert 20 <= mirrored <= 44
-    assert np.array_equal(faces, copy)
+    assert np.array_equal(faces.crops, crops)
+
+
+def test_batches_depend_on_seed_and_step_alone() -> None:
+    faces, sampler = random_faces(SIZE), Sampler(count=20, batch=4, seed=3, flip=True)
+    whole = draw(faces, StepBatches(sampler, 0, 12))
+    assert all(torch.equal(a, b) for a, b in zip(whole[7:], draw(faces, StepBatches(sampler, 7, 12)), strict=True))
+    shares = [draw(faces, StepBatches(sampler, 0, 12, rank, 2)) for rank in range(2)]
+    for batch, *halves in zip(whole, *shares, strict=True):
+        assert torch.equal(batch, torch.stack(halves, dim=1).flatten(0, 1))
+    ahead = list(training_batches(faces, StepBatches(sampler, 0, 12), workers=1))
+    assert all(torch.equal(a, b) for a, b in zip(whole, ahead, strict=True))
 
 
 def test_held_out_faces_follow_the_content_alone(tmp_path: Path) -> None:
@@ -201,8 +218,54 @@ def test_held_out_faces_follow_the_content_alone(tmp_path: Path) -> None:
     faces = load_faces(data, None, tmp_path / "cache")
     assert len(faces.held_out) == len(held_out) > 0
     assert len(faces.train) == 120 - len(held_out)
+    assert [Path(photo.path).name for photo in faces.unusable] == ["broken.png"]
+    pictures = [np.asarray(Image.open(path)) for path in sorted(folder.glob("[0-9]*.png"))]
+    assert np.array_equal(faces.crops[:120], pictures)
+    assert isinstance(faces.crops, np.memmap)
     again = load_faces(data, None, tmp_path / "cache")
+    assert np.array_equal(faces.crops, again.crops)
     assert np.array_equal(faces.train, again.train)
+
+
+@pytest.mark.parametrize("damage", ["cut crops", "no crops", "cut index", "foreign index", "rows beyond", "no array"])
+def test_a_damaged_cache_names_its_folder_and_the_way_out(tmp_path: Path, damage: str) -> None:
+    (tmp_path / "faces").mkdir()
+    smooth_crops(tmp_path / "faces", 60)
+    data = FaceFolder(folder=str(tmp_path / "faces"), size=32, aligned=True)
+    load_faces(data, None, tmp_path / "cache")
+    folder = FaceCache.of(data, tmp_path / "cache").folder
+    crops, index = folder / "crops.npy", folder / "index.json"
+    match damage:
+        case "cut crops":
+            crops.write_bytes(crops.read_bytes()[:-1000])
+        case "no crops":
+            crops.unlink()
+        case "cut index":
+            index.write_text(index.read_text()[:-5])
+        case "foreign index":
+            index.write_text("[]")
+        case "rows beyond":
+            index.write_text(json.dumps(json.loads(index.read_text()) | {"train": [0, 61]}))
+        case "no array":
+            crops.write_bytes(b"no array")
+    with pytest.raises(OutputError, match="remove this folder") as caught:
+        load_faces(data, None, tmp_path / "cache")
+    assert str(folder) in str(caught.value)
+
+
+def test_a_stopped_run_continues_with_the_losses_of_an_undisturbed_one(tmp_path: Path) -> None:
+    recipe, faces = joint_recipe(6), random_faces(SIZE)
+    asked = iter([False, False, True])
+
+    def events(output: str, resume: bool, stop: Callable[[], bool] = loop.never) -> list[loop.Event]:
+        task = JointTask(recipe, random_lpips(), CPU)
+        return list(loop.run(task, faces, recipe.schedule, True, tmp_path / output, resume, stop=stop))
+
+    whole = losses_of(events("whole", resume=False))
+    first = events("stopped", resume=False, stop=lambda: next(asked))
+    assert first[-1] == Stopped(3)
+    assert isinstance(first[-2], Saved)
+    assert losses_of(first) + losses_of(events("stopped", resume=True)) == whole
 
 
 class OneFace:
@@ -228,7 +291,7 @@ def test_training_faces_in_more_framings(tmp_path: Path) -> None:
     assert (len(faces.train), len(faces.held_out)) == (2 * len(seen), 40 - len(seen))
     for n, scale in enumerate((0.85, 1.0)):
         (expected,) = align(np.asarray(Image.open(seen[3])), OneFace(), SIZE, scale, "largest")
-        assert np.abs(faces.train[6 + n].astype(int) - expected.crop).max() <= 1
+        assert np.abs(faces.crops[faces.train[6 + n]].astype(int) - expected.crop).max() <= 1
     with pytest.raises(ValueError, match="more_scales"):
         FaceFolder(folder="crops", size=SIZE, aligned=True, more_scales=(1.0,))
 
@@ -241,12 +304,12 @@ def test_a_missing_or_empty_folder_is_named(tmp_path: Path) -> None:
 
 def test_moving_average_against_its_closed_form() -> None:
     module = nn.Linear(1, 1, bias=False)
-    average = ema.frozen_copy(module)
-    nn.init.zeros_(average.weight)
+    nn.init.zeros_(module.weight)
+    average = ema.MovingAverage(module)
     nn.init.ones_(module.weight)
     for _ in range(10):
-        ema.update(average, module, 0.9)
-    assert average.weight.item() == pytest.approx(1 - 0.9**10)
+        average.update(module, 0.9)
+    assert average.module.weight.item() == pytest.approx(1 - 0.9**10)
     assert ema.decay_for(batch=8, half_life_images=80, seen=10**6) == pytest.approx(0.5**0.1)
     assert ema.decay_for(batch=8, half_life_images=10**6, seen=0) < 1e-3
 

@@ -32,9 +32,9 @@ def test_turns_and_flips_are_undone_exactly() -> None:
     images = pictures(8)
     flip = torch.tensor([False, True] * 4)
     turns = torch.arange(8) // 2
-    moved = augment.turn(images, flip, turns)
+    moved = augment.flip_and_rotate(images, flip, turns)
     none = torch.zeros(8, dtype=torch.long)
-    back = augment.turn(augment.turn(moved, none.bool(), (4 - turns) % 4), flip, none)
+    back = augment.flip_and_rotate(augment.flip_and_rotate(moved, none.bool(), (4 - turns) % 4), flip, none)
     assert torch.equal(back, images)
     assert torch.equal(moved[2], torch.rot90(images[2], 1, (1, 2)))
 
@@ -78,7 +78,7 @@ def test_hue_and_saturation_leave_the_mean_of_grey_alone() -> None:
 def test_each_kind_happens_with_probability_p() -> None:
     what = drawn(0.5, 4000)
     assert what.flip.float().mean().item() == pytest.approx(0.25, abs=0.03)
-    assert (what.turns > 0).float().mean().item() == pytest.approx(0.5 * 0.75, abs=0.03)
+    assert (what.quarters > 0).float().mean().item() == pytest.approx(0.5 * 0.75, abs=0.03)
     kept = 0.5**3 * (1 - (1 - math.sqrt(0.5))) ** 2
     assert (~what.warped).float().mean().item() == pytest.approx(kept, abs=0.02)
 

@@ -13,7 +13,7 @@ from oodinv.models.perceptors.arcface import Recognition
 from oodinv.models.perceptors.vgg19 import GROUPS, MEAN, Vgg19
 from oodinv.recipe.train import Identity, Perceptual
 from oodinv.training import losses
-from oodinv.training.judges import gather
+from oodinv.training.networks import gather
 from oodinv.weights.families import build_recognition, build_vgg19
 from oodinv.weights.reading.read import read
 from oodinv.weights.rules import VGG19_CONVS
@@ -59,8 +59,15 @@ def test_identity_of_the_same_the_opposite_and_a_right_angle() -> None:
 def test_inner_face_is_that_of_the_published_crop() -> None:
     x = seeded(1, 3, 256, 256)
     expected = nn.functional.adaptive_avg_pool2d(x[:, :, 35:223, 32:220], 112)
-    assert torch.equal(losses.inner_face(x), expected)
-    assert losses.inner_face(seeded(1, 3, 64, 64)).shape == (1, 3, 112, 112)
+    assert torch.equal(losses.inner_face_pooled(x, 1.0), expected)
+    assert losses.inner_face_pooled(seeded(1, 3, 64, 64), 1.0).shape == (1, 3, 112, 112)
+
+
+def test_inner_face_of_a_tighter_crop_covers_the_same_part_of_the_photo() -> None:
+    ramp = torch.linspace(-1, 1, 256).expand(1, 3, 256, 256)
+    wide, tight = losses.inner_face_pooled(ramp, 1.0), losses.inner_face_pooled(0.85 * ramp, 0.85)
+    torch.testing.assert_close(tight, wide, atol=0.02, rtol=0)
+    assert (losses.inner_face_pooled(0.85 * ramp, 1.0) - wide).abs().max() > 0.1
 
 
 def test_offsets_are_charged_by_their_lengths() -> None:
@@ -150,14 +157,14 @@ def test_a_missing_network_is_named_once_or_refused(monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     wanted = {"perceptual": Perceptual(weights="vgg.pth"), "identity": Identity(weights="face.pth")}
     with pytest.raises(MissingWeights, match=r"(?s)perceptual.*vgg\.pth.*--allow-missing"):
-        gather("r", "refuse", lpips=None, perceptual=wanted["perceptual"])  # type: ignore[arg-type]
-    judges = gather("r", "allow", lpips=None, **wanted)  # type: ignore[arg-type]
-    assert (judges.vgg19, judges.recognition) == (None, None)
-    assert len(judges.missing) == 2
-    assert "vgg.pth" in judges.missing[0]
-    assert "face.pth" in judges.missing[1]
+        gather("r", "refuse", crop_scale=1.0, lpips=None, perceptual=wanted["perceptual"])  # type: ignore[arg-type]
+    networks = gather("r", "allow", crop_scale=1.0, lpips=None, **wanted)  # type: ignore[arg-type]
+    assert (networks.vgg19, networks.recognition) == (None, None)
+    assert len(networks.missing) == 2
+    assert "vgg.pth" in networks.missing[0]
+    assert "face.pth" in networks.missing[1]
     vgg_file(tmp_path / "vgg.pth")
-    found = gather("r", "refuse", lpips=None, perceptual=wanted["perceptual"])  # type: ignore[arg-type]
+    found = gather("r", "refuse", crop_scale=1.0, lpips=None, perceptual=wanted["perceptual"])  # type: ignore[arg-type]
     assert isinstance(found.vgg19, Vgg19)
     assert found.missing == ()
 

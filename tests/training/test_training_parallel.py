@@ -28,7 +28,7 @@ sys.path.insert(0, {tests!r})
 from oodinv.training import parallel
 from oodinv.training.device import Compute
 from oodinv.training.tasks.stylegan2 import GeneratorTask
-from oodinv.training.judges import Judges
+from oodinv.training.networks import LossNetworks
 from oodinv.training.tasks.samm import SammTask
 from oodinv.weights.build import load_model
 from oodinv.recipe.card import read_card
@@ -43,7 +43,7 @@ with parallel.joined(device, 8) as team:
     recipe = full_samm_recipe(1, card)
     schedule = recipe.schedule.model_copy(update={{"accumulate": 1}})
     recipe = recipe.model_copy(update={{"occluders": 0.0, "schedule": schedule}})
-    samm = SammTask(recipe, load_model(read_card(card), card), Judges(random_lpips()), compute)
+    samm = SammTask(recipe, load_model(read_card(card), card), LossNetworks(random_lpips()), compute)
     generator = GeneratorTask(generator_recipe(1).model_copy(update={{"mixing": 0.0}}), compute)
     rng = torch.Generator().manual_seed(0)
     samm.step(team.share(torch.randn(8, 3, 32, 32, generator=rng).clamp(-1, 1)), 5, 1e-3)

@@ -17,8 +17,8 @@ from oodinv.models.perceptors.vgg19 import Vgg19
 from oodinv.recipe.card import read_card
 from oodinv.recipe.train import Schedule, StepDecay
 from oodinv.training import ema, loop
-from oodinv.training.judges import Judges
 from oodinv.training.loop import Saved, Task
+from oodinv.training.networks import LossNetworks
 from oodinv.training.occluders import skin
 from oodinv.training.offsets import limit_offsets, stage_at
 from oodinv.training.setup import fixed_generator
@@ -83,10 +83,10 @@ def tasks(card: Path, steps: int) -> dict[str, tuple[Make, Schedule, int]]:
     generator, encoder, samm = made
 
     def samm_task() -> Task:
-        return SammTask(samm, load_model(read_card(card), card), Judges(random_lpips()), CPU)
+        return SammTask(samm, load_model(read_card(card), card), LossNetworks(random_lpips()), CPU)
 
     def encoder_task() -> Task:
-        return EncoderTask(encoder, fixed_generator(str(card)), Judges(random_lpips()), CPU)
+        return EncoderTask(encoder, fixed_generator(str(card)), LossNetworks(random_lpips()), CPU)
 
     return {
         "generator": (lambda: GeneratorTask(generator, CPU), generator.schedule, SIZE),
@@ -117,7 +117,7 @@ def test_a_generator_gives_a_card_that_an_encoder_makes_whole(tmp_path: Path) ->
     plan = {"kind": "pyramid", "channels": {16: 4, 8: 8, 4: 8}, "hidden": 8}
     data = {"folder": "unused", "size": SIZE, "aligned": True}
     settings = encoder_recipe(2, card, encoder=plan, data=data)
-    task = EncoderTask(settings, fixed_generator(str(card)), Judges(random_lpips()), CPU)
+    task = EncoderTask(settings, fixed_generator(str(card)), LossNetworks(random_lpips()), CPU)
     events = list(loop.run(task, random_faces(SIZE), settings.schedule, True, tmp_path / "encoder", False))
     whole = next(e.card for e in reversed(events) if isinstance(e, Saved))
     inversion = invert(load_model(read_card(whole), whole), torch.zeros(1, 3, SIZE, SIZE), noise="zero")
@@ -141,7 +141,7 @@ def test_a_restyle_encoder_is_trained_and_loaded_again(tiny_card: Path, tmp_path
         1, tiny_card, encoder={"kind": "restyle", "passes": 2}, data=data, latent_adversarial=None, samples=0.0
     )
     fixed = FixedGenerator(card, tmp_path / "g.yaml", generator)
-    task = EncoderTask(recipe, fixed, Judges(), CPU)
+    task = EncoderTask(recipe, fixed, LossNetworks(), CPU)
     report = task.step(torch.zeros(1, 3, 8, 8), 0, 1e-4)
     assert set(report) == {"l2", "offsets", "stage"}
     path = task.export(tmp_path / "model")
@@ -154,7 +154,7 @@ def test_a_restyle_encoder_is_trained_and_loaded_again(tiny_card: Path, tmp_path
 
 def test_encoder_training_lowers_the_error_of_known_latents(tiny_card: Path, tmp_path: Path) -> None:
     recipe = encoder_recipe(40, tiny_card, offsets=None, latent_adversarial=None)
-    task = EncoderTask(recipe, fixed_generator(str(tiny_card)), Judges(), CPU)
+    task = EncoderTask(recipe, fixed_generator(str(tiny_card)), LossNetworks(), CPU)
     events = loop.run(task, random_faces(32), recipe.schedule, False, tmp_path, resume=False)
     error = [losses["samples"] for _, losses in losses_of(list(events))]
     assert sum(error[-5:]) < 0.9 * sum(error[:5])
@@ -173,7 +173,7 @@ def test_an_encoder_recipe_that_does_not_fit_its_generator_is_refused(tiny_card:
     plan = {"kind": "pyramid", "channels": {64: 4, 32: 4, 16: 8, 8: 8, 4: 8}}
     with pytest.raises(RecipeError, match="32 px"):
         EncoderTask(
-            encoder_recipe(1, tiny_card, data=data, encoder=plan), fixed_generator(str(tiny_card)), Judges(), CPU
+            encoder_recipe(1, tiny_card, data=data, encoder=plan), fixed_generator(str(tiny_card)), LossNetworks(), CPU
         )
 
 
@@ -192,7 +192,7 @@ def test_accumulated_pieces_have_the_gradient_of_the_whole(tiny_card: Path) -> N
     for accumulate in (1, 2):
         recipe = samm_recipe(1, tiny_card).model_dump() | {"area": {16: 1.0, 32: 1.0}, "final_area": 1.0}
         recipe["schedule"] |= {"accumulate": accumulate}
-        task = SammTask(SammRecipe.model_validate(recipe), base, Judges(random_lpips()), CPU)
+        task = SammTask(SammRecipe.model_validate(recipe), base, LossNetworks(random_lpips()), CPU)
         task.step(images, 5, 0.0)
         gradients.append(torch.cat([p.grad.flatten() for p in task.samm.parameters() if p.grad is not None]))
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-3, atol=1e-6)
@@ -201,9 +201,9 @@ def test_accumulated_pieces_have_the_gradient_of_the_whole(tiny_card: Path) -> N
 def test_samm_learns_through_every_network(tiny_card: Path) -> None:
     torch.manual_seed(0)
     vgg19, recognition = Vgg19().eval().requires_grad_(False), Recognition().eval().requires_grad_(False)
-    judges = Judges(random_lpips(), vgg19, recognition, missing=())
+    networks = LossNetworks(random_lpips(), vgg19, recognition, missing=())
     recipe = full_samm_recipe(1, tiny_card).model_dump() | {"perceptual": {}, "identity": {}}
-    task = SammTask(SammRecipe.model_validate(recipe), load_model(read_card(tiny_card), tiny_card), judges, CPU)
+    task = SammTask(SammRecipe.model_validate(recipe), load_model(read_card(tiny_card), tiny_card), networks, CPU)
     found = task.step(torch.zeros(2, 3, 32, 32), 0, 1e-3)
     assert {"mse", "lpips", "perceptual", "style", "identity", "adversarial", "discriminator", "area"} <= set(found)
     assert all(torch.isfinite(torch.tensor(value)) for value in found.values())
@@ -212,14 +212,14 @@ def test_samm_learns_through_every_network(tiny_card: Path) -> None:
 
 def test_a_missing_loss_is_named_in_the_log_and_the_checkpoint(tiny_card: Path, tmp_path: Path) -> None:
     recipe = samm_recipe(2, tiny_card)
-    judges = Judges(random_lpips(), missing=("trained without the identity loss",))
-    task = SammTask(recipe, load_model(read_card(tiny_card), tiny_card), judges, CPU)
+    networks = LossNetworks(random_lpips(), missing=("trained without the identity loss",))
+    task = SammTask(recipe, load_model(read_card(tiny_card), tiny_card), networks, CPU)
     list(loop.run(task, random_faces(32), recipe.schedule, True, tmp_path, resume=False))
     lines = [json.loads(line) for line in (tmp_path / loop.LOG).read_text().splitlines()]
     assert [line["notes"] for line in lines if "notes" in line] == [["trained without the identity loss"]]
     from oodinv.training import checkpoint
 
-    assert checkpoint.load(tmp_path / loop.CHECKPOINT).notes == judges.missing
+    assert checkpoint.load(tmp_path / loop.CHECKPOINT).notes == networks.missing
 
 
 def test_a_crash_in_writing_keeps_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,7 +267,10 @@ def test_the_face_beside_an_occluder_has_a_limit_of_its_own(tiny_card: Path) -> 
     recipe = samm_recipe(1, tiny_card).model_dump()
     recipe |= {"area": {16: 1.0, 32: 1.0}, "final_area": 1.0, "face_area": 0.2}
     task = SammTask(
-        SammRecipe.model_validate(recipe), load_model(read_card(tiny_card), tiny_card), Judges(random_lpips()), CPU
+        SammRecipe.model_validate(recipe),
+        load_model(read_card(tiny_card), tiny_card),
+        LossNetworks(random_lpips()),
+        CPU,
     )
     face = torch.tensor(skin(32)).float()[None, None]
     everywhere = torch.full((1, 1, 32, 32), 0.6)

@@ -4,7 +4,7 @@ Sources: "Designing an Encoder for StyleGAN Image Manipulation" (Tov et al., SIG
 Residual-Based StyleGAN Encoder via Iterative Refinement" (Alaluf et al., ICCV 2021).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -36,8 +36,8 @@ from oodinv.training.adversarial import latent_critic
 from oodinv.training.checkpoint import Stateful
 from oodinv.training.device import Compute, synchronise_norms
 from oodinv.training.export import encoder_card, relative_weights, write_card
-from oodinv.training.judges import Judges, gather
 from oodinv.training.loop import Evaluation
+from oodinv.training.networks import LossNetworks, gather
 from oodinv.training.offsets import Offsets, limit_offsets, stage_at
 from oodinv.training.randomness import torch_generator
 from oodinv.training.setup import FixedGenerator, fixed_generator, recognition_backbone, take_over
@@ -112,13 +112,13 @@ def encode_passes(encoder: Encoder, generator: Generator, images: Tensor, stage:
 
 
 class EncoderTask:
-    """Reconstruction in pixels, LPIPS and identity; offsets and latents kept in the generator's own space."""
+    """Trains an encoder by reconstruction in pixels, LPIPS and identity, with regularised offsets and latents."""
 
     def __init__(
         self,
         recipe: EncoderRecipe,
         fixed: FixedGenerator,
-        judges: Judges,
+        networks: LossNetworks,
         compute: Compute,
         start: Model | None = None,
         backbone: dict[str, Tensor] | None = None,
@@ -139,8 +139,9 @@ class EncoderTask:
         if start is not None:
             take_over(encoder, start.encoder, start.path)
         self.encoder = synchronise_norms(compute.place(encoder), compute)
-        self.average_encoder = ema.frozen_copy(self.encoder)
-        self.judges, self.notes = judges.on(compute), judges.missing
+        self.moving_encoder = ema.MovingAverage(self.encoder)
+        self.average_encoder = self.moving_encoder.module
+        self.networks, self.notes = networks.on(compute), networks.missing
         self.optimizer = Adam(self.encoder.parameters(), lr=recipe.schedule.learning_rate, betas=(0.9, 0.999))
         settings = recipe.latent_adversarial
         self.critic = None if settings is None else latent_critic(settings, fixed.generator.w_dim, compute)
@@ -155,18 +156,18 @@ class EncoderTask:
         return own if self.critic is None else own | self.critic.parts()
 
     def seen(self, images: Tensor) -> Tensor:
-        """Images as the losses look at them. (B, 3, S, S) → (B, 3, s, s), s at most loss_size."""
+        """Averages images down to `loss_size` for the losses. (B, 3, S, S) → (B, 3, s, s)"""
         return F.adaptive_avg_pool2d(images, min(self.recipe.loss_size, images.shape[-1]))
 
     def fidelity(self, w_plus: Tensor, images: Tensor) -> dict[str, tuple[float, Tensor]]:
         """Weight and value of each term that compares the generated image to images (B, 3, S, S)."""
         generated, wanted = self.seen(synthesize(self.generator, w_plus, "zero")), self.seen(images)
         terms = {"l2": (self.recipe.l2, (generated - wanted).square().mean())}
-        if self.judges.lpips is not None and self.recipe.lpips > 0:
-            lpips = losses.lpips_each(self.judges.lpips, generated, wanted).mean()
+        if self.networks.lpips is not None and self.recipe.lpips > 0:
+            lpips = losses.lpips_each(self.networks.lpips, generated, wanted).mean()
             terms["lpips"] = (self.recipe.lpips, lpips)
-        if self.judges.recognition is not None and self.recipe.identity is not None:
-            terms["identity"] = (self.recipe.identity.weight, self.judges.identity(generated, wanted))
+        if self.networks.recognition is not None and self.recipe.identity is not None:
+            terms["identity"] = (self.recipe.identity.weight, self.networks.identity(generated, wanted))
         return terms
 
     def regularity(self, w_plus: Tensor, stage: int) -> dict[str, tuple[float, Tensor]]:
@@ -181,14 +182,14 @@ class EncoderTask:
         return terms
 
     def own_samples(self, batch: int, step: int) -> Tensor:
-        """Latents w (B, w_dim) that the mapping network gives, this process's share of them."""
+        """Draws this process's share of latents w (B, w_dim) through the mapping network."""
         rng = torch_generator(self.recipe.schedule.seed, step, "samples")
         z = torch.randn(batch * self.compute.team.size, self.generator.z_dim, generator=rng)
         with torch.no_grad():
             return map_latents(self.generator, self.compute.team.share(z).to(self.compute.device))
 
     def supervise(self, w: Tensor, stage: int) -> dict[str, float]:
-        """Adds the gradient of the squared error of w_plus on images made from known latents w (B, w_dim)."""
+        """Accumulates the gradient of the squared error of w_plus on own samples of latents w (B, w_dim)."""
         known = w[:, None].expand(-1, self.generator.num_ws, -1)
         with torch.no_grad():
             images = synthesize(self.generator, known, "zero")
@@ -199,7 +200,7 @@ class EncoderTask:
         return {"samples": error.item()}
 
     def step(self, images: Tensor, step: int, learning_rate: float) -> dict[str, float]:
-        """One update of the encoder on the sum of all passes, then one of the latents' discriminator."""
+        """Updates the encoder on the sum of all passes, then the latents' discriminator."""
         images = self.compute.move(images)
         stage = stage_at(self.recipe.offsets, step, self.generator.num_ws)
         for group in self.optimizer.param_groups:
@@ -225,25 +226,25 @@ class EncoderTask:
         if self.critic is not None:
             report |= self.critic.step([(w, w_plus[:, : stage + 1].flatten(0, 1))], step)
         decay = ema.decay_at(self.recipe.schedule, step, len(images) * self.compute.team.size)
-        ema.update(self.average_encoder, self.encoder, decay)
+        self.moving_encoder.update(self.encoder, decay)
         return report | {"stage": float(stage)}
 
     @torch.no_grad()
-    def evaluate(self, batches: list[Tensor]) -> Evaluation:
+    def evaluate(self, batches: Iterable[Tensor]) -> Evaluation:
         """PSNR (dB) and, with its network, LPIPS of the averaged encoder."""
         found: dict[str, list[Tensor]] = {}
-        rows: list[Tensor] = []
+        pictures: list[Tensor] = []
         for batch in batches:
             images = self.compute.move(batch)
             w_plus = self.average_encoder.encode(images, self.generator).w_plus
             generated = synthesize(self.generator, w_plus, "zero").clamp(-1, 1)
             found.setdefault("psnr", []).append(psnr(generated, images))
-            if self.judges.lpips is not None:
+            if self.networks.lpips is not None:
                 pair = self.seen(generated), self.seen(images)
-                found.setdefault("lpips", []).append(losses.lpips_each(self.judges.lpips, *pair))
-            if not rows:
-                rows = [images, generated]
-        return Evaluation({name: torch.cat(values).mean().item() for name, values in found.items()}, rows)
+                found.setdefault("lpips", []).append(losses.lpips_each(self.networks.lpips, *pair))
+            if not pictures:
+                pictures = [images, generated]
+        return Evaluation({name: torch.cat(values).mean().item() for name, values in found.items()}, pictures)
 
     def export(self, folder: Path) -> Path:
         """Writes the encoder and a card that joins it to the generator."""
@@ -294,16 +295,17 @@ def build(recipe: EncoderRecipe, init: str | None, compute: Compute) -> EncoderT
     Raises:
         MissingWeights: the network of a loss is missing, and the recipe doesn't allow that.
     """
-    judges = gather(
+    networks = gather(
         recipe.name,
         recipe.missing,
+        crop_scale=recipe.data.crop.scale,
         lpips=recipe.lpips_backbone,
         lpips_weight=recipe.lpips,
         identity=recipe.identity,
     )
     start = None if init is None else load_named(init)
     backbone = None if recipe.backbone is None else recognition_backbone(recipe.backbone, recipe.name)
-    return EncoderTask(recipe, fixed_generator(recipe.generator), judges, compute, start, backbone)
+    return EncoderTask(recipe, fixed_generator(recipe.generator), networks, compute, start, backbone)
 
 
 TASK = Definition(EncoderRecipe, build)

@@ -1,5 +1,6 @@
-"""Encoder and generator trained together as an autoencoder, for budgets too small for a GAN of its own."""
+"""Trains an encoder and a generator together as an autoencoder, for budgets too small for a GAN."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -95,8 +96,10 @@ class JointTask:
         if start is not None:
             take_over(self.generator, start.generator, start.path)
             take_over(self.encoder, start.encoder, start.path)
-        self.average_encoder = ema.frozen_copy(self.encoder)
-        self.average_generator = ema.frozen_copy(self.generator)
+        self.moving_encoder = ema.MovingAverage(self.encoder)
+        self.average_encoder = self.moving_encoder.module
+        self.moving_generator = ema.MovingAverage(self.generator)
+        self.average_generator = self.moving_generator.module
         self.lpips = compute.place(lpips)
         groups = [{"params": list(self.generator.parameters())}, {"params": list(self.encoder.parameters())}]
         self.optimizer = Adam(groups, lr=recipe.schedule.learning_rate, betas=(0.9, 0.99), eps=1e-8)
@@ -117,7 +120,7 @@ class JointTask:
         return own if self.critic is None else own | self.critic.parts()
 
     def step(self, images: Tensor, step: int, learning_rate: float) -> dict[str, float]:
-        """One update of encoder and generator, then one of the discriminator."""
+        """Updates encoder and generator, then the discriminator."""
         recipe = self.recipe
         images = self.compute.move(images)
         critic = self.critic if self.critic is not None and step >= self.start else None
@@ -140,29 +143,29 @@ class JointTask:
         if critic is not None:
             report |= critic.step([(images, generated)], step)
         decay = ema.decay_at(recipe.schedule, step, len(images) * self.compute.team.size)
-        ema.update(self.average_encoder, self.encoder, decay)
-        ema.update(self.average_generator, self.generator, decay)
+        self.moving_encoder.update(self.encoder, decay)
+        self.moving_generator.update(self.generator, decay)
         return report
 
     def _set_learning_rates(self, learning_rate: float) -> None:
-        """The generator's weights have unit variance (equalised learning rate), the encoder's are far smaller."""
+        """Scales the encoder's rate down: the generator's weights have unit variance, the encoder's are far smaller."""
         generator, encoder = self.optimizer.param_groups
         generator["lr"] = learning_rate
         encoder["lr"] = learning_rate * self.recipe.encoder_learning_rate_share
 
     @torch.no_grad()
-    def evaluate(self, batches: list[Tensor]) -> Evaluation:
+    def evaluate(self, batches: Iterable[Tensor]) -> Evaluation:
         """PSNR (dB) and LPIPS of the averaged networks."""
         found: dict[str, list[Tensor]] = {"psnr": [], "lpips": []}
-        rows: list[Tensor] = []
+        pictures: list[Tensor] = []
         for batch in batches:
             images = self.compute.move(batch)
             generated = synthesize(self.average_generator, self.average_encoder(images).w_plus, "zero").clamp(-1, 1)
             found["psnr"].append(psnr(generated, images))
             found["lpips"].append(losses.lpips_each(self.lpips, generated, images))
-            if not rows:
-                rows = [images, generated]
-        return Evaluation({name: torch.cat(values).mean().item() for name, values in found.items()}, rows)
+            if not pictures:
+                pictures = [images, generated]
+        return Evaluation({name: torch.cat(values).mean().item() for name, values in found.items()}, pictures)
 
     def export(self, folder: Path) -> Path:
         """Writes encoder, generator and a card without SAMM."""

@@ -1,5 +1,6 @@
 """SAMM trained with the encoder and the generator fixed (METHOD §4)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -32,8 +33,8 @@ from oodinv.training.adversarial import image_critic, weigh
 from oodinv.training.checkpoint import Stateful
 from oodinv.training.device import Compute
 from oodinv.training.export import relative_weights, write_card
-from oodinv.training.judges import Judges, gather
 from oodinv.training.loop import Evaluation
+from oodinv.training.networks import LossNetworks, gather
 from oodinv.training.occluders import OccludedBatch, occlude_batch, skin
 from oodinv.training.pictures import flow_pictures, mask_grey
 from oodinv.training.randomness import numpy_generator
@@ -48,10 +49,9 @@ FINAL = "final"
 class SammRecipe(TrainRecipe):
     """SAMM trained with encoder and generator fixed (METHOD §4).
 
-    `occluders`: share of the training faces that get a shape, letters, a hat or a limb pasted on; `uncovered`: weight
-    of the share of them that the mask leaves to the generator. `face_area`: most that the mask may copy of those faces
-    beside what is pasted on, inside an FFHQ crop, as `area` and `final_area` are of the whole picture: the mask is
-    there for what lies on the face.
+    area, final_area: largest mean of the masks by size and of the final mask. occluders: share of the training faces
+    with a pasted shape, letters, hat or limb. uncovered: weight of the mean of 1 − M on occluders. face_area: largest
+    mean of M on the face of those photos, without the occluder.
     """
 
     kind: Literal["samm"]
@@ -85,15 +85,15 @@ class SammRecipe(TrainRecipe):
 
 
 def active_sizes(start_steps: dict[int, int], step: int) -> list[int]:
-    """Sizes that are switched on at a step, coarse to fine; the coarsest always is."""
+    """Sizes that are trained at a step, coarse to fine; the coarsest always is."""
     coarsest = min(start_steps)
     return [size for size in sorted(start_steps) if size == coarsest or step >= start_steps[size]]
 
 
 def free_of_face_area(where: Tensor) -> Tensor:
-    """1 where `face_area` sets no limit: outside the face, on what was pasted, and on photos that show nothing pasted.
+    """1 where `face_area` sets no limit: outside the face, on occluders, and on photos without occluders.
 
-    where (B, 1, S, S) in [0, 1]: what was pasted → the same shape and range.
+    where (B, 1, S, S) in [0, 1]: coverage by occluders → the same shape and range.
     """
     outside = 1 - torch.tensor(skin(where.shape[-1])).to(where)
     untouched = (where.amax(dim=(1, 2, 3), keepdim=True) == 0).to(where)
@@ -102,7 +102,7 @@ def free_of_face_area(where: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Aligned:
-    """SAMM's view of a batch: generated (B, 3, S, S), alignments by size, M (B, 1, S, S), composite (B, 3, S, S)."""
+    """SAMM's results: generated (B, 3, S, S), alignments by size, M (B, 1, S, S), composite (B, 3, S, S)."""
 
     generated: Tensor
     alignments: dict[int, Alignment]
@@ -111,10 +111,10 @@ class Aligned:
 
 
 class SammTask:
-    """Composite against input in every way the recipe asks for, sizes switched on one after another."""
+    """Trains SAMM to reconstruct photos by its composites; sizes start one after another."""
 
     def __init__(
-        self, recipe: SammRecipe, model: Model, judges: Judges, compute: Compute, start: Model | None = None
+        self, recipe: SammRecipe, model: Model, networks: LossNetworks, compute: Compute, start: Model | None = None
     ) -> None:
         """`model`: the encoder and generator that stay fixed; `start`: a model whose SAMM to go on from.
 
@@ -141,9 +141,10 @@ class SammTask:
         self.samm = compute.place(samm)
         if start is not None:
             take_over(self.samm, start.samm, start.path)
-        self.average_samm = ema.frozen_copy(self.samm)
-        self.judges = judges.on(compute)
-        self.notes = judges.missing
+        self.moving_samm = ema.MovingAverage(self.samm)
+        self.average_samm = self.moving_samm.module
+        self.networks = networks.on(compute)
+        self.notes = networks.missing
         self.optimizer = Adam(self.samm.parameters(), lr=recipe.schedule.learning_rate, betas=(0.0, 0.99))
         self.critic = None
         if recipe.adversarial is not None:
@@ -159,19 +160,19 @@ class SammTask:
         return own if self.critic is None else own | self.critic.parts()
 
     def encode(self, images: Tensor) -> Encoding:
-        """The fixed encoder's view of images (B, 3, S, S)."""
+        """Encodes images (B, 3, S, S) by the fixed encoder."""
         with torch.no_grad():
             return self.encoder.encode(images, self.generator)
 
     def align(self, samm: Samm, images: Tensor, encoding: Encoding, sizes: list[int]) -> Aligned:
-        """What SAMM makes of images (B, 3, S, S) at `sizes`."""
+        """Aligns and composites images (B, 3, S, S) with SAMM acting at `sizes`."""
         source = Predicted(samm, encoding.features, frozenset(sizes))
         generated, alignments = synthesize_aligned(self.generator, encoding.w_plus, source, "zero")
         mask = final_mask({size: a.mask for size, a in alignments.items()}, self.generator.size)
         return Aligned(generated, alignments, mask, composite(images, generated, mask))
 
     def mask_losses(self, aligned: Aligned, where: Tensor) -> tuple[Tensor, Tensor]:
-        """Binary and area terms over every active size and the final mask; where: pasted, (B, 1, S, S) in [0, 1]."""
+        """Binary and area terms over all active masks and the final one; where: occluders' coverage (B, 1, S, S)."""
         masks: dict[int | str, Tensor] = {size: a.mask for size, a in aligned.alignments.items()}
         masks[FINAL] = aligned.mask
         limits: dict[int | str, float] = {FINAL: self.recipe.final_area}
@@ -182,29 +183,29 @@ class SammTask:
 
     def fidelity(self, blended: Tensor, images: Tensor) -> dict[str, tuple[float, Tensor]]:
         """Weight and value of each term that compares composites to images (B, 3, S, S)."""
-        recipe, judges = self.recipe, self.judges
+        recipe, networks = self.recipe, self.networks
         terms = {"mse": (recipe.mse, (blended - images).square().mean())}
-        if recipe.lpips > 0 and judges.lpips is not None:
-            terms["lpips"] = (recipe.lpips, losses.lpips_each(judges.lpips, blended, images).mean())
-        if recipe.perceptual is not None and judges.vgg19 is not None:
-            found = judges.vgg19(blended)
+        if recipe.lpips > 0 and networks.lpips is not None:
+            terms["lpips"] = (recipe.lpips, losses.lpips_each(networks.lpips, blended, images).mean())
+        if recipe.perceptual is not None and networks.vgg19 is not None:
+            found = networks.vgg19(blended)
             with torch.no_grad():
-                wanted = judges.vgg19(images)
+                wanted = networks.vgg19(images)
             terms["perceptual"] = (recipe.perceptual.weight, losses.perceptual(found, wanted))
             terms["style"] = (recipe.perceptual.style, losses.style(found, wanted))
-        if recipe.identity is not None and judges.recognition is not None:
-            terms["identity"] = (recipe.identity.weight, judges.identity(blended, images))
+        if recipe.identity is not None and networks.recognition is not None:
+            terms["identity"] = (recipe.identity.weight, networks.identity(blended, images))
         return terms
 
     def adversarial(self, blended: Tensor, step: int) -> dict[str, tuple[float, Tensor]]:
-        """Weight and value of the adversarial term, once it has begun."""
+        """Weight and value of the adversarial term, from its start on."""
         settings = self.recipe.adversarial
         if self.critic is None or settings is None or step < settings.start:
             return {}
         return {"adversarial": (settings.weight, self.critic.judge(blended))}
 
     def backward(self, piece: OccludedBatch, step: int, share: float) -> tuple[dict[str, float], Tensor]:
-        """Adds the gradient of a piece of the batch; returns its losses and composites."""
+        """Accumulates the gradient of a piece of the batch; returns its losses and composites."""
         recipe, images = self.recipe, piece.images
         with self.compute.autocast():
             encoding = self.encode(images)
@@ -221,7 +222,7 @@ class SammTask:
         return report, aligned.blended.detach()
 
     def step(self, images: Tensor, step: int, learning_rate: float) -> dict[str, float]:
-        """One update of SAMM, then one of the discriminator if there is one."""
+        """Updates SAMM, then the discriminator if there is one."""
         schedule, team = self.recipe.schedule, self.compute.team
         rng = numpy_generator(schedule.seed, step, f"occluders {team.rank}")
         occluded = occlude_batch(images, self.recipe.occluders, rng)
@@ -241,18 +242,18 @@ class SammTask:
         found = weigh(reports)
         if self.critic is not None and self.adversarial_began(step):
             found |= self.critic.step(pairs, step)
-        ema.update(self.average_samm, self.samm, ema.decay_at(schedule, step, len(images) * team.size))
+        self.moving_samm.update(self.samm, ema.decay_at(schedule, step, len(images) * team.size))
         return found
 
     def adversarial_began(self, step: int) -> bool:
-        """Whether the discriminator takes part at a step."""
+        """Whether the adversarial loss is used at a step."""
         return self.recipe.adversarial is not None and step >= self.recipe.adversarial.start
 
     @torch.no_grad()
-    def evaluate(self, batches: list[Tensor]) -> Evaluation:
+    def evaluate(self, batches: Iterable[Tensor]) -> Evaluation:
         """LPIPS of composite and generated image, mask area, in-domain PSNR (dB) beside that of plain synthesis."""
         found: dict[str, list[Tensor]] = {}
-        rows: list[Tensor] = []
+        pictures: list[Tensor] = []
         for batch in batches:
             images = self.compute.move(batch)
             encoding = self.encode(images)
@@ -260,9 +261,9 @@ class SammTask:
             plain = synthesize(self.generator, encoding.w_plus, "zero")
             for name, values in self.scores(images, aligned, plain).items():
                 found.setdefault(name, []).append(values)
-            if not rows:
-                rows = self.rows(images, aligned)
-        return Evaluation({name: torch.cat(v).mean().item() for name, v in found.items()}, rows)
+            if not pictures:
+                pictures = self.pictures(images, aligned)
+        return Evaluation({name: torch.cat(v).mean().item() for name, v in found.items()}, pictures)
 
     def scores(self, images: Tensor, aligned: Aligned, plain: Tensor) -> dict[str, Tensor]:
         """Scores of each image, (B,)."""
@@ -271,15 +272,15 @@ class SammTask:
             "in_domain_psnr": psnr(aligned.generated, images, 1 - aligned.mask),
             "in_domain_psnr_plain": psnr(plain, images, 1 - aligned.mask),
         }
-        if self.judges.lpips is None:
+        if self.networks.lpips is None:
             return found
         return {
-            "lpips_composite": losses.lpips_each(self.judges.lpips, aligned.blended, images),
-            "lpips_generated": losses.lpips_each(self.judges.lpips, aligned.generated, images),
+            "lpips_composite": losses.lpips_each(self.networks.lpips, aligned.blended, images),
+            "lpips_generated": losses.lpips_each(self.networks.lpips, aligned.generated, images),
             **found,
         }
 
-    def rows(self, images: Tensor, aligned: Aligned) -> list[Tensor]:
+    def pictures(self, images: Tensor, aligned: Aligned) -> list[Tensor]:
         """Input, generated, composite, mask and finest flow, each (B, 3, S, S) in [−1, 1]."""
         flow = aligned.alignments[max(aligned.alignments)].flow
         colours = flow_pictures(flow, self.recipe.flow_range, images.shape[-1])
@@ -319,15 +320,16 @@ def build(recipe: SammRecipe, init: str | None, compute: Compute) -> SammTask:
     Raises:
         MissingWeights: the network of a loss is missing, and the recipe doesn't allow that.
     """
-    judges = gather(
+    networks = gather(
         recipe.name,
         recipe.missing,
+        crop_scale=recipe.data.crop.scale,
         lpips=recipe.lpips_backbone,
         lpips_weight=recipe.lpips,
         perceptual=recipe.perceptual,
         identity=recipe.identity,
     )
-    return SammTask(recipe, load_named(recipe.model), judges, compute, None if init is None else load_named(init))
+    return SammTask(recipe, load_named(recipe.model), networks, compute, None if init is None else load_named(init))
 
 
 TASK = Definition(SammRecipe, build)

@@ -1,9 +1,10 @@
-"""A StyleGAN2 generator trained from photos alone, with adaptive discriminator augmentation.
+"""Trains a StyleGAN2 generator from photos alone, with adaptive discriminator augmentation.
 
 Sources: "Analyzing and Improving the Image Quality of StyleGAN" (Karras et al., CVPR 2020) and "Training
 Generative Adversarial Networks with Limited Data" (Karras et al., NeurIPS 2020).
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -38,7 +39,7 @@ from oodinv.training.tasks.base import Definition
 from oodinv.weights import native
 
 W_AVERAGE_DECAY = 0.995
-"""The average latent keeps this much of itself a step."""
+"""Decay of the average latent in one step."""
 
 GRID_PSI = 0.7
 
@@ -97,7 +98,7 @@ class PathMean(nn.Module):
 
 
 def mix_styles(first: Tensor, second: Tensor, num_ws: int, share: float, rng: torch.Generator) -> Tensor:
-    """w_plus whose rows come from one latent up to a random row, for a share of the batch from another beyond it.
+    """Style mixing: w_plus from one latent, and for a share of the batch from another one beyond a random row.
 
     first, second (B, w_dim) → (B, num_ws, w_dim). rng is the CPU's. Source: "A Style-Based Generator
     Architecture for Generative Adversarial Networks" (Karras et al., CVPR 2019), section 3.1.
@@ -110,10 +111,10 @@ def mix_styles(first: Tensor, second: Tensor, num_ws: int, share: float, rng: to
 
 
 class GeneratorTask:
-    """Generator against discriminator; R1 and path length now and then, p of the augmentation steered."""
+    """Trains a generator against a discriminator, with lazy R1 and path length and adaptive augmentation."""
 
     def __init__(self, recipe: GeneratorRecipe, compute: Compute, start: FixedGenerator | None = None) -> None:
-        """`start`: a generator to go on from, in place of random weights.
+        """start: a generator to start from; None for random weights.
 
         Raises:
             WeightsError: the generator to start from has other sizes than the recipe.
@@ -132,7 +133,8 @@ class GeneratorTask:
         if start is not None:
             take_over(generator, start.generator, start.path)
         self.generator = compute.place(generator)
-        self.average = ema.frozen_copy(self.generator)
+        self.moving_generator = ema.MovingAverage(self.generator)
+        self.average = self.moving_generator.module
         self.critic = image_critic(recipe.adversarial, recipe.data.size, compute)
         self.optimizer = Adam(self.generator.parameters(), lr=recipe.schedule.learning_rate, betas=(0.0, 0.99))
         self.controller = augment.Controller(0.0 if recipe.augment is None else recipe.augment.start)
@@ -165,7 +167,7 @@ class GeneratorTask:
         return torch_generator(self.recipe.schedule.seed, step, stream, self.compute.device, self.compute.team)
 
     def augmented(self, images: Tensor, batch: int, step: int, stream: str) -> Tensor:
-        """Images as the discriminator sees them at a step."""
+        """Augments images for the discriminator."""
         if self.recipe.augment is None:
             return images
         rng = torch_generator(self.recipe.schedule.seed, step, stream)
@@ -173,7 +175,7 @@ class GeneratorTask:
         return augment.apply(images, drawn.share(self.compute.team, self.compute.device))
 
     def step(self, images: Tensor, step: int, learning_rate: float) -> dict[str, float]:
-        """One update of the generator, one of the discriminator, then of the averages and of p."""
+        """Updates the generator, the discriminator, the averages and p."""
         images = self.compute.move(images)
         batch = len(images) * self.compute.team.size
         for group in self.optimizer.param_groups:
@@ -181,13 +183,13 @@ class GeneratorTask:
         report, pairs = self.update_generator(images, batch, step)
         found = self.critic.step(pairs, step)
         report |= found | self.update_augmentation(found["sign"], batch, step)
-        ema.update(self.average, self.generator, ema.decay_at(self.recipe.schedule, step, batch))
+        self.moving_generator.update(self.generator, ema.decay_at(self.recipe.schedule, step, batch))
         return report
 
     def update_generator(
         self, images: Tensor, batch: int, step: int
     ) -> tuple[dict[str, float], list[tuple[Tensor, Tensor]]]:
-        """One update of the generator; returns its losses and pairs of real and generated images, augmented."""
+        """Updates the generator; returns its losses and pairs of real and generated images, augmented."""
         weight = self.recipe.adversarial.weight
         self.optimizer.zero_grad(set_to_none=True)
         with self.compute.autocast():
@@ -207,7 +209,7 @@ class GeneratorTask:
         return report, [(real, seen.detach())]
 
     def regularise_paths(self, settings: PathLength, batch: int, step: int) -> dict[str, float]:
-        """Adds the gradient of the path length penalty, weighted by its interval; moves the running mean."""
+        """Accumulates the gradient of the path length penalty, times its interval; updates the running mean."""
         team = self.compute.team
         some = max(team.size, round(batch * settings.batch_share) // team.size * team.size)
         w_plus = self.latents(some, step, "paths")
@@ -222,7 +224,7 @@ class GeneratorTask:
         return {"path_penalty": penalty.item(), "path_length": mean.item()}
 
     def update_augmentation(self, sign: float, batch: int, step: int) -> dict[str, float]:
-        """Takes note of the mean sign of D(real), and moves p every few steps."""
+        """Adds the mean sign of D(real), and changes p every `interval` steps."""
         settings = self.recipe.augment
         if settings is None:
             return {}
@@ -232,21 +234,25 @@ class GeneratorTask:
         return {"augment_p": self.controller.p.item()}
 
     @torch.no_grad()
-    def evaluate(self, batches: list[Tensor]) -> Evaluation:
+    def evaluate(self, batches: Iterable[Tensor]) -> Evaluation:
         """Mean logits of held-out faces and of generated ones, and pictures of both (the latter at ψ = 0.7)."""
-        size, seed = len(batches[0]), self.recipe.schedule.seed
-        z = torch.randn(size, self.recipe.z_dim, generator=torch_generator(seed, 0, "grid")).to(self.compute.device)
-        rows = map_latents(self.average, z, GRID_PSI)[:, None].expand(-1, self.average.num_ws, -1)
-        generated = synthesize(self.average, rows, "fixed")
-        real = [self.critic.network(self.compute.move(batch)) for batch in batches]
+        seed, first, logits = self.recipe.schedule.seed, None, []
+        for batch in batches:
+            first = batch if first is None else first
+            logits.append(self.critic.network(self.compute.move(batch)))
+        assert first is not None
+        rng = torch_generator(seed, 0, "grid")
+        z = torch.randn(len(first), self.recipe.z_dim, generator=rng).to(self.compute.device)
+        w_plus = map_latents(self.average, z, GRID_PSI)[:, None].expand(-1, self.average.num_ws, -1)
+        generated = synthesize(self.average, w_plus, "fixed")
         scores = {
-            "logit_held_out": torch.cat(real).mean().item(),
+            "logit_held_out": torch.cat(logits).mean().item(),
             "logit_generated": self.critic.network(generated).mean().item(),
         }
-        return Evaluation(scores, [batches[0].to(generated.device), generated.clamp(-1, 1)])
+        return Evaluation(scores, [first.to(generated.device), generated.clamp(-1, 1)])
 
     def export(self, folder: Path) -> Path:
-        """Writes the generator and a card that waits for an encoder."""
+        """Writes the generator and a card without an encoder."""
         return write_generator(folder, self.recipe, self.average)
 
 

@@ -1,4 +1,4 @@
-"""The networks that losses look through, and what is left out where one is missing."""
+"""The pretrained networks that losses compare features of; losses are left out where theirs is missing."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,16 +24,20 @@ N = TypeVar("N")
 
 
 @dataclass(frozen=True)
-class Judges:
-    """Frozen networks; None for one that no loss asks for, or that is missing. `missing` says which, and why."""
+class LossNetworks:
+    """Frozen networks; None for one that no loss needs, or whose file is missing.
+
+    missing: for each missing one, the loss and the reason. crop_scale: `crop.scale` of the faces.
+    """
 
     lpips: Lpips | None = None
     vgg19: Vgg19 | None = None
     recognition: Recognition | None = None
     missing: tuple[str, ...] = ()
+    crop_scale: float = 1.0
 
-    def on(self, compute: Compute) -> "Judges":
-        """The same on a device."""
+    def on(self, compute: Compute) -> "LossNetworks":
+        """Copy on a device."""
         return replace(
             self,
             lpips=None if self.lpips is None else compute.place(self.lpips),
@@ -45,25 +49,26 @@ class Judges:
         """Mean of 1 − cosine between the faces in a and b, (B, 3, S, S) in [−1, 1] → scalar."""
         assert self.recognition is not None
         with torch.no_grad():
-            wanted = self.recognition(losses.inner_face(b))
-        return losses.identity(self.recognition(losses.inner_face(a)), wanted)
+            wanted = self.recognition(losses.inner_face_pooled(b, self.crop_scale))
+        return losses.identity(self.recognition(losses.inner_face_pooled(a, self.crop_scale)), wanted)
 
 
 def gather(
     recipe: str,
     missing: Missing,
     *,
+    crop_scale: float,
     lpips: LpipsBackbone | None,
     lpips_weight: float = 1.0,
     perceptual: Perceptual | None = None,
     identity: Identity | None = None,
-) -> Judges:
-    """The networks that a recipe's losses ask for. Files are looked for here, then in the cache.
+) -> LossNetworks:
+    """Loads the networks of a recipe's losses, from the current folder or the cache.
 
-    LPIPS with weight 0 is for the scores on held-out faces alone, which can do without it.
+    With lpips_weight 0, LPIPS is needed for scores on held-out faces alone, and may be missing.
 
     Raises:
-        MissingWeights: one is missing, and the recipe says `missing: refuse`.
+        MissingWeights: one is missing, and the recipe has `missing: refuse`.
         WeightsError: a file is damaged, or another network.
     """
     left_out: list[str] = []
@@ -75,7 +80,7 @@ def gather(
             if needed and missing == "refuse":
                 raise MissingWeights(
                     f"recipe {recipe} has a {loss} loss, whose network is missing. {error}. To train without this "
-                    "loss say --allow-missing, or `missing: allow` in the recipe"
+                    "loss, use --allow-missing, or `missing: allow` in the recipe"
                 ) from error
             left_out.append(f"trained without the {loss} loss: {error}")
             return None
@@ -83,7 +88,8 @@ def gather(
     def opened(weights: str) -> Path:
         return locate(weights, Path(f"recipe {recipe}"))
 
-    return Judges(
+    return LossNetworks(
+        crop_scale=crop_scale,
         lpips=None if lpips is None else have("LPIPS", lambda: load_lpips(lpips), lpips_weight > 0),
         vgg19=None
         if perceptual is None

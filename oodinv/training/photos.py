@@ -1,0 +1,210 @@
+"""Decodes the photos of a folder into a memory-mapped array of aligned crops, split by the hash of each file."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from oodinv.errors import ImageError, OutputError, RecipeError
+from oodinv.faces.align import align
+from oodinv.faces.crop import crop
+from oodinv.faces.detectors.base import Detector
+from oodinv.faces.quads import scale_quad
+from oodinv.faces.selection import LARGEST
+from oodinv.imaging.decode import decode_photo
+from oodinv.imaging.files import write_text
+from oodinv.imaging.formats import READABLE_SUFFIXES
+from oodinv.imaging.pixels import Pixels, resize_pixels
+from oodinv.recipe.train import FaceFolder
+from oodinv.training.data import Faces, UnusablePhoto
+
+HELD_OUT_SHARE = 20
+"""One file in this many is held out."""
+AHEAD = 32
+"""Photos that are decoded before they are written."""
+
+
+@dataclass(frozen=True, eq=False)
+class DecodedPhoto:
+    """The crops of a photo's face, uint8 (K, size, size, 3), and whether the photo is held out."""
+
+    crops: Pixels
+    held_out: bool
+
+
+def is_held_out(content: bytes) -> bool:
+    """Whether a file with this content is held out; depends on nothing else."""
+    return hashlib.sha256(content).digest()[0] % HELD_OUT_SHARE == 0
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Image files below a folder, sorted.
+
+    Raises:
+        RecipeError: the folder is missing or holds no image.
+    """
+    if not folder.is_dir():
+        raise RecipeError(f"there is no folder {folder} to train on; name yours with --data FOLDER")
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in READABLE_SUFFIXES)
+    if not paths:
+        raise RecipeError(f"{folder} holds no image ({', '.join(sorted(READABLE_SUFFIXES))})")
+    return paths
+
+
+def decode(content: bytes, path: Path, data: FaceFolder, detector: Detector | None) -> Pixels:
+    """Crops a photo's largest face at the model's scale and at `more_scales`. → uint8 (1 + K, size, size, 3)
+
+    detector: None for photos that are crops already; they are resized.
+
+    Raises:
+        ImageError: not a readable picture, or no face in it.
+    """
+    pixels = decode_photo(content, path).pixels
+    if detector is None:
+        return resize_pixels(pixels, data.size)[None]
+    face = align(pixels, detector, data.size, data.crop.quad, LARGEST).faces[0]
+    others = [crop(pixels, scale_quad(face.quad, scale / data.crop.scale), data.size) for scale in data.more_scales]
+    return np.stack([face.crop, *others])
+
+
+def decode_all(
+    paths: list[Path], data: FaceFolder, detector: Detector | None
+) -> Iterator[DecodedPhoto | UnusablePhoto]:
+    """Decodes photos on several threads, in order; of held-out ones only the crop at the model's scale is kept."""
+
+    def one(path: Path) -> DecodedPhoto | UnusablePhoto:
+        try:
+            content = path.read_bytes()
+            crops = decode(content, path, data, detector)
+        except (ImageError, OSError) as error:
+            return UnusablePhoto(str(path), str(error))
+        held_out = is_held_out(content)
+        return DecodedPhoto(crops[:1] if held_out else crops, held_out)
+
+    rest = iter(paths)
+    with ThreadPoolExecutor() as pool:
+        while some := list(islice(rest, AHEAD)):  # bounds the memory of what waits to be written
+            yield from pool.map(one, some)
+
+
+@dataclass(frozen=True)
+class FaceCache:
+    """The decoded faces of a folder: crops.npy, and index.json, which is written last.
+
+    folder: its name is a hash of the photos' paths, sizes and times, and of how they are cropped.
+    """
+
+    data: FaceFolder
+    paths: list[Path]
+    folder: Path
+
+    @classmethod
+    def of(cls, data: FaceFolder, parent: Path) -> "FaceCache":
+        """The cache of a training folder, in a folder of its own below `parent`; nothing is read or written.
+
+        Raises:
+            RecipeError: the training folder is missing or holds no image.
+        """
+        paths = list_images(Path(data.folder))
+        digest = hashlib.sha256(f"{data.model_dump_json(exclude={'flip'})}:{HELD_OUT_SHARE}".encode())
+        for path in paths:
+            stat = path.stat()
+            digest.update(f"{path}:{stat.st_size}:{stat.st_mtime_ns}".encode(errors="surrogateescape"))
+        return cls(data, paths, parent / f"faces-{digest.hexdigest()[:16]}")
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all photos have been decoded."""
+        return (self.folder / "index.json").is_file()
+
+    def fill(self, detector: Detector | None) -> Iterator[int]:
+        """Decodes all photos into the cache as a stream; yields the number of photos done.
+
+        Raises:
+            RecipeError: nothing is left to train on or to hold out.
+            OutputError: the cache can't be written, for instance for lack of space.
+        """
+        shape = (len(self.paths) * (1 + len(self.data.more_scales)), self.data.size, self.data.size, 3)
+        rows: dict[bool, list[int]] = {False: [], True: []}
+        unusable, count = list[UnusablePhoto](), 0
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._check_space(int(np.prod(shape)))
+            with (self.folder / "crops.npy").open("wb") as file:
+                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
+                start = file.tell()
+                for done, photo in enumerate(decode_all(self.paths, self.data, detector), start=1):
+                    if isinstance(photo, UnusablePhoto):
+                        unusable.append(photo)
+                    else:
+                        file.write(photo.crops.tobytes())
+                        rows[photo.held_out] += range(count, count + len(photo.crops))
+                        count += len(photo.crops)
+                    yield done
+                file.truncate(start + int(np.prod(shape)))  # rows of unusable photos are a hole at the end
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise OutputError(f"{self.folder}: can't be written ({reason}); check the free space") from error
+        if not rows[False] or not rows[True]:
+            raise RecipeError(
+                f"{self.data.folder} gives {len(rows[False])} training and {len(rows[True])} held-out faces, and "
+                f"{len(unusable)} photos that can't be used{_first(unusable)}; add images"
+            )
+        index = {"train": rows[False], "held_out": rows[True], "unusable": [asdict(photo) for photo in unusable]}
+        write_text(self.folder / "index.json", json.dumps(index))
+
+    def _check_space(self, size: int) -> None:
+        free = shutil.disk_usage(self.folder).free
+        if size > free:
+            raise OutputError(
+                f"{self.folder}: the decoded faces need {size / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; choose an "
+                "--output folder with more space, or a smaller data.size"
+            )
+
+    def open(self) -> Faces:
+        """Opens the complete cache; the crops are memory-mapped.
+
+        Raises:
+            OutputError: the cache is damaged.
+        """
+        try:
+            index = json.loads((self.folder / "index.json").read_text(encoding="utf-8"))
+            crops = np.load(self.folder / "crops.npy", mmap_mode="r", allow_pickle=False)
+            unusable = tuple(UnusablePhoto(**photo) for photo in index["unusable"])
+            faces = Faces(crops, np.array(index["train"], np.int64), np.array(index["held_out"], np.int64), unusable)
+            if crops.shape[1:] != (self.data.size, self.data.size, 3) or crops.dtype != np.uint8:
+                raise ValueError(f"crops have shape {crops.shape} and type {crops.dtype}")
+            if not min(faces.train.min(), faces.held_out.min()) >= 0:
+                raise ValueError("negative rows")
+            if max(faces.train.max(), faces.held_out.max()) >= len(crops):
+                raise ValueError("rows beyond the crops")
+        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+            raise OutputError(
+                f"{self.folder}: the cache of decoded faces is damaged ({error}); remove this folder, and the photos "
+                "are read again"
+            ) from error
+        return faces
+
+
+def _first(unusable: list[UnusablePhoto]) -> str:
+    return f" (the first: {unusable[0].error})" if unusable else ""
+
+
+def load_faces(data: FaceFolder, detector: Detector | None, parent: Path) -> Faces:
+    """Opens the cached faces of a training folder; decodes the photos first if need be.
+
+    Raises:
+        RecipeError, OutputError: see `FaceCache`.
+    """
+    cache = FaceCache.of(data, parent)
+    if not cache.is_complete:
+        for _ in cache.fill(detector):
+            pass
+    return cache.open()

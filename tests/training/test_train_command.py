@@ -1,0 +1,77 @@
+"""`oodinv train` as a process: stopped by signals, resumed, read without a terminal, given bad photos."""
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from command import call, smooth_crops, start
+
+RECIPE = {
+    "kind": "stylegan2",
+    "name": "test",
+    "licence": "none",
+    "data": {"folder": "nowhere", "size": 16, "aligned": True},
+    "schedule": {"steps": 100000, "batch": 4, "learning_rate": 1e-3, "log_every": 1, "precision": "float32",
+                 "checkpoint_every": 100000, "evaluate_every": 100000},
+    "channels": {4: 8, 8: 8, 16: 8},
+    "w_dim": 16,
+    "z_dim": 16,
+    "mapping_layers": 2,
+    "adversarial": {"weight": 1.0, "channels": {4: 8, 8: 8, 16: 8}},
+}  # fmt: skip
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    smooth_crops(folder, 40)
+    (folder / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump(RECIPE))
+    return folder
+
+
+def steps_logged(log: Path) -> list[int]:
+    return [json.loads(line)["step"] for line in log.read_text().splitlines()] if log.is_file() else []
+
+
+def test_signals_save_a_checkpoint_and_say_how_to_resume(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ["train", "generator", "--recipe", str(tmp_path / "test.yaml"), "--data", str(photos), "-o", str(out)]
+    reached = 0
+    for number, more in ((signal.SIGTERM, []), (signal.SIGINT, ["--resume", "--json"])):
+        process = start(*arguments, "--device", "cpu", *more)
+        deadline = time.monotonic() + 300
+        while len(steps_logged(out / "log.jsonl")) < reached + 2 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=300)
+        assert process.returncode == 128 + number, stderr
+        last = steps_logged(out / "log.jsonl")[-1]
+        assert f"stopped after step {last}; the checkpoint is saved" in stderr
+        assert f"--data {photos} -o {out} --device cpu" in stderr
+        assert stderr.rstrip().endswith("--resume")
+        assert f"step {reached + 1}/100000" in stderr
+        assert " left  adversarial" in stderr
+        assert "1 photos are left out" in stderr
+        assert "broken.png" in stderr
+        assert (out / "checkpoint.pt").is_file()
+        assert last > reached
+        reached = last
+    summary = json.loads(stdout)
+    assert (summary["stopped"], summary["step"]) == (True, reached)
+    assert [Path(photo["input"]).name for photo in summary["left_out"]] == ["broken.png"]
+
+
+def test_a_damaged_checkpoint_is_named_with_the_way_out(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "checkpoint.pt").write_bytes(b"torn")
+    done = call("train", "generator", "--recipe", tmp_path / "test.yaml", "--data", photos, "-o", out, "--resume")
+    assert done.returncode == 1
+    assert str(out / "checkpoint.pt") in done.stderr
+    assert "--restart" in done.stderr
+    assert "Traceback" not in done.stderr
