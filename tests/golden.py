@@ -11,7 +11,6 @@ import torch
 from network import golden_fill
 from torch import Tensor
 
-TOLERANCE = {"e4e": 1e-3, "feature_style": 1e-3, "restyle": 5e-3}
 CASES = {"e4e": "ood_e4e_1024", "restyle": "ood_restyle_1024", "feature_style": "ood_featurestyle_1024"}
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from command import call
 from PIL import Image
+from tolerances import FLOAT32
 
 import oodinv
 from oodinv import PhotoEditor
@@ -93,7 +94,7 @@ def test_strength_multiplies_and_recipes_can_be_built_in_python(editor: PhotoEdi
     twice = editor.edit(inverted, built, strength=2).faces[0].w_plus
     once = editor.edit(inverted, built).faces[0].w_plus
     start = inverted.faces[0].w_plus
-    assert np.allclose(twice - start, 2 * (once - start), atol=1e-5)
+    assert np.allclose(twice - start, 2 * (once - start), atol=FLOAT32)
     assert np.abs(once - start).max() > 0.01
 
 

@@ -102,20 +102,22 @@ def _runner(command: str, tasks: "Sequence[TaskEntry]") -> Callable[..., None]:
             if restart and team.leads:
                 loop.forget(output)
             parallel.wait(team)
-            draw_reading(setup.prepare_faces(settings.data, output, team), silent)
-            faces = setup.open_faces(settings.data, output)
-            report_unusable(faces.unusable, len(faces.train) + len(faces.held_out), silent)
+            faces, flip = None, False
+            if settings.data is not None:
+                draw_reading(setup.prepare_faces(settings.data, output, team), silent)
+                faces, flip = setup.open_faces(settings.data, output), settings.data.flip
+                report_unusable(faces.unusable, len(faces.train) + len(faces.held_out), silent)
             task = definition.build(settings, init, compute_for(chosen, settings.schedule.precision, team))
             for note in () if silent else task.notes:
                 stderr.print(f"[yellow]note:[/] {escape(note)}")
             workers = 2 if chosen.type == "cuda" else 0
             with stopping_on_signals(silent) as stop:
                 events = loop.run(
-                    task, faces, settings.schedule, settings.data.flip, output, resume, team, stop=stop, workers=workers
+                    task, faces, settings.schedule, flip, output, resume, team, stop=stop, workers=workers
                 )
                 summary = draw_training(events, silent)
         if json and team.leads:
-            left_out = [{"input": photo.path, "error": photo.error} for photo in faces.unusable]
+            left_out = [{"input": photo.path, "error": photo.error} for photo in (faces.unusable if faces else ())]
             record = {"output": str(output), **summary.to_record(), "notes": list(task.notes), "left_out": left_out}
             typer.echo(json_format.dumps(record))
         if summary.stopped:

@@ -95,12 +95,18 @@ class Schedule(Strict):
 
 
 class TrainRecipe(Strict):
-    """What every training recipe has; `kind` names the training task."""
+    """The keys of every training recipe; `kind` names the training task. data: None for tasks without photos."""
 
     kind: str
     name: Name
-    data: FaceFolder
+    data: FaceFolder | None = None
     schedule: Schedule
+
+
+class PhotoRecipe(TrainRecipe):
+    """A training recipe that needs photos."""
+
+    data: FaceFolder
 
 
 class LatentAdversarial(Strict):

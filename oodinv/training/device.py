@@ -1,5 +1,8 @@
 """Device, precision and memory layout of training."""
 
+import importlib.util
+import shutil
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -17,11 +20,12 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class Compute:
-    """Device and precision of a run, and the processes that share it."""
+    """Device and precision of a run, the processes that share it, and whether functions are compiled."""
 
     device: torch.device
     bfloat16: bool
     team: Team = ALONE
+    compiles: bool = False
 
     def place(self, module: M) -> M:
         """Moves a module to the device, in channels_last."""
@@ -35,11 +39,22 @@ class Compute:
         """bfloat16 autocast, or nothing in float32."""
         return torch.autocast(self.device.type, torch.bfloat16) if self.bfloat16 else nullcontext()
 
+    def compiled(self, function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """The function compiled for fixed shapes, if `compiles`."""
+        return torch.compile(function, dynamic=False) if self.compiles else function
+
+
+def has_compiler(device: torch.device) -> bool:
+    """Whether the compiler of torch.compile is there: a C++ compiler for CPUs, Triton for GPUs."""
+    if device.type == "cuda":
+        return importlib.util.find_spec("triton") is not None
+    return any(shutil.which(name) for name in ("c++", "g++", "clang++"))
+
 
 def compute_for(device: torch.device, precision: Precision, team: Team = ALONE) -> Compute:
     """Resolves a precision; `auto` is bfloat16 where the hardware multiplies it, float32 elsewhere."""
     fast = multiplies(device, torch.bfloat16)
-    return Compute(device, fast if precision == "auto" else precision == "bfloat16", team)
+    return Compute(device, fast if precision == "auto" else precision == "bfloat16", team, has_compiler(device))
 
 
 def synchronise_norms(module: M, compute: Compute) -> M:

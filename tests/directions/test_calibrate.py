@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from tolerances import LEVEL
 
 from oodinv.directions import calibrate, drawn
 from oodinv.directions.faces import Faces
@@ -134,7 +135,7 @@ def test_edit_halves_its_batches_where_memory_is_short(model: Model, monkeypatch
     assert sizes == [5, 2, 2, 3, 1, 1, 2, 2]
     for a, b in zip(whole, halved, strict=True):
         assert a.face is b.face
-        np.testing.assert_allclose(a.results[0].composite.astype(int), b.results[0].composite.astype(int), atol=1)
+        np.testing.assert_allclose(a.results[0].composite.astype(int), b.results[0].composite.astype(int), atol=LEVEL)
     room = 0
     with pytest.raises(OodinvError, match="single face"):
         run.edit(faces)

@@ -13,6 +13,7 @@ import torch
 from command import call
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tolerances import FLOAT32, FLOAT32_DEEP, FLOAT64
 
 from oodinv import directions
 from oodinv.directions import Direction, labels, measures, regress
@@ -91,7 +92,7 @@ def test_partial_effect_is_that_of_least_squares_with_all_columns() -> None:
     rng = np.random.default_rng(0)
     codes, columns = rng.standard_normal((50, 7)), rng.standard_normal((50, 4))
     whole = np.linalg.lstsq(np.column_stack([columns, np.ones(50)]), codes, rcond=None)[0]
-    np.testing.assert_allclose(regress.partial_effect(codes, columns[:, 0], columns[:, 1:]), whole[0], atol=1e-12)
+    np.testing.assert_allclose(regress.partial_effect(codes, columns[:, 0], columns[:, 1:]), whole[0], atol=FLOAT64)
 
 
 def test_strength_one_is_one_standard_deviation() -> None:
@@ -167,7 +168,7 @@ def test_ridge_solves_its_normal_equations() -> None:
     x, y = rng.standard_normal((80, 5)), rng.standard_normal(80)
     stacked = np.vstack([x - x.mean(axis=0), np.sqrt(80 * 0.1) * np.eye(5)])
     expected = np.linalg.lstsq(stacked, np.append(y - y.mean(), np.zeros(5)), rcond=None)[0]
-    np.testing.assert_allclose(regress.ridge(x, y, 0.1)[0], expected, atol=1e-12)
+    np.testing.assert_allclose(regress.ridge(x, y, 0.1)[0], expected, atol=FLOAT64)
 
 
 def test_components_are_those_of_the_covariance() -> None:
@@ -176,7 +177,7 @@ def test_components_are_those_of_the_covariance() -> None:
     found = regress.principal_components(codes, 3, np.random.default_rng(0))
     values, vectors = np.linalg.eigh(np.cov(codes.T, bias=True))
     np.testing.assert_allclose(found.deviations**2, values[::-1][:3], rtol=1e-6)
-    np.testing.assert_allclose(np.abs(found.basis.T @ vectors[:, ::-1][:, :3]), np.eye(3), atol=1e-4)
+    np.testing.assert_allclose(np.abs(found.basis.T @ vectors[:, ::-1][:, :3]), np.eye(3), atol=FLOAT32_DEEP)
 
 
 def test_discrimination_counts_pairs() -> None:
@@ -420,9 +421,9 @@ def test_sefa_gives_the_eigenvectors() -> None:
     values, vectors = np.linalg.eig(weights.T @ weights)
     order = np.argsort(-values)
     found = factorise(torch.from_numpy(weights), 3).numpy()
-    np.testing.assert_allclose(np.abs(found @ vectors[:, order[:3]]), np.eye(3), atol=1e-5)
+    np.testing.assert_allclose(np.abs(found @ vectors[:, order[:3]]), np.eye(3), atol=FLOAT32)
     changes = np.linalg.norm(weights @ found.T, axis=0)
-    np.testing.assert_allclose(changes**2, values[order[:3]], rtol=1e-4)
+    np.testing.assert_allclose(changes**2, values[order[:3]], rtol=FLOAT32_DEEP)
 
 
 def test_each_row_of_w_plus_has_the_affine_layer_that_reads_it() -> None:

@@ -11,6 +11,7 @@ from golden import fill
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from tolerances import FLOAT64, GOLDEN_METRIC, LIBRARY
 from torch import Tensor
 
 from oodinv.errors import WeightsError
@@ -24,9 +25,6 @@ from oodinv.models.perceptors.lpips import Lpips
 from oodinv.models.samm import Alignment
 from oodinv.weights.build import load_lpips
 from oodinv.weights.pull import find, pull
-
-RELATIVE = 1e-4  # what the golden values ask for
-EXACT = 1e-5  # against a library whose Gaussian window is float32
 
 
 def pair(size: int, seed: int = 0, batch: int = 2, noise: float = 0.2) -> tuple[Tensor, Tensor]:
@@ -53,10 +51,10 @@ def test_golden_pixel_and_structure_scores(golden: tuple[Tensor, Tensor, dict[st
     for border in (0, 2):
         inner = slice(border, 256 - border)
         x, y = a[..., inner, inner], b[..., inner, inner]
-        assert pixel.psnr(x, y).item() == pytest.approx(stored[f"psnr_crop{border}"], rel=RELATIVE)
-        assert structure.ssim(x, y).item() == pytest.approx(stored[f"ssim_crop{border}"], rel=RELATIVE)
-    assert pixel.mse_unit(a, b).item() == pytest.approx(stored["mse_unit_range"], rel=RELATIVE)
-    assert pixel.mse_pm1(a, b).item() == pytest.approx(stored["mse_pm1_range"], rel=RELATIVE)
+        assert pixel.psnr(x, y).item() == pytest.approx(stored[f"psnr_crop{border}"], rel=GOLDEN_METRIC)
+        assert structure.ssim(x, y).item() == pytest.approx(stored[f"ssim_crop{border}"], rel=GOLDEN_METRIC)
+    assert pixel.mse_unit(a, b).item() == pytest.approx(stored["mse_unit_range"], rel=GOLDEN_METRIC)
+    assert pixel.mse_pm1(a, b).item() == pytest.approx(stored["mse_pm1_range"], rel=GOLDEN_METRIC)
 
 
 @pytest.mark.parametrize(("backbone", "key"), [("alexnet", "lpips_alex"), ("vgg16", "lpips_vgg")])
@@ -66,9 +64,9 @@ def test_golden_lpips(golden: tuple[Tensor, Tensor, dict[str, float]], backbone:
     a, b, stored = golden
     network = load_lpips(backbone)  # type: ignore[arg-type]
     with torch.inference_mode():
-        assert lpips(network, a, b).item() == pytest.approx(stored[key], rel=RELATIVE)
+        assert lpips(network, a, b).item() == pytest.approx(stored[key], rel=GOLDEN_METRIC)
         everywhere = torch.ones_like(a[:, :1])
-        assert lpips(network, a, b, everywhere).item() == pytest.approx(stored[key], rel=RELATIVE)
+        assert lpips(network, a, b, everywhere).item() == pytest.approx(stored[key], rel=GOLDEN_METRIC)
 
 
 @pytest.mark.parametrize("size", [64, 97])
@@ -76,19 +74,19 @@ def test_psnr_and_ssim_equal_the_libraries(size: int) -> None:
     a, b = pair(size)
     x, y = (a.double() + 1) / 2, (b.double() + 1) / 2
     similar = pytorch_msssim.ssim(x, y, data_range=1.0, size_average=False)
-    assert structure.ssim(a, b).tolist() == pytest.approx(similar.tolist(), rel=EXACT)
+    assert structure.ssim(a, b).tolist() == pytest.approx(similar.tolist(), rel=LIBRARY)
     for i, (p, q) in enumerate(zip(x.numpy(), y.numpy(), strict=True)):
-        assert pixel.psnr(a, b)[i].item() == pytest.approx(peak_signal_noise_ratio(p, q, data_range=1.0), rel=EXACT)
+        assert pixel.psnr(a, b)[i].item() == pytest.approx(peak_signal_noise_ratio(p, q, data_range=1.0), rel=LIBRARY)
         window = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
         other = structural_similarity(p, q, channel_axis=0, data_range=1.0, **window)
-        assert structure.ssim(a, b)[i].item() == pytest.approx(other, rel=EXACT)
+        assert structure.ssim(a, b)[i].item() == pytest.approx(other, rel=LIBRARY)
 
 
 def test_ms_ssim_equals_the_library() -> None:
     a, b = pair(192)
     x, y = (a.double() + 1) / 2, (b.double() + 1) / 2
     expected = pytorch_msssim.ms_ssim(x, y, data_range=1.0, size_average=False)
-    assert structure.ms_ssim(a, b).tolist() == pytest.approx(expected.tolist(), rel=EXACT)
+    assert structure.ms_ssim(a, b).tolist() == pytest.approx(expected.tolist(), rel=LIBRARY)
 
 
 def test_ms_ssim_refuses_pictures_without_a_coarsest_window() -> None:
@@ -119,7 +117,7 @@ def test_weights_pick_out_a_region(metric: object) -> None:
     spoiled[..., 168:] = -spoiled[..., 168:]
     assert callable(metric)
     if metric is not structure.ms_ssim:  # whose coarsest windows reach across the picture
-        assert metric(a, spoiled, weight).tolist() == pytest.approx(metric(a, b, weight).tolist(), rel=1e-12)
+        assert metric(a, spoiled, weight).tolist() == pytest.approx(metric(a, b, weight).tolist(), rel=FLOAT64)
     assert metric(a, spoiled).tolist() != pytest.approx(metric(a, b).tolist(), rel=1e-3)
     assert metric(a, b, torch.full_like(weight, 0.3)).tolist() == pytest.approx(metric(a, b).tolist(), rel=1e-9)
 

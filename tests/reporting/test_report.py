@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tolerances import LEVEL
 
 from oodinv.imaging.decode import read_photo
 from oodinv.imaging.encode import write_photo
@@ -220,5 +221,5 @@ def test_a_panel_made_smaller_shows_the_same() -> None:
     coarse = np.kron(rng.integers(0, 255, (3, 32, 32), dtype=np.uint8), np.ones((1, 16, 16), np.uint8))
     large = Panel("n", *(np.repeat(p[..., None], 3, axis=2) for p in coarse[:2]), coarse[2], None)
     for wanted, found in zip(large.pictures(64), large.at_most(128).pictures(64), strict=True):
-        np.testing.assert_allclose(found.astype(int), wanted, atol=1)
+        np.testing.assert_allclose(found.astype(int), wanted, atol=LEVEL)
     assert large.at_most(512) is large

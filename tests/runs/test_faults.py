@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 import pytest
 from test_runner import HEADER, KilledError, Neighbours, files, run, statuses
+from tolerances import FLOAT32, LEVEL
 
 from oodinv.errors import ImageError, ManifestError, OutputError
 from oodinv.imaging.files import atomic_write
@@ -418,8 +419,8 @@ def test_too_little_memory_halves_the_batch(tiny_card: Path, monkeypatch: pytest
     assert sizes == [5, 2, 3, 1, 2]
     for a, b in zip(whole, halved, strict=True):
         assert a.subject is b.subject
-        np.testing.assert_allclose(a.w_plus, b.w_plus, atol=1e-5)
-        np.testing.assert_allclose(a.generated.astype(int), b.generated.astype(int), atol=1)
+        np.testing.assert_allclose(a.w_plus, b.w_plus, atol=FLOAT32)
+        np.testing.assert_allclose(a.generated.astype(int), b.generated.astype(int), atol=LEVEL)
     room = 0
     with pytest.raises(OodinvError, match="single face"):
         run._invert(subjects)

@@ -15,6 +15,7 @@ from torch import nn
 from oodinv.errors import OutputError, RecipeError, WeightsError
 from oodinv.faces.align import align
 from oodinv.faces.detectors.base import Face
+from oodinv.faces.selection import LARGEST
 from oodinv.imaging.pixels import to_uint8
 from oodinv.inversion import invert
 from oodinv.models.perceptors.lpips import Lpips
@@ -290,7 +291,8 @@ def test_training_faces_in_more_framings(tmp_path: Path) -> None:
     faces = load_faces(data, OneFace(), tmp_path / "cache")
     assert (len(faces.train), len(faces.held_out)) == (2 * len(seen), 40 - len(seen))
     for n, scale in enumerate((0.85, 1.0)):
-        (expected,) = align(np.asarray(Image.open(seen[3])), OneFace(), SIZE, scale, "largest")
+        photo = np.asarray(Image.open(seen[3]))
+        (expected,) = align(photo, OneFace(), SIZE, Crop(scale=scale).quad, LARGEST).faces
         assert np.abs(faces.crops[faces.train[6 + n]].astype(int) - expected.crop).max() <= 1
     with pytest.raises(ValueError, match="more_scales"):
         FaceFolder(folder="crops", size=SIZE, aligned=True, more_scales=(1.0,))
@@ -327,7 +329,14 @@ def test_shipped_recipes_are_valid() -> None:
     from oodinv.training.tasks import find_train_recipe
 
     names = [p.stem for p in (data_folder("recipes") / "train").glob("*.yaml")]
-    assert {find_train_recipe(name)[0].kind for name in names} == {"encoder", "joint", "samm", "stylegan2"}
+    assert {find_train_recipe(name)[0].kind for name in names} == {
+        "encoder",
+        "joint",
+        "preview_encoder",
+        "preview_heads",
+        "samm",
+        "stylegan2",
+    }
     for card in data_folder("pretrained").glob("*.yaml"):
         shipped = read_yaml(card, GeneratorOnlyCard)
         assert shipped.name == card.stem

@@ -39,6 +39,8 @@ TASKS = (
     TaskEntry("generator", "oodinv.training.tasks.joint", "a generator and an encoder, as autoencoder", "mini-joint"),
     TaskEntry("encoder", "oodinv.training.tasks.encoder", "an encoder for a fixed generator", "ffhq-e4e-encoder"),
     TaskEntry("samm", "oodinv.training.tasks.samm", "SAMM for a fixed encoder and generator", "mini-samm"),
+    TaskEntry("heads", "oodinv.training.tasks.preview_heads", "preview heads of a generator", "ffhq-mobile-heads"),
+    TaskEntry("encoder", "oodinv.training.tasks.preview_encoder", "one through previews", "ffhq-mobile-encoder"),
 )
 
 
@@ -72,5 +74,7 @@ def find_train_recipe(
     if command not in (None, entry.command):
         raise RecipeError(f"{recipe} is a recipe of kind {settings.kind}; use `oodinv train {entry.command}`")
     if data is not None:
+        if settings.data is None:
+            raise RecipeError(f"{recipe} needs no photos; leave out --data")
         settings = settings.model_copy(update={"data": settings.data.model_copy(update={"folder": str(data)})})
     return settings, definition

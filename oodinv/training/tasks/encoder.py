@@ -21,35 +21,33 @@ from oodinv.models.encoders.base import Encoder, EncoderPlan
 from oodinv.models.generators.base import Generator, map_latents
 from oodinv.models.synthesis import synthesize
 from oodinv.recipe.base import Size
-from oodinv.recipe.card import GeneratorOnlyCard, ModelCard
 from oodinv.recipe.kinds import by_kind, encoder_plans
 from oodinv.recipe.train import (
     Identity,
     LatentAdversarial,
     LpipsBackbone,
     Missing,
-    TrainRecipe,
+    PhotoRecipe,
     check_one_piece,
 )
 from oodinv.training import ema, losses
 from oodinv.training.adversarial import latent_critic
 from oodinv.training.checkpoint import Stateful
 from oodinv.training.device import Compute, synchronise_norms
-from oodinv.training.export import encoder_card, relative_weights, write_card
+from oodinv.training.export import write_encoder
 from oodinv.training.loop import Evaluation
 from oodinv.training.networks import LossNetworks, gather
 from oodinv.training.offsets import Offsets, limit_offsets, stage_at
 from oodinv.training.randomness import torch_generator
 from oodinv.training.setup import FixedGenerator, fixed_generator, recognition_backbone, take_over
 from oodinv.training.tasks.base import Definition
-from oodinv.weights import native
 from oodinv.weights.build import Model, load_named
 
 AnyEncoderPlan = Annotated[SerializeAsAny[EncoderPlan], BeforeValidator(by_kind(encoder_plans))]
 """The encoder to train, of any family."""
 
 
-class EncoderRecipe(TrainRecipe):
+class EncoderRecipe(PhotoRecipe):
     """An encoder for a fixed generator, in the manner of e4e.
 
     `generator`: a card; its encoder, if it has one, is not used. `backbone`: file of a face-recognition network
@@ -248,7 +246,11 @@ class EncoderTask:
 
     def export(self, folder: Path) -> Path:
         """Writes the encoder and a card that joins it to the generator."""
-        return write_encoder(folder, self.recipe, self.fixed.card, self.fixed.path, self.average_encoder)
+        recipe, fixed = self.recipe, self.fixed
+        return write_encoder(
+            folder, recipe.name, fixed.card, fixed.path, self.average_encoder, torch.float32,
+            licence=recipe.licence, description=recipe.description,
+        )  # fmt: skip
 
 
 def check_fit(recipe: EncoderRecipe, fixed: FixedGenerator) -> None:
@@ -263,30 +265,6 @@ def check_fit(recipe: EncoderRecipe, fixed: FixedGenerator) -> None:
             f"recipe {recipe.name}: the generator of {fixed.path} has no mapping network to draw latents with; set "
             "samples: 0 and leave out latent_adversarial"
         )
-
-
-def write_encoder(
-    folder: Path, recipe: EncoderRecipe, base: GeneratorOnlyCard, base_path: Path, encoder: Encoder
-) -> Path:
-    """Writes an encoder and a card that joins it to its generator; returns the card's path.
-
-    In float32: a deep network's running variances may be beyond what float16 holds.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    file = f"{recipe.name}-encoder.safetensors"
-    native.save(folder / file, encoder, torch.float32)
-    card = ModelCard(
-        name=recipe.name,
-        size=base.size,
-        crop=base.crop,
-        generator=base.generator.model_copy(
-            update={"weights": relative_weights(base_path, base.generator.weights, folder)}
-        ),
-        encoder=encoder_card(encoder, file),
-        licence=recipe.licence,
-        description=recipe.description,
-    )
-    return write_card(folder / f"{recipe.name}.yaml", card)
 
 
 def build(recipe: EncoderRecipe, init: str | None, compute: Compute) -> EncoderTask:

@@ -19,7 +19,7 @@ from oodinv.models.synthesis import synthesize
 from oodinv.recipe.card import ModelCard
 from oodinv.recipe.train import (
     Adversarial,
-    TrainRecipe,
+    PhotoRecipe,
     check_adversarial,
     check_one_piece,
     check_sizes,
@@ -37,7 +37,7 @@ from oodinv.weights import native
 from oodinv.weights.build import Model, load_lpips, load_named
 
 
-class JointRecipe(TrainRecipe):
+class JointRecipe(PhotoRecipe):
     """Encoder and generator trained together as an autoencoder: L1 + LPIPS + a light adversarial term."""
 
     kind: Literal["joint"]

@@ -24,7 +24,7 @@ from oodinv.recipe.train import (
     LpipsBackbone,
     Missing,
     Perceptual,
-    TrainRecipe,
+    PhotoRecipe,
     check_adversarial,
     sizes_from_four,
 )
@@ -46,7 +46,7 @@ from oodinv.weights.build import Model, load_named
 FINAL = "final"
 
 
-class SammRecipe(TrainRecipe):
+class SammRecipe(PhotoRecipe):
     """SAMM trained with encoder and generator fixed (METHOD §4).
 
     area, final_area: largest mean of the masks by size and of the final mask. occluders: share of the training faces

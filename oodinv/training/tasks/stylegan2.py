@@ -20,7 +20,7 @@ from oodinv.recipe.base import Fraction
 from oodinv.recipe.card import GeneratorOnlyCard
 from oodinv.recipe.train import (
     Adversarial,
-    TrainRecipe,
+    PhotoRecipe,
     check_adversarial,
     check_one_piece,
     check_sizes,
@@ -62,7 +62,7 @@ class PathLength(Strict):
     batch_share: Annotated[float, Field(gt=0, le=1)] = 0.5
 
 
-class GeneratorRecipe(TrainRecipe):
+class GeneratorRecipe(PhotoRecipe):
     """A StyleGAN2 generator with adaptive discriminator augmentation, from photos alone."""
 
     kind: Literal["stylegan2"]

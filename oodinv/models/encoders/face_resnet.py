@@ -1,0 +1,204 @@
+"""An encoder on dlib's face recognition ResNet, for generators of any size, in one or several passes.
+
+It predicts one latent in whitened coordinates of W, and small offsets of each row. From the second pass on it also
+looks at a preview of the codes so far, and corrects them ("ReStyle: A Residual-Based StyleGAN Encoder via Iterative
+Refinement", Alaluf et al., ICCV 2021).
+"""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from pydantic import PositiveInt
+from torch import Tensor, nn
+
+from oodinv.models.encoders.base import Encoder, EncoderCard, EncoderPlan, Encoding
+from oodinv.models.encoders.dlib_trunk import DlibTrunk
+from oodinv.models.generators.base import Generator, map_latents
+from oodinv.models.naming import Settings, State
+from oodinv.models.ops import LEAKY_SLOPE, resize
+from oodinv.models.preview import PreviewHead, head_for, preview
+
+INPUT_SIZE = 256
+"""Side in pixels of what the encoder sees."""
+GRID = 8
+"""Side of the grid that the head works on."""
+GRID_CHANNELS = 64 + 4 * 128 + 256 + 256
+"""Channels of the grid: the maps of 32, 16, 8 and 4 px brought to its side."""
+SQUEEZED = 64
+OFFSET_SCALE = 0.1
+TAPS = {128: 32, 64: 32, 32: 64, 16: 128, 8: 256}
+"""Feature maps for SAMM: side and channels."""
+WHITENING_SAMPLES = 16384
+WHITENING_SEED = 5
+
+
+class FaceResnetCard(EncoderCard):
+    """The encoder on dlib's face ResNet, in a number of passes."""
+
+    passes: PositiveInt = 3
+
+
+class FaceResnetPlan(EncoderPlan):
+    """The encoder on dlib's face ResNet, to train. preview: block whose preview it looks at."""
+
+    passes: PositiveInt = 3
+    hidden: PositiveInt = 768
+    preview: PositiveInt = 64
+
+
+@dataclass(frozen=True)
+class WhitenedCodes:
+    """Codes in whitened coordinates of W. base (B, w_dim); offsets (B, num_ws, w_dim) of the rows from it."""
+
+    base: Tensor
+    offsets: Tensor
+
+
+class FaceResnetEncoder(Encoder):
+    """Image → w_plus, and feature maps of 8 to 128 px.
+
+    axes (w_dim, w_dim): rows are principal axes of W times their standard deviations.
+    """
+
+    kind = "face_resnet"
+    mark = r"squeeze_preview\.weight"
+    card, plan = FaceResnetCard, FaceResnetPlan
+
+    w_avg: Tensor
+    axes: Tensor
+
+    def __init__(
+        self,
+        *,
+        num_ws: int,
+        w_dim: int = 512,
+        passes: int = 3,
+        hidden: int = 768,
+        preview: int = 64,
+        preview_channels: int = 512,
+        preview_row: int = 9,
+    ) -> None:
+        super().__init__()
+        self.num_ws, self.w_dim, self.passes = num_ws, w_dim, passes
+        self.tap_channels = dict(TAPS)
+        self.trunk = DlibTrunk()
+        self.squeeze = nn.Conv2d(GRID_CHANNELS, SQUEEZED, 1)
+        self.squeeze_preview = nn.Conv2d(GRID_CHANNELS, SQUEEZED, 1)
+        self.norm = nn.LayerNorm(SQUEEZED * GRID**2)
+        self.fc1 = nn.Linear(SQUEEZED * GRID**2, hidden)
+        self.known = nn.Linear(w_dim, hidden)
+        self.norm1 = nn.LayerNorm(hidden)
+        self.fc2 = nn.Linear(hidden, hidden)
+        self.norm2 = nn.LayerNorm(hidden)
+        self.base = nn.Linear(hidden, w_dim)
+        self.offsets = nn.Linear(hidden, num_ws * w_dim)
+        for layer in (self.squeeze_preview, self.known, self.base, self.offsets):
+            nn.init.zeros_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        self.head = PreviewHead(preview, preview_channels, preview_row, w_dim=w_dim)
+        self.register_buffer("w_avg", torch.zeros(w_dim))
+        self.register_buffer("axes", torch.eye(w_dim))
+
+    # Codes
+
+    def w_plus(self, codes: WhitenedCodes) -> Tensor:
+        """Codes → w_plus (B, num_ws, w_dim)."""
+        return self.w_avg + (codes.base[:, None] + codes.offsets) @ self.axes
+
+    def first_codes(self, batch: int) -> WhitenedCodes:
+        """The average latent, from which the first pass starts."""
+        zeros = self.w_avg.new_zeros
+        return WhitenedCodes(zeros(batch, self.w_dim), zeros(batch, self.num_ws, self.w_dim))
+
+    def previewed(self, generator: Generator, codes: WhitenedCodes) -> Tensor:
+        """Preview of codes as a pass looks at it, (B, 3, 256, 256) in [−1, 1]."""
+        return resize(preview(generator, self.head, self.w_plus(codes)).clamp(-1, 1), INPUT_SIZE)
+
+    def correct(self, grid: Tensor, shown: Tensor, codes: WhitenedCodes) -> WhitenedCodes:
+        """One pass. grid: `grid` of the image's maps; shown (B, 3, 256, 256): preview of the codes so far."""
+        with torch.no_grad():
+            preview_grid = self.grid(self.trunk.maps(shown))
+        x = self.squeeze(grid) + self.squeeze_preview(preview_grid)
+        x = self.fc1(self.norm(x.flatten(1))) + self.known(codes.base)
+        x = F.leaky_relu(self.norm1(x), LEAKY_SLOPE)
+        x = x + F.leaky_relu(self.norm2(self.fc2(x)), LEAKY_SLOPE)
+        offsets = self.offsets(x).float().unflatten(1, (self.num_ws, self.w_dim)) * OFFSET_SCALE
+        return WhitenedCodes(codes.base + self.base(x).float(), codes.offsets + offsets)
+
+    @staticmethod
+    def grid(maps: dict[int, Tensor]) -> Tensor:
+        """The maps of 32, 16, 8 and 4 px on one grid, (B, GRID_CHANNELS, 8, 8)."""
+        enlarged = F.interpolate(maps[4], size=(GRID, GRID), mode="bilinear", align_corners=False)
+        return torch.cat([F.avg_pool2d(maps[32], 4), F.pixel_unshuffle(maps[16], 2), maps[8], enlarged], dim=1)
+
+    # Interface of encoders
+
+    def encode(self, image: Tensor, generator: Generator) -> Encoding:
+        """All passes. image (B, 3, H, W) in [−1, 1] → w_plus, and features of the image."""
+        maps = self.trunk.maps(downsized(image))
+        grid, codes = self.grid(maps), self.first_codes(len(image))
+        for _ in range(self.passes):
+            codes = self.correct(grid, self.previewed(generator, codes), codes)
+        return Encoding(self.w_plus(codes), {side: maps[side] for side in self.tap_channels})
+
+    def refine(self, image: Tensor, w_plus: Tensor, generator: Generator) -> Encoding:
+        """One pass from codes; their base is taken to be the mean of their rows."""
+        whitened = torch.linalg.solve(self.axes.T, (w_plus - self.w_avg).transpose(1, 2)).transpose(1, 2)
+        base = whitened.mean(dim=1)
+        codes = WhitenedCodes(base, whitened - base[:, None])
+        maps = self.trunk.maps(downsized(image))
+        codes = self.correct(self.grid(maps), self.previewed(generator, codes), codes)
+        return Encoding(self.w_plus(codes), {side: maps[side] for side in self.tap_channels})
+
+    def config(self) -> dict[str, Any]:
+        """Shapes, passes, and the preview's block."""
+        return {
+            **super().config(),
+            "hidden": self.fc1.out_features,
+            "preview": self.head.key,
+            "preview_channels": self.head.weight.shape[1],
+            "preview_row": self.head.row,
+        }
+
+    @classmethod
+    def planned(cls, plan: EncoderPlan, generator: Generator) -> Self:
+        """An encoder with random weights; its coordinates are those of the generator's W."""
+        assert isinstance(plan, FaceResnetPlan)
+        head = head_for(generator, plan.preview)
+        encoder = cls(
+            num_ws=generator.num_ws,
+            w_dim=generator.w_dim,
+            passes=plan.passes,
+            hidden=plan.hidden,
+            preview=head.key,
+            preview_channels=head.weight.shape[1],
+            preview_row=head.row,
+        )
+        with torch.no_grad():
+            encoder.w_avg.copy_(generator.w_avg)
+            encoder.axes.copy_(whitening(generator))
+        return encoder
+
+    @classmethod
+    def arguments(cls, state: State, settings: Settings) -> dict[str, Any]:  # noqa: ARG003
+        """Raises ValueError: these encoders come in oodinv's own files only."""
+        raise ValueError("is no file of oodinv's own, as a face_resnet encoder has to be")
+
+
+def downsized(image: Tensor) -> Tensor:
+    """Averages or enlarges images (B, 3, S, S) to the encoder's input size."""
+    return F.adaptive_avg_pool2d(image, INPUT_SIZE) if image.shape[-1] > INPUT_SIZE else resize(image, INPUT_SIZE)
+
+
+@torch.no_grad()
+def whitening(generator: Generator) -> Tensor:
+    """Principal axes of W times their standard deviations, as rows, (w_dim, w_dim)."""
+    rng = torch.Generator().manual_seed(WHITENING_SEED)
+    z = torch.randn(WHITENING_SAMPLES, generator.z_dim, generator=rng).to(generator.w_avg.device)
+    centred = torch.cat([map_latents(generator, some) for some in z.split(2048)]) - generator.w_avg
+    axes, variances, _ = torch.linalg.svd(centred.T @ centred / len(centred))
+    whitened: Tensor = (axes * variances.sqrt()).T
+    return whitened

@@ -1,0 +1,188 @@
+"""Preview heads and the encoder trained through them: fitted, stopped and resumed, exported, and used by `invert`."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from test_training import CPU, losses_of, random_faces, random_lpips, schedule
+
+from oodinv.errors import RecipeError, UnknownLayout, WeightsError
+from oodinv.inversion import invert
+from oodinv.models.encoders.dlib_trunk import DlibTrunk
+from oodinv.models.encoders.face_resnet import FaceResnetEncoder, whitening
+from oodinv.models.generators.base import map_latents
+from oodinv.models.generators.mobilestylegan import idwt
+from oodinv.models.generators.stylegan2 import StyleGAN2
+from oodinv.models.perceptors.dlib_face import DlibFace
+from oodinv.models.preview import PreviewHead, dwt, head_for, preview
+from oodinv.models.synthesis import synthesize
+from oodinv.recipe.card import read_card
+from oodinv.training import loop
+from oodinv.training.loop import Saved
+from oodinv.training.previews import load_dlib_face, load_heads, save_heads
+from oodinv.training.setup import fixed_generator
+from oodinv.training.tasks.preview_encoder import PreviewEncoderRecipe, PreviewEncoderTask
+from oodinv.training.tasks.preview_heads import PreviewHeadsRecipe, PreviewHeadsTask
+from oodinv.weights import native
+from oodinv.weights.build import load_model
+from oodinv.weights.pull import find
+from oodinv.weights.reading.dlib import MAGIC, read_dlib
+
+
+@pytest.fixture(scope="module")
+def card(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Card of a generator of 64 px with few channels and a mapping network."""
+    folder = tmp_path_factory.mktemp("generator")
+    torch.manual_seed(0)
+    channels = {4: 8, 8: 8, 16: 8, 32: 8, 64: 8}
+    native.save(folder / "g.safetensors", StyleGAN2(64, channels, w_dim=16, z_dim=16, mapping_layers=2))
+    generator = {"kind": "stylegan2", "weights": "g.safetensors"}
+    text = yaml.safe_dump({"name": "g", "size": 64, "licence": "none", "generator": generator})
+    (folder / "g.yaml").write_text(text)
+    return folder / "g.yaml"
+
+
+def heads_recipe(card: Path, steps: int) -> PreviewHeadsRecipe:
+    return PreviewHeadsRecipe.model_validate(
+        {"kind": "preview_heads", "name": "heads", "generator": str(card), "keys": [16, 32], "solve_steps": 6,
+         "schedule": schedule(steps).model_dump()}
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def heads(card: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of fitted heads."""
+    folder = tmp_path_factory.mktemp("heads")
+    recipe = heads_recipe(card, 8)
+    events = list(loop.run(PreviewHeadsTask(recipe, CPU), None, recipe.schedule, False, folder, resume=False))
+    (saved,) = [event for event in events if isinstance(event, Saved) and event.step == 8]
+    return saved.card
+
+
+def encoder_recipe(card: Path, heads: Path, steps: int) -> PreviewEncoderRecipe:
+    return PreviewEncoderRecipe.model_validate(
+        {"kind": "preview_encoder", "name": "encoder", "licence": "none", "generator": str(card), "heads": str(heads),
+         "encoder": {"kind": "face_resnet", "passes": 2, "hidden": 16, "preview": 16}, "sample_block": 32,
+         "own_samples": 2, "earlier_passes": [0.5, 0.5], "data": {"folder": "unused", "size": 256, "aligned": True},
+         "schedule": schedule(steps).model_dump() | {"batch": 2}}
+    )  # fmt: skip
+
+
+def encoder_task(card: Path, heads: Path, steps: int) -> PreviewEncoderTask:
+    torch.manual_seed(0)
+    recipe = encoder_recipe(card, heads, steps)
+    loaded = load_heads(str(heads), "test")
+    return PreviewEncoderTask(recipe, fixed_generator(str(card)), loaded, random_lpips(), DlibFace().eval(), CPU)
+
+
+def test_dwt_is_the_inverse_of_idwt() -> None:
+    x = torch.randn(2, 12, 4, 6, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(dwt(idwt(x)), x)
+
+
+def test_a_head_of_pictures_that_are_linear_in_features_is_found_by_regression(card: Path) -> None:
+    task = PreviewHeadsTask(heads_recipe(card, 8), CPU)
+    head = task.heads["16"]
+    assert isinstance(head, PreviewHead)
+    weight, x = torch.randn(12, 8), torch.randn(2, 8, 200)
+    task._regress("16", head, x, torch.einsum("oc,bcn->bon", weight, x) + 0.5)
+    torch.testing.assert_close(head.weight.data, weight, atol=0.01, rtol=0)
+    torch.testing.assert_close(head.bias.data, torch.full((12,), 0.5), atol=0.01, rtol=0)
+
+
+def test_fitted_heads_are_nearer_to_the_pictures_than_unfitted_ones(card: Path, heads: Path) -> None:
+    generator = fixed_generator(str(card)).generator
+    w = map_latents(generator, torch.randn(8, 16, generator=torch.Generator().manual_seed(1)))
+    w_plus = w[:, None].repeat(1, generator.num_ws, 1)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        wanted = synthesize(generator, w_plus).clamp(-1.2, 1.2)
+        fitted, unfitted = load_heads(str(heads), "test")[32], head_for(generator, 32)
+        errors = [(preview(generator, head, w_plus) - wanted).square().mean() for head in (fitted, unfitted)]
+    assert errors[0] < 0.9 * errors[1]
+
+
+def test_files_of_heads_are_read_back_and_others_refused(tmp_path: Path, heads: Path, card: Path) -> None:
+    found = load_heads(str(heads), "test")
+    save_heads(tmp_path / "again.safetensors", found)
+    again = load_heads(str(tmp_path / "again.safetensors"), "test")
+    assert {key: head.config() for key, head in again.items()} == {key: head.config() for key, head in found.items()}
+    for key, head in found.items():
+        assert all(torch.equal(v, again[key].state_dict()[k]) for k, v in head.state_dict().items())
+    with pytest.raises(WeightsError, match="no file of preview heads"):
+        load_heads(str(card.with_name("g.safetensors")), "test")
+
+
+def test_whitened_coordinates_have_unit_variance(card: Path) -> None:
+    generator = fixed_generator(str(card)).generator
+    axes = whitening(generator)
+    w = map_latents(generator, torch.randn(4000, 16, generator=torch.Generator().manual_seed(7)))
+    with torch.no_grad():
+        whitened = torch.linalg.solve(axes.T, (w - w.mean(dim=0)).T).T
+    torch.testing.assert_close(whitened.T @ whitened / len(w), torch.eye(16), atol=0.15, rtol=0)
+
+
+def test_a_resumed_encoder_has_the_losses_of_an_undisturbed_one_and_is_inverted_with(
+    card: Path, heads: Path, tmp_path: Path
+) -> None:
+    faces, settings = random_faces(256, count=8), encoder_recipe(card, heads, 4).schedule
+
+    def events(output: str, resume: bool) -> "itertools.islice[loop.Event]":
+        task = encoder_task(card, heads, 4)
+        return itertools.islice(loop.run(task, faces, settings, True, tmp_path / output, resume), None)
+
+    whole = list(events("whole", resume=False))
+    list(itertools.takewhile(lambda e: not (isinstance(e, Saved) and e.step == 2), events("stopped", resume=False)))
+    assert losses_of(list(events("stopped", resume=True))) == losses_of(whole)[2:]
+    assert set(losses_of(whole)[0][1]) == {"lpips", "l2", "identity", "offsets", "latents", "samples"}
+    saved = [event.card for event in whole if isinstance(event, Saved)][-1]
+    model = load_model(read_card(saved), saved)
+    assert isinstance(model.encoder, FaceResnetEncoder)
+    assert model.encoder.passes == 2
+    inversion = invert(model, torch.zeros(2, 3, 64, 64))
+    assert inversion.w_plus.shape == (2, model.generator.num_ws, 16)
+    assert inversion.w_plus.isfinite().all()
+
+
+def test_a_recipe_without_the_head_of_its_encoder_is_refused(card: Path, heads: Path) -> None:
+    recipe = encoder_recipe(card, heads, 2).model_copy(update={"sample_block": 64})
+    loaded = load_heads(str(heads), "test")
+    with pytest.raises(RecipeError, match="64"):
+        PreviewEncoderTask(recipe, fixed_generator(str(card)), loaded, random_lpips(), DlibFace().eval(), CPU)
+
+
+# --- dlib's network
+
+
+def test_dlibs_network_knows_mirrored_faces_from_others(samples: Path) -> None:
+    if find("dlib-face") is None:
+        pytest.skip("needs dlib-face: oodinv weights pull dlib-face")
+    from oodinv.imaging.decode import read_photo
+    from oodinv.imaging.pixels import resize_pixels, to_tensor
+    from oodinv.models.perceptors.dlib_face import face_of
+
+    network = load_dlib_face()
+    photos = sorted(p for p in samples.iterdir() if p.suffix in (".jpg", ".png"))[:3]
+    images = torch.cat([to_tensor(resize_pixels(read_photo(path).pixels, 256)) for path in photos])
+    found, mirrored = network(face_of(images)), network(face_of(images.flip(3)))
+    assert found.shape == (3, 128)
+    same = (found - mirrored).norm(dim=1)
+    other = torch.cdist(found, found)[~torch.eye(3, dtype=torch.bool)]
+    assert same.max() < other.min()
+
+
+def test_foreign_and_damaged_dlib_files_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "net.dat"
+    path.write_bytes(b"something else")
+    with pytest.raises(UnknownLayout, match=r"net\.dat"):
+        read_dlib(path)
+    tensor = b"\x01\x02" + b"\x01\x08" + b"\x01\x01" * 3
+    path.write_bytes(MAGIC + b"\x01\x05con_4" + tensor + b"\0" * 10)
+    with pytest.raises(WeightsError, match="damaged"):
+        read_dlib(path)
+    path.write_bytes(MAGIC + b"\x01\x05con_4" + tensor + b"\0" * 32)
+    assert [(name, values.tolist()) for name, values in read_dlib(path)] == [("con", [0.0] * 8)]
+    with pytest.raises(ValueError, match="not those"):
+        DlibTrunk().load_layers(read_dlib(path))
