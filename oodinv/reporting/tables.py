@@ -1,14 +1,16 @@
-"""Tables of measured and published numbers, and how they are written: CSV, JSON, Markdown, LaTeX, HTML.
+"""Tables of measured and published numbers, and how they are written: CSV, JSON, Markdown, LaTeX.
 
 The best measured value of a column is marked. Published values were measured by others under a protocol of their
 own; they are never marked, and a dagger tells them apart.
 """
 
 import csv
-import html
 import io
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+
+from tabulate import tabulate
 
 from oodinv.metrics.base import Better
 
@@ -141,21 +143,32 @@ def to_json(tables: list[Table]) -> str:
 
 def to_markdown(table: Table) -> str:
     """A Markdown table with its columns explained below; the best values are bold."""
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in _cells(table, lambda cell: f"**{cell}**")]
+    body = tabulate(escaped, _heads(table), "pipe", colalign=_alignment(table), disable_numparse=True)
+    meanings = [*(f"- **{c.title}**: {c.meaning}" for c in table.columns), *(f"- {note}" for note in table.notes)]
+    return "\n".join([f"## {table.title}", "", body, "", *meanings]) + "\n"
+
+
+def _heads(table: Table) -> list[str]:
+    return [*table.labels, *(column.heading for column in table.columns)]
+
+
+def _alignment(table: Table) -> list[str]:
+    return ["left"] * len(table.labels) + ["right"] * len(table.columns)
+
+
+def _cells(table: Table, bold: Callable[[str], str]) -> list[list[str]]:
+    """The table's texts by row; the best values are made bold."""
     marked = best(table)
-    heads = [*table.labels, *(c.heading for c in table.columns)]
-    lines = [f"## {table.title}", "", _pipe(heads), _pipe(["---"] * len(table.labels) + ["--:"] * len(table.columns))]
-    for i, row in enumerate(table.rows):
-        cells = list(labels(row))
-        for c in table.columns:
-            cell = text(row.values.get(c.key), c.digits)
-            cells.append(f"**{cell}**" if (i, c.key) in marked else cell)
-        lines.append(_pipe(cells))
-    lines += ["", *(f"- **{c.title}**: {c.meaning}" for c in table.columns), *(f"- {note}" for note in table.notes)]
-    return "\n".join(lines) + "\n"
-
-
-def _pipe(cells: list[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return [
+        [*labels(row)]
+        + [
+            bold(cell) if (i, c.key) in marked else cell
+            for c in table.columns
+            for cell in [text(row.values.get(c.key), c.digits)]
+        ]
+        for i, row in enumerate(table.rows)
+    ]
 
 
 _LATEX = {
@@ -172,50 +185,24 @@ def _latex(words: str) -> str:
 def to_latex(table: Table) -> str:
     """A LaTeX table for booktabs; the best values are bold."""
     marked = best(table)
-    heads = [*table.labels, *(c.heading for c in table.columns)]
-    lines = [
-        r"\begin{table}",
-        rf"\caption{{{_latex(table.title)}}}",
-        rf"\begin{{tabular}}{{{'l' * len(table.labels)}{'r' * len(table.columns)}}}",
-        r"\toprule",
-        " & ".join(map(_latex, heads)) + r" \\",
-        r"\midrule",
+    heads = [_latex(head) for head in _heads(table)]
+    rows = [
+        [_latex(label) for label in labels(row)]
+        + [
+            rf"\textbf{{{cell}}}" if (i, c.key) in marked else cell
+            for c in table.columns
+            for cell in [_latex(text(row.values.get(c.key), c.digits))]
+        ]
+        for i, row in enumerate(table.rows)
     ]
-    for i, row in enumerate(table.rows):
-        cells = [_latex(label) for label in labels(row)]
-        for c in table.columns:
-            cell = _latex(text(row.values.get(c.key), c.digits))
-            cells.append(rf"\textbf{{{cell}}}" if (i, c.key) in marked else cell)
-        lines.append(" & ".join(cells) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
+    body = tabulate(rows, heads, "latex_raw", colalign=_alignment(table), disable_numparse=True)
+    for rule in (r"\toprule", r"\midrule", r"\bottomrule"):  # tabulate's own format for booktabs escapes all commands
+        body = body.replace(r"\hline", rule, 1)
+    return "\n".join([r"\begin{table}", rf"\caption{{{_latex(table.title)}}}", body, r"\end{table}"]) + "\n"
 
 
-def to_html(table: Table, known: frozenset[Column] = frozenset()) -> str:
-    """An HTML section: table, then what each column means; the best values are bold, intervals are tooltips.
-
-    The meanings are folded where every column is among the `known` ones, explained before.
-    """
-    marked = best(table)
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in table.labels)
-    head += "".join(f'<th title="{html.escape(c.meaning)}">{html.escape(c.heading)}</th>' for c in table.columns)
-    body = []
-    for i, row in enumerate(table.rows):
-        cells = "".join(f"<td>{html.escape(label)}</td>" for label in labels(row))
-        cells += "".join(_cell(row.values.get(c.key), c, (i, c.key) in marked) for c in table.columns)
-        body.append(f'<tr class="published">{cells}</tr>' if row.published else f"<tr>{cells}</tr>")
-    meanings = "".join(f"<dt>{html.escape(c.heading)}</dt><dd>{html.escape(c.meaning)}</dd>" for c in table.columns)
-    notes = "".join(f"<p>{html.escape(note)}</p>" for note in table.notes)
-    shown = "" if known.issuperset(table.columns) else " open"
-    return (
-        f"<section><h2>{html.escape(table.title)}</h2><div class=scroll><table><tr>{head}</tr>{''.join(body)}</table>"
-        f"</div>{notes}<details{shown}><summary>What the columns mean</summary><dl>{meanings}</dl></details></section>"
-    )
-
-
-def _cell(value: Value | None, column: Column, marked: bool) -> str:
-    shown = html.escape(text(value, column.digits))
-    shown = f"<b>{shown}</b>" if marked else shown
+def interval(value: Value | None, digits: int) -> str:
+    """The 95 % interval and number of pictures of a value, as a tooltip; empty where there is none."""
     if value is None or value.low is None or value.high is None:
-        return f"<td class=number>{shown}</td>"
-    tip = f"95 % interval {value.low:.{column.digits}f} to {value.high:.{column.digits}f}, n = {value.count}"
-    return f'<td class=number title="{tip}">{shown}</td>'
+        return ""
+    return f"95 % interval {value.low:.{digits}f} to {value.high:.{digits}f}, n = {value.count}"

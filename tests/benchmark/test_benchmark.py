@@ -15,13 +15,14 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from oodinv.benchmark.ablations import EncodedBatch, ablations_of, find_ablations
 from oodinv.benchmark.plots import Series, distribution, scatter
+from oodinv.benchmark.report import page
 from oodinv.benchmark.score import check_metrics
 from oodinv.errors import RecipeError
 from oodinv.imaging.decode import read_photo
 from oodinv.inversion import Inversion, encode, invert
 from oodinv.recipe.benchmark import benchmark_names, find_benchmark_recipe
 from oodinv.recipe.card import read_card
-from oodinv.reporting.tables import Column, Row, Table, Value, best, to_csv, to_html, to_json, to_latex, to_markdown
+from oodinv.reporting.tables import Column, Row, Table, Value, best, interval, to_csv, to_json, to_latex, to_markdown
 from oodinv.weights.build import Model, load_model
 
 PROTOCOL = {
@@ -142,13 +143,19 @@ TABLE = Table(
 
 def test_the_best_measured_value_is_marked_in_every_form() -> None:
     assert best(TABLE) == {(0, "a")}  # not the published 9, and nothing among equals
-    assert "| x\\|y | **2.0 ± 0.1** | 1.00 | 1 |" in to_markdown(TABLE)
-    assert r"x|y & \textbf{2.0 $\pm$ 0.1} & 1.00 & 1 \\" in to_latex(TABLE)
-    assert r"\caption{50 \% \& more}" in to_latex(TABLE)
-    assert r"peer $\dagger$ & 9.0 & -- & -- \\" in to_latex(TABLE)
-    assert "<b>2.0 ± 0.1</b>" in to_html(TABLE)
-    assert "<details open>" in to_html(TABLE)
-    assert "<details>" in to_html(TABLE, frozenset(TABLE.columns))
+    markdown, latex = (" ".join(text.split()) for text in (to_markdown(TABLE), to_latex(TABLE)))
+    assert "| x\\|y | **2.0 ± 0.1** | 1.00 | 1 |" in markdown
+    assert r"x|y & \textbf{2.0 $\pm$ 0.1} & 1.00 & 1 \\" in latex
+    assert r"\caption{50 \% \& more}" in latex
+    assert r"peer $\dagger$ & 9.0 & -- & -- \\" in latex
+    assert [latex.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\hline")] == [1, 1, 1, 0]
+    recipe = find_benchmark_recipe("folder")
+    once, twice = (" ".join(page(recipe, [], [TABLE] * n).split()) for n in (1, 2))
+    assert "<b>2.0 ± 0.1</b>" in once
+    assert f'title="{interval(TABLE.rows[0].values["a"], 1)}"' in once
+    assert "50 % &amp; more" in once
+    assert (once.count("<details open>"), once.count("<details>")) == (1, 0)
+    assert (twice.count("<details open>"), twice.count("<details>")) == (1, 1)
     records = list(csv.DictReader(io.StringIO(to_csv(TABLE))))
     assert [r["a.best"] for r in records] == ["1", "0", "0"]
     assert [r["published"] for r in records] == ["0", "0", "1"]

@@ -48,17 +48,14 @@ class DlibUnit(nn.Module):
 class DlibTrunk(nn.Module):
     """The convolutions of the network."""
 
-    mean: Tensor
-
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, 32, 7, 2)
         self.units = nn.ModuleList([DlibUnit(*stage) for stage in STAGES])
-        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
 
     def normalized(self, image: Tensor) -> Tensor:
         """image (B, 3, H, W) in [−1, 1] → the network's range."""
-        return ((image + 1) * 127.5 - self.mean) / 256
+        return ((image + 1) * 127.5 - image.new_tensor(MEAN)[:, None, None]) / 256
 
     def maps(self, image: Tensor) -> dict[int, Tensor]:
         """Feature maps by their sides, with padded borders: halves of an even side are exact.
