@@ -8,12 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 import typer
 import yaml
 from markdown_it import MarkdownIt
 
 from oodinv.cli.main import app
+from oodinv.compositing.regions.base import Change
+from oodinv.metrics.base import Setting
+from oodinv.models.synthesis import synthesize
 from oodinv.recipe.base import data_folder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -159,3 +164,69 @@ def test_paths_in_the_text_exist(page: Path) -> None:
     spans = [t.content.split()[-1] for t in tokens(page) if t.type == "code_inline" and t.content.split()]
     named = [span for span in spans if span.startswith(top) and "NAME" not in span and "*" not in span]
     assert not [span for span in named if not (ROOT / span).exists()]
+
+
+# The examples of CONTRIBUTING.md, so that they keep up with the interfaces
+
+
+EXAMPLES = {
+    block.splitlines()[0].removeprefix("# "): block
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.DOTALL)
+}
+
+
+def example(path: str) -> dict[str, Any]:
+    """What the module of an example defines."""
+    names: dict[str, Any] = {"__name__": "example"}
+    exec(compile(EXAMPLES[path], path, "exec", dont_inherit=True), names)
+    return names
+
+
+def test_the_example_of_a_metric_measures() -> None:
+    metric = example("oodinv/metrics/median.py")["MEDIAN"]
+    a = torch.zeros(2, 3, 8, 8)
+    assert metric.load(Setting(torch.device("cpu")))(a, a + 0.5, None).tolist() == [0.5, 0.5]
+
+
+def test_the_example_of_a_detector_finds_a_face() -> None:
+    (face,) = example("oodinv/faces/detectors/centred.py")["load"](Path, "cpu").detect(np.zeros((40, 60, 3), np.uint8))
+    assert np.abs(face.points.mean(axis=0) - (30, 20.8)).max() < 0.1
+
+
+def test_the_example_of_a_source_lists_files(tmp_path: Path) -> None:
+    (tmp_path / "photos.txt").write_text("a.jpg\n\nb/c.png\n")
+    source = example("oodinv/runs/sources/listing.py")["LISTING"]
+    assert source.accepts(tmp_path / "photos.txt")
+    found = [(one.path, one.relative) for one in source.find(tmp_path / "photos.txt", frozenset())]
+    assert found == [(tmp_path / "a.jpg", Path("a.jpg")), (tmp_path / "b/c.png", Path("c.png"))]
+
+
+def test_the_example_of_a_region_limits_an_edit() -> None:
+    region = example("oodinv/compositing/regions/lower.py")["REGION"]
+    before = np.zeros((16, 16, 3), np.float32)
+    limited = region.limit(Change(before, before + 9, before, None, 1.0))
+    assert limited[:8].max() == 0
+    assert limited[-1].min() == 9
+
+
+def test_the_example_of_a_technique_joins() -> None:
+    crop = np.ones((4, 4, 3), np.float32)
+    mask = np.tri(4, dtype=np.float32)
+    joined = example("oodinv/compositing/techniques/hard.py")["join"](crop, crop * 5, mask)
+    assert np.array_equal(joined[..., 0], np.where(mask > 0.5, 1, 5))
+
+
+def test_the_examples_of_networks_fit_each_other() -> None:
+    generator = example("oodinv/models/generators/blocks.py")["Blocks"](32)
+    encoder = example("oodinv/models/encoders/linear.py")["LinearEncoder"](num_ws=3, w_dim=generator.w_dim)
+    codes = encoder.encode(torch.zeros(2, 3, 32, 32), generator).w_plus
+    assert synthesize(generator, codes).shape == (2, 3, 32, 32)
+
+
+def test_the_example_of_a_task_learns(tmp_path: Path) -> None:
+    task = example("oodinv/training/tasks/colour.py")["TASK"].build(None, None, None)
+    images = torch.full((2, 3, 4, 4), 0.25)
+    losses = [task.step(images, step, 0.5)["error"] for step in range(9)]
+    assert losses[-1] < 1e-4 < losses[0]
+    assert task.evaluate([images]).scores["mse"] < 1e-4
+    assert "0.24" in task.export(tmp_path).read_text()
