@@ -2,9 +2,9 @@
 
     python bench/floors.py [--only floors|newest] [--torch 2.13.0] [--keep FOLDER]
 
-Each environment then runs a smoke test: `pip check`, the help of every command, an inversion, an edit and a benchmark
-with a tiny random model, and a run of training. torch is pinned to one version in both, since older builds for CPUs are
-not to be had everywhere: its floor follows from the functions that the code calls.
+Each environment then runs a smoke test: `pip check`, the help of every command, an alignment of the samples; an
+inversion, an edit and a benchmark with a tiny random model; and a run of training. torch is pinned to one version in
+both, since older builds for CPUs are not to be had everywhere: its floor follows from the functions that the code calls.
 """
 
 import argparse
@@ -85,6 +85,7 @@ def smoke(programs: Path, work: Path) -> None:
     run(oodinv, "--version")
     for name in COMMANDS:
         run(oodinv, name, "--help")
+    run(oodinv, "align", ROOT / "samples", "-o", work / "aligned", "--quiet")
     run(oodinv, "invert", crops, "--aligned", "--model", card, "-o", work / "inverted", "--quiet")
     run(oodinv, "edit", work / "inverted", "--recipe", work / "up.yaml", "--model", card, "-o", work / "up", "--quiet")
     run(oodinv, "report", work / "up", "--quiet")

@@ -1,6 +1,6 @@
-"""What edits are worth: whether they move what they should, and leave person, background and the rest alone.
+"""Scores of edits: the change along their directions, and side effects on identity, background and other attributes.
 
-Each edit recipe is carried out as `oodinv edit` does it, and again with one thing done differently (`ways`).
+Each edit recipe is applied as by `oodinv edit`, and again with one setting changed at a time (`ways`).
 """
 
 import hashlib
@@ -31,27 +31,28 @@ from oodinv.records import names
 from oodinv.weights.build import Model
 
 WAYS: dict[str, str] = {
-    "no edit": "the unedited inversion composed as the recipe says, with all detail given back the photo",
-    "recipe": "as the recipe says",
-    "edited-pass": "flow and mask computed anew on the edited pass",
+    "no edit": "the unedited inversion, composed as the recipe says; with all detail restored, the photo",
+    "recipe": "the recipe unchanged",
+    "edited-pass": "flow and mask computed on the edited pass",
     "unedited-pass": "flow and mask of the unedited inversion",
-    "no-detail": "no detail and no colour of the photo given back",
+    "no-detail": "without restoring detail and colour of the photo",
 } | {choice.name: f"joined {choice.summary}" for choice in TECHNIQUES}
-ASKED = 0.05  # of a strength: an attribute that is asked to move by less counts as to be left alone
+ASKED = 0.05
+"""Strength below which an attribute counts as not edited."""
 
 EditScores = dict[str, dict[str, list[float]]]
-"""By edit, "way/metric": one value a photo."""
+"""By edit and "way/metric", one value for each photo."""
 
 
 @dataclass(frozen=True, eq=False)
 class Attributes:
-    """The directions in which codes are measured, and what a strength of 1 of each adds, (K, num_ws · w_dim)."""
+    """Directions along which codes are measured; units (K, num_ws · w_dim): what strength 1 of each adds."""
 
     names: tuple[str, ...]
     units: Tensor
 
     def of(self, moved: Tensor) -> Tensor:
-        """Differences of codes (B, num_ws, w_dim) → the strengths (B, K) that explain them best together."""
+        """Fits strengths (B, K) of all directions to differences of codes (B, num_ws, w_dim), by least squares."""
         units = self.units.to(moved.device)
         flat = moved.double().flatten(1)
         found: Tensor = torch.linalg.solve(units @ units.t(), units @ flat.t()).t()
@@ -60,7 +61,7 @@ class Attributes:
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One result of one recipe in one way."""
+    """One recipe with one setting changed, and the variant of it."""
 
     edit: str
     way: str
@@ -78,7 +79,7 @@ class Trials:
     sface: Sface
 
     def record(self) -> dict[str, Any]:
-        """What of this changes scores, for a manifest."""
+        """Everything here that scores depend on, for a manifest."""
         digest = hashlib.sha256(self.attributes.units.numpy().tobytes())
         for trial in self.trials:
             plan = trial.variant.plan
@@ -89,7 +90,7 @@ class Trials:
 
 
 def ways(recipe: EditRecipe, has_samm: bool) -> dict[str, EditRecipe]:
-    """The recipe as it is, and with one thing done differently at a time: mask's source, technique, detail."""
+    """The recipe unchanged, and with one setting changed at a time: source of the mask, technique, detail."""
     how = recipe.compose
     found: dict[str, EditRecipe] = {"recipe": recipe}
     if has_samm:
@@ -110,7 +111,7 @@ def plan_trials(paths: Sequence[Path], model: Model, detector: Detector, sface: 
     """Reads edit recipes for a model.
 
     Raises:
-        RecipeError: one doesn't validate, asks for other people's codes, or names a direction that isn't there.
+        RecipeError: one doesn't validate, needs other people's codes, or names a direction that isn't there.
     """
     trials = list[Trial]()
     chosen: dict[str, directions.Direction] = {
@@ -133,12 +134,12 @@ def plan_trials(paths: Sequence[Path], model: Model, detector: Detector, sface: 
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Carrying edits out and measuring them
+# Applying and measuring edits
 
 
 @dataclass(frozen=True, eq=False)
 class Tried:
-    """Scores of every edit of a batch, and for each photo its results: no edit, then each recipe as it is."""
+    """Scores of every edit of a batch, and the pictures of each photo: unedited, then by each recipe."""
 
     scores: EditScores
     pictures: list[list[Pixels]]
@@ -148,7 +149,7 @@ def carry_out(
     trials: Trials, model: Model, device: torch.device, dtype: Dtype, crops: list[Pixels],
     full: Inversion,
 ) -> Tried:  # fmt: skip
-    """Edits crops uint8 (S, S, 3), whose inversion by the full method is at hand, in every way, and measures that."""
+    """Edits crops uint8 (S, S, 3) from their inversion by the full method in every way, and measures the results."""
     faces = inverted_faces(crops, full)
     seen = to_batch(crops, device)
     scores: EditScores = {}
@@ -171,7 +172,7 @@ def carry_out(
 def _edit(
     trial: Trial, model: Model, device: torch.device, dtype: Dtype, faces: list[InvertedFace]
 ) -> list[EditedFace]:
-    """Carries out one trial as `oodinv edit` does."""
+    """Applies one trial as `oodinv edit` does."""
     edits = Edits([trial.variant], trial.edit, ())
     return Editor(model, device, dtype, "fixed", len(faces), trial.recipe, edits).edit(faces)
 
@@ -187,7 +188,7 @@ class _Measure:
         self._person = trials.sface.embed(seen)
 
     def picture(self, crops: list[Pixels]) -> dict[str, list[float]]:
-        """How near results are to their photos where an edit should change nothing, and to the person."""
+        """Similarity of results to their photos: identity, and errors where an edit should change nothing."""
         images = to_batch(crops, self._seen.device)
         return {
             "identity": identity(self._person, self._sface.embed(images)).tolist(),
@@ -196,7 +197,7 @@ class _Measure:
         }
 
     def change(self, before: list[Pixels], after: list[Pixels], asked: Tensor) -> dict[str, list[float]]:
-        """What an edit changed between composites, against the change of codes (B, num_ws, w_dim) asked for."""
+        """Changes between composites, compared with the requested change of codes (B, num_ws, w_dim)."""
         first, last = (to_batch(crops, self._seen.device) for crops in (before, after))
         in_domain = self._face * (1 - self._mask)
         values = {"change": pixel.mae_pm1(first, last, in_domain).tolist()}

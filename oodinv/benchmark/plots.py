@@ -1,4 +1,4 @@
-"""Plots as SVG, written as text: distributions and scatter, with axes that a reader can use."""
+"""Distribution and scatter plots as SVG, with axes and legends."""
 
 import html
 import math
@@ -33,7 +33,7 @@ class _Axis:
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
     def ticks(self) -> list[float]:
-        """About five round numbers within the axis, whole ones if what it counts is."""
+        """About five round numbers within the axis; integers if `whole`."""
         rough = (self.high - self.low) / 5
         power = 10.0 ** math.floor(math.log10(rough))
         step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough)
@@ -78,7 +78,7 @@ def _legend(names: Sequence[str]) -> str:
 
 
 def distribution(series: Sequence[Series], title: str) -> str:
-    """Histograms of several series as outlines over common bins, with a legend. Heights are numbers of pictures."""
+    """Draws histograms of several series as outlines over common bins, with a legend; heights count pictures."""
     values = [v for s in series for v in s.x]
     x = _axis(values, _LEFT, WIDTH - _RIGHT)
     edges = np.linspace(x.low, x.high, 1 + max(6, min(30, round(math.sqrt(len(values) + 1) * 2))))
@@ -96,7 +96,7 @@ def distribution(series: Sequence[Series], title: str) -> str:
 
 
 def scatter(series: Sequence[Series], x_title: str, y_title: str) -> str:
-    """Points of several series, with a legend."""
+    """Draws points of several series, with a legend."""
     x = _axis([v for s in series for v in s.x], _LEFT, WIDTH - _RIGHT)
     y = _axis([v for s in series for v in s.y], HEIGHT - _BOTTOM, _TOP)
     body = [

@@ -1,4 +1,4 @@
-"""The length of a fitted direction, measured in pictures instead of in codes."""
+"""Calibrates the length of a fitted direction on generated pictures instead of codes."""
 
 from dataclasses import replace
 
@@ -14,11 +14,11 @@ from oodinv.weights.build import Model
 
 FACES = 64
 LEAST = 0.1
-"""Share of its unit that a direction must move pictures by; one that moves them less is told from codes only."""
+"""Smallest fraction of its unit by which a direction must change pictures; below it, codes are measured."""
 
 
 def calibrated(fitted: Fitted, model: Model, codes: NDArray[np.float32], detector: Detector | None = None) -> Fitted:
-    """The direction in the unit that pictures show: a strength of 1 is one standard deviation of what they show.
+    """Rescales a direction so that strength 1 is one standard deviation of the attribute measured on pictures.
 
     That is the score s of the fit, with its standard deviation σ. A code w and what an encoder sees in the picture
     drawn from it differ: of a step along u only a share arrives. With generator G and encoder E, that share is
@@ -48,7 +48,7 @@ def calibrated(fitted: Fitted, model: Model, codes: NDArray[np.float32], detecto
 
 
 def _share(fitted: Fitted, model: Model, codes: torch.Tensor, detector: Detector | None) -> float:
-    """How much of a step arrives; NaN where no picture shows a face."""
+    """Fraction of a step that pictures show; NaN where no face is found in them."""
     moved = [codes + sign * fitted.direction.vector for sign in (1, -1)]
     attribute = fitted.direction.attribute
     if attribute not in drawn.NAMES:
@@ -62,6 +62,6 @@ def _share(fitted: Fitted, model: Model, codes: torch.Tensor, detector: Detector
 
 
 def _seen(model: Model, w_plus: torch.Tensor) -> NDArray[np.float64]:
-    """Codes (N, num_ws, w_dim) as the encoder tells them from the pictures that they draw, (N, num_ws · w_dim)."""
+    """Encodes the pictures generated from codes (N, num_ws, w_dim) again. → (N, num_ws · w_dim)"""
     found = [encode(model, some).w_plus.double().flatten(1).cpu() for some in drawn.pictures(model, w_plus)]
     return np.asarray(torch.cat(found).numpy(), dtype=np.float64)

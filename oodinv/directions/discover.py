@@ -13,7 +13,7 @@ from oodinv.models.generators.base import Generator, map_latents
 
 
 def style_weights(generator: Generator, rows: Sequence[int]) -> Tensor:
-    """A: the run-time weights of the rows' affine layers on top of each other, (styles, w_dim)."""
+    """Stacks the run-time weights of the rows' affine layers into A (styles, w_dim)."""
     return torch.cat([generator.style_weights(row).detach() for row in rows])
 
 
@@ -31,7 +31,7 @@ def factorise(weights: Tensor, count: int) -> Tensor:
 
 
 def map_samples(generator: Generator, count: int, seed: int) -> Tensor | None:
-    """w (count, w_dim) of random z; None where the generator has no mapping network to speak of."""
+    """Maps random z to w (count, w_dim); None where the generator has no mapping network."""
     if not generator.has_mapping:
         return None
     device = generator.w_avg.device
@@ -43,7 +43,7 @@ def map_samples(generator: Generator, count: int, seed: int) -> Tensor | None:
 def sefa(
     generator: Generator, model: str, layers: tuple[int, ...] | None, count: int, codes: Tensor | None
 ) -> list[Direction]:
-    """SeFa's first directions on the chosen rows, all without.
+    """SeFa's first directions on the chosen rows, by default on all.
 
     codes (N, num_ws, w_dim), where there are any, give the unit: one standard deviation of their place along the
     direction. Without codes it is length 1.
@@ -100,13 +100,13 @@ def ganspace(codes: Array, model: str, layers: tuple[int, ...] | None, num_ws: i
 
 
 def _on_rows(move: Tensor, num_ws: int, rows: tuple[int, ...]) -> Tensor:
-    """A move (w_dim,) or (rows, w_dim) on these rows of (num_ws, w_dim), zero elsewhere."""
+    """Spreads a vector (w_dim,) or (rows, w_dim) over these rows of (num_ws, w_dim), zero elsewhere."""
     vector = torch.zeros(num_ws, move.shape[-1])
     vector[list(rows)] = move
     return vector
 
 
 def _range(places: Array) -> tuple[float, float] | None:
-    """1st and 99th percentile; None where nothing varies."""
+    """1st and 99th percentile; None for constant values."""
     low, high = (round(float(np.percentile(places, p)), 2) for p in (1, 99))
     return (low, high) if low < high else None

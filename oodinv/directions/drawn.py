@@ -1,4 +1,4 @@
-"""What can be told of the pictures that a model draws from codes, without SAMM."""
+"""Measures of pictures generated from codes, without SAMM."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,14 +16,14 @@ from oodinv.models.synthesis import synthesize
 from oodinv.weights.build import Model
 
 NAMES = ("drawn_yaw", "drawn_turn", "drawn_smile")
-"""yaw, turn and smile of the picture that a face's code draws, in place of the photo's."""
+"""Yaw, turn and smile measured on the generated picture instead of the photo."""
 
 BATCH = 16
 _SEEN_SIZE = 256  # px: smaller pictures are enlarged for the detector
 
 
 def pictures(model: Model, w_plus: torch.Tensor) -> Iterator[torch.Tensor]:
-    """Codes (N, num_ws, w_dim) → batches of pictures (B, 3, S, S) in [−1, 1], on the model's device."""
+    """Generates batches of pictures (B, 3, S, S) in [−1, 1] from codes (N, num_ws, w_dim)."""
     device = model.generator.w_avg.device
     for some in w_plus.split(BATCH):
         with computing(device, torch.float32):
@@ -31,7 +31,7 @@ def pictures(model: Model, w_plus: torch.Tensor) -> Iterator[torch.Tensor]:
 
 
 def measured(model: Model, w_plus: torch.Tensor, detector: Detector) -> Labels:
-    """`NAMES` of codes (N, num_ws, w_dim), each (N,); NaN where the detector finds no face in the picture."""
+    """Measures `NAMES` for codes (N, num_ws, w_dim), each (N,); NaN where no face is found in the picture."""
     with ThreadPoolExecutor() as pool:  # batch by batch: a pool would draw all pictures before it measures them
         batches = (pool.map(partial(_of_picture, detector), to_uint8(some)) for some in pictures(model, w_plus))
         found = [face for batch in batches for face in batch]

@@ -1,4 +1,4 @@
-"""Faces as directions are fitted to them: latent codes with measures."""
+"""Faces for fitting directions: latent codes with measures."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from oodinv.weights.reading.damage import ARCHIVE_DAMAGE, NUMPY_DAMAGE
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """A face's file as it is called below its folder, its code float32 (num_ws, w_dim), and what was measured."""
+    """One face: file relative to its folder, code float32 (num_ws, w_dim), measures by name."""
 
     file: str
     w_plus: NDArray[np.float32]
@@ -34,7 +34,7 @@ class Faces:
 
 
 def gather(faces: Iterable[Face]) -> Faces:
-    """Faces one by one → all together; a measure that a face lacks is NaN.
+    """Stacks single faces; a measure that a face lacks is NaN.
 
     Raises:
         RecipeError: there is none.
@@ -51,7 +51,7 @@ def gather(faces: Iterable[Face]) -> Faces:
 
 
 def store(path: Path, faces: Faces) -> None:
-    """Keeps faces for another fit.
+    """Caches faces for later fits.
 
     Raises:
         OutputError: the file can't be written.
@@ -62,7 +62,7 @@ def store(path: Path, faces: Faces) -> None:
 
 
 def recall(path: Path) -> Faces | None:
-    """What `store` kept; None if there is nothing, or nothing whole."""
+    """Reads the cached faces; None if there are none, or the file is incomplete."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return Faces(

@@ -30,7 +30,7 @@ Strength = Annotated[float, Field(ge=-MAX_STRENGTH, le=MAX_STRENGTH)]
 
 @dataclass(frozen=True, eq=False)
 class Direction:
-    """What a strength of 1 adds to w_plus: vector, float32 (num_ws, w_dim), for the model of this card name.
+    """A direction: vector float32 (num_ws, w_dim) that strength 1 adds to w_plus, for the model of this card name.
 
     unit says in words what a strength of 1 is; for fitted directions it moves the attribute, as the encoder tells
     it from pictures, by one standard deviation over the training faces (`calibrate.calibrated`). layers: the rows of
@@ -49,7 +49,7 @@ class Direction:
     method: str = ""
 
     def delta(self, strength: float) -> Tensor:
-        """What this strength adds to w_plus: float32 (num_ws, w_dim), zero on layers that weren't chosen."""
+        """The vector times a strength, float32 (num_ws, w_dim), zero on layers that weren't chosen."""
         moved = self.vector * strength
         if self.layers is None:
             return moved
@@ -59,7 +59,7 @@ class Direction:
         return chosen
 
     def outside(self, strength: float) -> bool:
-        """Whether a strength leaves the safe range; never where that isn't known."""
+        """Whether a strength is outside the safe range; False where that is unknown."""
         return self.safe_range is not None and not self.safe_range[0] <= strength <= self.safe_range[1]
 
 

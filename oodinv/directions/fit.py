@@ -29,14 +29,14 @@ from oodinv.recipe.directions import Wanted
 COMPONENTS = 256
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
 FEWEST = 40
-"""Faces below which nothing can be told apart from chance."""
+"""Smallest number of faces to fit to."""
 
 FOLDS = 4
 
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A direction and how well its attribute can be told from the codes of faces that took no part in the fit.
+    """A fitted direction, and the accuracy of its regression on held-out faces.
 
     quality: R² of a linear score, or the area under the ROC curve of a logistic one, over `held_out` faces.
     score: where codes stand. spread: standard deviation over the faces of the fit of what the unit is measured by,
@@ -54,7 +54,7 @@ class Fitted:
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """Where codes stand: components, the weights of their coordinates, and an offset."""
+    """A linear score of codes: principal components, weights of the coordinates, and an offset."""
 
     components: Components
     weights: Array
@@ -66,12 +66,12 @@ class Score:
         return scores
 
     def slope(self, move: Array) -> float:
-        """By how much a move (D,) of any code raises its score."""
+        """Change of the score by a step (D,) from any code."""
         return float(move @ self.components.basis / self.components.deviations @ self.weights)
 
 
 def fit(faces: Faces, labels: Labels, wanted: Wanted, categories: Sequence[str], model: str) -> Fitted:
-    """The direction of an attribute, conditioned against others, in its unit.
+    """Fits the direction of an attribute, conditioned on others, in its unit.
 
     The move is what changes in w_plus on average when the attribute alone changes (`regress.partial_effect`),
     restricted to the chosen layers. Its length is such that a strength of 1 raises the score, a regression of the
@@ -123,7 +123,7 @@ def told_by(fitted: Fitted, faces: Faces) -> Labels:
 
 
 def _usable(labels: Labels, wanted: Wanted) -> NDArray[np.bool_]:
-    """Which faces have every label that is asked for, within its range."""
+    """Selects faces that have all labels, within their ranges, (N,)."""
     names = [wanted.attribute, *wanted.conditions, *wanted.within]
     if missing := [name for name in names if name not in labels]:
         raise RecipeError(f"{wanted.name}: there is no label {missing[0]}; there are {', '.join(sorted(labels))}")
@@ -134,7 +134,7 @@ def _usable(labels: Labels, wanted: Wanted) -> NDArray[np.bool_]:
 
 
 def _truth(values: Array, train: NDArray[np.bool_], wanted: Wanted) -> tuple[Array, bool]:
-    """The attribute as the regression takes it, and whether that is logistic: two values then become 0 and 1."""
+    """The regression's target, and whether it is logistic: two values become 0 and 1."""
     kinds = np.unique(values[train])
     if len(kinds) < 2:
         raise RecipeError(f"{wanted.name}: {wanted.attribute} is the same for all faces")
@@ -151,7 +151,7 @@ def _columns(values: Array, name: str, categories: Sequence[str]) -> Array:
 
 
 def _on_layers(move: Array, shape: tuple[int, ...], wanted: Wanted) -> Array:
-    """The move (num_ws · w_dim,) with zeros on the rows that it may not change."""
+    """Sets a step (num_ws · w_dim,) to zero on rows that are not edited."""
     if wanted.layers is None:
         return move
     if bad := [layer for layer in wanted.layers if layer >= shape[0]]:

@@ -1,4 +1,4 @@
-"""Directions and codes of other projects, in every form in circulation, turned into the project's own.
+"""Reads directions and codes of other projects, in all published formats.
 
 | form | what becomes of it |
 |---|---|
@@ -72,7 +72,7 @@ def target_of(card: ModelCard, path: Path) -> Target:
 
 
 def import_one(path: Path, model: str, num_ws: int, w_dim: int) -> Direction:
-    """The one direction of a foreign file.
+    """Reads the one direction of a foreign file.
 
     Raises:
         WeightsError: as `import_file`, or the file holds several.
@@ -206,7 +206,7 @@ def _by_row(items: dict[Any, Any], target: Target) -> dict[int, Tensor] | None:
 
 
 def _rows(value: Tensor, target: Target, key: str = "") -> Tensor:
-    """A direction's tensor in any of its shapes as float32 (num_ws, w_dim)."""
+    """Reshapes a direction's tensor of any published shape to float32 (num_ws, w_dim)."""
     num_ws, w_dim = target.num_ws, target.w_dim
     shape = tuple(side for side in value.shape if side != 1)
     vector = _floating(value)

@@ -1,4 +1,4 @@
-"""Finds the direction that a recipe or a user means, and makes sure that it fits the model."""
+"""Finds a direction by name or path, and checks that it fits the model."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from oodinv.recipe.card import ModelCard
 
 
 def find(name: str, card: ModelCard, num_ws: int, w_dim: int, beside: Path | None = None) -> Direction:
-    """The direction that a recipe or a user means, made sure to fit the model.
+    """Finds a direction by name or path, and checks that it fits the model.
 
     name: a file, relative to the folder `beside` (a recipe's) or to the current one; or a name, looked for as
     NAME.safetensors in these folders and then among the shipped ones. Files of other projects are imported.

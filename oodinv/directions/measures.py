@@ -1,4 +1,4 @@
-"""What can be told of a face without an annotator: from five points and from the brightness of regions.
+"""Measures of faces without annotations: from five landmarks, and from the brightness of regions.
 
 | measure | meaning |
 |---|---|

@@ -23,7 +23,7 @@ def standardise(values: Array) -> Array:
 
 
 def partial_effect(codes: Array, attribute: Array, conditions: Array) -> Array:
-    """What changes in codes (N, D) when the attribute (N,) rises by one and the conditions (N, K) stay. (D,)
+    """Partial effect of an attribute (N,) on codes (N, D) with the conditions (N, K) held constant. → (D,)
 
     The attribute's row of the least-squares solution of codes ≈ [attribute, conditions, 1] B.
 
@@ -103,7 +103,7 @@ def logistic(x: Array, y: Array, penalty: float, passes: int = 25) -> tuple[Arra
 
 
 def determination(predicted: Array, truth: Array) -> float:
-    """R², the share of the variance of the truth (N,) that the prediction explains; of the best straight line."""
+    """R² of the best linear function of a prediction (N,) for the truth (N,)."""
     if predicted.std() == 0 or truth.std() == 0:
         return 0.0
     return float(np.corrcoef(predicted, truth)[0, 1] ** 2)

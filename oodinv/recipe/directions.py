@@ -1,4 +1,4 @@
-"""Recipes for fitting directions: where faces and labels come from, and which directions to make of them."""
+"""Recipes for fitting directions: sources of faces and labels, and the directions to fit."""
 
 from collections.abc import Collection, Mapping
 from typing import Annotated, Literal, Self
@@ -52,12 +52,12 @@ class Wanted(Strict):
         return self
 
     def looks_at(self, labels: Collection[str]) -> bool:
-        """Whether it takes any of these labels."""
+        """Whether it uses any of these labels."""
         return any(name in labels for name in (self.attribute, *self.conditions, *self.within))
 
 
 class FitRecipe(Strict):
-    """Directions for a model, from faces in one or more sources whose folders the user names."""
+    """Directions to fit for a model, from faces of one or more sources whose folders the user gives."""
 
     kind: Literal["directions"]
     model: str

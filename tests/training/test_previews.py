@@ -115,6 +115,12 @@ def test_files_of_heads_are_read_back_and_others_refused(tmp_path: Path, heads: 
         load_heads(str(card.with_name("g.safetensors")), "test")
 
 
+def test_shipped_heads_fit_mobilestylegan() -> None:
+    found = load_heads("ffhq-mobile-heads.safetensors", "test")
+    sizes = {key: (head.config()["channels"], head.row) for key, head in found.items()}
+    assert sizes == {64: (512, 9), 128: (256, 11)}
+
+
 def test_whitened_coordinates_have_unit_variance(card: Path) -> None:
     generator = fixed_generator(str(card)).generator
     axes = whitening(generator)

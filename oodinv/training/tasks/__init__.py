@@ -60,13 +60,15 @@ def find_train_recipe(
     """
     import pydantic  # slow to import, and not needed for --help
 
-    from oodinv.errors import RecipeError
+    from oodinv.errors import RecipeError, suggestion
     from oodinv.recipe.base import read_yaml, recipe_names, recipe_path
 
     path = recipe_path("train", recipe)
     if not path.is_file():
-        names = ", ".join(recipe_names("train"))
-        raise RecipeError(f"there is no training recipe {path}; pass a FILE.yaml, or one of {names}")
+        names = recipe_names("train")
+        listed = ", ".join(names)
+        near = suggestion(recipe, names)
+        raise RecipeError(f"there is no training recipe {path}; pass a FILE.yaml, or one of {listed}{near}")
     definitions = {definition.recipe: (entry, definition) for entry in tasks for definition in [entry.load()]}
     form: Any = Annotated[Union[tuple(definitions)], pydantic.Field(discriminator="kind")]  # noqa: UP007 - built at run time
     settings: TrainRecipe = read_yaml(path, form)
