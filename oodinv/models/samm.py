@@ -117,22 +117,35 @@ class AlignmentBody(nn.Module):
 class Samm(nn.Module):
     """Parameters of SAMM: at each size a projection of encoder features and a body that predicts.
 
-    `channels` maps each size to the generator's channel count, `tap_channels` to the encoder's.
+    `channels` maps each size to the generator's channel count, `tap_channels` to the encoder's. In the published layout
+    the body sees as many channels as the generator has. With `width`, `project` (with bias) and `squeeze` (without)
+    bring encoder and generator features to that many channels before the instance norm; flow and mask then act on the
+    generator's own.
     """
 
     kind: ClassVar[str] = "samm"
 
     def __init__(
-        self, channels: Mapping[int, int], tap_channels: Mapping[int, int], *, cycles: int, flow_range: float
+        self,
+        channels: Mapping[int, int],
+        tap_channels: Mapping[int, int],
+        *,
+        cycles: int,
+        flow_range: float,
+        width: int | None = None,
     ) -> None:
         super().__init__()
         if sorted(channels) != sorted(tap_channels):
             raise ValueError(f"channels has sizes {sorted(channels)}, tap_channels {sorted(tap_channels)}")
         self.channels, self.tap_channels = dict(channels), dict(tap_channels)
         self.sizes = sorted(channels)
-        self.cycles, self.flow_range = cycles, flow_range
-        self.project = nn.ModuleDict({str(s): nn.Conv2d(tap_channels[s], channels[s], 1) for s in self.sizes})
-        self.bodies = nn.ModuleDict({str(s): AlignmentBody(channels[s]) for s in self.sizes})
+        self.cycles, self.flow_range, self.width = cycles, flow_range, width
+        seen = {s: channels[s] if width is None else width for s in self.sizes}
+        self.project = nn.ModuleDict({str(s): nn.Conv2d(tap_channels[s], seen[s], 1) for s in self.sizes})
+        self.squeeze = nn.ModuleDict()
+        if width is not None:
+            self.squeeze.update({str(s): nn.Conv2d(channels[s], width, 1, bias=False) for s in self.sizes})
+        self.bodies = nn.ModuleDict({str(s): AlignmentBody(seen[s]) for s in self.sizes})
 
     def config(self) -> dict[str, Any]:
         """Arguments of the constructor; plain values for JSON."""
@@ -141,6 +154,7 @@ class Samm(nn.Module):
             "tap_channels": self.tap_channels,
             "cycles": self.cycles,
             "flow_range": self.flow_range,
+            "width": self.width,
         }
 
     def align(self, generated: Tensor, tap: Tensor, size: int, coarser: Alignment | None) -> tuple[Tensor, Alignment]:
@@ -149,7 +163,10 @@ class Samm(nn.Module):
         mask = None if coarser is None else coarser.mask
         body = self.bodies[str(size)]
         assert isinstance(body, AlignmentBody)
-        return align_features(body, generated, features, mask, cycles=self.cycles, flow_range=self.flow_range)
+        # Warping commutes with a 1 × 1 convolution without bias, so the cycles need the squeezed features alone.
+        seen = generated if self.width is None else self.squeeze[str(size)](generated)
+        aligned, alignment = align_features(body, seen, features, mask, cycles=self.cycles, flow_range=self.flow_range)
+        return aligned if self.width is None else apply_alignment(generated, alignment), alignment
 
 
 def apply_alignment(generated: Tensor, alignment: Alignment) -> Tensor:

@@ -43,12 +43,17 @@ AnyEncoderCard = Annotated[SerializeAsAny[EncoderCard], BeforeValidator(by_kind(
 
 
 class SammCard(Strict):
-    """The spatial alignment and masking module: sizes, cycles and flow range as it was trained."""
+    """The spatial alignment and masking module: sizes, cycles and flow range as it was trained.
+
+    channels: how many the features are projected to at each size; without it, as many as the file has: in the published
+    layout, which projects encoder features alone, those of the generator.
+    """
 
     weights: str
     sizes: list[Size] = Field(default_factory=lambda: [32, 64, 128, 256], min_length=1)
     cycles: PositiveInt = 2
     flow_range: Annotated[float, Field(gt=0, le=1)] = 0.08
+    channels: PositiveInt | None = None
 
     @model_validator(mode="after")
     def _sorted(self) -> Self:

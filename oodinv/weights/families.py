@@ -183,12 +183,20 @@ def build_samm(card: SammCard, source: Translation) -> Samm:
             "correct samm.sizes in the card"
         )
     try:
-        weights = {size: shape(state, f"project.{size}.weight") for size in card.sizes}
+        project = {size: shape(state, f"project.{size}.weight") for size in card.sizes}
+        squeezed = any(key.startswith("squeeze.") for key in state)
+        squeeze = {size: shape(state, f"squeeze.{size}.weight") for size in card.sizes if squeezed}
     except ValueError as error:
         raise UnknownLayout(f"{source.file.path}: {error}; it is not complete") from error
-    channels = {size: shape[0] for size, shape in weights.items()}
-    taps = {size: shape[1] for size, shape in weights.items()}
-    samm = empty(lambda: Samm(channels, taps, cycles=card.cycles, flow_range=card.flow_range))
+    width = project[card.sizes[0]][0] if squeezed else None
+    if card.channels not in (None, width):
+        raise UnknownLayout(
+            f"{source.file.path}: projects features to {width or 'no'} channels, and the card says {card.channels}; "
+            "correct samm.channels"
+        )
+    channels = {size: squeeze[size][1] if squeezed else project[size][0] for size in card.sizes}
+    taps = {size: project[size][1] for size in card.sizes}
+    samm = empty(lambda: Samm(channels, taps, cycles=card.cycles, flow_range=card.flow_range, width=width))
     used = {k: v for k, v in state.items() if int(k.split(".")[1]) in card.sizes}
     return fill(samm, used, source)
 

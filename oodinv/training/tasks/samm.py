@@ -59,6 +59,7 @@ class SammRecipe(PhotoRecipe):
     sizes: Annotated[list[Size], Field(min_length=1)]
     cycles: PositiveInt = 2
     flow_range: Annotated[float, Field(gt=0, le=1)] = 0.08
+    channels: PositiveInt | None = None
     start_steps: dict[int, int]
     mse: Annotated[float, Field(ge=0)] = 1.0
     lpips: Annotated[float, Field(ge=0)] = 1.0
@@ -137,6 +138,7 @@ class SammTask:
             {s: model.encoder.tap_channels[s] for s in recipe.sizes},
             cycles=recipe.cycles,
             flow_range=recipe.flow_range,
+            width=recipe.channels,
         )
         self.samm = compute.place(samm)
         if start is not None:
@@ -307,7 +309,13 @@ def write_samm(folder: Path, recipe: SammRecipe, base: ModelCard, base_path: Pat
             update={"weights": relative_weights(base_path, base.generator.weights, folder)}
         ),
         encoder=base.encoder.model_copy(update=encoder_files),
-        samm=SammCard(weights=samm_file, sizes=recipe.sizes, cycles=recipe.cycles, flow_range=recipe.flow_range),
+        samm=SammCard(
+            weights=samm_file,
+            sizes=recipe.sizes,
+            cycles=recipe.cycles,
+            flow_range=recipe.flow_range,
+            channels=recipe.channels,
+        ),
         licence=base.licence,
         description=base.description,
     )
