@@ -20,11 +20,11 @@ from torch import Tensor
 
 from oodinv.benchmark.ablations import EncodedBatch, without_flow
 from oodinv.errors import ImageError
-from oodinv.faces.align import largest
 from oodinv.faces.crop import crop
 from oodinv.faces.detectors.yunet import Yunet
 from oodinv.faces.framing.ffhq import ffhq_quad
 from oodinv.faces.quads import Points
+from oodinv.faces.selection import face_size
 from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.pixels import Pixels, to_tensor
 from oodinv.inversion import computing, decode, encode, invert
@@ -56,7 +56,7 @@ def held_out_photos(folder: Path) -> Iterator[tuple[Pixels, Points]]:
             except ImageError:
                 continue
             if found := detector.detect(pixels):
-                yield pixels, largest(found).points
+                yield pixels, max(found, key=face_size).points
 
 
 def held_out_faces(folder: Path, model: Model) -> Iterator[Pixels]:

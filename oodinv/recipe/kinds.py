@@ -34,7 +34,7 @@ def by_kind(records: Callable[[], Records], default: str | None = None) -> Calla
         if not isinstance(value, Mapping):
             return value
         kind, known = value.get("kind", default), records()
-        if kind not in known:
+        if not isinstance(kind, str) or kind not in known:
             raise ValueError(f"kind must be one of {', '.join(known)}, not {kind!r}")
         return known[kind].model_validate(value)
 
