@@ -20,7 +20,7 @@ from PIL import Image, ImageOps
 
 from oodinv import device as devices
 from oodinv.compositing.composition import Composition
-from oodinv.compositing.paste_back import Edit
+from oodinv.compositing.paste_back import Patch
 from oodinv.editing.apply import Editor, InvertedFace
 from oodinv.editing.plan import prepare
 from oodinv.errors import ImageError, NoFaceError, RecipeError
@@ -121,12 +121,12 @@ class PhotoEditor:
         made = Provenance(model=self.model.card.name)
         if aligned:
             return Result(source, pasted(Photo(faces[0].composite), [], made), faces, made)
-        edits = [
-            Edit(face.subject.aligned.quad, face.subject.crop, composed(face, Composition(colour=colour)))
+        patches = [
+            Patch(face.subject.aligned.quad, face.subject.crop, composed(face, Composition(colour=colour)))
             for face in faces
             if face.subject.aligned is not None
         ]
-        return Result(source, _with_levels(pasted(source, edits, made)), faces, made)
+        return Result(source, _with_levels(pasted(source, patches, made)), faces, made)
 
     def edit(
         self,
@@ -166,12 +166,12 @@ class PhotoEditor:
         made = replace(inverted.made, recipe=plan.summary)
         if inverted.faces[0].subject.aligned is None:
             return Result(inverted.original, pasted(Photo(faces[0].composite), [], made), faces, made)
-        edits = [
-            Edit(face.face.placement.quad, face.before, face.results[0].composite, face.flows[0])
+        patches = [
+            Patch(face.face.placement.quad, face.before, face.results[0].composite, face.flows[0])
             for face in edited
             if face.face.placement is not None
         ]
-        return Result(inverted.original, _with_levels(pasted(inverted.original, edits, made)), faces, made)
+        return Result(inverted.original, _with_levels(pasted(inverted.original, patches, made)), faces, made)
 
     def _crops(self, photo: Photo, name: str, selection: Selection) -> list[Subject]:
         card = self.model.card

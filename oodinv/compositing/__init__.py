@@ -1,1 +1,1 @@
-"""What is drawn and what is kept, joined into one crop and put back into the photo."""
+"""Composites of crop and generated picture, and pasting them into the photo."""

@@ -1,6 +1,6 @@
-"""What is drawn and what is kept, joined into one crop: by a mask, by a Laplacian pyramid, or seam-free (Poisson).
+"""Composites of crops and generated pictures, without and with an edit.
 
-Crops are float32 (H, W, 3) in grey levels, 0 to 255; masks float32 (H, W) in [0, 1], 1 = kept from the photo.
+Crops are float32 (H, W, 3) in grey levels, 0 to 255; masks float32 (H, W) in [0, 1], 1 = copied from the crop.
 """
 
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oodinv.compositing.composition import Composition
-from oodinv.compositing.detail_transfer import lost, motion
+from oodinv.compositing.detail_transfer import optical_flow, transferred_residual
 from oodinv.compositing.regions import load_region
-from oodinv.compositing.regions.base import Change, Movement
-from oodinv.compositing.regions.pose import turn
+from oodinv.compositing.regions.base import EditedCrop, FlowKind
+from oodinv.compositing.regions.pose import head_turn_flow
 from oodinv.compositing.techniques import load_technique
 from oodinv.imaging.colour import matching_colour
-from oodinv.imaging.flow import enlarged
+from oodinv.imaging.flow import resize_flow
 from oodinv.imaging.pixels import Flow, Levels, Mask, Pixels, rounded
 
 
@@ -28,76 +28,84 @@ def compose(
     unedited: Levels | None = None,
     flow: Flow | None = None,
 ) -> Levels:
-    """Joins crop and generated picture; `unedited` is what the generator drew before an edit, `flow` how that moved it.
+    """Composites crop and generated picture by the composition's technique. → (H, W, 3).
 
-    M counts from composition.keep_above on. Before they are joined, g gets back what the generator lost (`lost`), in
-    the shares composition.detail and composition.colour.
+    Before that, the residual between the crop and the unedited generated picture is added to the generated one
+    (`transferred_residual`), weighted by composition.detail and composition.colour. unedited: the generated picture
+    without the edit, `generated` by default. flow (H, W, 2): the motion from `unedited` to `generated`.
     """
-    kept = counted(mask, composition)
-    drawn = generated
-    if composition.gives_back:
+    source = generated
+    if composition.restores_residual:
         before = generated if unedited is None else unedited
-        drawn = generated + lost(crop, before, generated, flow, composition.detail, composition.colour)
-    return load_technique(composition.technique)(crop, drawn, kept)
+        source = generated + transferred_residual(crop, before, generated, flow, composition.detail, composition.colour)
+    return load_technique(composition.technique)(crop, source, effective_mask(mask, composition))
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
-    """A crop, what the generator drew of it without and with an edit, and how that moved it (`movement`)."""
+class CompositionInputs:
+    """Arrays from which an edited crop is composited.
+
+    crop (S, S, 3). unedited, generated (S, S, 3): generated pictures without and with the edit. mask (S, S): that of
+    the edited pass. flow (s, s, 2): see `edit_flow`.
+    """
 
     crop: Levels
     unedited: Levels
     generated: Levels
     mask: Mask
-    moved: Flow | None
+    flow: Flow | None
 
 
-def movement_of(composition: Composition) -> Movement | None:
-    """The movement that composing an edit needs."""
-    return load_region(composition.area).movement(composition.gives_back)
+def flow_kind(composition: Composition) -> FlowKind | None:
+    """Kind of edit flow that the composition needs; None if it needs none."""
+    return load_region(composition.area).flow_kind(composition.restores_residual)
 
 
-def movement(
+def edit_flow(
     unedited: Levels, generated: Levels, mask: Mask, composition: Composition, crop_scale: float
 ) -> Flow | None:
-    """How an edit moved what the generator drew, for fewer pixels where crops are large (`flow.enlarged`)."""
-    match movement_of(composition):
+    """Estimates the motion that an edit causes in the generated picture. → (s, s, 2) in pixels, s ≤ S.
+
+    `flow.resize_flow` scales it to the crop. None if the composition needs no flow. crop_scale: see
+    `framing.ffhq_quad`.
+    """
+    match flow_kind(composition):
         case "turn":
-            return turn(unedited, generated, counted(mask, composition), crop_scale)
+            return head_turn_flow(unedited, generated, effective_mask(mask, composition), crop_scale)
         case "motion":
-            return motion(unedited, generated)
+            return optical_flow(unedited, generated)
         case None:
             return None
 
 
 def compose_edit(
-    drawn: Drawn, before: Levels, composition: Composition, crop_scale: float
+    inputs: CompositionInputs, before: Levels, composition: Composition, crop_scale: float
 ) -> tuple[Levels, Flow | None]:
-    """The composite of an edit as it is delivered, and how the photo's own detail moves along when it is pasted.
+    """Composites an edited crop and limits the edit to the composition's region.
 
-    before: the composite without the edit. crop_scale: see `framing.ffhq_quad`. The flow is one for
-    `paste_back.Edit`, None where nothing moves.
+    before (S, S, 3): the composite without the edit. crop_scale: see `framing.ffhq_quad`. Returns the edited composite
+    (S, S, 3) and the flow for `paste_back.Patch` (S, S, 2), None if the photo's own detail does not move.
     """
-    flow = None if drawn.moved is None else enlarged(drawn.moved, before.shape[0])
+    flow = None if inputs.flow is None else resize_flow(inputs.flow, before.shape[0])
     region = load_region(composition.area)
-    kept = counted(drawn.mask, composition)
-    along = None if flow is None else region.carry(flow, kept, composition.detail, crop_scale)
+    mask = effective_mask(inputs.mask, composition)
+    detail_flow = None if flow is None else region.detail_flow(flow, mask, composition.detail, crop_scale)
     after = before
-    if region.generates:
-        after = compose(drawn.crop, drawn.generated, drawn.mask, composition, drawn.unedited, flow)
-    return region.limit(Change(before, after, drawn.unedited, along, crop_scale)), along
+    if region.shows_generated:
+        after = compose(inputs.crop, inputs.generated, inputs.mask, composition, inputs.unedited, flow)
+    return region.limit(EditedCrop(before, after, inputs.unedited, detail_flow, crop_scale)), detail_flow
 
 
 UNEDITED_MASK = "unedited_mask"
-"""Name among a face's flows of the mask of the pass without the edit; saved where the edited pass has its own."""
+"""Key, among a face's saved flows, of the mask of the unedited pass; saved if the edited pass has a mask of its own."""
 
 
 @dataclass(frozen=True, eq=False)
-class Saved:
-    """An edited face in the precision of its files, so that composing again gives the very same pictures.
+class StoredFace:
+    """An edited face in the precision of its files, so that composing it again gives identical pictures.
 
-    crop, unedited, generated uint8 (S, S, 3). mask float16 (S, S): that of the edited pass. unedited_mask: that of the
-    pass without the edit, where it is another one.
+    crop, unedited, generated: uint8 (S, S, 3). mask: float16 (S, S), of the edited pass. unedited_mask: float16 (S, S),
+    of the unedited pass; None if it is the same.
     """
 
     crop: Pixels
@@ -108,72 +116,73 @@ class Saved:
 
     @property
     def is_unedited(self) -> bool:
-        """Whether the edit changed nothing of this face."""
+        """Whether the edit left this face unchanged."""
         return self.unedited_mask is None and np.array_equal(self.unedited, self.generated)
 
 
 @dataclass(frozen=True, eq=False)
-class Composed:
-    """Composites uint8 (S, S, 3) without and with the edit, and what moved.
+class Composites:
+    """Composites of a face without and with the edit, uint8 (S, S, 3), and the flows of the edit.
 
-    along: how the photo's own detail moves when the edit is pasted. moved: the edit's movement as it is saved, float16
-    (2, s, s).
+    detail_flow: for `paste_back.Patch`, (S, S, 2). edit_flow: as it is saved, float16 (2, s, s).
     """
 
     before: Pixels
     after: Pixels
-    along: Flow | None = None
-    moved: NDArray[np.float16] | None = None
+    detail_flow: Flow | None = None
+    edit_flow: NDArray[np.float16] | None = None
 
 
-def unedited_composite(face: Saved, composition: Composition) -> Levels:
-    """The composite of a face without its edit, float32 (S, S, 3) in grey levels."""
+def unedited_composite(face: StoredFace, composition: Composition) -> Levels:
+    """Composites a face without its edit. → float32 (S, S, 3) in grey levels."""
     mask = face.mask if face.unedited_mask is None else face.unedited_mask
     return compose(_levels(face.crop), _levels(face.unedited), mask.astype(np.float32), composition)
 
 
-def compose_saved(
-    face: Saved,
+def compose_stored(
+    face: StoredFace,
     before: Levels,
     composition: Composition,
     crop_scale: float,
-    moved: NDArray[np.floating] | None = None,
-) -> Composed:
-    """Composes an edited face; `before` is its `unedited_composite`, `moved` a movement that was found before.
+    saved_flow: NDArray[np.floating] | None = None,
+) -> Composites:
+    """Composites an edited face.
 
-    Composites of a crop without colour have none either.
+    before: its `unedited_composite`. saved_flow (2, s, s): its edit flow, estimated if None. Composites of a grey crop
+    are grey.
     """
     plain = matching_colour(rounded(before), face.crop)
     if face.is_unedited:
-        return Composed(plain, plain)
+        return Composites(plain, plain)
     crop, unedited, generated = (_levels(p) for p in (face.crop, face.unedited, face.generated))
     mask = face.mask.astype(np.float32)
-    if moved is None and (found := movement(unedited, generated, mask, composition, crop_scale)) is not None:
-        moved = found.transpose(2, 0, 1)
-    kept = None if moved is None else moved.astype(np.float16)
-    flow = None if kept is None else np.ascontiguousarray(kept.transpose(1, 2, 0), dtype=np.float32)
-    after, along = compose_edit(Drawn(crop, unedited, generated, mask, flow), before, composition, crop_scale)
-    return Composed(plain, matching_colour(rounded(after), face.crop), along, kept)
+    if saved_flow is None and (found := edit_flow(unedited, generated, mask, composition, crop_scale)) is not None:
+        saved_flow = found.transpose(2, 0, 1)
+    stored = None if saved_flow is None else saved_flow.astype(np.float16)
+    flow = None if stored is None else np.ascontiguousarray(stored.transpose(1, 2, 0), dtype=np.float32)
+    inputs = CompositionInputs(crop, unedited, generated, mask, flow)
+    after, detail_flow = compose_edit(inputs, before, composition, crop_scale)
+    return Composites(plain, matching_colour(rounded(after), face.crop), detail_flow, stored)
 
 
 def _levels(pixels: Pixels) -> Levels:
     return pixels.astype(np.float32)
 
 
-def counted(mask: Mask, composition: Composition) -> Mask:
-    """The mask as a composition counts it."""
-    return feathered(raised(mask, composition.keep_above), composition.feather)
+def effective_mask(mask: Mask, composition: Composition) -> Mask:
+    """Applies the composition's threshold and feather to a mask. → (H, W) in [0, 1]."""
+    return feathered(thresholded(mask, composition.keep_above), composition.feather)
 
 
-def raised(mask: Mask, keep_above: float) -> Mask:
-    """The mask with 0 up to `keep_above`, in [0, 1), and a straight line from there to 1."""
-    if keep_above == 0:
+def thresholded(mask: Mask, threshold: float) -> Mask:
+    """Sets mask values up to the threshold, in [0, 1), to 0 and rescales the rest linearly to [0, 1]."""
+    if threshold == 0:
         return mask
-    return np.asarray((mask - keep_above).clip(0) / (1 - keep_above), dtype=np.float32)
+    return np.asarray((mask - threshold).clip(0) / (1 - threshold), dtype=np.float32)
 
 
 def feathered(mask: Mask, feather: float) -> Mask:
-    """The mask with a slope of about `feather` pixels around what it keeps; what was kept stays kept."""
+    """Adds a slope of about `feather` pixels outside the masked area; no mask value decreases."""
     if feather == 0:
         return mask
     return np.maximum(mask, cv2.GaussianBlur(mask, (0, 0), feather / 2))

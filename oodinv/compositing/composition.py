@@ -1,4 +1,4 @@
-"""How kept and generated parts are joined, as recipes and options say it."""
+"""Settings for compositing, as recipes and options give them."""
 
 from typing import Annotated
 
@@ -14,12 +14,12 @@ Technique = Annotated[str, AfterValidator(lambda name: choose(TECHNIQUES, name, 
 
 
 class Composition(Strict):
-    """How kept and generated parts are joined.
+    """Settings for compositing crop and generated picture.
 
     area: the region that an edit may change (`regions.REGIONS`). technique: see `techniques.TECHNIQUES`. keep_above:
-    mask values up to this become 0; the rest is rescaled linearly to [0, 1]. feather: width of the slope around kept
-    parts, in crop pixels. detail, colour: shares of the photo's fine structure, and of its colour and light, that are
-    given back where the generator lost them.
+    mask values up to this become 0; the rest is rescaled linearly to [0, 1]. feather: width of the slope around the
+    masked area, in crop pixels. detail, colour: weights in [0, 1] of the fine and the coarse residual between crop and
+    generated picture, which is added to the generated picture.
     """
 
     area: Area = "face"
@@ -30,6 +30,6 @@ class Composition(Strict):
     colour: Share = 0.0
 
     @property
-    def gives_back(self) -> bool:
-        """Whether some of the photo's detail or colour is given back."""
+    def restores_residual(self) -> bool:
+        """Whether detail or colour of the residual is added to the generated picture."""
         return not self.detail == self.colour == 0

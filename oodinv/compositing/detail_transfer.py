@@ -1,4 +1,4 @@
-"""What a generator lost of a crop, x − g, given back to an edited picture: colours and detail, moved along.
+"""Transfer of the residual x − g between crop and generated picture to the edited picture, warped by the edit's motion.
 
 Crops are float32 (H, W, 3) in grey levels, 0 to 255.
 """
@@ -7,54 +7,57 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from oodinv.imaging.flow import moved
+from oodinv.imaging.flow import warp
 from oodinv.imaging.pixels import Flow, Levels, Mask, blurred, luma
 
 COARSE = 1 / 32
-"""Of the crop's side: standard deviation of the blur that parts colour (coarser) from detail (finer)."""
+"""Standard deviation, as a share of the crop's side, of the blur that separates colour (coarse) from detail (fine)."""
 MISMATCH = 12.0
-"""Grey levels: where detail that was moved along with an edit misfits by this much, about a third of it is used."""
+"""Grey levels: structural error of warped detail at which its weight falls to 1/e."""
 VISIBLE = 2.0
-"""Grey levels: a motion counts where the edit changed more than about this."""
+"""Grey levels: change by the edit below which optical flow is damped."""
 _FLOW_SIDE = 256
-_DARK = 4.0  # grey levels: added to both parts of a ratio, so that black has one
+_DARK = 4.0  # grey levels: added to both terms of a ratio, which keeps it finite for black
 
 
-def lost(crop: Levels, before: Levels, after: Levels, flow: Flow | None, detail: float, colour: float) -> Levels:
-    """What x − g of the unedited inversion can give back to the edited picture: colours and detail, moved along.
+def transferred_residual(
+    crop: Levels, before: Levels, after: Levels, flow: Flow | None, detail: float, colour: float
+) -> Levels:
+    """Computes the residual to add to an edited generated picture, colour · coarse + detail · fine. → (H, W, 3).
 
-    The residual x − `before` is parted by a blur of COARSE. Both parts move as the edit moved the face (flow, of
-    `motion`; None without one), so that what a turned face uncovers gets the colour of the background beside it.
-    The coarse part, where it darkens, does so in proportion (`shade`). The fine part fades where it no longer fits
-    (`trust`): a smile takes skin along, but doesn't leave the old mouth in the new one.
+    The residual x − `before` is split by a blur of COARSE. Both parts are warped by the flow (`optical_flow`; None:
+    not warped), so that background uncovered by a turning head gets the colour of the background beside it. Negative
+    coarse values are scaled by `brightness_ratio`. The fine part is weighted by `structure_match`: skin follows a
+    smile, but the contours of the closed mouth do not show in the open one.
     """
     residual = crop - before
-    tint = _coarse(residual)
-    fine = residual - tint
+    coarse = _coarse(residual)
+    fine = residual - coarse
     if flow is not None:
-        before = moved(before, flow)
-        tint = moved(tint, flow)
-        fine = moved(fine, flow) * trust(before, after)[..., None]
-    tint = np.where(tint < 0, tint * shade(before, after), tint)
-    return np.asarray(colour * tint + detail * fine, dtype=np.float32)
+        before = warp(before, flow)
+        coarse = warp(coarse, flow)
+        fine = warp(fine, flow) * structure_match(before, after)[..., None]
+    coarse = np.where(coarse < 0, coarse * brightness_ratio(before, after), coarse)
+    return np.asarray(colour * coarse + detail * fine, dtype=np.float32)
 
 
-def shade(before: Levels, after: Levels) -> Levels:
-    """By how many times an edit made each value brighter, (H, W, 3); no more than its surroundings.
+def brightness_ratio(before: Levels, after: Levels) -> Levels:
+    """Ratio after / before of each value, at most that of their coarse surroundings. → (H, W, 3).
 
-    A photo darker than what the generator drew, (1 − d) · g, stays so after an edit: −d · g grows and shrinks with g.
-    Otherwise dark hair that gets darker would turn black, and that which gets lighter get a veil.
+    A crop darker than the generated picture, (1 − d) · g, stays so in proportion: −d · g scales with g. Without this,
+    dark hair that is darkened would turn black, and lightened hair would look hazy.
     """
     pairs = ((after, before), (_coarse(after), _coarse(before)))
-    here, around = ((a.clip(0) + _DARK) / (b.clip(0) + _DARK) for a, b in pairs)
-    return np.minimum(here, around)
+    pixel, surroundings = ((a.clip(0) + _DARK) / (b.clip(0) + _DARK) for a, b in pairs)
+    return np.minimum(pixel, surroundings)
 
 
-def motion(before: Levels, after: Levels) -> Flow:
-    """Where each pixel of `after` comes from in `before`, for about 256 pixels where crops are larger; 0 if unchanged.
+def optical_flow(before: Levels, after: Levels) -> Flow:
+    """Estimates the optical flow from `after` back to `before`. → (h, w, 2) in pixels of a copy of about 256 pixels.
 
-    Optical flow by polynomial expansion (Farnebäck, 2003), at about 256 pixels, damped where the edit changed no more
-    than VISIBLE. `enlarged` makes it fit a larger crop.
+    It is damped where the edit changed less than about VISIBLE, and 0 without a change; smaller crops give (H, W, 2).
+    `flow.resize_flow` scales it to the crop. Source: Farnebäck, "Two-frame motion estimation based on polynomial
+    expansion" (2003).
     """
     shrink, grow = (max(1, round(r)) for r in (before.shape[0] / _FLOW_SIDE, _FLOW_SIDE / before.shape[0]))
     height, width = (side // shrink for side in before.shape[:2])
@@ -68,10 +71,10 @@ def motion(before: Levels, after: Levels) -> Flow:
     return np.asarray(soft(damped), dtype=np.float32)
 
 
-def trust(drawn: Levels, after: Levels) -> Mask:
-    """How well structure that moved along fits the edited picture, (H, W) in [0, 1]; colour may change freely."""
-    misfit = drawn - after
-    structure = np.abs(misfit - _coarse(misfit)).mean(axis=2)
+def structure_match(warped: Levels, after: Levels) -> Mask:
+    """Similarity of the structure of two pictures at each pixel, (H, W) in [0, 1]; coarse colour is ignored."""
+    error = warped - after
+    structure = np.abs(error - _coarse(error)).mean(axis=2)
     return np.asarray(np.exp(-np.square(soft(structure) / MISMATCH)), dtype=np.float32)
 
 
@@ -82,10 +85,10 @@ def _grey(picture: Levels, size: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 def _coarse(picture: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Colour and light of a picture (H, W) or (H, W, C), without detail; COARSE says what parts them."""
+    """Blurs a picture (H, W) or (H, W, C) by COARSE."""
     return blurred(picture, COARSE * picture.shape[0])
 
 
 def soft(picture: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The picture (H, W) or (H, W, C) blurred half as much."""
+    """Blurs a picture (H, W) or (H, W, C) by half of COARSE."""
     return blurred(picture, COARSE / 2 * picture.shape[0])

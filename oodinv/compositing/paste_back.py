@@ -1,10 +1,10 @@
-"""Edited crops back into their photos.
+"""Pasting of edited crops into their photos.
 
-A crop is a shrunken copy, so putting it back would blur the photo. What goes back is the change: the photo
-keeps every detail of its own and receives the difference between edited and original crop, enlarged smoothly. Where the
-edit moved something, the photo's detail moves along first, so that a contour goes where it now belongs and isn't
-drawn twice. Shadows finer than the crop shows, as between strands of hair, change less than what they lie in, or a
-lighter face would come with a veil over its hair. An unchanged crop changes nothing.
+A crop has fewer pixels than its place in the photo, so pasting it would blur the photo. Instead, the photo receives the
+difference between edited and unedited crop, enlarged smoothly, and keeps its own detail. If the edit moved something,
+the photo's detail is warped first, so that contours don't appear twice. Shadows finer than the crop resolves, such as
+between strands of hair, get a proportionally smaller change, or lightened hair would look hazy. An unchanged crop
+leaves the photo unchanged.
 """
 
 from collections.abc import Iterable
@@ -15,23 +15,23 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from oodinv.compositing.tones import tone_share
+from oodinv.compositing.tones import tone_weight
 from oodinv.faces.quads import Points, crop_to_photo, quad_side
 from oodinv.imaging.colour import is_colourless, without_colour
-from oodinv.imaging.flow import moved
+from oodinv.imaging.flow import warp
 from oodinv.imaging.pixels import Flow, Levels, Pixels, luma, smoothstep
 
 Depth = TypeVar("Depth", np.uint8, np.uint16)
 
-FEATHER = 0.15  # of the quad's side: over this distance from its border inwards, the change grows from nothing
-_BAND = 512  # rows worked on at a time, so that a 50-megapixel photo needs little memory
+FEATHER = 0.15  # width of the fade-in inside the quad's border, as a share of its side
+_BAND = 512  # rows computed at a time, which bounds the memory for a 50-megapixel photo
 
 
 @dataclass(frozen=True, eq=False)
-class Edit:
-    """What became of one crop: its quad (4, 2) in the photo, the crop before and after, uint8 (size, size, 3).
+class Patch:
+    """A crop before and after an edit, uint8 (size, size, 3), and its quad (4, 2) in the photo's pixels.
 
-    flow: where each pixel of the edited crop comes from, as an offset (size, size, 2) in crop pixels; None: all stays.
+    flow (size, size, 2): offset in crop pixels from each pixel of the edited crop to its source; None: nothing moved.
     """
 
     quad: Points
@@ -40,88 +40,87 @@ class Edit:
     flow: Flow | None = None
 
 
-def paste(pixels: NDArray[Depth], edits: Iterable[Edit], feather: float = FEATHER) -> NDArray[Depth]:
-    """Adds the change of each crop to a photo uint8 or uint16 (H, W, 3), in turn; returns a new photo.
+def paste(pixels: NDArray[Depth], patches: Iterable[Patch], feather: float = FEATHER) -> NDArray[Depth]:
+    """Adds the change of each patch, one after another, to a photo uint8 or uint16 (H, W, 3). → a new photo.
 
-    p ← p + w · s · U(after − before), where U enlarges bicubically into the photo (or, for a crop larger than its
-    place, averages), and the weight w rises smoothly from 0 at the quad's border to 1 at feather times the side
-    inside it; s is 1 but for fine shadows (`_spared`). In a photo of 16 bits, where 257 levels are one of 8 bits,
-    nothing is rounded before the sum. Where the photo has no colour, the change has none either.
-    Pixels outside the quads stay as they are, bit for bit. Where an edit has a
-    flow f, p and before are sampled at w · f from their place first. feather is in (0, 0.5].
+    p ← p + w · s · U(after − before). U enlarges bicubically (or averages, if the crop is larger than its place). The
+    weight w rises smoothly from 0 at the quad's border to 1 at `feather` times its side inside. s is 1 except in fine
+    shadows (`_shadow_weight`). If the patch has a flow f, p and `before` are sampled at an offset of w · f first.
+    16-bit photos (257 levels for one of 8 bits) are rounded only at the end. Changes to grey photos are grey. Pixels
+    outside the quads are unchanged. feather is in (0, 0.5].
 
     Raises:
-        ValueError: feather is out of range, or the crops of an edit differ in shape.
+        ValueError: feather is out of range, or the crops of a patch differ in shape.
     """
     if not 0 < feather <= 0.5:
-        raise ValueError(f"feather is a share of the side, in (0, 0.5], and not {feather}")
+        raise ValueError(f"feather must be in (0, 0.5], as a share of the side, not {feather}")
     pasted = pixels.copy()
-    for edit in edits:
-        _add_change(pasted, edit, feather)
+    for patch in patches:
+        _add_change(pasted, patch, feather)
     return pasted
 
 
-def _add_change(pixels: NDArray[Depth], edit: Edit, feather: float) -> None:
-    """Adds one edit to pixels, in place, within the bounding box of its quad."""
-    if edit.before.shape != edit.after.shape:
-        raise ValueError(f"the crops differ in shape: {edit.before.shape} and {edit.after.shape}")
+def _add_change(pixels: NDArray[Depth], patch: Patch, feather: float) -> None:
+    """Adds the change of one patch to pixels, in place."""
+    if patch.before.shape != patch.after.shape:
+        raise ValueError(f"the crops differ in shape: {patch.before.shape} and {patch.after.shape}")
     limit = pixels.shape[1::-1]
-    left, top = np.clip(np.floor(edit.quad.min(axis=0)).astype(int), 0, limit)
-    right, bottom = np.clip(np.ceil(edit.quad.max(axis=0)).astype(int), 0, limit)
+    left, top = np.clip(np.floor(patch.quad.min(axis=0)).astype(int), 0, limit)
+    right, bottom = np.clip(np.ceil(patch.quad.max(axis=0)).astype(int), 0, limit)
     if left == right:
         return
     white = int(np.iinfo(pixels.dtype).max)
-    before = moved(edit.before.astype(np.float32), edit.flow)
-    change = _to_scale(_coloured(edit.after - before, pixels[top:bottom, left:right]), quad_side(edit.quad))
-    shade = _to_scale(luma(before), quad_side(edit.quad))
-    offset = None if edit.flow is None else _in_photo(edit.flow, edit.quad)
+    before = warp(patch.before.astype(np.float32), patch.flow)
+    change = _prefiltered(_matching_colour(patch.after - before, pixels[top:bottom, left:right]), quad_side(patch.quad))
+    shade = _prefiltered(luma(before), quad_side(patch.quad))
+    offset = None if patch.flow is None else _photo_flow(patch.flow, patch.quad)
     source = None if offset is None else pixels[top:bottom, left:right].copy()
     for start in range(top, bottom, _BAND):
         band = pixels[start : min(start + _BAND, bottom), left:right]
-        quad = edit.quad - (left, start)
+        quad = patch.quad - (left, start)
         weight = _weight(quad, band.shape, feather)[..., None]
         if source is not None and offset is not None:
-            band[:] = _carried(source, start - top, _enlarged(offset, quad, band.shape) * weight)
+            band[:] = _warped_rows(source, start - top, _resampled(offset, quad, band.shape) * weight)
         levels = band * np.float32(255 / white)
-        wanted = _enlarged(change, quad, band.shape)
-        share = _spared(luma(levels), _enlarged(shade, quad, band.shape), luma(wanted))
+        wanted = _resampled(change, quad, band.shape)
+        share = _shadow_weight(luma(levels), _resampled(shade, quad, band.shape), luma(wanted))
         toned = levels + wanted * share[..., None] * weight
         band[:] = np.rint(toned * np.float32(white / 255)).clip(0, white).astype(pixels.dtype)
 
 
-def _coloured(change: Levels, photo: NDArray[Depth]) -> Levels:
-    """The change, without colour where the part of the photo (h, w, 3) that it goes to has none."""
+def _matching_colour(change: Levels, photo: NDArray[Depth]) -> Levels:
+    """Removes the colour from a change (size, size, 3) if its part of the photo (h, w, 3) is grey."""
     return without_colour(change) if is_colourless(photo) else change
 
 
-def _spared(photo: Levels, crop: Levels, change: Levels) -> Levels:
-    """Share of a change for each pixel, from luma (h, w): less than 1 where the photo is darker than its crop shows.
+def _shadow_weight(photo: Levels, crop: Levels, change: Levels) -> Levels:
+    """Weight (h, w) in [0, 1] of a change, from luma (h, w): below 1 where the photo is darker than the crop.
 
-    A tone multiplies, s = min(1, photo / crop), which keeps the contrast of strands of hair. What is far brighter or
-    darker than what was there, as teeth in a mouth, covers instead (`tones.tone_share`). Lights get no more than the
-    change, or bright backgrounds would glow beside lighter hair.
+    s = min(1, photo / crop) preserves the contrast between strands of hair. Large changes, such as teeth in a dark
+    mouth, are new content and get 1 (`tones.tone_weight`). Highlights get no more than 1, or bright backgrounds would
+    glow beside lightened hair.
     """
-    return tone_share(np.minimum(1, photo / np.maximum(crop, 1)), change)
+    return tone_weight(np.minimum(1, photo / np.maximum(crop, 1)), change)
 
 
-def _in_photo(flow: Flow, quad: Points) -> Flow:
+def _photo_flow(flow: Flow, quad: Points) -> Flow:
     """A flow in crop pixels as one in the photo's, made fit for `_enlarged`."""
-    return _to_scale(flow @ crop_to_photo(quad, flow.shape[0])[:, :2].T.astype(np.float32), quad_side(quad))
+    return _prefiltered(flow @ crop_to_photo(quad, flow.shape[0])[:, :2].T.astype(np.float32), quad_side(quad))
 
 
-def _carried(source: NDArray[Depth], start: int, offset: Flow) -> NDArray[Depth]:
-    """Rows of `source` from `start` on, each pixel taken from its place plus an offset (h, w, 2) in pixels."""
+def _warped_rows(source: NDArray[Depth], start: int, offset: Flow) -> NDArray[Depth]:
+    """Samples rows of `source` from `start` on at offsets (h, w, 2) in pixels. → (h, w, 3)."""
     row, column = np.indices(offset.shape[:2], dtype=np.float32)
     x, y = (np.asarray(p, dtype=np.float32) for p in (column + offset[..., 0], row + offset[..., 1] + start))
     sampled = cv2.remap(source, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(sampled, dtype=source.dtype)
 
 
-def _to_scale(change: NDArray[np.float32], side: float) -> NDArray[np.float32]:
-    """The change (size, size) or (size, size, C) made fit for bicubic sampling at the resolution of the photo.
+def _prefiltered(change: NDArray[np.float32], side: float) -> NDArray[np.float32]:
+    """Prefilters an array (size, size) or (size, size, C) for bicubic sampling into a quad with this side in pixels.
 
-    If it is finer than the photo, it is averaged down. If it is much coarser, it is smoothed a little, up to the
-    (1, 4, 1) / 6 of a cubic B-spline at four times: bicubic sampling would draw halos and steps around its pixels.
+    If it is finer than the photo, it is averaged down. If it is coarser, it is smoothed against halos and steps, with
+    up to the (1, 4, 1) / 6 of a cubic B-spline at four times the size.
     """
     size = max(1, round(side))
     if size < change.shape[0]:
@@ -131,8 +130,8 @@ def _to_scale(change: NDArray[np.float32], side: float) -> NDArray[np.float32]:
     return np.asarray(cv2.sepFilter2D(change, -1, taps, taps, borderType=cv2.BORDER_REPLICATE), dtype=np.float32)
 
 
-def _enlarged(change: NDArray[np.float32], quad: Points, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """The change sampled at the pixel centres of a part of the photo of this shape (h, w, ...)."""
+def _resampled(change: NDArray[np.float32], quad: Points, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Samples an array in crop space at the pixel centres of a part of the photo with this shape (h, w, …)."""
     matrix = _photo_to_crop(quad, change.shape[0])
     matrix[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5  # OpenCV counts pixel centres from 0, on both sides
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
@@ -141,13 +140,13 @@ def _enlarged(change: NDArray[np.float32], quad: Points, shape: tuple[int, ...])
 
 
 def _photo_to_crop(quad: Points, size: int) -> Points:
-    """Affine matrix (2, 3), the inverse of `crop_to_photo`."""
+    """Inverts `crop_to_photo`. → affine matrix (2, 3)."""
     inverse: Points = np.asarray(cv2.invertAffineTransform(crop_to_photo(quad, size)), dtype=np.float64)
     return inverse
 
 
 def _weight(quad: Points, shape: tuple[int, ...], feather: float) -> NDArray[np.float32]:
-    """Weight (h, w) in [0, 1] at pixel centres: 0 from the quad's border outwards, 1 from feather inwards."""
+    """Weight (h, w) in [0, 1] at pixel centres: 0 outside the quad, 1 from `feather` inside its border."""
     matrix = _photo_to_crop(quad, 1).astype(np.float32)
     y = np.arange(shape[0], dtype=np.float32)[:, None] + 0.5
     x = np.arange(shape[1], dtype=np.float32) + 0.5

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from oodinv.compositing.compose import UNEDITED_MASK, Saved, compose_saved, movement_of, unedited_composite
+from oodinv.compositing.compose import UNEDITED_MASK, StoredFace, compose_stored, flow_kind, unedited_composite
 from oodinv.editing.latent import Plan, apply
 from oodinv.editing.plan import Edits
 from oodinv.faces.align import Placement
@@ -116,16 +116,16 @@ class Editor:
         """Composes one face's variants from arrays in the precision of their files, as `blend` will again."""
         how, scale = self.recipe.compose, self.model.card.crop.scale
         own_mask = mask if self.recipe.mask == "edited" else None
-        before = unedited_composite(Saved(face.crop, unedited, unedited, mask), how)
+        before = unedited_composite(StoredFace(face.crop, unedited, unedited, mask), how)
         results, flows = list[Artefacts](), list[Flow | None]()
         for a in variants:
-            saved = Saved(face.crop, unedited, a.generated, a.flows["mask"], own_mask)
-            composed = compose_saved(saved, before, how, scale)
+            stored = StoredFace(face.crop, unedited, a.generated, a.flows["mask"], own_mask)
+            composed = compose_stored(stored, before, how, scale)
             extra: dict[str, NDArray[np.floating]] = {} if own_mask is None else {UNEDITED_MASK: own_mask}
-            if composed.moved is not None and (name := movement_of(how)) is not None:
-                extra[name] = composed.moved
+            if composed.edit_flow is not None and (kind := flow_kind(how)) is not None:
+                extra[kind] = composed.edit_flow
             results.append(replace(a, composite=composed.after, flows=a.flows | extra))
-            flows.append(composed.along)
+            flows.append(composed.detail_flow)
         return EditedFace(face, unedited, rounded(before), results, flows)
 
     def _alignments(self, faces: list[InvertedFace]) -> dict[int, Alignment]:

@@ -14,7 +14,7 @@ FEATURES: tuple[Ellipse, Ellipse] = (((0.5, 0.53), (0.19, 0.27)), ((0.5, 0.745),
 HEAD: Ellipse = ((0.5, 0.53), (0.40, 0.54))
 """The head with all its hair, which reaches the border of the crop."""
 SKIN: Ellipse = ((0.5, 0.58), (0.22, 0.28))
-"""Inside the face: what masks should leave free where nothing covers it."""
+"""Skin from brows to chin, where masks should be 0 if nothing covers it; lower than FACE, which includes hair."""
 SKULL = (0.34, 0.48, 0.38)
 """Half the width, height and depth of a head, of an FFHQ crop's side, which is four times as long as the eyes are
 apart."""

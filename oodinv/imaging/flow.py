@@ -7,16 +7,16 @@ from numpy.typing import NDArray
 from oodinv.imaging.pixels import Flow, Pixels
 
 
-def enlarged(flow: Flow, size: int) -> Flow:
-    """A flow at the size of a crop (size, size), in its pixels."""
+def resize_flow(flow: Flow, size: int) -> Flow:
+    """Resizes a flow (s, s, 2) to the pixels of a crop with this size. → (size, size, 2)."""
     if flow.shape[0] == size:
         return flow
     scale = size / flow.shape[0]
     return np.asarray(cv2.resize(flow, (size, size), interpolation=cv2.INTER_LINEAR) * scale, dtype=np.float32)
 
 
-def moved(picture: NDArray[np.float32], flow: Flow | None) -> NDArray[np.float32]:
-    """The picture (H, W, C) sampled where a flow (H, W, 2) says that each pixel comes from; None: as it is."""
+def warp(picture: NDArray[np.float32], flow: Flow | None) -> NDArray[np.float32]:
+    """Warps a picture (H, W) or (H, W, C) backwards by a flow (H, W, 2) in pixels; None: unchanged."""
     if flow is None:
         return picture
     row, column = np.indices(flow.shape[:2], dtype=np.float32)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from oodinv.compositing.paste_back import Edit, paste
+from oodinv.compositing.paste_back import Patch, paste
 from oodinv.imaging.colour import matching_colour
 from oodinv.imaging.encode import AS_SOURCE, OutputFormat, write_photo, write_png
 from oodinv.imaging.files import atomic_write, write_npz
@@ -69,7 +69,7 @@ def write_png_composite(folder: Path, name: str, pixels: Pixels, made: Provenanc
 
 
 def write_pasted(
-    photo: Photo, edits: list[Edit], folder: Path, name: str, made: Provenance, how: OutputFormat = AS_SOURCE
+    photo: Photo, patches: list[Patch], folder: Path, name: str, made: Provenance, how: OutputFormat = AS_SOURCE
 ) -> str:
     """Puts changed crops back into their photo and writes it with its provenance; returns the path below folder.
 
@@ -77,18 +77,18 @@ def write_pasted(
         ImageError, OutputError: the file can't be written.
     """
     output = f"pasted/{name}{how.suffix(photo)}"
-    write_photo(folder / output, pasted(photo, edits, made, how), how.quality)
+    write_photo(folder / output, pasted(photo, patches, made, how), how.quality)
     return output
 
 
-def pasted(photo: Photo, edits: list[Edit], made: Provenance, how: OutputFormat = AS_SOURCE) -> Photo:
+def pasted(photo: Photo, patches: list[Patch], made: Provenance, how: OutputFormat = AS_SOURCE) -> Photo:
     """The photo with changed crops put back, and its provenance in the XMP packet."""
     limit = JPEG_XMP_BYTES if how.suffix(photo) == ".jpg" else None
-    return replace(_changed(photo, edits), xmp=composite_mark(made, photo.xmp, limit))
+    return replace(_changed(photo, patches), xmp=composite_mark(made, photo.xmp, limit))
 
 
-def _changed(photo: Photo, edits: list[Edit]) -> Photo:
-    """The photo with the edits in it, in the depth that will be written."""
+def _changed(photo: Photo, patches: list[Patch]) -> Photo:
+    """Pastes the patches into the photo at the bit depth that will be written."""
     if photo.deep is None:
-        return replace(photo, pixels=paste(photo.pixels, edits))
-    return replace(photo, deep=np.dstack([paste(photo.deep[..., :3], edits), photo.deep[..., 3:]]))
+        return replace(photo, pixels=paste(photo.pixels, patches))
+    return replace(photo, deep=np.dstack([paste(photo.deep[..., :3], patches), photo.deep[..., 3:]]))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from oodinv.compositing.paste_back import Edit
+from oodinv.compositing.paste_back import Patch
 from oodinv.editing.apply import EditedFace, Editor, InvertedFace
 from oodinv.errors import ImageError, RecipeError
 from oodinv.faces.align import AlignedFace, Placement, read_placement
@@ -120,17 +120,17 @@ class EditStages:
                 results.photo.content, results.photo.job.path, deep=True, frame=results.photo.job.frame or 0
             )
             for number, variant in enumerate(self.editor.edits.variants):
-                changes = [change for face in results.faces if (change := self.change(face, number)) is not None]
+                patches = [patch for face in results.faces if (patch := self.patch(face, number)) is not None]
                 name = results.photo.job.name + variant.suffix
-                outputs.append(write_pasted(photo, changes, folder, name, self.made, self.output_format))
+                outputs.append(write_pasted(photo, patches, folder, name, self.made, self.output_format))
         return outputs
 
-    def change(self, edited: EditedFace, number: int) -> Edit | None:
-        """What a variant changes in the photo; None for a face that belongs into none."""
+    def patch(self, edited: EditedFace, number: int) -> Patch | None:
+        """Patch of one variant of a face; None if the face is not to be pasted."""
         placement = edited.face.placement
         if placement is None:
             return None
-        return Edit(placement.quad, edited.before, edited.results[number].composite, edited.flows[number])
+        return Patch(placement.quad, edited.before, edited.results[number].composite, edited.flows[number])
 
     def _write_face(self, edited: EditedFace, folder: Path) -> Iterator[str]:
         face = edited.face
@@ -221,8 +221,8 @@ def edit_photo(inverting: InvertStages, editing: EditStages, job: Job, content: 
         InvertedFace(a.subject.name, a.subject.crop, a.w_plus, a.flows, _placement(a.subject.aligned))
         for a in inverted.artefacts
     ]
-    edits = [change for face in editing.editor.edit(faces) if (change := editing.change(face, 0)) is not None]
-    return EditedFile(pasted(portrait.decoded(), edits, editing.made), portrait.remarks)
+    patches = [patch for face in editing.editor.edit(faces) if (patch := editing.patch(face, 0)) is not None]
+    return EditedFile(pasted(portrait.decoded(), patches, editing.made), portrait.remarks)
 
 
 def _placement(aligned: AlignedFace | None) -> Placement | None:

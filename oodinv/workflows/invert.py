@@ -10,7 +10,7 @@ import torch
 
 from oodinv.compositing.compose import compose
 from oodinv.compositing.composition import Composition
-from oodinv.compositing.paste_back import Edit
+from oodinv.compositing.paste_back import Patch
 from oodinv.errors import ImageError
 from oodinv.faces.detectors.base import Detector
 from oodinv.faces.selection import ALL, Selection
@@ -166,12 +166,12 @@ class InvertStages:
 
     def _write_pasted(self, results: Inverted, folder: Path, made: Provenance) -> str:
         photo = results.portrait.decoded()
-        edits = [
-            Edit(a.subject.aligned.quad, a.subject.crop, composed(a, Composition(colour=self.colour)))
+        patches = [
+            Patch(a.subject.aligned.quad, a.subject.crop, composed(a, Composition(colour=self.colour)))
             for a in results.artefacts
             if a.subject.aligned is not None
         ]
-        return write_pasted(photo, edits, folder, results.portrait.job.name, made, self.output_format)
+        return write_pasted(photo, patches, folder, results.portrait.job.name, made, self.output_format)
 
 
 def composed(a: Artefacts, composition: Composition) -> Pixels:

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from oodinv.compositing.compose import (
     UNEDITED_MASK,
-    Composed,
-    Saved,
+    Composites,
+    StoredFace,
     compose,
-    compose_saved,
-    movement_of,
+    compose_stored,
+    flow_kind,
     unedited_composite,
 )
 from oodinv.compositing.composition import Composition
-from oodinv.compositing.paste_back import Edit
+from oodinv.compositing.paste_back import Patch
 from oodinv.errors import ImageError
 from oodinv.faces.align import read_placement
 from oodinv.imaging.colour import matching_colour
@@ -45,8 +45,8 @@ class Blended:
     """
 
     job: Job
-    faces: list[tuple[Face, Composed]]
-    pasted: list[tuple[Face, Composed]]
+    faces: list[tuple[Face, Composites]]
+    pasted: list[tuple[Face, Composites]]
     content: bytes
 
 
@@ -99,12 +99,12 @@ class BlendStages:
             outputs.append(write_png_composite(folder, face.name, composed.after, self.made))
         if self.pasted is not None:
             photo = decode_photo(results.content, results.job.path, deep=True, frame=results.job.frame or 0)
-            edits: dict[str, list[Edit]] = {suffix: [] for suffix in self.results.suffixes}
+            patches: dict[str, list[Patch]] = {suffix: [] for suffix in self.results.suffixes}
             for face, composed in results.pasted:
                 quad = read_placement(self.results.path / f"aligned/{face.crop}.json").quad
-                edit = Edit(quad, composed.before, composed.after, composed.along)
-                edits[face.name.removeprefix(face.crop)].append(edit)
-            for suffix, changes in edits.items():
+                patch = Patch(quad, composed.before, composed.after, composed.detail_flow)
+                patches[face.name.removeprefix(face.crop)].append(patch)
+            for suffix, changes in patches.items():
                 outputs.append(
                     write_pasted(
                         photo, changes, folder, results.job.name + suffix, self.made, self.results.output_format
@@ -183,30 +183,32 @@ def _check_photo(results: Results, job: Job, content: bytes) -> None:
         raise ImageError(f"{job.path} was changed after {results.path} was made of it; invert it again")
 
 
-def _compose(results: Results, face: Face, composition: Composition) -> Composed:
+def _compose(results: Results, face: Face, composition: Composition) -> Composites:
     """Composes one face; the first composite of an inversion is the crop itself."""
     folder, command = results.path, f"oodinv {results.header.command}"
     crop = resize_pixels(read_picture(folder / f"aligned/{face.crop}.png", command), int(results.header.card["size"]))
     generated = read_picture(folder / f"generated/{face.name}.png", command)
     arrays = read_arrays(folder / f"flows/{face.name}.npz", command)
-    name = movement_of(composition)
-    mask, moved = arrays.get("mask"), None if name is None else arrays.get(name)
+    name = flow_kind(composition)
+    mask, saved_flow = arrays.get("mask"), None if name is None else arrays.get(name)
     unedited_mask = arrays.get(UNEDITED_MASK)
     masks = [mask] if unedited_mask is None else [mask, unedited_mask]
-    if any(m is None or m.shape != crop.shape[:2] for m in masks) or not (moved is None or _is_flow(moved)):
-        raise ImageError(f"{folder}/flows/{face.name}.npz: has no mask or movement that fits; run `{command}` again")
+    if any(m is None or m.shape != crop.shape[:2] for m in masks) or not (saved_flow is None or _is_flow(saved_flow)):
+        raise ImageError(
+            f"{folder}/flows/{face.name}.npz: lacks a mask or flow of the right shape; run `{command}` again"
+        )
     assert mask is not None
     if results.header.command == "invert":
         levels = (_levels(crop), _levels(generated), mask.astype(np.float32))
-        return Composed(crop, matching_colour(rounded(compose(*levels, composition)), crop))
+        return Composites(crop, matching_colour(rounded(compose(*levels, composition)), crop))
     unedited = read_picture(folder / f"unedited/{face.crop}.png", command)
-    saved = Saved(crop, unedited, generated, mask, unedited_mask)
+    stored = StoredFace(crop, unedited, generated, mask, unedited_mask)
     scale = float(results.header.card["crop"]["scale"])
-    return compose_saved(saved, unedited_composite(saved, composition), composition, scale, moved)
+    return compose_stored(stored, unedited_composite(stored, composition), composition, scale, saved_flow)
 
 
 def _is_flow(array: NDArray[np.floating]) -> bool:
-    """Whether an array is a movement (2, S, S)."""
+    """Whether an array is a flow (2, S, S)."""
     return array.ndim == 3 and array.shape[0] == 2 and array.shape[1] == array.shape[2] > 0
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageCms
 from shapes import smooth
 
-from oodinv.compositing.paste_back import Edit, paste
+from oodinv.compositing.paste_back import Patch, paste
 from oodinv.faces.crop import crop
 from oodinv.imaging.colour import is_colourless, matching_colour, profile_of_codes, profile_of_png
 from oodinv.imaging.decode import decode_photo, read_photo
@@ -54,10 +54,10 @@ def edited(photo: Photo) -> Photo:
     before = crop(photo.pixels, QUAD, 64)
     tint = np.stack([np.full((64, 64), 90), np.tile(np.arange(64), (64, 1)), np.full((64, 64), 10)], axis=2)
     after = (before * 0.6 + tint).astype(np.uint8)
-    edit = Edit(QUAD, before, after)
+    patch = Patch(QUAD, before, after)
     if photo.deep is None:
-        return replace(photo, pixels=paste(photo.pixels, [edit]))
-    return replace(photo, deep=np.dstack([paste(photo.deep[..., :3], [edit]), photo.deep[..., 3:]]))
+        return replace(photo, pixels=paste(photo.pixels, [patch]))
+    return replace(photo, deep=np.dstack([paste(photo.deep[..., :3], [patch]), photo.deep[..., 3:]]))
 
 
 def files(profile: bytes | None) -> dict[str, tuple[bytes, str]]:

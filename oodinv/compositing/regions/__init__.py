@@ -1,4 +1,7 @@
-"""Regions that limit an edit: a module for each, and one line in REGIONS, which are the areas that recipes offer."""
+"""Registry of regions that limit an edit: one module and one entry in REGIONS each.
+
+`area` in recipes offers the names listed here.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -22,10 +25,10 @@ REGIONS: tuple[Choice, ...] = (
 
 
 def load_region(name: str) -> "Region":
-    """Returns the region with this name: REGION of its module.
+    """Returns REGION of the named region's module.
 
     Raises:
-        ValueError: no region has this name; lists those there are.
+        ValueError: no region has this name; the message lists the registered ones.
     """
     region: Region = choose(REGIONS, name, "area").load().REGION
     return region

@@ -1,4 +1,4 @@
-"""The interface of regions."""
+"""Interface of regions."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -6,14 +6,13 @@ from typing import Literal
 
 from oodinv.imaging.pixels import Flow, Levels, Mask
 
-Movement = Literal["turn", "motion"]
-"""Names, among the saved flows of a face, of the two movements that an edit may have: the turn of a head, which is
-rigid, or any motion."""
+FlowKind = Literal["turn", "motion"]
+"""Kinds of edit flow, which are also their keys among a face's saved flows: the rotation of a head, or optical flow."""
 
 
 @dataclass(frozen=True, eq=False)
-class Change:
-    """An edit of one crop before it is limited to a region.
+class EditedCrop:
+    """Composites of a crop before the edit is limited to a region.
 
     before, after (S, S, 3): composites without and with the edit. unedited (S, S, 3): the generated picture without the
     edit. flow (S, S, 2): the offsets in pixels by which the photo's own detail moves, or None. crop_scale: see
@@ -28,36 +27,38 @@ class Change:
 
 
 class Region(ABC):
-    """Where an edit may change a crop, and how.
+    """Region that limits an edit.
 
-    A generator changes the background along with the face; pasted back, that would show the crop's border. It also
-    draws contours elsewhere than the photo has them. Each region answers that in its own way.
+    A generator changes the background along with the face, so that pasting the whole crop would show its border, and
+    its contours differ slightly from the photo's. Each region handles both in its own way.
     """
 
-    generates: bool = True
-    """Whether generated pixels are shown; otherwise the photo's own pixels only move."""
+    shows_generated: bool = True
+    """Whether generated pixels appear in the result; if not, the photo's own pixels are warped."""
 
     @abstractmethod
-    def reach(self, size: int, crop_scale: float) -> Mask:
-        """Share of a change that each pixel may take, (size, size) in [0, 1]."""
+    def weight(self, size: int, crop_scale: float) -> Mask:
+        """Weight of the edit at each pixel, (size, size) in [0, 1]."""
 
     @abstractmethod
-    def limit(self, change: Change) -> Levels:
+    def limit(self, edit: EditedCrop) -> Levels:
         """Limits an edit to the region; outside it the unedited composite is returned. → (S, S, 3)."""
 
-    def movement(self, gives_back: bool) -> Movement | None:
-        """The movement that composing needs; `gives_back`: whether the photo's detail or colour is given back."""
-        return "motion" if gives_back else None
+    def flow_kind(self, restores_residual: bool) -> FlowKind | None:
+        """Kind of edit flow that the region needs; restores_residual: see `Composition.restores_residual`."""
+        return "motion" if restores_residual else None
 
-    def carry(self, flow: Flow, kept: Mask, detail: float, crop_scale: float) -> Flow | None:
-        """The offsets by which the photo's own detail moves when the edit is pasted, (S, S, 2); None for none.
+    def detail_flow(self, flow: Flow, mask: Mask, detail: float, crop_scale: float) -> Flow | None:
+        """Offsets by which the photo's own detail moves when the edit is pasted, (S, S, 2) in pixels; None for none.
 
-        flow: the edit's movement. kept: the mask as the composition counts it. detail: share that is given back.
+        flow (S, S, 2): the edit flow. mask (S, S): the effective mask, 1 = copied from the photo. detail: see
+        `Composition.detail`.
         """
         if detail == 0:
             return None
-        return self.free(flow * (1 - kept)[..., None]) * (detail * self.reach(len(kept), crop_scale))[..., None]
+        masked = flow * (1 - mask)[..., None]
+        return self.smoothed_flow(masked) * (detail * self.weight(len(mask), crop_scale))[..., None]
 
-    def free(self, flow: Flow) -> Flow:
-        """The movement of what is not kept, before it is limited to the region's reach."""
+    def smoothed_flow(self, flow: Flow) -> Flow:
+        """Smooths the masked edit flow (S, S, 2) before it is weighted; by default, not at all."""
         return flow

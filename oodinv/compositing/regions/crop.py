@@ -1,21 +1,21 @@
-"""The whole crop: an edit is not limited."""
+"""Region of the whole crop, which does not limit an edit."""
 
 import numpy as np
 
-from oodinv.compositing.regions.base import Change, Region
+from oodinv.compositing.regions.base import EditedCrop, Region
 from oodinv.imaging.pixels import Levels, Mask
 
 
 class Crop(Region):
-    """Changes everything."""
+    """Region without limits."""
 
-    def reach(self, size: int, crop_scale: float) -> Mask:  # noqa: ARG002
-        """1 everywhere."""
+    def weight(self, size: int, crop_scale: float) -> Mask:  # noqa: ARG002
+        """1 at every pixel, (size, size)."""
         return np.ones((size, size), np.float32)
 
-    def limit(self, change: Change) -> Levels:
-        """Returns the edited composite."""
-        return change.after
+    def limit(self, edit: EditedCrop) -> Levels:
+        """Returns the edited composite unchanged."""
+        return edit.after
 
 
 REGION = Crop()

@@ -1,4 +1,4 @@
-"""The face with its hair, without the change of complexion that a generator adds to a smile."""
+"""Region of the face with its hair that excludes changes of complexion, which generators add to a smile."""
 
 import numpy as np
 
@@ -10,15 +10,15 @@ TINT = 1 / 16
 
 
 class Expression(Face):
-    """Changes the face without a tint."""
+    """Region of the face that removes the tint from changes."""
 
-    def wanted(self, change: Levels) -> Levels:
-        """The change without its tint."""
+    def filtered(self, change: Levels) -> Levels:
+        """Removes the tint from a change (S, S, 3)."""
         return untinted(change)
 
 
 def untinted(change: Levels) -> Levels:
-    """Removes from a change (H, W, 3) the part of its colour that is coarser than TINT; brightness stays."""
+    """Removes colour coarser than TINT from a change (H, W, 3) and preserves its luma."""
     colour = change - luma(change)[..., None]
     return np.asarray(change - blurred(colour, TINT * change.shape[0]), dtype=np.float32)
 

@@ -1,32 +1,32 @@
-"""Eyes, nose and mouth; what surrounds them only moves along."""
+"""Region of eyes, nose and mouth; their surroundings are only warped."""
 
-from oodinv.compositing.regions.base import Change, Region
-from oodinv.compositing.tones import deep_kept
+from oodinv.compositing.regions.base import EditedCrop, Region
+from oodinv.compositing.tones import spare_shadows
 from oodinv.faces.geometry import face_weight, features_weight
-from oodinv.imaging.flow import moved
+from oodinv.imaging.flow import warp
 from oodinv.imaging.pixels import Flow, Levels, Mask, blurred
 
-TOGETHER = 1 / 16
-"""Standard deviation, as a share of the crop's side, of the blur of the movement around features: a jaw or a wrinkle
-beside an ear that is kept does not bend."""
+SMOOTHING = 1 / 16
+"""Standard deviation, as a share of the crop's side, of the blur of the flow, which prevents bends in a jaw or a
+wrinkle beside a masked ear."""
 
 
 class Features(Region):
-    """Changes eyes, nose and mouth."""
+    """Region of eyes, nose and mouth."""
 
-    def reach(self, size: int, crop_scale: float) -> Mask:
-        """1 on the face, where things may move, falling to 0 around the hair."""
+    def weight(self, size: int, crop_scale: float) -> Mask:
+        """1 on the face, which may be warped, falling to 0 around the hair, (size, size)."""
         return face_weight(size, crop_scale)
 
-    def limit(self, change: Change) -> Levels:
-        """Changes the features; around them the unedited composite is moved by the flow."""
-        still = moved(change.before, change.flow)
-        weight = features_weight(still.shape[0], change.crop_scale)
-        return still + weight[..., None] * deep_kept(still, change.after - still)
+    def limit(self, edit: EditedCrop) -> Levels:
+        """Applies the edit to the features; around them the unedited composite is warped by the flow."""
+        warped = warp(edit.before, edit.flow)
+        weight = features_weight(warped.shape[0], edit.crop_scale)
+        return warped + weight[..., None] * spare_shadows(warped, edit.after - warped)
 
-    def free(self, flow: Flow) -> Flow:
-        """The movement, smoothed."""
-        return blurred(flow, TOGETHER * flow.shape[0])
+    def smoothed_flow(self, flow: Flow) -> Flow:
+        """Blurs the flow (S, S, 2) by SMOOTHING."""
+        return blurred(flow, SMOOTHING * flow.shape[0])
 
 
 REGION = Features()

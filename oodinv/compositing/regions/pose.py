@@ -1,124 +1,124 @@
-"""The photo itself moves as a head that turns: a rigid motion, fitted to what the generator drew.
+"""Region that warps the photo by a head rotation, which is fitted to the generated pictures.
 
-A generator draws a turned face as finely as it can, and in a light of its own. How far the head turned shows in all
-features at once, even where single ones are too smooth to be followed; then the photo itself can be moved so.
+Generated pictures of a turned face lack the photo's detail and change its light. But they determine the angle of the
+rotation, from all features together, and the photo itself can be warped by that.
 """
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from oodinv.compositing.regions.base import Change, Movement, Region
+from oodinv.compositing.regions.base import EditedCrop, FlowKind, Region
 from oodinv.faces.geometry import face_weight, features_weight, head_depth, places
-from oodinv.imaging.flow import moved
+from oodinv.imaging.flow import warp
 from oodinv.imaging.pixels import Flow, Levels, Mask, blurred, luma
 
 LIGHT = 1 / 16
-"""Of the crop's side: standard deviation of the blur of what counts as light, which may change while a head turns."""
+"""Standard deviation, as a share of the crop's side, of the blur that gives the light, which the fit ignores."""
 STRAY = 15.0
-"""Grey levels: what misfits by this much counts half; it moves by itself."""
-MOST = 0.4
-"""Sine of the angle that a head turns at most, and bound of the other motions; a photo moved further would fold."""
-TOGETHER = 1 / 16
-"""Standard deviation, as a share of the crop's side, of the blur of the border of what stays."""
-AROUND = 1 / 10
-"""Standard deviation, as a share of the crop's side, of the blur that gives the local density of kept pixels."""
-LUMP = (0.3, 0.5)
-"""Kept pixels with a local density below the first threshold follow the head; above the second they stay."""
+"""Grey levels: error at which a pixel's weight in the fit is halved, as where the expression changes."""
+MAX_MOTION = 0.4
+"""Bound on the sine of the rotation and on the other motion parameters, beyond which the warped photo would fold."""
+SMOOTHING = 1 / 16
+"""Standard deviation, as a share of the crop's side, of the blur at the border of dense masked areas."""
+NEIGHBOURHOOD = 1 / 10
+"""Standard deviation, as a share of the crop's side, of the blur that gives the local density of the mask."""
+DENSITY = (0.3, 0.5)
+"""Mask densities below the first of which pixels follow the head, and above the second of which they stay."""
 _SIDE = 128
-_STEPS = {1 / 24: 6, 1 / 40: 4, 1 / 80: 6}  # by blur, of the crop's side: first far, then exactly
+_STEPS = {1 / 24: 6, 1 / 40: 4, 1 / 80: 6}  # steps by blur, a share of the crop's side, from coarse to fine
 
 
 class Pose(Region):
-    """Turns the head of the photo; nothing generated is shown."""
+    """Region of the face that warps the photo; no generated pixels appear."""
 
-    generates = False
+    shows_generated = False
 
-    def reach(self, size: int, crop_scale: float) -> Mask:
-        """1 on the face, falling to 0 around the hair."""
+    def weight(self, size: int, crop_scale: float) -> Mask:
+        """1 on the face, falling to 0 around the hair, (size, size)."""
         return face_weight(size, crop_scale)
 
-    def limit(self, change: Change) -> Levels:
-        """Moves the unedited composite by the flow."""
-        return moved(change.before, change.flow)
+    def limit(self, edit: EditedCrop) -> Levels:
+        """Warps the unedited composite by the flow."""
+        return warp(edit.before, edit.flow)
 
-    def movement(self, gives_back: bool) -> Movement | None:  # noqa: ARG002
-        """The turn of the head."""
+    def flow_kind(self, restores_residual: bool) -> FlowKind | None:  # noqa: ARG002
+        """Returns "turn", the rotation of the head."""
         return "turn"
 
-    def carry(self, flow: Flow, kept: Mask, detail: float, crop_scale: float) -> Flow | None:  # noqa: ARG002
-        """The turn, except for kept `lumps`, which stay."""
-        return np.asarray(flow * (1 - blurred(lumps(kept), TOGETHER * len(kept)))[..., None], dtype=np.float32)
+    def detail_flow(self, flow: Flow, mask: Mask, detail: float, crop_scale: float) -> Flow | None:  # noqa: ARG002
+        """The rotation (S, S, 2), except in `dense_areas` of the mask, which stay."""
+        return np.asarray(flow * (1 - blurred(dense_areas(mask), SMOOTHING * len(mask)))[..., None], dtype=np.float32)
 
 
-def lumps(kept: Mask) -> Mask:
-    """Kept pixels that lie close together, such as a hand or letters, (S, S) in [0, 1].
+def dense_areas(mask: Mask) -> Mask:
+    """Weights (S, S) in [0, 1] of densely masked areas, such as a hand or letters, which do not follow the head.
 
-    A moustache or the rims of glasses are thin: they move with the head. A mask tells what a generator can't draw, and
-    not whether that belongs to the face.
+    Thin ones, such as a moustache or the rims of glasses, do: the mask marks all that the generator can't reproduce,
+    whether or not it belongs to the face.
     """
-    around = blurred(kept, AROUND * kept.shape[0])
-    return np.asarray(((around - LUMP[0]) / (LUMP[1] - LUMP[0])).clip(0, 1), dtype=np.float32)
+    density = blurred(mask, NEIGHBOURHOOD * mask.shape[0])
+    return np.asarray(((density - DENSITY[0]) / (DENSITY[1] - DENSITY[0])).clip(0, 1), dtype=np.float32)
 
 
-def turn(before: Levels, after: Levels, kept: Mask, crop_scale: float) -> Flow:
-    """Where each pixel of a head that an edit turned comes from, as offsets (H, W, 2) in pixels; 0 beyond the head.
+def head_turn_flow(before: Levels, after: Levels, mask: Mask, crop_scale: float) -> Flow:
+    """Estimates the flow of a head rotation by yaw and pitch, offsets (h, w, 2) from `after` to `before` in pixels.
 
-    For 128 x 128 pixels where crops are larger (`flow.enlarged`). before, after: what the generator drew without
-    and with the edit, (H, W, 3). kept: 1 where something covers the face, which doesn't count, (H, W).
+    Crops larger than 128 pixels are reduced to 128, see `flow.resize_flow`; beyond the head the flow is 0. before,
+    after (H, W, 3): generated pictures without and with the edit. mask (H, W): 1 where something covers the face, which
+    is excluded from the fit. crop_scale: see `framing.ffhq_quad`.
 
-    What the generator moved is taken for a rigid shape that turned, nodded, tilted and shifted a little: both parts of
-    the offset are linear in place and depth, p · (1, x, y, z). p makes before, moved, fit after in all but LIGHT, by
-    Gauss-Newton steps with Cauchy's weights (STRAY); what a turn doesn't explain, such as a smile, has little part in
-    it. Of these motions, the result is the turn and the nod, p_z · z: in a photo, the outline of a head stays where it
-    is. Source: Baker and Matthews, "Lucas-Kanade 20 years on" (2004).
+    The head is modelled as a rigid shape: both components of the offset are linear in position and depth,
+    p · (1, x, y, z). Gauss-Newton steps with Cauchy weights (STRAY) fit the warped `before` to `after`, both without
+    their LIGHT; other changes, such as a smile, get low weights. The result is p_z · z alone, yaw and pitch, so that
+    the outline of the head stays in place. Source: Baker and Matthews, "Lucas-Kanade 20 years on" (2004).
     """
     side = min(before.shape[0], _SIDE)
     grey_before, grey_after, covered = (
         np.asarray(cv2.resize(p, (side, side), interpolation=cv2.INTER_AREA), dtype=np.float32)
-        for p in (luma(before), luma(after), kept)
+        for p in (luma(before), luma(after), mask)
     )
     weight = features_weight(side, crop_scale) * (1 - covered)
     z = head_depth(side, crop_scale)
     shape = _shape(z, crop_scale)
     motion = np.zeros((2, len(shape)))
     for blur, steps in _STEPS.items():
-        drawn, wanted = (_structure(grey, blur * side) for grey in (grey_before, grey_after))
+        source, target = (_structure(grey, blur * side) for grey in (grey_before, grey_after))
         for _ in range(steps):
-            step = _step(drawn, wanted, np.einsum("ck,khw->hwc", motion, shape), shape, weight)
-            motion = np.clip(motion + step, -MOST, MOST)
-    turned = motion[:, 3] * z[..., None]
-    return np.asarray(turned * (side / crop_scale), dtype=np.float32)
+            step = _step(source, target, np.einsum("ck,khw->hwc", motion, shape), shape, weight)
+            motion = np.clip(motion + step, -MAX_MOTION, MAX_MOTION)
+    rotation = motion[:, 3] * z[..., None]
+    return np.asarray(rotation * (side / crop_scale), dtype=np.float32)
 
 
 def _shape(z: NDArray[np.float32], crop_scale: float) -> NDArray[np.float32]:
-    """1, x, y and depth z about their means, at the pixels of a crop, (4, side, side) in pixels."""
+    """1 and centred x, y and depth z at the pixels of a crop, (4, side, side) in pixels."""
     parts = np.broadcast_arrays(*places(len(z), crop_scale), z)
     whole = np.stack([np.ones(z.shape), *(part - part.mean() for part in parts)])
     return np.asarray(whole * (len(z) / crop_scale), dtype=np.float32)
 
 
 def _structure(grey: NDArray[np.float32], blur: float) -> NDArray[np.float32]:
-    """A picture (H, W) without its light, and blurred."""
+    """Band-pass filters a picture (H, W): blurs it and removes its light."""
     return blurred(grey, blur) - blurred(grey, LIGHT * grey.shape[0])
 
 
 def _step(
-    drawn: NDArray[np.float32],
-    wanted: NDArray[np.float32],
+    source: NDArray[np.float32],
+    target: NDArray[np.float32],
     flow: NDArray[np.float64],
     shape: NDArray[np.float32],
     weight: Mask,
 ) -> NDArray[np.float64]:
-    """What to add to a motion (2, 4), so that the drawn structure, moved by its flow (H, W, 2), fits better."""
-    found = moved(drawn, flow.astype(np.float32))
-    misfit = wanted - found
-    slopes = np.stack([cv2.Scharr(found, -1, *axis, scale=1 / 32) for axis in ((1, 0), (0, 1))])
+    """Gauss-Newton step (2, 4) of the motion that fits `source`, warped by the flow (H, W, 2), to `target`."""
+    warped = warp(source, flow.astype(np.float32))
+    error = target - warped
+    slopes = np.stack([cv2.Scharr(warped, -1, *axis, scale=1 / 32) for axis in ((1, 0), (0, 1))])
     jacobian = (slopes[:, None] * shape).reshape(2 * len(shape), -1)
-    counts = (weight / (1 + np.square(misfit / STRAY))).ravel()
-    normal = (jacobian * counts) @ jacobian.T
+    weights = (weight / (1 + np.square(error / STRAY))).ravel()
+    normal = (jacobian * weights) @ jacobian.T
     damping = np.diag(1e-4 * np.diag(normal) + 1e-6)
-    return np.linalg.solve(normal + damping, jacobian @ (counts * misfit.ravel())).reshape(2, -1)
+    return np.linalg.solve(normal + damping, jacobian @ (weights * error.ravel())).reshape(2, -1)
 
 
 REGION = Pose()

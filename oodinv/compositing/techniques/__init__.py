@@ -1,6 +1,6 @@
-"""Techniques that join kept and generated parts: a module for each, and one line in TECHNIQUES.
+"""Registry of blending techniques: one module and one entry in TECHNIQUES each.
 
-`technique` in recipes offers what is listed here.
+`technique` in recipes offers the names listed here.
 """
 
 from collections.abc import Callable
@@ -25,10 +25,10 @@ TECHNIQUES: tuple[Choice, ...] = (
 
 
 def load_technique(name: str) -> "Callable[[Levels, Levels, Mask], Levels]":
-    """Returns the technique with this name: `join` of its module, (crop, generated, mask) → joined, all (S, S, …).
+    """Returns `join` of the named technique's module: (crop (S, S, 3), generated (S, S, 3), mask (S, S)) → (S, S, 3).
 
     Raises:
-        ValueError: no technique has this name; lists those there are.
+        ValueError: no technique has this name; the message lists the registered ones.
     """
     join: Callable[[Levels, Levels, Mask], Levels] = choose(TECHNIQUES, name, "technique").load().join
     return join

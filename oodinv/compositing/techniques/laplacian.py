@@ -1,4 +1,4 @@
-"""Joins kept and generated parts octave by octave, by a Laplacian pyramid."""
+"""Blending by Laplacian pyramids."""
 
 import itertools
 
@@ -10,15 +10,15 @@ from oodinv.compositing.techniques import mask as by_mask
 from oodinv.imaging.pixels import Levels, Mask
 
 
-def join(crop: Levels, drawn: Levels, mask: Mask) -> Levels:
-    """Mixes each octave with a mask as coarse as itself, so that a seam is as wide as what crosses it.
+def join(crop: Levels, generated: Levels, mask: Mask) -> Levels:
+    """Blends each octave with the mask at the same octave, so that coarse structure gets wide seams. → (H, W, 3).
 
     Source: Burt and Adelson, "A multiresolution spline with application to image mosaics" (1983).
     """
     octaves = max(1, int(np.log2(min(mask.shape))) - 2)
     masks = _gaussians(mask, octaves)
-    pairs = zip(_laplacians(crop, octaves), _laplacians(drawn, octaves), masks, strict=True)
-    bands = [by_mask.join(kept, new, weight) for kept, new, weight in pairs]
+    triples = zip(_laplacians(crop, octaves), _laplacians(generated, octaves), masks, strict=True)
+    bands = [by_mask.join(*octave) for octave in triples]
     joined = bands.pop()
     while bands:
         band = bands.pop()
@@ -34,7 +34,7 @@ def _gaussians(picture: NDArray[np.float32], octaves: int) -> list[NDArray[np.fl
 
 
 def _laplacians(picture: Levels, octaves: int) -> list[Levels]:
-    """Differences of neighbouring octaves from fine to coarse, and the coarsest octave last."""
+    """Differences of neighbouring octaves, from fine to coarse, then the coarsest octave."""
     levels = _gaussians(picture, octaves)
     return [fine - _expand(coarse, fine) for fine, coarse in itertools.pairwise(levels)] + levels[-1:]
 

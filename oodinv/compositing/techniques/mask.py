@@ -1,9 +1,9 @@
-"""Joins kept and generated parts by the mask alone."""
+"""Blending by the mask alone."""
 
 from oodinv.imaging.pixels import Levels, Mask
 
 
-def join(crop: Levels, drawn: Levels, mask: Mask) -> Levels:
-    """M·x + (1 − M)·g."""
+def join(crop: Levels, generated: Levels, mask: Mask) -> Levels:
+    """M·x + (1 − M)·g, (H, W, 3)."""
     weight = mask[..., None]
-    return weight * crop + (1 - weight) * drawn
+    return weight * crop + (1 - weight) * generated

@@ -1,4 +1,4 @@
-"""Joins kept and generated parts without a seam: generated gradients, values of their surroundings (Poisson)."""
+"""Seamless blending of generated gradients by the Poisson equation."""
 
 import cv2
 import numpy as np
@@ -10,28 +10,28 @@ from oodinv.imaging.pixels import Levels, Mask
 _SMALL = 64
 
 
-def join(crop: Levels, drawn: Levels, mask: Mask) -> Levels:
-    """Weighs the crop against the `seamless` generated picture by the mask."""
-    return by_mask.join(crop, seamless(crop, drawn, mask), mask)
+def join(crop: Levels, generated: Levels, mask: Mask) -> Levels:
+    """Blends the crop and the `seamless` generated picture by the mask. → (H, W, 3)."""
+    return by_mask.join(crop, seamless(crop, generated, mask), mask)
 
 
-def seamless(crop: Levels, drawn: Levels, mask: Mask) -> Levels:
-    """The drawn picture with its gradients kept and its values those of the crop wherever the crop is kept.
+def seamless(crop: Levels, generated: Levels, mask: Mask) -> Levels:
+    """Blends the gradients of the generated picture into the crop. → (H, W, 3).
 
-    Solves ∇²y = ∇²g where M < 1/2, with y = x elsewhere and on the crop's border; that is y = g + c with c
-    harmonic, and x − g on the boundary. Source: Pérez, Gangnet and Blake, "Poisson image editing" (2003).
+    Solves ∇²y = ∇²g where M < 1/2, with y = x elsewhere and on the crop's border; that is, y = g + c with
+    harmonic c and c = x − g on the boundary. Source: Pérez, Gangnet and Blake, "Poisson image editing" (2003).
     """
     known = mask >= 0.5
     known[[0, -1]] = True
     known[:, [0, -1]] = True
-    return drawn + membrane(crop - drawn, known)
+    return generated + membrane(crop - generated, known)
 
 
 def membrane(values: Levels, known: NDArray[np.bool_]) -> Levels:
-    """Fills what is not known harmonically: each unknown pixel becomes the mean of its four neighbours.
+    """Interpolates unknown pixels harmonically: each becomes the mean of its four neighbours. → (H, W, 3).
 
-    values (H, W, 3), known (H, W) with the border known. Solved by over-relaxation on small pictures, to about
-    0.01 levels; larger ones start from the solution at half the size, which is smooth, and are only polished.
+    values (H, W, 3); known (H, W), true along the border. Small pictures are solved by over-relaxation, to about 0.01
+    grey levels; larger ones start from the solution at half the size and take a few further steps.
     """
     if known.all():
         return values
@@ -49,18 +49,18 @@ def membrane(values: Levels, known: NDArray[np.bool_]) -> Levels:
 
 
 def _relax(start: Levels, known: NDArray[np.bool_], rounds: int, factor: float) -> Levels:
-    """Successive over-relaxation in red-black order until nothing moves by 0.001 levels, or for so many rounds."""
+    """Successive over-relaxation in red-black order until no value changes by 0.001, for at most `rounds` rounds."""
     filled = np.array(start, dtype=np.float32)
     row, column = np.indices(known.shape)
     steps = [((~known & ((row + column) % 2 == parity)) * np.float32(factor))[1:-1, 1:-1, None] for parity in (0, 1)]
     inner = filled[1:-1, 1:-1]
     for _ in range(rounds):
-        moved = 0.0
+        largest = 0.0
         for step in steps:
             mean = (filled[:-2, 1:-1] + filled[2:, 1:-1] + filled[1:-1, :-2] + filled[1:-1, 2:]) / 4
             change = step * (mean - inner)
             inner += change
-            moved = max(moved, float(np.abs(change).max(initial=0)))
-        if moved < 1e-3:
+            largest = max(largest, float(np.abs(change).max(initial=0)))
+        if largest < 1e-3:
             break
     return filled
