@@ -27,6 +27,7 @@ from torch import Tensor
 
 from oodinv.directions.files import Direction, is_own, read
 from oodinv.errors import MissingWeights, UnknownLayout, WeightsError
+from oodinv.models import generators
 from oodinv.recipe.card import ModelCard
 from oodinv.weights.build import locate
 from oodinv.weights.families import build_generator
@@ -49,11 +50,15 @@ NORMAL_99 = 2.326
 
 @dataclass(frozen=True)
 class Target:
-    """The model that a direction is for: the name of its card, and the shape of its w_plus."""
+    """The model that a direction is for: the name of its card, and the shape of its w_plus.
+
+    spare_rows: how many rows beyond `num_ws` a direction may have, which are left out; see `Generator.spare_rows`.
+    """
 
     model: str
     num_ws: int
     w_dim: int
+    spare_rows: int = 0
 
 
 def target_of(card: ModelCard, path: Path) -> Target:
@@ -62,26 +67,26 @@ def target_of(card: ModelCard, path: Path) -> Target:
     Raises:
         WeightsError: the generator's file is damaged or unknown.
     """
-    num_ws = 2 * (card.size.bit_length() - 2)
+    family = generators.named(card.generator.kind)
     try:
         file = locate(card.generator.weights, path)
     except MissingWeights:
-        return Target(card.name, num_ws, PUBLISHED_W_DIM)
+        return Target(card.name, family.rows_at(card.size), PUBLISHED_W_DIM, family.spare_rows)
     generator = build_generator(translate(read_weights(file)), card.generator)
-    return Target(card.name, generator.num_ws, generator.w_dim)
+    return Target(card.name, generator.num_ws, generator.w_dim, family.spare_rows)
 
 
-def import_one(path: Path, model: str, num_ws: int, w_dim: int) -> Direction:
+def import_one(path: Path, target: Target) -> Direction:
     """Reads the one direction of a foreign file.
 
     Raises:
         WeightsError: as `import_file`, or the file holds several.
     """
-    found = import_file(path, Target(model, num_ws, w_dim))
+    found = import_file(path, target)
     if len(found) > 1:
         raise UnknownLayout(
             f"{path}: holds {len(found)} directions, where one was expected; write them as files of their own with "
-            f"`oodinv directions import {path} --model {model} -o FOLDER` and name one of those"
+            f"`oodinv directions import {path} --model {target.model} -o FOLDER` and name one of those"
         )
     return found[0]
 
@@ -124,6 +129,9 @@ def read_codes(path: Path, num_ws: int, w_dim: int) -> Tensor:
 
 
 def _relabelled(direction: Direction, target: Target, path: Path) -> Direction:
+    if direction.vector.shape[0] == target.num_ws + target.spare_rows:
+        rows = None if direction.layers is None else tuple(n for n in direction.layers if n < target.num_ws)
+        direction = replace(direction, vector=direction.vector[: target.num_ws], layers=rows)
     if tuple(direction.vector.shape) != (target.num_ws, target.w_dim):
         raise UnknownLayout(
             f"{path}: has shape {tuple(direction.vector.shape)}; {target.model} needs {(target.num_ws, target.w_dim)}"
@@ -199,6 +207,8 @@ def _by_row(items: dict[Any, Any], target: Target) -> dict[int, Tensor] | None:
         if number is None or not isinstance(value, Tensor) or value.numel() != target.w_dim:
             return None
         row = int(number[1])
+        if target.num_ws <= row < target.num_ws + target.spare_rows:
+            continue
         if row in found or row >= target.num_ws:
             raise UnknownLayout(f"has a boundary for layer {row}; {target.model} has layers 0 to {target.num_ws - 1}")
         found[row] = _floating(value).reshape(-1)
@@ -212,6 +222,9 @@ def _rows(value: Tensor, target: Target, key: str = "") -> Tensor:
     vector = _floating(value)
     if shape == (w_dim,):
         return vector.reshape(1, w_dim).repeat(num_ws, 1)
+    whole = num_ws + target.spare_rows
+    if shape in ((whole, w_dim), (whole * w_dim,)):
+        return vector.reshape(whole, w_dim)[:num_ws]
     if shape in ((num_ws, w_dim), (num_ws * w_dim,)):
         return vector.reshape(num_ws, w_dim)
     where = f"{key}: " if key else ""

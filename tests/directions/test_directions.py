@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from tolerances import FLOAT32, FLOAT32_DEEP, FLOAT64
 
 from oodinv import directions
-from oodinv.directions import Direction, labels, measures, regress
+from oodinv.directions import Direction, files, labels, measures, regress
 from oodinv.directions.discover import factorise, ganspace, sefa, style_weights
 from oodinv.directions.faces import Faces
 from oodinv.directions.fit import fit, told_by
 from oodinv.directions.foreign import Target, import_file, read_codes
-from oodinv.errors import MissingWeights, OodinvError, RecipeError, WeightsError
+from oodinv.errors import RecipeError, UnknownLayout, WeightsError
 from oodinv.imaging.encode import write_png
 from oodinv.imaging.files import write_npz
 from oodinv.models.generators.stylegan2 import StyleGAN2
@@ -557,3 +557,25 @@ def test_shipped_directions_fit_the_default_model() -> None:
     target = target_of(card, path)
     for name in directions.shipped("mini"):
         assert directions.find(name, card, target.num_ws, target.w_dim).safe_range is not None
+
+
+@pytest.mark.parametrize("form", ["rows", "flat", "by layer", "own"])
+def test_the_last_rows_of_a_stylegan2_direction_are_left_out_for_a_generator_that_has_fewer(
+    form: str, tmp_path: Path
+) -> None:
+    """As MobileStyleGAN does, which was distilled from it: 16 of 18 rows."""
+    target = Target("mobile", 4, 2, spare_rows=2)
+    vector = torch.arange(12.0).reshape(6, 2)
+    path = tmp_path / "d.pt"
+    if form == "by layer":
+        torch.save({f"layer_{row}": vector[row] for row in range(6)}, path)
+    elif form == "own":
+        path = tmp_path / "d.safetensors"
+        files.write(path, Direction(name="d", model="teacher", vector=vector, layers=(0, 5), unit="one"))
+    else:
+        torch.save(vector if form == "rows" else vector.reshape(1, -1), path)
+    (found,) = import_file(path, target)
+    assert torch.equal(found.vector, vector[:4])
+    assert found.layers == ((0,) if form == "own" else None)
+    with pytest.raises(UnknownLayout):
+        import_file(path, Target("other", 4, 2))

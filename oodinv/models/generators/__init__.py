@@ -10,13 +10,22 @@ GENERATORS: tuple[type[Generator], ...] = (StyleGAN2, MobileStyleGAN)
 """Every family of generators."""
 
 
+def named(kind: str) -> type[Generator]:
+    """The family of that name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    for family in GENERATORS:
+        if family.kind == kind:
+            return family
+    raise ValueError(f"there is no family of generators {kind!r}; there are {', '.join(f.kind for f in GENERATORS)}")
+
+
 def construct(kind: str, **arguments: Any) -> Generator:
     """A generator of a family with random weights.
 
     Raises:
         ValueError: there is no such family, or arguments that its constructor refuses.
     """
-    for family in GENERATORS:
-        if family.kind == kind:
-            return family(**arguments)
-    raise ValueError(f"there is no family of generators {kind!r}; there are {', '.join(f.kind for f in GENERATORS)}")
+    return named(kind)(**arguments)
