@@ -21,7 +21,7 @@ from oodinv.directions.discover import factorise, ganspace, sefa, style_weights
 from oodinv.directions.faces import Faces
 from oodinv.directions.fit import fit, told_by
 from oodinv.directions.foreign import Target, import_file, read_codes
-from oodinv.errors import RecipeError, UnknownLayout, WeightsError
+from oodinv.errors import MissingWeights, OodinvError, RecipeError, UnknownLayout, WeightsError
 from oodinv.imaging.encode import write_png
 from oodinv.imaging.files import write_npz
 from oodinv.models.generators.stylegan2 import StyleGAN2
