@@ -135,8 +135,8 @@ def edited(model: Model, name: str, faces: list[InvertedFace], strengths: list[f
     """What `oodinv edit --recipe NAME --strength …` makes of faces."""
     path = find_edit_recipe(name)
     recipe = read_edit_recipe(path)
-    edits = prepare(recipe, path, model, strengths)
-    return Editor(model, torch.device("cpu"), "float32", "fixed", BATCH, recipe, edits).edit(faces)
+    plan = prepare(recipe, path, model, strengths)
+    return Editor(model, torch.device("cpu"), "float32", "fixed", BATCH, recipe, plan).edit(faces)
 
 
 def points(detector: Yunet, crop: Pixels, name: str) -> float:

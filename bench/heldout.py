@@ -27,7 +27,7 @@ from oodinv.faces.quads import Points
 from oodinv.faces.selection import face_size
 from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.pixels import Pixels, to_tensor
-from oodinv.inversion import computing, decode, encode, invert
+from oodinv.inversion import decode, encode, inference, invert
 from oodinv.metrics.pixel import psnr
 from oodinv.models.perceptors.lpips import Lpips
 from oodinv.training.losses import lpips_each
@@ -71,7 +71,7 @@ def scores(model: Model, lpips: Lpips, images: Tensor) -> dict[str, Tensor]:
     found = decode(model, images, encoding.w_plus.float(), encoding)
     still = without_flow(EncodedBatch(model, images, encoding, found, torch.float32)).generated
     generated = found.generated.clamp(-1, 1)
-    with computing(images.device, torch.float32):
+    with inference(images.device, torch.float32):
         return {
             "generated_lpips": lpips_each(lpips, generated, images),
             "generated_psnr": psnr(generated, images),

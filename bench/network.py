@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from oodinv.benchmark.cost import device_name
-from oodinv.device import multiplies
+from oodinv.device import supports_natively
 from oodinv.inversion import Inversion, invert
 from oodinv.models.encoders.e4e import E4e
 from oodinv.models.generators.stylegan2 import StyleGAN2
@@ -219,7 +219,7 @@ def show(found: dict[str, Figures]) -> None:
             f"{name:24}{''.join(f'{cell:9.2f}' for cell in cells)}{memory:>9}{f.deviation:9.1e}{f.psnr:9.1f}"
             + ("" if f.deviation_from_stored is None else f"  {f.deviation_from_stored:.1e} from the stored outputs")
         )
-    if not multiplies(torch.device("cpu"), torch.bfloat16):
+    if not supports_natively(torch.device("cpu"), torch.bfloat16):
         print("This CPU has no bfloat16 instructions: the row oodinv bfloat16 was computed in float32.")
 
 
@@ -237,7 +237,7 @@ def main() -> None:
     found = measure(model, image, options.repeats, stored)
     if options.json:
         cpu = torch.device("cpu")
-        report: dict[str, Any] = {"device": device_name(cpu), "bfloat16": multiplies(cpu, torch.bfloat16)}
+        report: dict[str, Any] = {"device": device_name(cpu), "bfloat16": supports_natively(cpu, torch.bfloat16)}
         print(json.dumps(report | {name: asdict(figures) for name, figures in found.items()}))
     else:
         print(device_name(torch.device("cpu")))

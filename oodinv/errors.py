@@ -1,7 +1,6 @@
-"""Every error that `oodinv` raises on purpose.
+"""Exceptions that `oodinv` raises deliberately.
 
-A message names the file, says what was expected of it, and what to do about it.
-Whatever else is raised is a bug.
+Each message names the file, what was expected, and what to do. Any other exception is a bug.
 """
 
 from collections.abc import Iterable
@@ -9,46 +8,46 @@ from difflib import get_close_matches
 
 
 class OodinvError(Exception):
-    """Base of all errors that a user can cause and mend."""
+    """Base of all errors that a user can cause and fix."""
 
 
 class RecipeError(OodinvError):
-    """A recipe or model card that can't be read or contradicts itself."""
+    """A recipe or model card is unreadable, invalid or inconsistent."""
 
 
 class WeightsError(OodinvError):
-    """A weight file that can't be used."""
+    """A weight file is unusable."""
 
 
 class MissingWeights(WeightsError):
-    """A weight file that is not where the card or the catalog says."""
+    """A weight file named by a card or the catalog does not exist."""
 
 
 class ChecksumMismatch(WeightsError):
-    """A file whose sha256 is not the one on record."""
+    """The sha256 of a file differs from the recorded one."""
 
 
 class UnknownLayout(WeightsError):
-    """A weight file whose contents fit no layout that `oodinv` knows."""
+    """The contents of a weight file match no known layout."""
 
 
 class ImageError(OodinvError):
-    """A picture that can't be read, is unsafe to read, or can't be written."""
+    """A picture can't be read or written, or is unsafe to read."""
 
 
 class NoFaceError(ImageError):
-    """A picture in which the detector finds no face."""
+    """The detector finds no face in a picture."""
 
 
 class ManifestError(OodinvError):
-    """An output folder whose manifest does not belong to this run."""
+    """The manifest of an output folder belongs to another run."""
 
 
 class OutputError(OodinvError):
-    """An output folder that can't be written: full, read-only, or gone."""
+    """An output folder can't be written: it is full, read-only or missing."""
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown name: "; did you mean X?", or nothing where no known name is close."""
+    """Returns "; did you mean X?" for an unknown name with a similar known one, otherwise an empty string."""
     close = get_close_matches(name, list(known), n=1)
     return f"; did you mean {close[0]}?" if close else ""

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from oodinv.device import multiplies
+from oodinv.device import supports_natively
 from oodinv.errors import OodinvError
 from oodinv.faces.align import AlignedFace
 from oodinv.imaging.pixels import Pixels, to_tensor, to_uint8
@@ -34,7 +34,7 @@ DTYPES: dict[Dtype, torch.dtype] = {
 
 @dataclass(frozen=True)
 class Inversion:
-    """Everything one inversion computed for a batch of B crops of the model's size H = W.
+    """Result of inverting a batch of B crops of the model's size H = W.
 
     w_plus (B, num_ws, w_dim): latent codes, edited if a delta was given.
     generated (B, 3, H, W): generator output g after alignment, about [−1, 1], not clipped.
@@ -51,20 +51,20 @@ class Inversion:
 
 
 @contextmanager
-def computing(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
-    """No gradients; convolutions and matrix products in `dtype`, the rest in float32.
+def inference(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
+    """Context without gradients in which convolutions and matrix products use `dtype`, the rest float32.
 
-    On a CPU without instructions for a half-precision `dtype` all is in float32, which is several times as fast there.
+    A CPU without instructions for a half-precision `dtype` uses float32, which is several times as fast there.
     """
-    half = dtype != torch.float32 and multiplies(device, dtype)
+    half = dtype != torch.float32 and supports_natively(device, dtype)
     exact = torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=half)
     with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=half), exact:
         yield
 
 
 def encode(model: Model, image: Tensor, dtype: torch.dtype = torch.float32) -> Encoding:
-    """image (B, 3, H, W) in [−1, 1] on the model's device → latent codes and features."""
-    with computing(image.device, dtype):
+    """Encodes images (B, 3, H, W) in [−1, 1], on the model's device, into latent codes and features."""
+    with inference(image.device, dtype):
         return model.encoder.encode(image, model.generator)
 
 
@@ -78,10 +78,10 @@ def decode(
 ) -> Inversion:
     """Generates from w_plus (B, num_ws, w_dim) and composites with the image (B, 3, H, W) in [−1, 1].
 
-    `source` is an encoding, whose features SAMM aligns to, or the alignments of an earlier inversion to use
-    again: the second keeps an edit from being treated as out of domain and copied away (METHOD §5).
+    source: an encoding, to whose features SAMM aligns, or the alignments of an earlier inversion. The latter prevent an
+    edit from being detected as out of domain and overwritten by the input (METHOD §5).
     """
-    with computing(image.device, dtype):
+    with inference(image.device, dtype):
         generated, alignments = _generate(model, w_plus.float(), source, noise)
         generated = generated.float()
         if alignments:
@@ -112,8 +112,8 @@ def invert(
 ) -> Inversion:
     """Inverts aligned crops (B, 3, H, W) in [−1, 1], H = W = the model's size, on the model's device.
 
-    `delta`, broadcastable to (B, num_ws, w_dim), is added to the latent codes before the generator; flow and
-    mask are then those of the edited pass. To keep the unedited ones, `decode` with an earlier inversion's.
+    delta: added to the latent codes, broadcastable to (B, num_ws, w_dim); flows and masks are then those of the edited
+    pass. For those of the unedited pass, call `decode` with its alignments.
     """
     encoding = encode(model, image, dtype)
     w_plus = encoding.w_plus.float()
@@ -122,10 +122,10 @@ def invert(
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """One face of a photo: its name below the output folders, its crop, and where that was cut out.
+    """One face of a photo: its name below the output folders, its crop and its alignment.
 
-    crop uint8 (size, size, 3). `aligned` is None where the input was a crop already; `deep` is the same crop,
-    float32 (3, size, size) in [−1, 1], where its file has 16 bits a channel.
+    crop uint8 (size, size, 3). aligned: None if the input is a crop itself. deep: the same crop, float32
+    (3, size, size) in [−1, 1], if its file has 16 bits per channel.
     """
 
     name: str
@@ -134,13 +134,17 @@ class Subject:
     deep: NDArray[np.float32] | None = None
 
     def tensor(self) -> Tensor:
-        """The crop as the network sees it, float32 (3, size, size) in [−1, 1]."""
+        """Converts the crop to the network's input, float32 (3, size, size) in [−1, 1]."""
         return to_tensor(self.crop)[0] if self.deep is None else torch.from_numpy(self.deep)
 
 
 @dataclass(frozen=True, eq=False)
 class Artefacts:
-    """One face's results as they are stored; `flows` holds flow_S, mask_S, mask and an edit's movement by name."""
+    """Results for one face as they are saved.
+
+    w_plus (num_ws, w_dim). flows: flow_S (2, S, S), mask_S (1, S, S), mask (H, W) and the edit flow (2, s, s), by key.
+    mask uint8 (H, W), 255 = copied from the input; generated, composite uint8 (H, W, 3).
+    """
 
     subject: Subject
     w_plus: NDArray[np.float32]
@@ -151,7 +155,7 @@ class Artefacts:
 
 
 def saved_alignments(inversion: Inversion) -> dict[str, NDArray[np.floating]]:
-    """Flows (B, 2, S, S) and masks (B, 1, S, S) of a batch by the names under which they are saved."""
+    """Flows (B, 2, S, S) and masks (B, 1, S, S) of a batch by the keys under which they are saved."""
     return {
         key: value.float().cpu().numpy()
         for size, alignment in inversion.alignments.items()
@@ -160,7 +164,7 @@ def saved_alignments(inversion: Inversion) -> dict[str, NDArray[np.floating]]:
 
 
 def artefacts(subjects: list[Subject], inversion: Inversion) -> list[Artefacts]:
-    """Splits a batch's inversion into one set of artefacts for each of its subjects."""
+    """Splits the inversion of a batch into the artefacts of each subject."""
     generated = to_uint8(inversion.generated)
     composite = to_uint8(inversion.composite)
     mask = inversion.mask[:, 0].float().cpu().numpy()
@@ -184,12 +188,12 @@ R = TypeVar("R")
 
 
 def in_halves(faces: list[T], compute: Callable[[list[T]], list[R]], device: torch.device, size: int) -> list[R]:
-    """A batch's results, or those of its halves one after the other where memory is too small for it.
+    """Computes the results of a batch, by halves, recursively, if memory is insufficient.
 
-    size: of the model's pictures, to name it.
+    size: the model's, for the error.
 
     Raises:
-        OodinvError: memory is too small for one face.
+        OodinvError: memory is insufficient for one face.
     """
     found = _attempt(faces, compute)
     if found is not None:
@@ -206,10 +210,10 @@ def in_halves(faces: list[T], compute: Callable[[list[T]], list[R]], device: tor
 
 
 def _attempt(faces: list[T], compute: Callable[[list[T]], list[R]]) -> list[R] | None:
-    """A batch's results; None if memory doesn't suffice, with all that was allocated let go."""
+    """Computes the results of a batch; None if memory is insufficient, after freeing the batch's own."""
     try:
         return compute(faces)
-    except RuntimeError as error:  # on the CPU, PyTorch has no class of its own for it
+    except RuntimeError as error:  # PyTorch has no exception class for it on the CPU
         if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
             raise
     return None

@@ -18,7 +18,7 @@ from oodinv.benchmark.score import to_batch
 from oodinv.compositing.techniques import TECHNIQUES
 from oodinv.directions import measures
 from oodinv.editing.apply import EditedFace, Editor, InvertedFace, inverted_faces
-from oodinv.editing.plan import Edits, Variant, prepare
+from oodinv.editing.plan import EditPlan, EditVariant, prepare
 from oodinv.errors import RecipeError
 from oodinv.faces.detectors.base import Detector
 from oodinv.faces.geometry import face_weight
@@ -66,7 +66,7 @@ class Trial:
     edit: str
     way: str
     recipe: EditRecipe
-    variant: Variant
+    variant: EditVariant
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +82,8 @@ class Trials:
         """Everything here that scores depend on, for a manifest."""
         digest = hashlib.sha256(self.attributes.units.numpy().tobytes())
         for trial in self.trials:
-            plan = trial.variant.plan
-            for moved in [*plan.deltas, *(target.unit for target in plan.targets)]:
+            edit = trial.variant.edit
+            for moved in [*edit.deltas, *(target.unit for target in edit.targets)]:
                 digest.update(moved.numpy().tobytes())
         tried = {f"{t.edit} {t.way}": t.recipe.model_dump(mode="json", exclude={"description"}) for t in self.trials}
         return {"tried": tried, "directions": digest.hexdigest()}
@@ -122,8 +122,8 @@ def plan_trials(paths: Sequence[Path], model: Model, detector: Detector, sface: 
         if recipe.mix is not None or recipe.interpolate is not None or not recipe.edits:
             raise RecipeError(f"{path}: the benchmark measures edits along directions; name some, leave out mix and "
                               "interpolate")  # fmt: skip
-        edits = prepare(recipe, path, model, [1.0], force=True)
-        for variant in edits.variants:
+        plan = prepare(recipe, path, model, [1.0], force=True)
+        for variant in plan.variants:
             name = path.stem + variant.suffix
             trials += [Trial(name, way, r, variant) for way, r in ways(recipe, model.samm is not None).items()]
         for step in recipe.edits:
@@ -173,8 +173,8 @@ def _edit(
     trial: Trial, model: Model, device: torch.device, dtype: Dtype, faces: list[InvertedFace]
 ) -> list[EditedFace]:
     """Applies one trial as `oodinv edit` does."""
-    edits = Edits([trial.variant], trial.edit, ())
-    return Editor(model, device, dtype, "fixed", len(faces), trial.recipe, edits).edit(faces)
+    plan = EditPlan([trial.variant], trial.edit, ())
+    return Editor(model, device, dtype, "fixed", len(faces), trial.recipe, plan).edit(faces)
 
 
 class _Measure:

@@ -76,10 +76,10 @@ def _versions() -> Iterator[Finding]:
 def _devices() -> Iterator[Finding]:
     import torch
 
-    from oodinv.device import multiplies
+    from oodinv.device import supports_natively
 
     cpu = torch.device("cpu")
-    formats = [str(d).removeprefix("torch.") for d in (torch.bfloat16, torch.float16) if multiplies(cpu, d)]
+    formats = [str(d).removeprefix("torch.") for d in (torch.bfloat16, torch.float16) if supports_natively(cpu, d)]
     extra = f", fast {' and '.join(formats)}" if formats else ", float32 only"
     yield Finding("CPU", f"{torch.backends.cpu.get_cpu_capability()}{extra}, {torch.get_num_threads()} threads")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0

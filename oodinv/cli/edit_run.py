@@ -104,7 +104,7 @@ def run_edit(request: Request) -> None:
     if not request.restart:
         manifest.check_output(output, edit_header(stages))
     run.summary.notes = (*run.summary.notes, *stages.editor.model.notes)
-    run.summary.warn(stages.editor.edits.warnings, request.quiet)
+    run.summary.warn(stages.editor.plan.warnings, request.quiet)
     if request.preview:
         _preview(run, stages)
     else:
@@ -226,7 +226,7 @@ def _check_edit(run: _Run, stages: InvertStages, expected: Results) -> None:
     if run.recipe.mix is not None or run.recipe.interpolate is not None:
         return  # people are looked up in the inversion
     edited = run.stages(run.local_device, stages.model, expected, knows_people=False)
-    say("; ".join(f"range of {text}" for text in edited.editor.edits.ranges), run.request.quiet)
+    say("; ".join(f"range of {text}" for text in edited.editor.plan.ranges), run.request.quiet)
     if not run.request.restart:
         manifest.check_output(run.output, edit_header(edited))
 

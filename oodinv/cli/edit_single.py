@@ -64,10 +64,10 @@ def run_single(request: Request, recipe: EditRecipe, path: Path) -> None:
         batch_size=request.batch_size,
         inversion=nothing,
     )
-    if len(editing.editor.edits.variants) != 1:
+    if len(editing.editor.plan.variants) != 1:
         raise typer.BadParameter("a sweep gives several photos; name a folder as --output")
     summary = Summary(target, inverting.model.notes, total=1)
-    summary.warn(editing.editor.edits.warnings, request.quiet)
+    summary.warn(editing.editor.plan.warnings, request.quiet)
     edited = edit_photo(inverting, editing, Job(source, "photo"), content)
     summary.notes = (*summary.notes, *edited.remarks)
     if target == STREAM:

@@ -10,7 +10,7 @@ import typer
 from oodinv.cli.options import Chosen, EngineName
 from oodinv.cli.prepare import choose_device, make_detector, make_selection
 from oodinv.editing.apply import Editor
-from oodinv.editing.plan import nobody, prepare
+from oodinv.editing.plan import no_person, prepare
 from oodinv.faces.selection import ALL
 from oodinv.imaging.encode import AS_SOURCE, OutputFormat
 from oodinv.inversion import Dtype
@@ -91,10 +91,10 @@ def edit_stages(
     place = choose_device(device)
     loaded = load_named(model) if isinstance(model, str) else model
     loaded = loaded.to(place)
-    person = partial(read_person, inversion, loaded.code_shape) if knows_people else nobody
-    edits = prepare(recipe, path, loaded, factors, person, force=force)
+    person = partial(read_person, inversion, loaded.code_shape) if knows_people else no_person
+    plan = prepare(recipe, path, loaded, factors, person, force=force)
     noise: Noise = "zero" if inversion.header.settings.get("noise") == "zero" else "fixed"
-    return EditStages(Editor(loaded, place, dtype, noise, batch_size, recipe, edits), inversion, output_format)
+    return EditStages(Editor(loaded, place, dtype, noise, batch_size, recipe, plan), inversion, output_format)
 
 
 def plan_workers(engine: EngineName, workers: int | None, shard: Shard | None, device: str) -> Workers | None:

@@ -11,7 +11,7 @@ from oodinv.directions import measures
 from oodinv.directions.labels import Labels
 from oodinv.faces.detectors.base import Detector
 from oodinv.imaging.pixels import Pixels, resize_pixels, to_uint8
-from oodinv.inversion import computing
+from oodinv.inversion import inference
 from oodinv.models.synthesis import synthesize
 from oodinv.weights.build import Model
 
@@ -26,7 +26,7 @@ def pictures(model: Model, w_plus: torch.Tensor) -> Iterator[torch.Tensor]:
     """Generates batches of pictures (B, 3, S, S) in [−1, 1] from codes (N, num_ws, w_dim)."""
     device = model.generator.w_avg.device
     for some in w_plus.split(BATCH):
-        with computing(device, torch.float32):
+        with inference(device, torch.float32):
             yield synthesize(model.generator, some.to(device), "fixed").clamp(-1, 1)
 
 

@@ -1,1 +1,1 @@
-"""Edits: from a recipe to plans, and applied to latent codes and faces."""
+"""Editing of inverted faces: recipes to plans, latent codes, and composites of the results."""

@@ -1,4 +1,4 @@
-"""Applies a recipe to inverted faces: arrays in, arrays out."""
+"""Edits of inverted faces in memory: arrays in, arrays out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from oodinv.compositing.compose import UNEDITED_MASK, StoredFace, compose_stored, flow_kind, unedited_composite
-from oodinv.editing.latent import Plan, apply
-from oodinv.editing.plan import Edits
+from oodinv.editing.latent import LatentEdit, apply_edit
+from oodinv.editing.plan import EditPlan
 from oodinv.faces.align import Placement
 from oodinv.imaging.pixels import Flow, Pixels, rounded, to_tensor, to_uint8
 from oodinv.inversion import (
@@ -34,7 +34,11 @@ from oodinv.weights.build import Model
 
 @dataclass(frozen=True, eq=False)
 class InvertedFace:
-    """One face as an inversion left it: crop uint8 (S, S, 3), its code, and flows and masks by their saved names."""
+    """Result of an inversion for one face.
+
+    crop uint8 (S, S, 3). w_plus (num_ws, w_dim). flows: flows and masks by the keys under which they are saved.
+    placement: position in the photo; None if it is not to be pasted.
+    """
 
     name: str
     crop: Pixels
@@ -44,7 +48,7 @@ class InvertedFace:
 
 
 def inverted_faces(crops: Sequence[Pixels], inversion: Inversion) -> list[InvertedFace]:
-    """A batch that was just inverted, as faces to edit, named by their numbers; none is to be pasted."""
+    """Splits an inversion of crops uint8 (S, S, 3) into faces, named by their indices and without placement."""
     arrays, w_plus = saved_alignments(inversion), inversion.w_plus.float().cpu().numpy()
     return [
         InvertedFace(str(n), crop, w_plus[n], {key: array[n] for key, array in arrays.items()}, None)
@@ -54,9 +58,10 @@ def inverted_faces(crops: Sequence[Pixels], inversion: Inversion) -> list[Invert
 
 @dataclass(frozen=True, eq=False)
 class EditedFace:
-    """A face's results, one for each variant; `unedited` and `before` are picture and composite without the edit.
+    """Results for one face.
 
-    flows: for each variant, how the photo's own detail moves along (`paste_back.Edit.flow`).
+    unedited, before uint8 (S, S, 3): generated picture and composite without the edit. results, flows: artefacts and
+    `paste_back.Patch.flow` of each variant.
     """
 
     face: InvertedFace
@@ -68,9 +73,9 @@ class EditedFace:
 
 @dataclass(frozen=True)
 class Editor:
-    """Applies a recipe made concrete to faces, in batches of `batch_size`; their flows and masks are used again.
+    """Edits faces by a plan in batches, with the flows and masks of their inversion.
 
-    Only for `mask: edited` the encoder runs, since features are not saved.
+    The encoder runs only for `mask: edited`, since features are not saved. batch_size: faces per batch.
     """
 
     model: Model
@@ -79,13 +84,13 @@ class Editor:
     noise: Noise
     batch_size: int
     recipe: EditRecipe
-    edits: Edits
+    plan: EditPlan
 
     def edit(self, faces: list[InvertedFace]) -> list[EditedFace]:
-        """Edits faces in batches, halved where memory is too small for them.
+        """Edits faces in batches, which are halved if memory is insufficient.
 
         Raises:
-            OodinvError: memory is too small for one face.
+            OodinvError: memory is insufficient for one face.
         """
         done: list[EditedFace] = []
         for start in range(0, len(faces), self.batch_size):
@@ -100,11 +105,11 @@ class Editor:
         source: Encoding | dict[int, Alignment] = base.alignments
         if self.recipe.mask == "edited":
             source = encode(self.model, crops, DTYPES[self.dtype])
-        variants = [self._variant(v.plan, base, crops, w_plus, source) for v in self.edits.variants]
+        variants = [self._variant(v.edit, base, crops, w_plus, source) for v in self.plan.variants]
         unedited, masks = to_uint8(base.generated), _masks(base)
         parts = [
             artefacts([Subject(face.name + v.suffix, face.crop, None) for face in faces], variant)
-            for v, variant in zip(self.edits.variants, variants, strict=True)
+            for v, variant in zip(self.plan.variants, variants, strict=True)
         ]
         return [
             self._composed(face, unedited[n], masks[n], [part[n] for part in parts]) for n, face in enumerate(faces)
@@ -113,7 +118,7 @@ class Editor:
     def _composed(
         self, face: InvertedFace, unedited: Pixels, mask: NDArray[np.float16], variants: list[Artefacts]
     ) -> EditedFace:
-        """Composes one face's variants from arrays in the precision of their files, as `blend` will again."""
+        """Composites one face's variants from arrays in the precision of their files, as `blend` does."""
         how, scale = self.recipe.compose, self.model.card.crop.scale
         own_mask = mask if self.recipe.mask == "edited" else None
         before = unedited_composite(StoredFace(face.crop, unedited, unedited, mask), how)
@@ -139,20 +144,20 @@ class Editor:
         return decode(self.model, crops, w_plus, source, self.noise, DTYPES[self.dtype])
 
     def _variant(
-        self, plan: Plan, base: Inversion, crops: Tensor, w_plus: Tensor, source: Encoding | dict[int, Alignment]
+        self, edit: LatentEdit, base: Inversion, crops: Tensor, w_plus: Tensor, source: Encoding | dict[int, Alignment]
     ) -> Inversion:
-        """The edited inversion; where the edit changes no code of the batch, the very one that there was."""
-        plan = replace(
-            plan,
-            towards=None if plan.towards is None else plan.towards.to(self.device),
-            mixed=None if plan.mixed is None else plan.mixed.to(self.device),
-            deltas=[delta.to(self.device) for delta in plan.deltas],
-            targets=[replace(target, unit=target.unit.to(self.device)) for target in plan.targets],
+        """Generates an edited inversion; returns `base` if the edit changes no code of the batch."""
+        edit = replace(
+            edit,
+            towards=None if edit.towards is None else edit.towards.to(self.device),
+            mixed=None if edit.mixed is None else edit.mixed.to(self.device),
+            deltas=[delta.to(self.device) for delta in edit.deltas],
+            targets=[replace(target, unit=target.unit.to(self.device)) for target in edit.targets],
         )
-        edited = apply(plan, w_plus, self.model.encoder.w_avg.to(self.device))
+        edited = apply_edit(edit, w_plus, self.model.encoder.w_avg.to(self.device))
         return base if torch.equal(edited, w_plus) else self._decode(crops, edited, source)
 
 
 def _masks(inversion: Inversion) -> NDArray[np.float16]:
-    """Masks of a batch as they are saved, float16 (B, S, S)."""
+    """Masks of a batch in the precision of their files, float16 (B, S, S)."""
     return inversion.mask[:, 0].float().cpu().numpy().astype(np.float16)

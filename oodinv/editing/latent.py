@@ -1,7 +1,7 @@
-"""Editing of latent codes: pure functions of w_plus (B, num_ws, w_dim) and of what is asked for.
+"""Edits of latent codes w_plus (B, num_ws, w_dim) by pure functions.
 
-The steps have a fixed order: truncation, interpolation, style mixing, and then all directions at once, as a sum,
-so that the order in which directions are listed makes no difference.
+The steps have a fixed order: truncation, interpolation, style mixing, then the sum of all directions, so that the order
+in which a recipe lists its directions does not matter.
 """
 
 from collections.abc import Sequence
@@ -12,20 +12,20 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
-class Target:
-    """A direction to follow until its score is reached. unit (num_ws, w_dim): what a strength of 1 adds."""
+class ScoreTarget:
+    """Score to reach along a direction; unit (num_ws, w_dim) is the direction at strength 1."""
 
     unit: Tensor
     score: float
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
-    """What becomes of a latent code.
+class LatentEdit:
+    """Edit of a latent code; by default it changes nothing.
 
-    truncation ψ: distance to the average that is kept. towards (num_ws, w_dim) and amount: another person's code
-    and the share of it. mixed (num_ws, w_dim) and layers: another person's code and the rows taken from it.
-    deltas (num_ws, w_dim): what directions of a given strength add. targets: see `Target`.
+    truncation: factor ψ on the distance to the average code. towards (num_ws, w_dim), amount: a code to interpolate to,
+    and the share of it. mixed (num_ws, w_dim), layers: a code to copy rows from, and their indices. deltas
+    (num_ws, w_dim): directions times their strengths. targets: see `ScoreTarget`.
     """
 
     truncation: float = 1.0
@@ -34,41 +34,41 @@ class Plan:
     mixed: Tensor | None = None
     layers: tuple[int, ...] = ()
     deltas: Sequence[Tensor] = ()
-    targets: Sequence[Target] = ()
+    targets: Sequence[ScoreTarget] = ()
 
 
-def apply(plan: Plan, w_plus: Tensor, w_avg: Tensor) -> Tensor:
-    """w_plus (B, num_ws, w_dim) edited; w_avg (num_ws, w_dim) is the average face's code.
+def apply_edit(edit: LatentEdit, w_plus: Tensor, w_avg: Tensor) -> Tensor:
+    """Applies an edit to w_plus (B, num_ws, w_dim); w_avg (num_ws, w_dim) is the average code. → (B, num_ws, w_dim).
 
-    A plan that asks for nothing returns the very values it was given.
+    An edit without steps returns exactly the same values.
 
     Raises:
-        ValueError: two targets contradict each other.
+        ValueError: the directions of two targets are linearly dependent.
     """
     edited = w_plus
-    if plan.truncation != 1.0:
-        edited = w_avg + plan.truncation * (edited - w_avg)
-    if plan.towards is not None and plan.amount != 0:
-        edited = edited.lerp(plan.towards.expand_as(edited), plan.amount)
-    if plan.mixed is not None:
-        rows = list(plan.layers)
+    if edit.truncation != 1.0:
+        edited = w_avg + edit.truncation * (edited - w_avg)
+    if edit.towards is not None and edit.amount != 0:
+        edited = edited.lerp(edit.towards.expand_as(edited), edit.amount)
+    if edit.mixed is not None:
+        rows = list(edit.layers)
         edited = edited.clone()
-        edited[:, rows] = plan.mixed[rows]
-    if plan.deltas:
-        edited = edited + total(plan.deltas)
-    return reached(edited, w_avg, plan.targets) if plan.targets else edited
+        edited[:, rows] = edit.mixed[rows]
+    if edit.deltas:
+        edited = edited + order_independent_sum(edit.deltas)
+    return reach_scores(edited, w_avg, edit.targets) if edit.targets else edited
 
 
-def total(deltas: Sequence[Tensor]) -> Tensor:
-    """Sum of tensors of one shape, the same to the last bit in any order.
+def order_independent_sum(deltas: Sequence[Tensor]) -> Tensor:
+    """Sums tensors of one shape with a result that is bitwise independent of their order.
 
-    Each element's terms are sorted before they are added in double precision.
+    Each element's terms are sorted, then added in double precision.
     """
     return torch.stack([delta.double() for delta in deltas]).sort(dim=0).values.sum(dim=0).to(deltas[0].dtype)
 
 
 def score(w_plus: Tensor, w_avg: Tensor, unit: Tensor) -> Tensor:
-    """Where codes (B, num_ws, w_dim) lie along a direction, in units of its strength, the average face at 0. (B,).
+    """Position of codes (B, num_ws, w_dim) along a direction, (B,), in units of its strength; the average code is at 0.
 
     s = ⟨w − w̄, u⟩ / ⟨u, u⟩, so that adding t·u raises the score by t.
     """
@@ -76,14 +76,14 @@ def score(w_plus: Tensor, w_avg: Tensor, unit: Tensor) -> Tensor:
     return torch.mv((w_plus - w_avg).double().flatten(1), flat / flat.square().sum())
 
 
-def reached(w_plus: Tensor, w_avg: Tensor, targets: Sequence[Target]) -> Tensor:
-    """Moves codes along the targets' directions so that every target's score is reached at the same time.
+def reach_scores(w_plus: Tensor, w_avg: Tensor, targets: Sequence[ScoreTarget]) -> Tensor:
+    """Moves codes along the targets' directions so that all target scores are reached together. → (B, num_ws, w_dim).
 
-    With unit vectors u_i and scores s_i, solves Σ_j t_j ⟨u_i, u_j⟩ / ⟨u_i, u_i⟩ = target_i − s_i(w) for the
-    strengths t of each code.
+    With directions u_i and scores s_i, solves Σ_j t_j ⟨u_i, u_j⟩ / ⟨u_i, u_i⟩ = target_i − s_i(w) for the strengths t
+    of each code.
 
     Raises:
-        ValueError: the directions are not independent of each other.
+        ValueError: the directions are linearly dependent.
     """
     units = torch.stack([target.unit.double().flatten() for target in targets])
     gram = units @ units.t() / units.square().sum(dim=1, keepdim=True)
@@ -91,5 +91,5 @@ def reached(w_plus: Tensor, w_avg: Tensor, targets: Sequence[Target]) -> Tensor:
         raise ValueError("two targets lie along the same direction")
     missing = torch.stack([target.score - score(w_plus, w_avg, target.unit) for target in targets], dim=1)
     strengths: Tensor = torch.linalg.solve(gram, missing.t()).t()
-    moved: Tensor = w_plus + (strengths @ units).reshape(w_plus.shape).to(w_plus.dtype)
-    return moved
+    edited: Tensor = w_plus + (strengths @ units).reshape(w_plus.shape).to(w_plus.dtype)
+    return edited

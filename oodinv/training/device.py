@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from oodinv.device import multiplies
+from oodinv.device import supports_natively
 from oodinv.training.parallel import ALONE, Team
 
 M = TypeVar("M", bound=nn.Module)
@@ -53,7 +53,7 @@ def has_compiler(device: torch.device) -> bool:
 
 def compute_for(device: torch.device, precision: Precision, team: Team = ALONE) -> Compute:
     """Resolves a precision; `auto` is bfloat16 where the hardware multiplies it, float32 elsewhere."""
-    fast = multiplies(device, torch.bfloat16)
+    fast = supports_natively(device, torch.bfloat16)
     return Compute(device, fast if precision == "auto" else precision == "bfloat16", team, has_compiler(device))
 
 

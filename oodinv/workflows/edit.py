@@ -67,7 +67,7 @@ class EditStages:
     @property
     def made(self) -> Provenance:
         """What pictures say of their making."""
-        return Provenance(model=self.editor.model.card.name, recipe=self.editor.edits.summary)
+        return Provenance(model=self.editor.model.card.name, recipe=self.editor.plan.summary)
 
     def read(self, job: Job, content: bytes) -> InvertedPhoto:
         """Reads a photo's faces from the inversion.
@@ -119,7 +119,7 @@ class EditStages:
             photo = decode_photo(
                 results.photo.content, results.photo.job.path, deep=True, frame=results.photo.job.frame or 0
             )
-            for number, variant in enumerate(self.editor.edits.variants):
+            for number, variant in enumerate(self.editor.plan.variants):
                 patches = [patch for face in results.faces if (patch := self.patch(face, number)) is not None]
                 name = results.photo.job.name + variant.suffix
                 outputs.append(write_pasted(photo, patches, folder, name, self.made, self.output_format))
@@ -150,7 +150,7 @@ class EditStages:
             write_png(folder / output, self._strip(edited), composite_mark(self.made))
 
     def _strip(self, edited: EditedFace) -> Pixels:
-        labels = [variant.suffix.removeprefix("@") for variant in self.editor.edits.variants]
+        labels = [variant.suffix.removeprefix("@") for variant in self.editor.plan.variants]
         results = [result.composite for result in edited.results]
         return strip([("photo", edited.face.crop), *zip(labels, results, strict=True)])
 
@@ -167,16 +167,16 @@ class EditStages:
 def edit_header(stages: EditStages) -> Header:
     """Header of the manifest of an `edit` run: the model, the recipe, and the inversion that it starts from."""
     digest = hashlib.sha256()
-    for variant in stages.editor.edits.variants:
-        plan = variant.plan
-        for tensor in (*plan.deltas, *(target.unit for target in plan.targets), plan.towards, plan.mixed):
+    for variant in stages.editor.plan.variants:
+        edit = variant.edit
+        for tensor in (*edit.deltas, *(target.unit for target in edit.targets), edit.towards, edit.mixed):
             if tensor is not None:
                 digest.update(tensor.cpu().numpy().tobytes())
     inversion, recipe = stages.inversion.header, stages.editor.recipe
     settings = {
-        "summary": stages.editor.edits.summary,
+        "summary": stages.editor.plan.summary,
         "recipe": recipe.model_dump(mode="json", exclude_none=True, exclude={"inputs", "output", "description"}),
-        "suffixes": [variant.suffix for variant in stages.editor.edits.variants],
+        "suffixes": [variant.suffix for variant in stages.editor.plan.variants],
         "directions": digest.hexdigest(),
         "dtype": stages.editor.dtype,
         "format": asdict(stages.output_format),

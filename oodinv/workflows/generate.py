@@ -15,7 +15,7 @@ from oodinv.imaging.encode import write_png
 from oodinv.imaging.files import atomic_write, write_npz
 from oodinv.imaging.pixels import to_uint8
 from oodinv.imaging.provenance import Provenance, packet
-from oodinv.inversion import computing, in_halves
+from oodinv.inversion import in_halves, inference
 from oodinv.models.generators.base import Generator, Noise, map_latents
 from oodinv.models.synthesis import synthesize
 from oodinv.weights.reading.damage import ARCHIVE_DAMAGE, NUMPY_DAMAGE
@@ -128,7 +128,7 @@ def drawn(
 
     def some(codes: list[Code]) -> list[NDArray[np.float32]]:
         chosen: Noise = noise if noise != "random" else tuple(_noise_source(code) for code in codes)
-        with computing(device, dtype):
+        with inference(device, dtype):
             w_plus = torch.stack([code.w_plus for code in codes]).to(device)
             return list(synthesize(generator, w_plus, chosen).float().cpu().numpy())
 

@@ -236,7 +236,7 @@ def test_a_strength_beyond_the_range_is_refused_before_any_work(here: Path, tiny
     for inputs in (here / "out", here / "photos"):
         done = oodinv("edit", inputs, "-r", "far", "-o", tmp_path / "x", "--model", tiny_card)
         assert done.exit_code == 1
-        assert "first at +9 leaves the range in which faces stay faces, -2 to 2" in str(done.exception)
+        assert "first at +9 is outside its safe range, -2 to 2" in str(done.exception)
         assert "--force" in str(done.exception)
         assert not (tmp_path / "x").exists()
 
@@ -429,7 +429,7 @@ def test_an_inversion_has_a_report_too(here: Path, tmp_path: Path) -> None:
         ("stranger", (), "barack-obama"),
         ("layer", (), "layer 8"),
         ("nowhere", (), "older"),
-        ("sweep", ("--strength=1,2",), "sweep already"),
+        ("sweep", ("--strength=1,2",), "already a sweep"),
         ("target", ("--strength=2",), "no strengths"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Editing of latent codes: order, zero, targets, mixing."""
+"""Edits of latent codes, and edit recipes: validation and lookup."""
 
 import itertools
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 from tolerances import FLOAT32, FLOAT32_DEEP
 
 from oodinv.directions.lookup import find
-from oodinv.editing.latent import Plan, Target, apply, score
+from oodinv.editing.latent import LatentEdit, ScoreTarget, apply_edit, score
 from oodinv.errors import RecipeError
 from oodinv.recipe.base import data_folder, parse_yaml
 from oodinv.recipe.card import find_card, read_card
@@ -21,29 +21,29 @@ def codes(seed: int, *shape: int) -> torch.Tensor:
     return torch.randn(*shape, NUM_WS, W_DIM, generator=torch.Generator().manual_seed(seed))
 
 
-def test_a_plan_that_asks_for_nothing_returns_the_same_values() -> None:
+def test_an_edit_without_effect_returns_the_same_values() -> None:
     w, average = codes(0, 3), codes(1)
     zero = [codes(2) * 0.0, codes(3) * 0.0]
-    assert torch.equal(apply(Plan(deltas=zero, amount=0.0, towards=codes(4)), w, average), w)
+    assert torch.equal(apply_edit(LatentEdit(deltas=zero, amount=0.0, towards=codes(4)), w, average), w)
 
 
-def test_the_order_of_edits_changes_no_bit() -> None:
+def test_the_order_of_directions_changes_no_bit() -> None:
     w, average = codes(0, 3), codes(1)
     deltas = [codes(n) * 10.0**n for n in range(2, 6)]
-    results = [apply(Plan(deltas=order), w, average) for order in itertools.permutations(deltas)]
+    results = [apply_edit(LatentEdit(deltas=order), w, average) for order in itertools.permutations(deltas)]
     assert all(torch.equal(result, results[0]) for result in results)
     torch.testing.assert_close(
         results[0].double(), (w.double() + sum(d.double() for d in deltas)), rtol=1e-6, atol=1e-3
     )
 
 
-def test_truncation_interpolation_and_mixing_are_what_they_say() -> None:
+def test_truncation_interpolation_and_mixing_follow_their_formulas() -> None:
     w, average, other = codes(0, 2), codes(1), codes(2)
-    torch.testing.assert_close(apply(Plan(truncation=0.0), w, average), average.expand_as(w))
-    torch.testing.assert_close(apply(Plan(truncation=0.7), w, average), average + 0.7 * (w - average))
-    torch.testing.assert_close(apply(Plan(towards=other, amount=0.25), w, average), 0.75 * w + 0.25 * other)
+    torch.testing.assert_close(apply_edit(LatentEdit(truncation=0.0), w, average), average.expand_as(w))
+    torch.testing.assert_close(apply_edit(LatentEdit(truncation=0.7), w, average), average + 0.7 * (w - average))
+    torch.testing.assert_close(apply_edit(LatentEdit(towards=other, amount=0.25), w, average), 0.75 * w + 0.25 * other)
     original = w.clone()
-    mixed = apply(Plan(mixed=other, layers=(1, 4)), w, average)
+    mixed = apply_edit(LatentEdit(mixed=other, layers=(1, 4)), w, average)
     for row in range(NUM_WS):
         assert torch.equal(mixed[:, row], other[row].expand(2, -1) if row in (1, 4) else w[:, row])
     assert torch.equal(w, original)
@@ -51,24 +51,24 @@ def test_truncation_interpolation_and_mixing_are_what_they_say() -> None:
 
 def test_a_strength_of_one_raises_the_score_by_one() -> None:
     w, average, unit = codes(0, 3), codes(1), codes(2)
-    raised = score(w + unit, average, unit) - score(w, average, unit)
-    torch.testing.assert_close(raised, torch.ones(3, dtype=torch.float64), atol=FLOAT32, rtol=0)
+    difference = score(w + unit, average, unit) - score(w, average, unit)
+    torch.testing.assert_close(difference, torch.ones(3, dtype=torch.float64), atol=FLOAT32, rtol=0)
     torch.testing.assert_close(score(average[None], average, unit), torch.zeros(1, dtype=torch.float64))
 
 
-def test_targets_are_reached_together_whatever_their_order() -> None:
+def test_all_targets_are_reached_in_any_order() -> None:
     w, average = codes(0, 3), codes(1)
-    targets = [Target(codes(2), 1.5), Target(codes(2) + 0.5 * codes(3), -0.5)]
+    targets = [ScoreTarget(codes(2), 1.5), ScoreTarget(codes(2) + 0.5 * codes(3), -0.5)]
     for order in (targets, targets[::-1]):
-        edited = apply(Plan(targets=order, deltas=[codes(5)], truncation=0.8), w, average)
+        edited = apply_edit(LatentEdit(targets=order, deltas=[codes(5)], truncation=0.8), w, average)
         for target in targets:
             reached = score(edited, average, target.unit)
             torch.testing.assert_close(reached, torch.full((3,), target.score).double(), atol=FLOAT32_DEEP, rtol=0)
 
 
-def test_targets_along_one_direction_are_refused() -> None:
+def test_linearly_dependent_targets_are_rejected() -> None:
     with pytest.raises(ValueError, match="same direction"):
-        apply(Plan(targets=[Target(codes(2), 1), Target(codes(2) * 2, 1)]), codes(0, 1), codes(1))
+        apply_edit(LatentEdit(targets=[ScoreTarget(codes(2), 1), ScoreTarget(codes(2) * 2, 1)]), codes(0, 1), codes(1))
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_targets_along_one_direction_are_refused() -> None:
         ("description: nothing", "asks for nothing"),
     ],
 )
-def test_a_wrong_recipe_is_named_with_the_reason(text: str, names: str) -> None:
+def test_an_invalid_recipe_is_rejected_with_file_and_key(text: str, names: str) -> None:
     with pytest.raises(RecipeError, match=r"wrong\.yaml") as caught:
         parse_yaml(text, EditRecipe, "wrong.yaml")
     assert names in str(caught.value)
@@ -103,15 +103,13 @@ def test_a_wrong_recipe_is_named_with_the_reason(text: str, names: str) -> None:
         ("edits: [{direction: age}]", "edits.0: needs one of strength, strengths and target"),
     ],
 )
-def test_a_wrong_recipe_is_explained_to_people(text: str, says: str) -> None:
+def test_errors_in_recipes_are_explained_in_plain_words(text: str, says: str) -> None:
     with pytest.raises(RecipeError) as caught:
         parse_yaml(text, EditRecipe, "wrong.yaml")
     assert says in str(caught.value).splitlines()[1]
 
 
-def test_recipes_are_found_here_first_and_then_among_the_shipped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_recipes_in_the_current_folder_precede_shipped_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     shipped = data_folder("recipes") / "edit"
     assert find_edit_recipe("older") == find_edit_recipe("older.yaml") == shipped / "older.yaml"
@@ -121,7 +119,7 @@ def test_recipes_are_found_here_first_and_then_among_the_shipped(
         find_edit_recipe("nobody")
 
 
-def test_shipped_recipes_are_those_of_the_readme() -> None:
+def test_documented_recipes_are_shipped_with_their_directions() -> None:
     found = {path.stem: read_edit_recipe(path) for path in (data_folder("recipes") / "edit").glob("*.yaml")}
     asked = {"older", "younger", "smile", "less-smile", "turn-left", "turn-right", "feminine", "masculine"}
     asked |= {"lighter-hair", "darker-hair"}
@@ -134,7 +132,7 @@ def test_shipped_recipes_are_those_of_the_readme() -> None:
 
 
 @pytest.mark.parametrize("name", ["older", "younger", "smile", "less-smile"])
-def test_recipes_for_ffhq_take_the_published_files(
+def test_ffhq_recipes_accept_the_published_direction_files(
     shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     path = find_edit_recipe(f"ffhq-{name}")

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from oodinv.inversion import computing
+from oodinv.inversion import inference
 from oodinv.models import ops, winograd
 from oodinv.models.encoders.backbones import IR_SE_50, Backbone
 from oodinv.models.generators.stylegan2 import StyleGAN2
@@ -117,7 +117,7 @@ def test_half_precision_only_with_instructions_for_it(capable: bool, monkeypatch
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: capable)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    with computing(torch.device("cpu"), torch.bfloat16):
+    with inference(torch.device("cpu"), torch.bfloat16):
         product = torch.ones(2, 2) @ torch.ones(2, 2)
     assert product.dtype == (torch.bfloat16 if capable else torch.float32)
 

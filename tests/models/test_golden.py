@@ -14,7 +14,7 @@ import tolerances
 import torch
 from command import call
 
-from oodinv.device import multiplies
+from oodinv.device import supports_natively
 from oodinv.inversion import Inversion, decode, encode, invert
 from oodinv.metrics.pixel import psnr
 from oodinv.models.generators.base import Generator, map_latents
@@ -26,7 +26,7 @@ from oodinv.weights.reading.read import read
 from oodinv.weights.translation import translate
 
 SIZES = (32, 64, 128, 256)
-HALF = multiplies(torch.device("cpu"), torch.bfloat16)
+HALF = supports_natively(torch.device("cpu"), torch.bfloat16)
 
 
 def load_generator(path: Path) -> Generator:
