@@ -155,6 +155,7 @@ def test_blend_with_all_colour_pastes_what_invert_pasted(samples: Path, tiny_car
     assert {path: path.read_bytes() for path in pasted} == pasted
 
 
+@pytest.mark.slow
 def test_forty_good_and_ten_broken_photos(samples: Path, tiny_card: Path, tmp_path: Path) -> None:
     photos, out = tmp_path / "photos", tmp_path / "out"
     write_copies(samples, photos, 40)
@@ -174,6 +175,7 @@ def test_forty_good_and_ten_broken_photos(samples: Path, tiny_card: Path, tmp_pa
     assert json.loads(again.stdout)["kept"] == 40
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_bytes(samples: Path, tiny_card: Path, tmp_path: Path) -> None:
     photos, whole, killed = tmp_path / "photos", tmp_path / "whole", tmp_path / "killed"
     write_copies(samples, photos, 12)

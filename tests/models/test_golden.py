@@ -25,6 +25,8 @@ from oodinv.weights.families import build_generator
 from oodinv.weights.reading.read import read
 from oodinv.weights.translation import translate
 
+pytestmark = pytest.mark.slow
+
 SIZES = (32, 64, 128, 256)
 HALF = supports_natively(torch.device("cpu"), torch.bfloat16)
 

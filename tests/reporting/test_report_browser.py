@@ -13,6 +13,8 @@ import pytest
 from oodinv.reporting.pages import write_pages
 from oodinv.reporting.panels import Panel
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome", "headless_shell")
 PROBE = """<script>
 addEventListener("DOMContentLoaded", function () {  // pictures off the screen, too, are then waited for

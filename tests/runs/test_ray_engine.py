@@ -20,6 +20,8 @@ from oodinv.runs.collect import collect
 from oodinv.runs.ray_engine import Cluster, Workers, plan
 from oodinv.runs.runner import Finished, Started
 
+pytestmark = pytest.mark.slow
+
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'oodinv[ray]'")
 
 

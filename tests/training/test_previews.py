@@ -130,6 +130,7 @@ def test_whitened_coordinates_have_unit_variance(card: Path) -> None:
     torch.testing.assert_close(whitened.T @ whitened / len(w), torch.eye(16), atol=0.15, rtol=0)
 
 
+@pytest.mark.slow
 def test_a_resumed_encoder_has_the_losses_of_an_undisturbed_one_and_is_inverted_with(
     card: Path, heads: Path, tmp_path: Path
 ) -> None:

@@ -38,6 +38,7 @@ def steps_logged(log: Path) -> list[int]:
     return [json.loads(line)["step"] for line in log.read_text().splitlines()] if log.is_file() else []
 
 
+@pytest.mark.slow
 def test_signals_save_a_checkpoint_and_say_how_to_resume(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = ["train", "generator", "--recipe", str(tmp_path / "test.yaml"), "--data", str(photos), "-o", str(out)]

@@ -35,6 +35,8 @@ from oodinv.recipe.card import read_card
 from test_training import random_lpips
 from test_training_tasks import full_samm_recipe, generator_recipe
 
+pytestmark = pytest.mark.slow
+
 torch.set_num_threads(1)
 card, output = Path(sys.argv[1]), Path(sys.argv[2])
 device = torch.device("cpu")

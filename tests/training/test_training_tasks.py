@@ -124,6 +124,7 @@ def test_a_generator_gives_a_card_that_an_encoder_makes_whole(tmp_path: Path) ->
     assert inversion.composite.shape == (1, 3, SIZE, SIZE)
 
 
+@pytest.mark.slow
 def test_a_restyle_encoder_is_trained_and_loaded_again(tiny_card: Path, tmp_path: Path) -> None:
     """With its passes; a tiny w_dim would not fit its backbone's 512 channels, so the generator has 512 too."""
     from oodinv.models.generators.base import GeneratorCard
