@@ -6,6 +6,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from oodinv.faces.framing.ffhq import ffhq_quad
 from oodinv.faces.quads import Points
 from oodinv.imaging.pixels import Pixels
 
@@ -38,8 +39,8 @@ FACE_SCORE = 0.7  # score below which nothing is called a face
 
 
 def left_to_right(faces: list[Face]) -> list[Face]:
-    """Faces by the mean x of their points."""
-    return sorted(faces, key=lambda face: float(face.points[:, 0].mean()))
+    """Faces by x of the middle of their FFHQ crops."""
+    return sorted(faces, key=lambda face: float(ffhq_quad(face.points)[:, 0].mean()))
 
 
 def bounded(pixels: Pixels, longest: int) -> tuple[Pixels, float]:

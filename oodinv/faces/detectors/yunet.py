@@ -38,10 +38,13 @@ _MORE = tuple(_View(turn, 480, 0.1, 480) for turn in (45, 90, 135, 180, 225, 270
 _QUICK = (_View(0, 320, 0.1, 320),)
 _CANDIDATE, _CERTAIN = 0.5, 0.9  # scores; a face on its side can reach 0.89
 _SMALLEST = 24  # side of the FFHQ quad in photo pixels below which nothing is called a face
-_COARSE_SIZES = (256,)  # sizes at which a candidate is looked at again, upright and filling the frame, until it settles
+_COARSE_SIZES = (
+    192,
+    256,
+)  # sizes at which a candidate is looked at again, upright and filling the frame, until it settles
 _FINE_SIZES = (192, 384, 480)  # sizes of the last look; at large ones the network follows the shape of a mouth
 _FRAME_SCALE = 1.5  # side of that frame in FFHQ quads
-_PASSES, _SETTLED = 6, 0.06  # looks at a candidate at most, and the displacement below which one was the last
+_PASSES, _SETTLED = 6, 0.03  # looks at a candidate at most, and the displacement below which one was the last
 _SAME = 0.25  # displacement by the last look beyond which it is another face, or none
 _DARK = _FLAT = 100.0  # grey levels: brightest tones and range of tones, below which a photo is stretched
 _LIGHTEST = 230.0  # what the brightest tones become
@@ -91,13 +94,17 @@ class Yunet:
         return found
 
     def _candidates(self, pixels: Pixels, views: Sequence[_View]) -> list[_Sighting]:
-        """What the network finds in copies of the photo of several sizes and turns, best first."""
+        """What the network finds in copies of the photo of several sizes and turns."""
         overview, scale = bounded(pixels, OVERVIEW)
-        candidates = []
+        by_turn: dict[int, list[_Sighting]] = {}
         for view in views:
             canvas, matrix = _canvas(overview, view)
-            candidates += [_Sighting(transform(matrix, s.points) / scale, s.score) for s in self._look(canvas)]
-        return _distinct([candidate for candidate in candidates if _plausible(candidate, pixels)])
+            seen = (_Sighting(transform(matrix, s.points) / scale, s.score) for s in self._look(canvas))
+            by_turn.setdefault(view.turn, []).extend(s for s in seen if _plausible(s, pixels))
+        upright = _distinct(by_turn.pop(0, []))
+        certain = [s for s in upright if s.score >= _CERTAIN]
+        turned = [s for some in by_turn.values() for s in _distinct(some) if not any(_same_face(s, c) for c in certain)]
+        return upright + turned  # one face may be here at several turns; the closest look tells which is right
 
     def _refined(self, pixels: Pixels, candidates: list[_Sighting]) -> list[_Sighting]:
         refined = (self._refine(pixels, candidate) for candidate in candidates)
@@ -183,9 +190,8 @@ def as_ffhq(points: Points) -> Points:
     The plain quad of YuNet's points errs most in its size: it is too large for a mouth that is wide against
     the quad and too small for one that is far from the eyes. The nose, which sways with the head, tells how
     far the eyes' middle lies from that of the 68 landmarks. Few coefficients, symmetric under mirroring,
-    fitted by least squares to 38 FFHQ-aligned photos before the last look was added, rounded and bounded. Corner error
-    on 32 of them with the points of a whole search, median and mean as a share of the side: 3.4 and 3.8 % plain,
-    2.6 and 3.0 % as moved here.
+    fitted by least squares to 38 FFHQ-aligned photos with the points of an earlier search, rounded and bounded. Corner
+    error on 32 of them at 600 px, median and mean as a share of the side: 2.5 and 3.0 % (`bench/detection.py`).
     """
     eye_left, eye_right, nose, mouth_left, mouth_right = points
     quad = ffhq_quad(points)
@@ -256,13 +262,16 @@ def _displacement(before: _Sighting, after: _Sighting) -> float:
 
 
 def _distinct(sightings: list[_Sighting]) -> list[_Sighting]:
-    """The best sighting of each face, best first; centres within a third of a quad's side are one face."""
-    kept: list[tuple[Points, float]] = []
-    best = []
+    """The best sighting of each face, best first."""
+    best: list[_Sighting] = []
     for sighting in sorted(sightings, key=lambda s: -s.score):
-        quad = ffhq_quad(sighting.points)
-        centre, side = quad.mean(axis=0), quad_side(quad)
-        if all(np.hypot(*(centre - c)) > max(side, s) / 3 for c, s in kept):
-            kept.append((centre, side))
+        if not any(_same_face(sighting, other) for other in best):
             best.append(sighting)
     return best
+
+
+def _same_face(a: _Sighting, b: _Sighting) -> bool:
+    """Whether the centres of two sightings lie within a third of the larger quad's side."""
+    first, second = ffhq_quad(a.points), ffhq_quad(b.points)
+    apart = float(np.hypot(*(first.mean(axis=0) - second.mean(axis=0))))
+    return apart <= max(quad_side(first), quad_side(second)) / 3
