@@ -38,10 +38,7 @@ _MORE = tuple(_View(turn, 480, 0.1, 480) for turn in (45, 90, 135, 180, 225, 270
 _QUICK = (_View(0, 320, 0.1, 320),)
 _CANDIDATE, _CERTAIN = 0.5, 0.9  # scores; a face on its side can reach 0.89
 _SMALLEST = 24  # side of the FFHQ quad in photo pixels below which nothing is called a face
-_COARSE_SIZES = (
-    192,
-    256,
-)  # sizes at which a candidate is looked at again, upright and filling the frame, until it settles
+_COARSE_SIZES = (192, 256)  # sizes at which a candidate is looked at again, upright, until it settles
 _FINE_SIZES = (192, 384, 480)  # sizes of the last look; at large ones the network follows the shape of a mouth
 _FRAME_SCALE = 1.5  # side of that frame in FFHQ quads
 _PASSES, _SETTLED = 6, 0.03  # looks at a candidate at most, and the displacement below which one was the last
