@@ -1,4 +1,4 @@
-"""`oodinv align`: finds faces and cuts them out as FFHQ does."""
+"""`oodinv align`: finds faces and crops them with the FFHQ alignment."""
 
 from typing import Annotated
 
@@ -14,9 +14,9 @@ def align(
     model: Annotated[
         str | None, typer.Option(help="Model whose size and framing to use: a name, or a card as FILE.yaml.")
     ] = None,
-    size: Annotated[int | None, typer.Option(min=8, help="Side of the crops in pixels, without --model.")] = None,
+    size: Annotated[int | None, typer.Option(min=8, help="Side of the crops in pixels; not with --model.")] = None,
     crop_scale: Annotated[
-        float | None, typer.Option(min=0.2, max=4, help="Below 1: tighter than FFHQ; without --model.")
+        float | None, typer.Option(min=0.2, max=4, help="Scale of the FFHQ crop; below 1 is tighter; not with --model.")
     ] = None,
     detector: options.Detector = options.DEFAULT_DETECTOR,
     faces: options.Faces = "all",
@@ -37,10 +37,10 @@ def align(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Find faces and cut them out, upright, as FFHQ's authors do.
+    """Find faces and crop them upright with the FFHQ alignment.
 
-    Writes OUT/aligned/NAME.png and NAME.json (the quad that puts a crop back). A photo with several faces gives
-    NAME.0, NAME.1, … from left to right. A repeated command goes on where the last one stopped.
+    Writes OUT/aligned/NAME.png and NAME.json (the crop's quad in the photo). A photo with several faces gives NAME.0,
+    NAME.1, … from left to right. Repeat the command to resume a stopped run.
 
     [bold]Examples[/]
 

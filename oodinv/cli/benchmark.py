@@ -1,4 +1,4 @@
-"""`oodinv benchmark`: scores, ablations and cost of models on a folder of photos, as tables and a report."""
+"""`oodinv benchmark`: scores, ablations and cost of models on a folder of photos; writes tables and a report."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -31,18 +31,18 @@ ModelOption = Annotated[
 AblateOption = Annotated[
     str | None,
     typer.Option(
-        help="In place of the protocol's: plain, no-flow, no-mask, laplacian, poisson, cycles-N, cycles-A..B, size-N, "
-        "sizes; separated by commas, or none."
+        help="Ablations instead of the protocol's: plain, no-flow, no-mask, laplacian, poisson, cycles-N, cycles-A..B, "
+        "size-N, sizes; separated by commas, or none."
     ),
 ]
 EditOption = Annotated[
     list[str],
     typer.Option(
         "--edit",
-        help="Edit recipe to score, by name or as FILE.yaml, in place of the protocol's; may be given several times.",
+        help="Edit recipe to score, by name or as FILE.yaml, instead of the protocol's; may be given several times.",
     ),
 ]
-ProtocolOption = Annotated[str, typer.Option(help="What a folder is measured by: a benchmark's name or FILE.yaml.")]
+ProtocolOption = Annotated[str, typer.Option(help="Benchmark protocol for a folder of photos: a name or FILE.yaml.")]
 
 
 def benchmark(
@@ -53,7 +53,7 @@ def benchmark(
     ablate: AblateOption = None,
     edit: EditOption = [],  # noqa: B006 - typer copies it
     protocol: ProtocolOption = "folder",
-    aligned: Annotated[bool, typer.Option("--aligned", help="Photos of the folder are crops already.")] = False,
+    aligned: Annotated[bool, typer.Option("--aligned", help="The photos are already aligned crops.")] = False,
     detector: options.Detector = options.DEFAULT_DETECTOR,
     device: options.Device = "auto",
     dtype: options.Dtype = "float32",
@@ -65,11 +65,11 @@ def benchmark(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Measure models: reconstruction, in-domain scores, ablations, edits, cost; peers' published rows beside them.
+    """Measure reconstruction, in-domain scores, ablations, edits and cost of models, next to published results.
 
     Prints the tables and writes them as CSV, JSON, Markdown and LaTeX, with an HTML report: report.html has the
-    distributions, the worst and best cases as pictures, and mask area against error. A repeated command goes on
-    where the last one stopped, and gives the same scores to the last digit; cost is measured anew.
+    distributions, the worst and best cases as pictures, and mask area against error. Repeat the command to resume a
+    stopped run: scores are bitwise reproducible, cost is measured again.
 
     [bold]Examples[/]
 
@@ -128,7 +128,7 @@ def benchmark(
 
 
 def _protocol(dataset: str, protocol: str, aligned: bool) -> "tuple[BenchmarkRecipe, Path, bool]":
-    """The recipe, the folder of photos, and whether they are crops already."""
+    """Returns the recipe, the folder of photos, and true if these are aligned crops."""
     from oodinv.recipe.benchmark import benchmark_names, find_benchmark_recipe, find_dataset
 
     if dataset not in benchmark_names() and Path(dataset).is_dir():
@@ -136,12 +136,12 @@ def _protocol(dataset: str, protocol: str, aligned: bool) -> "tuple[BenchmarkRec
         return recipe.model_copy(update={"dataset": None}), Path(dataset), aligned
     recipe = find_benchmark_recipe(dataset)
     if recipe.dataset is None:
-        raise typer.BadParameter(f"{dataset} names no photos; give a folder", param_hint="--dataset")
+        raise typer.BadParameter(f"{dataset} has no photos of its own; pass a folder", param_hint="--dataset")
     return recipe, find_dataset(recipe.dataset), recipe.dataset.aligned or aligned
 
 
 def _distinct_cards(models: list[str]) -> list[Path]:
-    """Paths of the cards; two of the same name would share a folder and a row's label."""
+    """Finds the cards and checks that their names differ, because names label rows and output folders."""
     from oodinv.errors import RecipeError
     from oodinv.recipe.card import find_card, read_card
 
@@ -149,13 +149,13 @@ def _distinct_cards(models: list[str]) -> list[Path]:
     names = [read_card(path).name for path in paths]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise RecipeError(f"two of the cards are called {', '.join(twice)}; give them names of their own")
+        raise RecipeError(f"two of the cards are called {', '.join(twice)}; give them different names")
     return paths
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Run:
-    """One protocol with the command's settings, to be applied to each model."""
+    """The protocol and settings of the command, shared by all models."""
 
     recipe: "BenchmarkRecipe"
     jobs: "list[Job]"
@@ -171,7 +171,7 @@ class _Run:
     quiet: bool
 
     def measure(self, path: Path, output: Path) -> "_Measured":
-        """Scores and cost of the model of one card, below OUT/models/NAME; cost only where this process computes."""
+        """Measures the model of one card below OUT/models/NAME; cost only without Ray."""
         from oodinv.benchmark import cost
         from oodinv.benchmark.results import collect_scores
         from oodinv.benchmark.stages import header
@@ -213,7 +213,7 @@ class _Run:
 
 @dataclass(frozen=True)
 class _Measured:
-    """One model's run. outcome: None while other shares are at work; the share that ends last has it."""
+    """Results of one model. outcome: None while other shards are running; the last one to finish has it."""
 
     summary: "Summary"
     outcome: "Outcome | None"
@@ -230,7 +230,7 @@ def _stages(
     detector: str | None,
     dtype: options.DtypeName,
 ) -> "BenchmarkStages":
-    """Stages that measure the model of a card on a device, as `--device` names it; Ray's workers make theirs here."""
+    """Builds the stages that measure the model of a card. device: a value of `--device`. Also called by Ray workers."""
     from oodinv.benchmark.ablations import ablations_of
     from oodinv.benchmark.score import check_metrics, load_scorer
     from oodinv.benchmark.stages import BenchmarkStages
@@ -255,7 +255,7 @@ def _stages(
 
 
 def _trials(edits: list[Path], model: "Model") -> "Trials | None":
-    """The edits to carry out with a model."""
+    """Plans the edits to score with a model; None without edits."""
     from oodinv.benchmark.edits import plan_trials
     from oodinv.faces.detectors.yunet import Yunet
     from oodinv.metrics.identity import Sface
@@ -277,7 +277,7 @@ def _conclude(
 ) -> None:
     """Prints tables on stdout and failures on stderr.
 
-    cost: None while other shares are at work, which then write the tables.
+    cost: None while other shards are running; the last one to finish writes the tables.
 
     Raises:
         typer.Exit: with status 1 if a photo failed.
@@ -299,7 +299,7 @@ def _conclude(
         for table in shown:
             _print_table(table)
         if cost is None:
-            stderr.print("this share is done; the one that ends last writes the tables and the report")
+            stderr.print("this shard is done; the last one to finish writes the tables and the report")
     if files and not (as_json or quiet):
         stderr.print(f"report: {escape(str(next(file for file in files if file.suffix == '.html')))}")
     for entry in failures:
@@ -329,5 +329,5 @@ def _print_table(table: "Table") -> None:
             style = "bold green" if (i, c.key) in marked else "dim" if row.published else ""
             cells.append(Text(text(row.values.get(c.key), c.digits), style=style))
         drawn.add_row(*cells)
-    width = None if sys.stdout.isatty() else 200  # a pipe has no width of its own to be cut to
+    width = None if sys.stdout.isatty() else 200  # a pipe has no width; don't wrap
     Console(width=width, highlight=False, markup=False).print(drawn)

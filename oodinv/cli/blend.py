@@ -1,4 +1,4 @@
-"""`oodinv blend`: composes again from saved files."""
+"""`oodinv blend`: recomputes composites from saved files."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +8,7 @@ import typer
 from oodinv.cli import options
 
 CHUNK = 8
-"""Photos composed at a time."""
+"""Number of photos per chunk."""
 
 
 def blend(
@@ -20,20 +20,20 @@ def blend(
     detail: options.Detail = None,
     colour: options.Colour = None,
     area: options.Area = None,
-    paste: Annotated[bool, typer.Option("--paste", help="Put the composites back into the photos too.")] = False,
+    paste: Annotated[bool, typer.Option("--paste", help="Also paste the composites into the photos.")] = False,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder for the results, in place of OUT itself.", file_okay=False),
+        typer.Option("--output", "-o", help="Folder for the results; by default OUT itself.", file_okay=False),
     ] = None,
     restart: options.Restart = False,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Compose again from saved crops, generated pictures and masks: no network runs, milliseconds a photo.
+    """Recompute composites from saved crops, generated pictures and masks, in milliseconds per photo.
 
-    Composes as the run did, except for what options change; without options nothing changes. Replaces
-    OUT/composites, and with --paste OUT/pasted, or writes crops and both to the folder of --output. The manifest of
-    OUT keeps saying how the run composed.
+    Uses the composition settings of the run, overridden by options. Replaces OUT/composites, and with --paste
+    OUT/pasted, or writes crops and both to the folder of --output. The manifest of OUT still records the settings of
+    the run.
 
     [bold]Examples[/]
 

@@ -1,7 +1,7 @@
-"""Defaults of options from files: the user's oodinv.toml, then pyproject.toml and oodinv.toml of the current folder.
+"""Default options from files: the user's oodinv.toml, then pyproject.toml and oodinv.toml of the current folder.
 
-A key at the top is the default of that option in every command that has it; a table named after a command holds
-defaults of that command alone. Options on the command line come first.
+A top-level key sets the default of that option in every command that has it; a table named after a command sets
+defaults of that command only. Options on the command line take precedence.
 """
 
 import tomllib
@@ -17,12 +17,12 @@ NOT_CONFIGURABLE = frozenset({"help", "version", "install_completion", "show_com
 
 
 def places() -> list[Path]:
-    """The files that may hold defaults; later ones come first."""
+    """Lists the files that may contain defaults; later ones take precedence."""
     return [platformdirs.user_config_path("oodinv") / NAME, Path("pyproject.toml"), Path(NAME)]
 
 
 def default_map(root: Any) -> dict[str, Any]:
-    """Defaults for click, by command and option.
+    """Reads the defaults for click, by command and option.
 
     Raises:
         RecipeError: a file can't be read, or names an unknown command or option.
@@ -34,14 +34,14 @@ def default_map(root: Any) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The table of defaults in a file; empty where there is no file, or none for oodinv in a pyproject.toml."""
+    """Reads the defaults in a file; empty if it doesn't exist, or is a pyproject.toml without a table for oodinv."""
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         if path.name != NAME:
-            return {}  # somebody else's pyproject.toml, damaged or not, is no concern of ours
+            return {}  # ignore a pyproject.toml of another project, even if it is damaged
         raise RecipeError(f"{path}: expected TOML with defaults of options ({error})") from error
     if path.name != NAME:
         found = found.get("tool", {})
@@ -50,7 +50,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _checked(table: dict[str, Any], group: Any, path: Path, *, is_root: bool) -> dict[str, Any]:
-    """The table as click wants it: options at the top spread over all commands that have them."""
+    """Converts the table to click's `default_map`: top-level options are copied to all commands that have them."""
     common = {_key(key): value for key, value in table.items() if not isinstance(value, dict)}
     known = _options(group)
     for key in common:
@@ -84,7 +84,7 @@ def _spread(group: Any, common: dict[str, Any]) -> dict[str, Any]:
 
 
 def _options(command: Any) -> set[str]:
-    """Names of the options of a command, or of all commands of a group, as in its function."""
+    """Returns the parameter names of a command, or of all commands of a group."""
     found = {
         str(parameter.name) for parameter in command.params if parameter.expose_value and parameter.name is not None
     }

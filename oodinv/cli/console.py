@@ -1,4 +1,4 @@
-"""What every command shares on the terminal: messages go to stderr, results to stdout."""
+"""Terminal output of all commands: messages go to stderr, results to stdout."""
 
 from rich.console import Console
 from rich.markup import escape
@@ -9,11 +9,11 @@ stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def report_error(error: OodinvError) -> None:
-    """Prints an error as a person should read it."""
+    """Prints an error message on stderr."""
     stderr.print(f"[bold red]error:[/] {escape(str(error))}")
 
 
 def say(text: str, quiet: bool) -> None:
-    """Tells something on the way, unless `quiet`."""
+    """Prints a message on stderr unless `quiet`."""
     if not quiet:
         stderr.print(escape(text))

@@ -1,4 +1,4 @@
-"""`oodinv doctor`: what is installed, what it can use, and what is wrong."""
+"""`oodinv doctor`: checks the installation and reports problems."""
 
 import json as json_format
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from oodinv.cli import options
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report; `problem` says what to do, None where all is well."""
+    """One line of the report. problem: the remedy; None if there is no problem."""
 
     about: str
     found: str
@@ -27,14 +27,14 @@ EXTRAS = ("ray", "c2pa-python")
 def doctor(
     *,
     folder: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder to try writing to.", rich_help_panel=options.OUTPUT)
+        Path, typer.Option("--output", "-o", help="Folder for the write test.", rich_help_panel=options.OUTPUT)
     ] = Path(),
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Check the installation: versions, devices, instruction sets, cache, weights and their checksums, a write test.
+    """Check the installation: versions, devices, instruction sets, cache, checksums of weights, and a write test.
 
-    Fetches nothing. The exit status is 1 if something is wrong.
+    Downloads nothing. The exit status is 1 if there is a problem.
 
     [bold]Example[/]
 
@@ -105,7 +105,7 @@ def _weights() -> Iterator[Finding]:
         path = folder / row.file
         if row.name not in here and row.sha256 is not None and path.is_file():
             remedy = f"fetch it again: oodinv weights pull {row.name}"
-            yield Finding(row.name, f"{path}: another sha256 than on record", remedy)
+            yield Finding(row.name, f"{path}: sha256 differs from the catalog's", remedy)
     for name in card_names():
         card = find_card(name)
         try:

@@ -10,7 +10,9 @@ from oodinv.cli import options
 
 def edit(
     *,
-    recipe: Annotated[str, typer.Option("--recipe", "-r", help="A recipe's name or FILE.yaml.", show_default=False)],
+    recipe: Annotated[
+        str, typer.Option("--recipe", "-r", help="Edit recipe: a name or FILE.yaml.", show_default=False)
+    ],
     inputs: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -24,22 +26,20 @@ def edit(
             "--output",
             "-o",
             help="Folder for the results, by default out-RECIPE; for one photo also a file (.jpg, .png) or - for "
-            "stdout, which get the edited photo alone.",
+            "stdout, to write only the edited photo.",
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
     strength: Annotated[
-        str, typer.Option(help="Multiplies the recipe's strengths; several, as -2,0,2, give a strip.")
+        str, typer.Option(help="Factor for the recipe's strengths; several, such as -2,0,2, make a strip.")
     ] = "1",
-    force: Annotated[
-        bool, typer.Option("--force", help="Allow strengths beyond the range in which faces stay faces.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Allow strengths outside a direction's safe range.")] = False,
     model: Annotated[
         str | None, typer.Option(help="Name of a model, or a card as FILE.yaml; by default the inversion's or mini.")
     ] = None,
     mask: Annotated[
         Literal["unedited", "edited"] | None,
-        typer.Option(help="The pass that flow and mask come from.", rich_help_panel=options.COMPOSING),
+        typer.Option(help="Generator pass that provides flow and mask.", rich_help_panel=options.COMPOSING),
     ] = None,
     technique: options.Technique = None,
     keep_above: options.KeepAbove = None,
@@ -54,7 +54,7 @@ def edit(
         ),
     ] = False,
     aligned: Annotated[
-        bool, typer.Option("--aligned", help="Photos are crops already: nothing is detected or pasted.")
+        bool, typer.Option("--aligned", help="Inputs are aligned crops: nothing is detected or pasted.")
     ] = False,
     detector: options.Detector = options.DEFAULT_DETECTOR,
     faces: options.Faces = "all",
@@ -78,12 +78,11 @@ def edit(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Edit faces by a recipe: age, smile, pose, mixing, interpolation; only that changes in the photo.
+    """Edit faces with a recipe (age, smile, pose, mixing, interpolation) and leave the rest of the photo unchanged.
 
-    An output folder of `oodinv invert` is used again: nothing is inverted twice. Photos are inverted first, into
-    OUT/inversion. Without INPUT, the recipe's inputs are taken, or else out/. Writes the folders of `invert` for
-    the edited faces, contact-sheet.png and report.html. Strengths beyond a direction's range are refused; `oodinv
-    directions list` shows the ranges.
+    Photos are first inverted into OUT/inversion; an output folder of `oodinv invert` is edited directly. Without INPUT,
+    uses the recipe's inputs, or else out/. Writes the folders of `invert` for the edited faces, contact-sheet.png and
+    report.html. Strengths outside a direction's safe range are rejected; `oodinv directions list` shows the ranges.
 
     [bold]Examples[/]
 
@@ -127,13 +126,15 @@ def edit(
 
 
 def _factors(text: str) -> list[float]:
-    """The numbers in --strength."""
+    """Parses the numbers in --strength."""
     import math
 
     try:
         factors = [float(part) for part in text.split(",")]
     except ValueError as error:
-        raise typer.BadParameter(f"{text!r} is no number, nor several with commas", param_hint="--strength") from error
+        raise typer.BadParameter(
+            f"{text!r} is not a number, or numbers separated by commas", param_hint="--strength"
+        ) from error
     if not all(map(math.isfinite, factors)) or len(set(factors)) != len(factors):
         raise typer.BadParameter(f"{text!r}: numbers must be finite and different", param_hint="--strength")
     return factors

@@ -10,7 +10,7 @@ from oodinv.imaging.encode import FormatName
 
 @dataclass(frozen=True)
 class Request:
-    """The options of `oodinv edit`, checked one by one."""
+    """Values of the options of `oodinv edit`, each valid by itself."""
 
     inputs: list[Path]
     recipe: str

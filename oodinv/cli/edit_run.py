@@ -1,4 +1,4 @@
-"""The steps of `oodinv edit`: find the inversion or make it, edit it, report. Imports torch: for its body only."""
+"""Steps of `oodinv edit`: find or make the inversion, edit it, report. Imports torch: import only in command bodies."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -35,7 +35,7 @@ from oodinv.workflows.invert import InvertStages, invert_header
 
 @dataclass(frozen=True)
 class _Run:
-    """A request with its recipe, its output folder, and what computes it."""
+    """A request with its recipe, output folder, shard and Ray workers."""
 
     request: Request
     recipe: EditRecipe
@@ -47,11 +47,11 @@ class _Run:
 
     @property
     def local_device(self) -> str:
-        """The device for this process: with Ray, workers compute."""
+        """Device of this process: the CPU if Ray workers compute."""
         return self.request.device if self.workers is None else "cpu"
 
     def stages(self, device: str, model: Any, inversion: Results, knows_people: bool = True) -> EditStages:
-        """Stages of the edit on a device; `model` is loaded, or a name."""
+        """Builds the stages of the edit on a device. model: a loaded model, or its name."""
         request = self.request
         return edit_stages(
             device,
@@ -72,7 +72,7 @@ def run_edit(request: Request) -> None:
     """Runs `oodinv edit`.
 
     Raises:
-        OodinvError: something that the user can mend. typer.Exit: with status 1 if a photo failed.
+        OodinvError: a problem that the user can solve. typer.Exit: with status 1 if a photo failed.
     """
     path = find_edit_recipe(request.recipe)
     recipe = _overridden(read_edit_recipe(path), request)
@@ -113,30 +113,30 @@ def run_edit(request: Request) -> None:
 
 
 def _overridden(recipe: EditRecipe, request: Request) -> EditRecipe:
-    """The recipe with what options say in its place."""
+    """Returns the recipe with fields overridden by options."""
     compose = recipe.compose.model_copy(update=request.compose)
     mask = recipe.mask if request.mask is None else request.mask
     return recipe.model_copy(update={"compose": compose, "mask": mask})
 
 
 def _inputs(request: Request, recipe: EditRecipe, path: Path) -> list[Path]:
-    """What to work on: the command's inputs, the recipe's, or the last inversion; says which of the latter two."""
+    """Returns the command's inputs, else the recipe's, else the last inversion; prints a message for the latter two."""
     if request.inputs:
         return request.inputs
     if recipe.inputs:
-        say(f"working on {', '.join(recipe.inputs)}, as {path} says", request.quiet)
+        say(f"using the inputs of {path}: {', '.join(recipe.inputs)}", request.quiet)
         return [Path(name) for name in recipe.inputs]
     found = last_inversion(Path())
     if found is None:
         raise RecipeError(
             f"{path} names no inputs and there is no inversion here; pass photos, or an output folder of oodinv invert"
         )
-    say(f"working on {found}/, the last inversion here", request.quiet)
+    say(f"using the last inversion in this folder: {found}/", request.quiet)
     return [found]
 
 
 def _check_inputs(inputs: list[Path]) -> None:
-    """Raises `ManifestError` for results among photos; an inversion stands alone."""
+    """Raises `ManifestError` for results of `edit`, or for an inversion among other inputs."""
     for entry in inputs:
         command = manifest.command_of(entry)
         if command == "edit" or (command == "invert" and len(inputs) > 1):
@@ -158,14 +158,18 @@ def _output(request: Request, recipe: EditRecipe, path: Path, inputs: list[Path]
     place = chosen.resolve()
     within = [entry for entry in inputs if place.is_relative_to(entry.resolve())]
     if any(place == entry.resolve() or is_inversion(entry) for entry in within):
-        raise ManifestError(f"{chosen} is the input or in it and would be replaced; choose another output folder")
+        raise ManifestError(f"{chosen} is an input or lies in one and would be replaced; choose another output folder")
     if not request.restart and (command := manifest.command_of(chosen)) not in (None, "edit"):
         raise ManifestError(f"{chosen} holds results of `oodinv {command}`; choose another output folder")
     return chosen
 
 
 def _card_of(inversion: Results) -> str:
-    """The model that an inversion was made with, if it is one that comes with oodinv."""
+    """Returns the name of the shipped model that made an inversion.
+
+    Raises:
+        RecipeError: the model doesn't come with oodinv.
+    """
     try:
         find_card(inversion.model)
     except RecipeError as error:
@@ -176,7 +180,7 @@ def _card_of(inversion: Results) -> str:
 
 
 def _inverted(run: _Run, name: str, inputs: list[Path]) -> tuple[EditStages, list[Job]]:
-    """Inverts photos into OUT/inversion, once the edit itself is known to be possible; stages and jobs of the edit."""
+    """Inverts photos into OUT/inversion after checking the edit; returns the stages and jobs of the edit."""
     request, folder = run.request, run.output / "inversion"
     found = look_through(inputs, run.output, frames=request.frames == "all")
     run.summary.notes = (*run.summary.notes, *found.notes)
@@ -203,8 +207,8 @@ def _inverted(run: _Run, name: str, inputs: list[Path]) -> tuple[EditStages, lis
     )
     made = follow(events, Summary(folder), "inverting", request.quiet)
     if run.shard is None:
-        run.summary.take_failures(made)  # with shares, the edit names every photo and its failure
-    say(f"{made.done} inverted, {made.kept} kept from an earlier run: {folder}/", request.quiet)
+        run.summary.take_failures(made)  # with shards, the edit reports the failures
+    say(f"{made.done} inverted, {made.kept} done by an earlier run: {folder}/", request.quiet)
     if made.done + made.kept == 0:
         conclude(run.summary, as_json=request.json, quiet=request.quiet)
         raise typer.Exit(1 if made.total else 0)
@@ -218,7 +222,7 @@ def _inverted(run: _Run, name: str, inputs: list[Path]) -> tuple[EditStages, lis
 
 
 def _check_edit(run: _Run, stages: InvertStages, expected: Results) -> None:
-    """Makes sure that the edit can follow, before anything is inverted.
+    """Checks the edit before anything is inverted.
 
     Raises:
         OodinvError: the recipe doesn't fit the model, a strength is out of range, or the output holds other results.
@@ -249,7 +253,7 @@ def _edit(run: _Run, stages: EditStages, name: str, photos: list[Job]) -> None:
     follow(events, summary, "editing", request.quiet)
     summary.total += failed_before
     if manifest.part_names(run.output):
-        summary.notes = (*summary.notes, "the share that ends last makes the contact sheet and the report")
+        summary.notes = (*summary.notes, "the last shard to finish makes the contact sheet and the report")
     elif summary.done + summary.kept:
         with alone_in(run.output):
             paths = write_report(open_results(run.output, ("edit",)))

@@ -1,4 +1,4 @@
-"""`oodinv edit IN -o OUT` for one photo: no folders, only the edited photo. Imports torch: for its body only."""
+"""`oodinv edit IN -o OUT` for one photo, without folders. Imports torch: import only in command bodies."""
 
 import sys
 import tempfile
@@ -21,18 +21,18 @@ from oodinv.workflows.invert import invert_header
 
 STREAM = Path("-")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff"})
-"""Suffixes, in lower case, that make an output a file and not a folder."""
+"""Lower-case suffixes of outputs that are files rather than folders."""
 
 
 def is_single(inputs: list[Path], output: Path | None) -> bool:
-    """Whether the command edits one photo into one file, or reads or writes a stream."""
+    """True if the command edits one photo into one file, or reads stdin or writes stdout."""
     if STREAM in (*inputs, output):
         return True
     return output is not None and output.suffix.lower() in SUFFIXES and not output.is_dir()
 
 
 def run_single(request: Request, recipe: EditRecipe, path: Path) -> None:
-    """Edits one photo; the photo's metadata and format are kept, unless the output's suffix says another format.
+    """Edits one photo; keeps its metadata, and its format unless the output has another suffix.
 
     Raises:
         typer.BadParameter: the options ask for more than one photo. OodinvError: the photo can't be edited.
@@ -65,7 +65,7 @@ def run_single(request: Request, recipe: EditRecipe, path: Path) -> None:
         inversion=nothing,
     )
     if len(editing.editor.plan.variants) != 1:
-        raise typer.BadParameter("a sweep gives several photos; name a folder as --output")
+        raise typer.BadParameter("several strengths make several photos; pass a folder as --output")
     summary = Summary(target, inverting.model.notes, total=1)
     summary.warn(editing.editor.plan.warnings, request.quiet)
     edited = edit_photo(inverting, editing, Job(source, "photo"), content)
@@ -86,7 +86,9 @@ def run_single(request: Request, recipe: EditRecipe, path: Path) -> None:
 def _check(request: Request) -> None:
     inputs, output = request.inputs, request.output
     if len(inputs) != 1 or inputs[0].is_dir():
-        raise typer.BadParameter("one photo, or - for stdin, goes with an output file; name a folder as --output")
+        raise typer.BadParameter(
+            "an output file needs exactly one photo, or - for stdin; for several, pass a folder as --output"
+        )
     if output is None or (output != STREAM and output.suffix.lower() not in SUFFIXES):
         raise typer.BadParameter(
             f"a photo on stdin needs a file ({', '.join(sorted(SUFFIXES))}) or - as --output", param_hint="--output"
@@ -94,9 +96,9 @@ def _check(request: Request) -> None:
     if output != STREAM and output.exists() and output.resolve() == inputs[0].resolve():
         raise typer.BadParameter("is the input; choose another file", param_hint="--output")
     if output == STREAM and request.json:
-        raise typer.BadParameter("stdout gets the photo; leave out --json or name a file as --output")
+        raise typer.BadParameter("stdout is used for the photo; leave out --json or pass a file as --output")
     if request.format is not None and output != STREAM:
-        raise typer.BadParameter("the suffix of --output names the format; leave out --format")
+        raise typer.BadParameter("the suffix of --output determines the format; leave out --format")
     if request.preview or request.aligned or request.dry_run or request.frames == "all":
         raise typer.BadParameter("--preview, --aligned, --dry-run and --frames all need a folder as --output")
     if request.shard or request.engine != "local":

@@ -1,4 +1,4 @@
-"""The engine of a run: this process, or the workers of a Ray cluster. Imports torch: only for command bodies."""
+"""Stages and engine of a run: this process or Ray workers. Imports torch: import only in command bodies."""
 
 from collections.abc import Callable
 from functools import partial
@@ -32,7 +32,7 @@ S = TypeVar("S", bound=Stages)  # type: ignore[type-arg]
 
 
 def align_stages(device: str, *, detector: str, size: int, crop: Crop, chosen: Chosen) -> AlignStages:
-    """Stages of `oodinv align` on a device, as `--device` names it; Ray's workers make theirs here too."""
+    """Builds the stages of `oodinv align`. device: a value of `--device`. Also called by Ray workers."""
     made = make_detector(detector, choose_device(device))
     return AlignStages(made, size, crop, make_selection(chosen, made))
 
@@ -50,7 +50,7 @@ def invert_stages(
     chosen: Chosen,
     output_format: OutputFormat = AS_SOURCE,
 ) -> InvertStages:
-    """Stages of `oodinv invert`, as `align_stages`; without a detector for crops."""
+    """Builds the stages of `oodinv invert`, like `align_stages`. detector: None if the inputs are crops."""
     place = choose_device(device)
     made = None if detector is None else make_detector(detector, place)
     return InvertStages(
@@ -81,12 +81,12 @@ def edit_stages(
     knows_people: bool = True,
     output_format: OutputFormat = AS_SOURCE,
 ) -> EditStages:
-    """Stages of `oodinv edit`, as `align_stages`.
+    """Builds the stages of `oodinv edit`, like `align_stages`.
 
-    model: loaded already, or its name. path: the recipe's. knows_people: False before the inversion is made.
+    model: a loaded model, or its name. path: the recipe's path. knows_people: false before the inversion exists.
 
     Raises:
-        RecipeError: the recipe doesn't fit the model, or asks for too much.
+        RecipeError: the recipe doesn't fit the model, or a strength is out of range.
     """
     place = choose_device(device)
     loaded = load_named(model) if isinstance(model, str) else model
@@ -98,25 +98,25 @@ def edit_stages(
 
 
 def plan_workers(engine: EngineName, workers: int | None, shard: Shard | None, device: str) -> Workers | None:
-    """What `--engine` and `--workers` name: workers of a Ray cluster, or None for this process.
+    """Plans the Ray workers for `--engine` and `--workers`; None if this process computes.
 
     Raises:
-        typer.BadParameter: `--workers` without Ray, or Ray with a share of the run.
-        OodinvError: Ray can't be had, or has too little for so many workers.
+        typer.BadParameter: `--workers` without Ray, or Ray with a shard.
+        OodinvError: Ray is not available, or has too few resources for that many workers.
     """
     if engine == "local":
         if workers is not None:
-            raise typer.BadParameter("is for --engine ray; leave it out", param_hint="--workers")
+            raise typer.BadParameter("needs --engine ray; leave it out", param_hint="--workers")
         return None
     if shard is not None:
         raise typer.BadParameter(
-            "Ray hands out the photos itself; leave out --shard and torchrun", param_hint="--engine"
+            "Ray distributes the photos itself; leave out --shard and torchrun", param_hint="--engine"
         )
     return start(workers, device)
 
 
 def engine_for(stages: S, make_stages: Callable[[str], S], device: str, workers: Workers | None) -> Engine:
-    """The engine that runs stages: those given, or on a cluster those that each worker makes."""
+    """Returns the engine that runs `stages` in this process, or, with workers, those of `make_stages` on a cluster."""
     if workers is None:
         return partial(work_through, stages)
     return Cluster(partial(make_stages, device), workers)
@@ -125,7 +125,7 @@ def engine_for(stages: S, make_stages: Callable[[str], S], device: str, workers:
 def choose_engine(
     make_stages: Callable[[str], S], device: str, engine: EngineName, workers: int | None, shard: Shard | None
 ) -> tuple[S, Engine]:
-    """Stages for this process, which knows their settings, and the engine that options name.
+    """Returns stages for this process, used for the run's header, and the engine that the options select.
 
     Raises:
         typer.BadParameter, OodinvError: see `plan_workers`.

@@ -1,4 +1,4 @@
-"""`oodinv generate`: pictures from seeds or latent codes, by a model's generator alone."""
+"""`oodinv generate`: generates pictures from seeds or latent codes."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ DEFAULT_ARTEFACTS = "images,latents"
 def generate(
     *,
     model: Annotated[
-        str, typer.Option("--model", help="Name of a model, or a card as FILE.yaml; its encoder isn't needed.")
+        str, typer.Option("--model", help="Name of a model, or a card as FILE.yaml; only its generator is loaded.")
     ],
     output: options.Output,
     seeds: Annotated[
@@ -28,7 +28,10 @@ def generate(
         typer.Option("--codes", metavar="FILE", help="Codes (N, w_dim) or (N, num_ws, w_dim) as .npy or .npz."),
     ] = None,
     truncation: Annotated[
-        float, typer.Option("--truncation", min=-2, max=2, help="Distance from the average code; 1 leaves codes as is.")
+        float,
+        typer.Option(
+            "--truncation", min=-2, max=2, help="Truncation psi: 0 gives the average code, 1 leaves codes unchanged."
+        ),
     ] = 1.0,
     noise: Annotated[
         Literal["fixed", "zero", "random"],
@@ -43,7 +46,7 @@ def generate(
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
-    """Draw pictures from seeds or latent codes.
+    """Generate pictures from seeds or latent codes.
 
     Writes OUT/generated/NAME.png, OUT/latents/NAME.npz and, with arrays in --save, OUT/arrays/NAME.npy. The names are
     seed0000, … or code0000, …. A seed's z is torch.randn(1, z_dim) from PyTorch's CPU generator after manual_seed.
@@ -88,10 +91,10 @@ def generate(
 
 
 def parse_artefacts(text: str) -> "frozenset[Artefact]":
-    """The names in `--save`.
+    """Parses the names in `--save`.
 
     Raises:
-        typer.BadParameter: there are none, or one that isn't among the artefacts.
+        typer.BadParameter: the list is empty or contains an unknown name.
     """
     from oodinv.workflows.generate import ARTEFACTS
 

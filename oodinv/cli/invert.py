@@ -1,4 +1,4 @@
-"""`oodinv invert`: photos to latents, flows, masks, composites, and back into the photos."""
+"""`oodinv invert`: computes latents, flows, masks and composites of photos, and pastes the composites back."""
 
 from typing import Annotated, Literal
 
@@ -15,15 +15,15 @@ def invert(
     output: options.Output,
     model: Annotated[str, typer.Option(help="Name of a model, or a card as FILE.yaml.")] = "mini",
     aligned: Annotated[
-        bool, typer.Option("--aligned", help="Inputs are crops already: nothing is detected or pasted.")
+        bool, typer.Option("--aligned", help="Inputs are aligned crops: nothing is detected or pasted.")
     ] = False,
     noise: Annotated[
         Literal["fixed", "zero", "random"],
         typer.Option(help="Noise input of the generator.", rich_help_panel=options.COMPUTING),
     ] = "fixed",
-    save: Annotated[str, typer.Option(help="What to write besides the crops, separated by commas.")] = EVERYTHING,
+    save: Annotated[str, typer.Option(help="Results to write besides the crops, separated by commas.")] = EVERYTHING,
     colour: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of the photo's colour and light kept where it is pasted into.")
+        float, typer.Option(min=0, max=1, help="Fraction of the photo's colour and light that pasted faces take on.")
     ] = 1.0,
     detector: options.Detector = options.DEFAULT_DETECTOR,
     faces: options.Faces = "all",
@@ -50,7 +50,7 @@ def invert(
     """Invert photos: align, encode, generate with alignment, mask, composite, paste back.
 
     Writes OUT/aligned, latents, flows, masks, generated, composites and pasted, and OUT/manifest.jsonl. A photo
-    that fails doesn't stop the others. A repeated command goes on where the last one stopped.
+    that fails doesn't stop the others. Repeat the command to resume a stopped run.
 
     [bold]Examples[/]
 

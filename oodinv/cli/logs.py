@@ -1,4 +1,4 @@
-"""The log of a command: each photo's outcome, on the terminal or in a file."""
+"""Log of a command: the outcome of each photo, on the terminal or in a file."""
 
 import logging
 import platform
@@ -16,12 +16,12 @@ LOG.addHandler(logging.NullHandler())  # without --verbose and --log-file, nothi
 
 
 def to_terminal() -> None:
-    """Logs to stderr from now on."""
+    """Starts logging to stderr."""
     _add(logging.StreamHandler(sys.stderr))
 
 
 def to_file(path: Path) -> None:
-    """Appends the log to a file from now on.
+    """Starts appending the log to a file.
 
     Raises:
         typer.BadParameter: the file can't be written.
@@ -34,7 +34,7 @@ def to_file(path: Path) -> None:
 
 
 def _add(handler: logging.Handler) -> None:
-    """Replaces a handler of the same kind: a process may run several commands."""
+    """Adds a handler, replacing one of the same type, because a process may run several commands."""
     for other in [h for h in LOG.handlers if type(h) is type(handler)]:
         LOG.removeHandler(other)
         other.close()

@@ -57,7 +57,7 @@ app.add_typer(weights.app, name="weights")
 
 
 def _print_anything() -> None:
-    """Has output streams spell out what they can't hold, such as file names that aren't UTF-8, rather than raise."""
+    """Makes output streams escape characters that they can't encode, such as in file names that aren't UTF-8."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -66,8 +66,8 @@ def _print_anything() -> None:
 def main() -> None:
     """Runs the command line.
 
-    Exit status, of every command: 0 all is done; 1 an error, or at least one input that failed or can't be read; 2
-    wrong usage; 130 interrupted.
+    Exit status of every command: 0 success; 1 an error, or at least one input that failed or can't be read; 2 wrong
+    usage; 130 interrupted.
     """
     use_one_heap()
     _print_anything()

@@ -1,4 +1,4 @@
-"""How the C library hands out memory while a command runs."""
+"""Settings of the C library's memory allocator."""
 
 import ctypes
 import os
@@ -9,13 +9,12 @@ _M_ARENA_MAX = -8  # glibc's <malloc.h>
 
 
 def use_one_heap() -> None:
-    """Has all threads take memory from one heap, where the C library is glibc; to be called before they start.
+    """Makes all threads allocate from one heap (glibc only). Call it before starting threads.
 
-    By default each thread has a heap of its own and keeps what its largest photo once needed: with threads that read
-    and others that write, a run's memory grows with the number of photos that it has seen. A MALLOC_ARENA_MAX in the
-    environment is left to count.
+    By default each thread has its own heap, which never shrinks below the needs of its largest photo, so that memory
+    grows with the number of photos. An environment variable MALLOC_ARENA_MAX takes precedence.
     """
     if sys.platform != "linux" or "MALLOC_ARENA_MAX" in os.environ:
         return
-    with suppress(AttributeError):  # other C libraries have no such call, nor heaps of threads
+    with suppress(AttributeError):  # other C libraries have neither this call nor heaps per thread
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)

@@ -1,4 +1,4 @@
-"""Options that several commands share, each defined once, in the panels in which `--help` shows them."""
+"""Options shared by several commands, grouped by the panels of `--help`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ OUTPUT = "Output"
 COMPUTING = "Computing"
 MESSAGES = "Messages"
 
-# --- what goes in and comes out --------------------------------------------------------------------------
+# --- input and output ------------------------------------------------------------------------------------
 
 Inputs = Annotated[
     list[Path], typer.Argument(help="Photos, or folders that are searched recursively.", show_default=False)
@@ -38,7 +38,7 @@ Output = Annotated[
     ),
 ]
 Restart = Annotated[
-    bool, typer.Option("--restart", help="Replace the results that the output folder holds.", rich_help_panel=OUTPUT)
+    bool, typer.Option("--restart", help="Replace existing results in the output folder.", rich_help_panel=OUTPUT)
 ]
 DryRun = Annotated[
     bool,
@@ -49,7 +49,7 @@ DryRun = Annotated[
 
 Frames = Annotated[
     Literal["first", "all"],
-    typer.Option(help="Pictures of animated and multi-page files: the first, or each on its own."),
+    typer.Option(help="Frames of animated and multi-page files to use: the first, or all."),
 ]
 Format = Annotated[
     Literal["png", "jpg", "webp", "tiff"] | None,
@@ -65,7 +65,7 @@ Quality = Annotated[
     typer.Option(
         min=1,
         max=100,
-        help="Quality of JPEG and WebP; by default that of the photo's own JPEG, and WebP without loss.",
+        help="Quality of JPEG and WebP; by default that of a JPEG input, and lossless WebP.",
         show_default=False,
         rich_help_panel=OUTPUT,
     ),
@@ -76,7 +76,9 @@ Quality = Annotated[
 Technique = Annotated[
     str | None,
     typer.Option(
-        metavar="|".join(names(TECHNIQUES)), help="How kept and generated parts are joined.", rich_help_panel=COMPOSING
+        metavar="|".join(names(TECHNIQUES)),
+        help="Blending technique for input and generated pixels.",
+        rich_help_panel=COMPOSING,
     ),
 ]
 KeepAbove = Annotated[
@@ -90,20 +92,21 @@ KeepAbove = Annotated[
 ]
 Feather = Annotated[
     float | None,
-    typer.Option(
-        min=0, max=512, help="Width of the slope around kept parts, in crop pixels.", rich_help_panel=COMPOSING
-    ),
+    typer.Option(min=0, max=512, help="Width of the mask's soft edge, in crop pixels.", rich_help_panel=COMPOSING),
 ]
 Detail = Annotated[
     float | None,
     typer.Option(
-        min=0, max=1, help="Share of the photo's fine structure that is given back.", rich_help_panel=COMPOSING
+        min=0, max=1, help="Fraction of the photo's fine detail to transfer to the result.", rich_help_panel=COMPOSING
     ),
 ]
 Colour = Annotated[
     float | None,
     typer.Option(
-        min=0, max=1, help="Share of the photo's colour and light that is given back.", rich_help_panel=COMPOSING
+        min=0,
+        max=1,
+        help="Fraction of the photo's colour and light to transfer to the result.",
+        rich_help_panel=COMPOSING,
     ),
 ]
 Area = Annotated[
@@ -120,10 +123,10 @@ def composition(
     technique: str | None, keep_above: float | None, feather: float | None, detail: float | None,
     colour: float | None, area: str | None,
 ) -> dict[str, str | float]:  # fmt: skip
-    """The fields of a `Composition` that options set.
+    """Returns the fields of a `Composition` that are set by options.
 
     Raises:
-        typer.BadParameter: there is no such technique or area.
+        typer.BadParameter: unknown technique or area.
     """
     _check(technique, names(TECHNIQUES), "--technique")
     _check(area, names(REGIONS), "--area")
@@ -170,22 +173,22 @@ Faces = Annotated[
     typer.Option(
         metavar="all|largest|N",
         callback=_known_faces,
-        help="All faces of a photo, the largest, or the N largest.",
+        help="Faces to use in each photo: all, the largest, or the N largest.",
         rich_help_panel=FACES,
     ),
 ]
 MinFace = Annotated[
-    float, typer.Option(min=0, metavar="PX", help="Smallest face, as the side of its crop in photo pixels.",
+    float, typer.Option(min=0, metavar="PX", help="Smallest face to use: the side of its crop in photo pixels.",
                         rich_help_panel=FACES)
 ]  # fmt: skip
-MinScore = Annotated[float, typer.Option(min=0, max=1, help="Lowest score of the detector.", rich_help_panel=FACES)]
+MinScore = Annotated[float, typer.Option(min=0, max=1, help="Lowest detector score to use.", rich_help_panel=FACES)]
 Face = Annotated[
     list[int] | None,
     typer.Option(
         "--face",
         min=0,
         metavar="INDEX",
-        help="Only the face with this number, from left to right, counted from 0; may be given several times.",
+        help="Use only the face with this index, from left to right, starting at 0; may be given several times.",
         show_default=False,
         rich_help_panel=FACES,
     ),
@@ -195,20 +198,20 @@ Like = Annotated[
     typer.Option(
         "--like",
         metavar="PHOTO",
-        help="Only the person in this photo, recognised by SFace; may be given several times.",
+        help="Use only the person in this photo, recognised by SFace; may be given several times.",
         show_default=False,
         rich_help_panel=FACES,
     ),
 ]
 Blurred = Annotated[
     bool,
-    typer.Option("--blurred", help="Also faces far more blurred than a larger one.", rich_help_panel=FACES),
+    typer.Option("--blurred", help="Also use faces far more blurred than a larger face.", rich_help_panel=FACES),
 ]
 CutOff = Annotated[
     bool,
     typer.Option(
         "--cut-off",
-        help="Also faces of which the photo doesn't show all eyes, nose and mouth.",
+        help="Also use faces whose eyes, nose or mouth lie outside the photo.",
         rich_help_panel=FACES,
     ),
 ]
@@ -216,7 +219,7 @@ CutOff = Annotated[
 
 @dataclass(frozen=True)
 class Chosen:
-    """The options that choose faces; for what each means, see `faces.selection.Selection`."""
+    """Values of the options that select faces; see `faces.selection.Selection`."""
 
     faces: str = "all"
     min_face: float = 0.0
@@ -232,17 +235,19 @@ class Chosen:
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=COMPUTING)]
 Dtype = Annotated[
     DtypeName,
-    typer.Option(help="Number format of convolutions; float32 where a CPU has no other.", rich_help_panel=COMPUTING),
+    typer.Option(
+        help="Number format of convolutions; float32 on CPUs that support no other.", rich_help_panel=COMPUTING
+    ),
 ]
 BatchSize = Annotated[
-    int, typer.Option(min=1, help="Faces computed together, and photos read together.", rich_help_panel=COMPUTING)
+    int, typer.Option(min=1, help="Number of faces per batch, and of photos per chunk.", rich_help_panel=COMPUTING)
 ]
 Shard = Annotated[
     str | None,
     typer.Option(
         metavar="I/N",
-        help="Do share I of N, counted from 0, beside other processes or machines that see the same output folder; "
-        "under torchrun by itself.",
+        help="Process only shard I of N, counted from 0, while other processes or machines with the same output folder "
+        "process the rest; set automatically under torchrun.",
         show_default=False,
         rich_help_panel=COMPUTING,
     ),
@@ -250,7 +255,7 @@ Shard = Annotated[
 Engine = Annotated[
     EngineName,
     typer.Option(
-        help="local: this process. ray: workers of the Ray cluster that RAY_ADDRESS names, or of this machine.",
+        help="local: this process. ray: workers of the Ray cluster at RAY_ADDRESS, or else on this machine.",
         rich_help_panel=COMPUTING,
     ),
 ]
@@ -258,7 +263,7 @@ Workers = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="With --engine ray; by default one a GPU, or one for two CPUs.",
+        help="Number of workers with --engine ray; by default one per GPU, or one per two CPUs.",
         show_default=False,
         rich_help_panel=COMPUTING,
     ),
@@ -267,7 +272,7 @@ Workers = Annotated[
 # --- messages --------------------------------------------------------------------------------------------
 
 Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="No progress and no summary, errors only.", rich_help_panel=MESSAGES)
+    bool, typer.Option("--quiet", "-q", help="Print errors only, no progress and no summary.", rich_help_panel=MESSAGES)
 ]
 Json = Annotated[
     bool,

@@ -1,4 +1,4 @@
-"""`--dry-run`: what a command would do, after all of its checks."""
+"""`--dry-run`: lists the planned work of a command after all of its checks."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from oodinv.runs.manifest import Header
 
 
 def show_plan(found: Collected, output: Path, header: Header, *, restart: bool, as_json: bool) -> None:
-    """Prints a line for each input: the name of its results, and whether they are there already.
+    """Prints one line per input: the name of its results, and whether they already exist.
 
     Raises:
         ManifestError: the output folder holds other results.

@@ -1,4 +1,4 @@
-"""Turns checked options into the objects that a run needs. Imports torch: only for command bodies."""
+"""Builds the objects of a run from its options. Imports torch: import only in command bodies."""
 
 import os
 from pathlib import Path
@@ -30,12 +30,12 @@ REFERENCE_SIZE = 256
 
 
 def choose_device(name: str) -> torch.device:
-    """The device that `--device` names; for `auto` and `cuda` under torchrun, the one of this process (LOCAL_RANK).
+    """Returns the device for `--device`; under torchrun, `auto` and `cuda` select the GPU of LOCAL_RANK.
 
-    Also fixes how work is split among threads, so that results don't depend on what else goes on.
+    Also fixes numbers of threads, so that results are reproducible.
 
     Raises:
-        typer.BadParameter: there is none of this name.
+        typer.BadParameter: there is no such device.
     """
     _fix_threads()
     try:
@@ -47,21 +47,20 @@ def choose_device(name: str) -> torch.device:
 
 
 def _fix_threads() -> None:
-    """Makes the split of work among threads the same whenever a command is repeated: sums end on it.
+    """Fixes numbers of threads, because the rounding of sums depends on how a loop is split.
 
-    OpenCV splits a loop only while no other thread is in one, which is a matter of timing. Photos are read by
-    several threads anyway, each of which now does its own loops whole. MKL may take fewer threads than it was
-    given until it is told their number.
+    OpenCV splits a loop only if no other thread is in one, which depends on timing; photos are read in several threads
+    anyway. MKL may use fewer threads than available until their number is set explicitly.
     """
     cv2.setNumThreads(1)
     torch.set_num_threads(torch.get_num_threads())
 
 
 def choose_shard(text: str | None, restart: bool) -> Shard | None:
-    """The share that `--shard` names, or that torchrun gives this process; None for the whole run.
+    """Returns the shard of `--shard` or of torchrun; None for the whole run.
 
     Raises:
-        typer.BadParameter: it is no share, or is to restart.
+        typer.BadParameter: the text is no shard, or `restart` is combined with a shard.
     """
     try:
         shard = launched(os.environ) if text is None else parse(text)
@@ -69,33 +68,33 @@ def choose_shard(text: str | None, restart: bool) -> Shard | None:
         raise typer.BadParameter(str(error), param_hint="--shard") from error
     if shard is not None and restart:
         raise typer.BadParameter(
-            "a share can't restart, as it would remove the results of the others; remove the output folder first",
+            "not with a shard, as it would remove the results of the others; remove the output folder instead",
             param_hint="--restart",
         )
     return shard
 
 
 def shard_notes(shard: Shard | None) -> tuple[str, ...]:
-    """What the summary should say about a share."""
+    """Returns a note for the summary of a shard."""
     if shard is None:
         return ()
-    return (f"this was share {shard.index} of {shard.count}, counted from 0; the others are not in these numbers",)
+    return (f"this was shard {shard.index} of {shard.count}, counted from 0; these numbers don't include the others",)
 
 
 def make_detector(name: str, device: torch.device) -> Detector:
-    """The face detector that `--detector` names, its network fetched if need be.
+    """Returns the face detector for `--detector`; downloads its network if necessary.
 
     Raises:
-        WeightsError: its network can't be had.
+        WeightsError: the network can't be loaded.
     """
     return load_detector(name, pull, str(device))
 
 
 def make_selection(chosen: Chosen, detector: Detector) -> Selection:
-    """The faces that options choose.
+    """Builds the face selection from options.
 
     Raises:
-        ImageError: a reference photo can't be read or shows no face. WeightsError: SFace can't be had.
+        ImageError: a reference photo can't be read. NoFaceError: it shows no face. WeightsError: SFace is unavailable.
     """
     return Selection(
         faces=int(chosen.faces) if chosen.faces.isdecimal() else cast(Literal["all", "largest"], chosen.faces),
@@ -115,7 +114,7 @@ def _likeness(photos: tuple[Path, ...], detector: Detector) -> Likeness:
     sface, guard = Sface(pull("sface")), Lock()
 
     def embed(pixels: Pixels) -> NDArray[np.floating]:
-        with guard:  # photos are read by several threads, and OpenCV's networks are used by one at a time
+        with guard:  # photos are read in several threads, but OpenCV's networks aren't thread-safe
             features: NDArray[np.floating] = sface.embed(to_tensor(pixels)).numpy()[0]
             return features
 
@@ -130,10 +129,10 @@ def _likeness(photos: tuple[Path, ...], detector: Detector) -> Likeness:
 
 
 def output_format(name: FormatName | None, quality: int | None) -> OutputFormat:
-    """The format that `--format` and `--quality` name.
+    """Returns the output format for `--format` and `--quality`.
 
     Raises:
-        typer.BadParameter: they contradict each other.
+        typer.BadParameter: the options contradict each other.
     """
     try:
         return OutputFormat(name, quality)
@@ -142,10 +141,10 @@ def output_format(name: FormatName | None, quality: int | None) -> OutputFormat:
 
 
 def parse_save(text: str) -> frozenset[Output]:
-    """The names in `--save`.
+    """Parses the names in `--save`.
 
     Raises:
-        typer.BadParameter: a name that isn't one of the outputs.
+        typer.BadParameter: the list contains an unknown name.
     """
     names = {name.strip() for name in text.split(",") if name.strip()}
     unknown = sorted(names - set(OUTPUTS))

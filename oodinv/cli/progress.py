@@ -1,4 +1,4 @@
-"""Draws a run over many photos and sums it up."""
+"""Progress bar and summary of a run."""
 
 import json
 import time
@@ -25,15 +25,15 @@ from oodinv.runs.manifest import Entry
 from oodinv.runs.runner import Event, Finished, Started
 
 SHOWN = 5
-"""Photos with remarks, and files of an unsupported kind, that the summary names; manifest and --json name all."""
+"""Maximum number of photos with remarks, and of unsupported files, in the summary; manifest and --json list all."""
 
 
 @dataclass
 class Summary:
     """The outcome of a run.
 
-    kept: inputs that an earlier run finished. unsupported: files of kinds that can't be read. warnings: printed at the
-    start.
+    kept: number of inputs finished by an earlier run. unsupported: files of types that can't be read. warnings: notes
+    that are printed at the start.
     """
 
     output: Path
@@ -49,16 +49,16 @@ class Summary:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every input is done."""
+        """True if every input is done."""
         return not self.failures and not self.unsupported
 
     @property
     def speed(self) -> float:
-        """Inputs finished by this run a second."""
+        """Inputs that this run processed per second."""
         return (self.done + len(self.failures)) / self.seconds if self.seconds else 0.0
 
     def warn(self, warnings: tuple[str, ...], quiet: bool) -> None:
-        """Tells what is better known before the work than after it."""
+        """Prints warnings before the run and adds them to the summary."""
         self.warnings += warnings
         for warning in () if quiet else warnings:
             stderr.print(f"[yellow]warning:[/] {escape(warning)}")
@@ -71,7 +71,7 @@ class Summary:
         self.total += len(other.failures) + len(other.unsupported)
 
     def to_json(self) -> str:
-        """One line for scripts."""
+        """Formats the summary as one line of JSON."""
         record = {
             "output": str(self.output),
             "total": self.total,
@@ -88,7 +88,7 @@ class Summary:
 
 
 def follow(events: Iterator[Event], summary: Summary, title: str, quiet: bool) -> Summary:
-    """Draws progress until the events end, and fills in the summary; stopped by Ctrl-C, it says how to go on."""
+    """Shows progress until the events end and fills in the summary; on Ctrl-C, prints how to resume."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -98,7 +98,7 @@ def follow(events: Iterator[Event], summary: Summary, title: str, quiet: bool) -
         TimeRemainingColumn(),
     )
     start = time.perf_counter()
-    first = next(events, None)  # errors of a run that can't start come before any bar
+    first = next(events, None)  # a run that can't start raises here, before the bar is shown
     if first is None:
         return summary
     with _going_on_told(quiet), Progress(*columns, console=stderr, disable=quiet) as progress:
@@ -140,13 +140,13 @@ def _going_on_told(quiet: bool) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         if not quiet:
-            stderr.print("stopped; what is done is kept, and the same command goes on from there")
+            stderr.print("stopped; finished photos are saved, repeat the command to resume")
         raise
 
 
 @contextmanager
 def timed(summary: Summary) -> Iterator[None]:
-    """Fills in the seconds of work that has no events."""
+    """Measures the seconds of work that yields no events."""
     start = time.perf_counter()
     yield
     summary.seconds = time.perf_counter() - start
@@ -156,7 +156,7 @@ def conclude(summary: Summary, *, as_json: bool, quiet: bool) -> None:
     """Prints the summary and the failures.
 
     Raises:
-        typer.Exit: with status 1 if an image failed or a file is of a kind that can't be read.
+        typer.Exit: with status 1 if an image failed or a file has an unsupported type.
     """
     if as_json:
         typer.echo(summary.to_json())
@@ -169,8 +169,8 @@ def conclude(summary: Summary, *, as_json: bool, quiet: bool) -> None:
 
 
 def _print(summary: Summary) -> None:
-    kept = f", {summary.kept} kept from an earlier run" if summary.kept else ""
-    unsupported = f", {len(summary.unsupported)} of kinds that can't be read" if summary.unsupported else ""
+    kept = f", {summary.kept} done by an earlier run" if summary.kept else ""
+    unsupported = f", {len(summary.unsupported)} of unsupported types" if summary.unsupported else ""
     stderr.print(
         f"[bold]{summary.done} done[/]{kept}, {len(summary.failures)} failed{unsupported}, of {summary.total} "
         f"in {summary.seconds:.1f} s ({summary.speed:.2f} images/s)"
@@ -180,7 +180,7 @@ def _print(summary: Summary) -> None:
     for entry in summary.remarks[:SHOWN]:
         stderr.print(f"[yellow]note:[/] {escape(entry.input)}: {escape('; '.join(entry.remarks))}")
     if len(summary.remarks) > SHOWN:
-        stderr.print(f"[yellow]note:[/] {len(summary.remarks) - SHOWN} more photos have remarks in the manifest")
+        stderr.print(f"[yellow]note:[/] {len(summary.remarks) - SHOWN} more photos have notes in the manifest")
     _print_failures(summary)
     stderr.print(f"results: {escape(str(summary.output))}")
 

@@ -1,4 +1,4 @@
-"""`oodinv report`: a run to look at."""
+"""`oodinv report`: makes the contact sheet and HTML report of a run."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,9 +13,9 @@ def report(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Make OUT/contact-sheet.png and OUT/report.html, which show every face of a run, from what its folder holds.
+    """Make OUT/contact-sheet.png and OUT/report.html with every face of a finished run.
 
-    `edit` makes them at its end, with the composites of then; `blend` changes those.
+    `edit` makes them itself; use this command after `invert`, or after `blend` has changed composites.
 
     [bold]Examples[/]
 

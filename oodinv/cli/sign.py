@@ -12,24 +12,26 @@ def sign(
     *,
     folder: Annotated[Path, typer.Argument(metavar="OUT", help="Output folder of invert or edit.", show_default=False)],
     certificate: Annotated[
-        Path, typer.Option(help="PEM file: your certificate, then those that it leads to.", show_default=False)
+        Path, typer.Option(help="PEM file with the certificate chain, the signer's first.", show_default=False)
     ],
-    key: Annotated[Path, typer.Option(help="PEM file: the private key, in PKCS #8.", show_default=False)],
+    key: Annotated[Path, typer.Option(help="PEM file with the private key in PKCS #8.", show_default=False)],
     algorithm: Annotated[
         Literal["es256", "es384", "es512", "ps256", "ps384", "ps512", "ed25519"],
         typer.Option(help="Signature algorithm of the key, as C2PA names it."),
     ] = "es256",
     timestamp: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Timestamp service (RFC 3161) to ask for each picture.", show_default=False),
+        typer.Option(
+            metavar="URL", help="URL of a timestamp service (RFC 3161), called for each picture.", show_default=False
+        ),
     ] = None,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
     """Sign the pictures of a run with C2PA Content Credentials, as copies in OUT/signed.
 
-    Needs c2pa-python: pip install 'oodinv\\[c2pa]'. Each copy says with which tool, model and recipe it was made, and
-    of which photo, if that is still in its place.
+    Needs c2pa-python: pip install 'oodinv\\[c2pa]'. Each copy records the tool, model
+    and recipe that made it, and its photo if that is unchanged.
 
     [bold]Example[/]
 

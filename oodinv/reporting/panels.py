@@ -1,4 +1,4 @@
-"""One result to look at: before, after, difference, mask and flow."""
+"""Panels of results: before, after, difference, mask and flow."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,9 +17,10 @@ COLUMNS = ("before", "after", "difference", "mask", "flow")
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """One result to look at.
+    """Pictures of one result.
 
-    before, after uint8 (S, S, 3); mask uint8 (S, S), white = kept; flow (2, s, s) in grid units, or None.
+    before, after: uint8 (S, S, 3). mask: uint8 (S, S), 255 = copied from the photo. flow: (2, s, s) in grid units, or
+    None.
     """
 
     name: str
@@ -29,21 +30,21 @@ class Panel:
     flow: NDArray[np.floating] | None
 
     def at_most(self, size: int) -> "Panel":
-        """The same no larger than (size, size), which is all that many faces at once have room for in memory."""
+        """Scales the pictures down to at most (size, size), so that many panels fit memory."""
         if self.before.shape[0] <= size:
             return self
         before, after, mask = (scaled_to(p, size) for p in (self.before, self.after, self.mask))
         return Panel(self.name, before, after, mask, self.flow)
 
     def pictures(self, size: int) -> list[Pixels]:
-        """The columns, each uint8 (size, size, 3)."""
+        """Returns the pictures of `COLUMNS` in order, each uint8 (size, size, 3)."""
         still = np.zeros((2, 1, 1)) if self.flow is None else self.flow
         grey = np.repeat(self.mask[..., None], 3, axis=2)
         return [scaled_to(p, size) for p in (self.before, self.after, difference(self), grey, flow_colours(still))]
 
 
 def panels(results: Results) -> Iterator[Panel]:
-    """What a folder holds, face by face; parts that were not saved are left empty.
+    """Yields one panel per face of a run; a mask or flow that was not saved is left empty.
 
     Raises:
         ImageError: a crop or a composite is missing or damaged.
@@ -59,18 +60,18 @@ def panels(results: Results) -> Iterator[Panel]:
 
 
 def finest_flow(flows: dict[str, NDArray[np.floating]]) -> NDArray[np.floating] | None:
-    """The flow of the largest size among saved arrays, (2, S, S), or None where there is none."""
+    """Returns the saved flow of the largest size, (2, S, S), or None if there is none."""
     found = [array for key, array in flows.items() if key.startswith("flow_")]
     return max(found, key=lambda array: array.shape[-1], default=None)
 
 
 def difference(panel: Panel) -> Pixels:
-    """Twice after − before around mid-grey, uint8 (S, S, 3): lighter where the result is lighter."""
+    """Computes 128 + 2 (after − before), clipped to uint8 (S, S, 3): lighter where the result is lighter."""
     change: NDArray[np.float32] = np.subtract(panel.after, panel.before, dtype=np.float32)
     return np.asarray(np.rint(128 + 2 * change).clip(0, 255), dtype=np.uint8)
 
 
 def scaled_to(pixels: Pixels, size: int) -> Pixels:
-    """Square picture (S, S, 3) or (S, S) resized to size: averaged down, or enlarged smoothly."""
+    """Resizes a square picture (S, S, 3) or (S, S): area average to shrink, bicubic to enlarge."""
     how = cv2.INTER_AREA if pixels.shape[0] > size else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(pixels, (size, size), interpolation=how), dtype=np.uint8)

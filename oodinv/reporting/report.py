@@ -1,4 +1,4 @@
-"""Contact sheets and pages of a run, in its folder."""
+"""Report of a run: contact sheets and HTML pages in its output folder."""
 
 from pathlib import Path
 

@@ -18,7 +18,7 @@ _LABEL = 16
 
 
 def contact_sheet(shown: Sequence[Panel]) -> Pixels:
-    """All faces on one picture, each as a row of COLUMNS under its name; several rows side by side if many."""
+    """Draws all faces in one picture, each as a row of `COLUMNS` under its name; many faces in several columns."""
     size = 128 if len(shown) <= 40 else 96 if len(shown) <= 150 else 64
     width, height = len(COLUMNS) * size + 8, size + _LABEL
     across = max(1, round((len(shown) * height / width) ** 0.5 * 1.1))
@@ -33,14 +33,14 @@ def contact_sheet(shown: Sequence[Panel]) -> Pixels:
 
 
 def strip(pictures: Sequence[tuple[str, Pixels]]) -> Pixels:
-    """Pictures (label, uint8 (S, S, 3)) side by side under their labels; small ones are enlarged to 128 pixels."""
+    """Draws pictures (label, uint8 (S, S, 3)) side by side under their labels, enlarged to at least 128 pixels."""
     size = max(128, pictures[0][1].shape[0])
     columns = [np.concatenate([_label(label, size), scaled_to(pixels, size)]) for label, pixels in pictures]
     return np.concatenate(columns, axis=1)
 
 
 def write_sheets(folder: Path, shown: Iterable[Panel], xmp: bytes) -> list[Path]:
-    """Writes contact-sheet.png, and contact-sheet-2.png and so on where there are many faces; returns the paths.
+    """Writes contact-sheet.png, for many faces also contact-sheet-2.png and so on; returns the paths.
 
     Raises:
         OutputError: a file can't be written.
@@ -54,7 +54,7 @@ def write_sheets(folder: Path, shown: Iterable[Panel], xmp: bytes) -> list[Path]
 
 
 def numbered(stem: str, number: int, suffix: str) -> str:
-    """File name of the sheet or page with this number; the first has none."""
+    """Returns the file name of a sheet or page; the first has no number."""
     return f"{stem}{suffix}" if number == 1 else f"{stem}-{number}{suffix}"
 
 
@@ -70,7 +70,7 @@ def _parts(shown: Iterable[Panel], size: int) -> Iterator[list[Panel]]:
 
 
 def _label(text: str, width: int) -> Pixels:
-    """Black text on white, uint8 (_LABEL, width, 3); of a long one its end, which tells results apart."""
+    """Draws black text on white, uint8 (_LABEL, width, 3); long text is cut at the start, as its end differs most."""
     text, font = readable(text), ImageFont.load_default(11)
     while text and font.getlength(text) > width - 4:
         text = text[1:]

@@ -1,7 +1,7 @@
-"""Tables of measured and published numbers, and how they are written: CSV, JSON, Markdown, LaTeX.
+"""Tables of measured and published numbers, written as CSV, JSON, Markdown and LaTeX.
 
-The best measured value of a column is marked. Published values were measured by others under a protocol of their
-own; they are never marked, and a dagger tells them apart.
+The best measured value of each column is highlighted. Published values come from other authors' protocols: they are
+marked with a dagger and never highlighted.
 """
 
 import csv
@@ -20,7 +20,7 @@ ARROWS: dict[Better | None, str] = {"lower": " ↓", "higher": " ↑", None: ""}
 
 @dataclass(frozen=True)
 class Value:
-    """A mean with its standard error and interval, where they are known, over `count` pictures."""
+    """Mean over `count` pictures, with standard error and confidence interval if known."""
 
     mean: float
     error: float | None = None
@@ -31,7 +31,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Column:
-    """`key` for machines, `title` for people, which side is better, digits behind the point, what it means."""
+    """A column: machine-readable key, title, better direction, number of decimals, and explanation."""
 
     key: str
     title: str
@@ -41,13 +41,13 @@ class Column:
 
     @property
     def heading(self) -> str:
-        """Title with an arrow to the better side."""
+        """Title with an arrow in the better direction."""
         return self.title + ARROWS[self.better]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One method's values by column key; a column it has no value for is missing."""
+    """Values of one method by column key; columns without a value are absent."""
 
     labels: tuple[str, ...]
     values: dict[str, Value]
@@ -56,9 +56,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Columns and rows; `name` for files, `title` and `notes` for readers.
+    """A table with its file name, title and notes.
 
-    marked: whether rows can be compared, so that the best value of a column is worth a mark.
+    marked: highlight the best value of each column; false if rows can't be compared.
     """
 
     name: str
@@ -71,9 +71,9 @@ class Table:
 
 
 def best(table: Table) -> frozenset[tuple[int, str]]:
-    """(row number, column key) of the best measured values; all of them where several are equal.
+    """Finds the best measured values as (row index, column key), including ties.
 
-    Nothing is best where fewer than two rows were measured, or where all values are equal.
+    A column has none if fewer than two rows were measured or all values are equal.
     """
     if not table.marked:
         return frozenset()
@@ -92,7 +92,7 @@ def best(table: Table) -> frozenset[tuple[int, str]]:
 
 
 def text(value: Value | None, digits: int) -> str:
-    """A cell for people: mean ± standard error, or a dash."""
+    """Formats a cell: mean ± standard error, or a dash."""
     if value is None:
         return DASH
     mean = f"{value.mean:.{digits}f}"
@@ -100,12 +100,12 @@ def text(value: Value | None, digits: int) -> str:
 
 
 def labels(row: Row) -> tuple[str, ...]:
-    """A row's labels, the first with a dagger if it was published by others."""
+    """Returns a row's labels; the first gets a dagger if the row was published by others."""
     return (row.labels[0] + (f" {DAGGER}" if row.published else ""), *row.labels[1:])
 
 
 def to_csv(table: Table) -> str:
-    """One line a row: labels, whether published, then mean, se, low, high, n and best for each column."""
+    """Writes one line per row: labels, the published flag, then mean, se, low, high, n and best of each column."""
     parts = ("mean", "se", "low", "high", "n", "best")
     marked = best(table)
     out = io.StringIO()
@@ -122,7 +122,7 @@ def to_csv(table: Table) -> str:
 
 
 def to_json(tables: list[Table]) -> str:
-    """Every table with full precision, its columns explained."""
+    """Writes all tables at full precision, with explanations of their columns."""
     records = []
     for table in tables:
         marked = best(table)
@@ -142,7 +142,7 @@ def to_json(tables: list[Table]) -> str:
 
 
 def to_markdown(table: Table) -> str:
-    """A Markdown table with its columns explained below; the best values are bold."""
+    """Writes a Markdown table with its columns explained below; the best values are bold."""
     escaped = [[cell.replace("|", "\\|") for cell in row] for row in _cells(table, lambda cell: f"**{cell}**")]
     body = tabulate(escaped, _heads(table), "pipe", colalign=_alignment(table), disable_numparse=True)
     meanings = [*(f"- **{c.title}**: {c.meaning}" for c in table.columns), *(f"- {note}" for note in table.notes)]
@@ -158,7 +158,7 @@ def _alignment(table: Table) -> list[str]:
 
 
 def _cells(table: Table, bold: Callable[[str], str]) -> list[list[str]]:
-    """The table's texts by row; the best values are made bold."""
+    """Formats all cells by row; `bold` is applied to the best values."""
     marked = best(table)
     return [
         [*labels(row)]
@@ -183,7 +183,7 @@ def _latex(words: str) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """A LaTeX table for booktabs; the best values are bold."""
+    """Writes a LaTeX table for booktabs; the best values are bold."""
     marked = best(table)
     heads = [_latex(head) for head in _heads(table)]
     rows = [
@@ -202,7 +202,7 @@ def to_latex(table: Table) -> str:
 
 
 def interval(value: Value | None, digits: int) -> str:
-    """The 95 % interval and number of pictures of a value, as a tooltip; empty where there is none."""
+    """Formats the 95 % interval and number of pictures of a value as a tooltip; empty if unknown."""
     if value is None or value.low is None or value.high is None:
         return ""
     return f"95 % interval {value.low:.{digits}f} to {value.high:.{digits}f}, n = {value.count}"

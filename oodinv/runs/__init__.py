@@ -1,1 +1,1 @@
-"""Runs over many photos: what goes in and comes out, resume, several processes and machines."""
+"""Batch runs over many photos: sources and sinks, manifests, resume, locks, shards, Ray."""

@@ -1,4 +1,4 @@
-"""Chooses the files that a run works on, and the name that each one's results get."""
+"""Collects the input files of a run and gives each a unique result name."""
 
 import os
 import unicodedata
@@ -26,27 +26,27 @@ RESULT_FOLDERS = (
     "strips",
     "inversion",
 )
-"""Folders that commands write below their output. What lies in them is never an input of the same command."""
+"""Sub-folders that commands write to below their output folder; their files are never inputs of the same command."""
 
 
 @dataclass(frozen=True)
 class Collected:
-    """Jobs in a fixed order, those that can't be used last, and notes on what was left out."""
+    """Jobs in a fixed order, with unsupported files last, and notes on skipped files and folders."""
 
     jobs: list[Job]
     notes: tuple[str, ...]
 
 
 def collect(inputs: list[Path], output: Path | None = None) -> list[Job]:
-    """The jobs of `look_through`, without its notes."""
+    """Returns the jobs of `look_through` without its notes."""
     return look_through(inputs, output).jobs
 
 
 def look_through(inputs: list[Path], output: Path | None = None, *, frames: bool = False) -> Collected:
-    """Finds the photos of files and folders. Folders are searched recursively, without results of oodinv.
+    """Finds photos in files and folders. Folders are searched recursively, skipping results of oodinv.
 
-    output: the folder that results go to, where there will be any. frames: a job for each picture of files that hold
-    several, named NAME.frameN, rather than one for the first.
+    output: the folder for results, if any are written. frames: for a file with several frames, makes one job for each,
+    named NAME.frameN, instead of one for the first.
 
     Raises:
         ImageError: an input doesn't exist or lies among the results, the output lies in an input, or there is no
@@ -73,11 +73,11 @@ def look_through(inputs: list[Path], output: Path | None = None, *, frames: bool
 
 
 def _frames(item: Found) -> list[Found]:
-    """One item for each picture of a file; the file itself where it holds one, or none that can be read."""
+    """Splits a multi-frame file into one item for each frame; returns a single-frame or unreadable file unchanged."""
     try:
         count = count_frames(read_bytes(item.path), item.path)
     except ImageError:
-        return [item]  # the run names its fault
+        return [item]  # the run reports the error
     if count == 1:
         return [item]
     digits, plain = len(str(count - 1)), item.relative
@@ -88,7 +88,7 @@ def _frames(item: Found) -> list[Found]:
 
 
 def _unsupported(found: list[Found], taken: list[str]) -> Iterator[Job]:
-    """Jobs for files that can't be used, named with their suffix; they follow all others and change no batch."""
+    """Makes jobs for unsupported files, named with their suffix; they come last, so that batches don't change."""
     keys = set(map(_key, taken))
     for item in found:
         base = name = item.relative.as_posix()
@@ -117,14 +117,14 @@ def _items(inputs: list[Path], output: Path | None, results: frozenset[Path]) ->
 
 
 def _key(name: str) -> str:
-    """Equal for names that some file system takes for the same: letter case and the spelling of accents differ."""
+    """Normalises case and Unicode form, so that names that collide on some file system get equal keys."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _unique_names(relative: list[Path]) -> list[str]:
-    """Each path without its suffix; those that would collide, letter case aside, keep it and get a number.
+    """Names each path without its suffix; colliding names (ignoring case) include the suffix and, if needed, a number.
 
-    `a.0` collides with `a` too, whose faces may be called a.0, a.1, …
+    `a.0` also collides with `a`, because the faces of `a` may be named a.0, a.1, …
     """
     plain = [path.with_suffix("").as_posix() for path in relative]
     count = Counter(map(_key, plain))

@@ -1,7 +1,7 @@
-"""Keeps two runs from working in one output folder.
+"""Locks that prevent two runs from writing to the same output folder.
 
-The operating system holds the locks and drops them when a process ends, however it ends: a killed run leaves a
-lock file behind but no lock. The files are removed by their holders, and leftovers by the next run.
+Locks are held by the operating system and released when the process ends for any reason: a killed run leaves a lock
+file behind, but no lock. A run removes its own lock file; stale files are removed by the next run.
 """
 
 import errno
@@ -24,7 +24,7 @@ _WHOLE = "whole"
 if sys.platform == "win32":
     import msvcrt
 
-    _FAR = 1 << 30  # a byte that nobody reads: Windows keeps others from reading what is locked
+    _FAR = 1 << 30  # beyond the content, because Windows blocks reads of locked bytes
 
     def _lock(descriptor: int, wait: bool) -> None:
         os.lseek(descriptor, _FAR, os.SEEK_SET)
@@ -37,20 +37,20 @@ else:
 
 
 class Held:
-    """A locked file, until `release`. Locks belong to open files, so this holds one open."""
+    """An open, locked file; unlocked by `release`. The lock belongs to the file descriptor, so it stays open."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path, self._descriptor = path, descriptor
 
     def is_in_place(self) -> bool:
-        """Whether the locked file is still the one of that name, not removed and not replaced."""
+        """True if the path still refers to the locked file, that is, it was neither removed nor replaced."""
         try:
             return os.path.samestat(os.fstat(self._descriptor), self.path.stat())
         except OSError:
             return False
 
     def describe(self, part: str, plan: str) -> None:
-        """Writes who holds the lock, for the error of whoever wants it too."""
+        """Writes the holder's process, host and start time into the file, for the error message of other runs."""
         started = datetime.now().astimezone().isoformat(timespec="seconds")
         record = {"pid": os.getpid(), "host": socket.gethostname(), "started": started, "part": part, "plan": plan}
         os.ftruncate(self._descriptor, 0)
@@ -58,10 +58,10 @@ class Held:
         os.write(self._descriptor, json.dumps(record).encode())
 
     def release(self) -> None:
-        """Removes the file and lets go of the lock, in this order; does nothing if that is done."""
+        """Removes the file, then unlocks it. Safe to call twice."""
         if self._descriptor < 0:
             return
-        with suppress(OSError):  # an open file can't be removed on Windows; unlocked, it is in nobody's way
+        with suppress(OSError):  # Windows can't remove an open file; an unlocked leftover does no harm
             if self.is_in_place():
                 self.path.unlink(missing_ok=True)
         os.close(self._descriptor)
@@ -69,7 +69,7 @@ class Held:
 
 
 def _acquire(path: Path, *, wait: bool) -> Held | None:
-    """The lock of a file, made if need be; None if another process has it and `wait` isn't asked for."""
+    """Locks a file, creating it if missing; returns None if another process holds the lock and `wait` is false."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         held = Held(path, descriptor)
@@ -81,14 +81,14 @@ def _acquire(path: Path, *, wait: bool) -> Held | None:
         except OSError:
             os.close(descriptor)
             raise
-        if held.is_in_place():  # else its last holder removed it while this one waited
+        if held.is_in_place():  # otherwise its last holder removed it while this process waited
             return held
         os.close(descriptor)
 
 
 @contextmanager
 def gate(folder: Path) -> Iterator[None]:
-    """Held for moments by whoever enters or leaves a folder, so that they do so one after another.
+    """Serialises short operations on a folder's locks: entering and leaving a run.
 
     Raises:
         OutputError: the folder can't be made or written, or its file system has no locks.
@@ -106,13 +106,13 @@ def gate(folder: Path) -> Iterator[None]:
 
 
 class Claim:
-    """One run's right to work in a folder, or on one part of its inputs; ends with `release`."""
+    """Exclusive access of one run to a folder, or to one part of its inputs, until `release`."""
 
     def __init__(self, folder: Path, held: Held) -> None:
         self._folder, self._held = folder, held
 
     def verify(self) -> None:
-        """Makes sure that the folder is still the one claimed.
+        """Checks that the claimed folder is still in place.
 
         Raises:
             OutputError: it was removed or replaced.
@@ -124,17 +124,17 @@ class Claim:
             )
 
     def release(self) -> None:
-        """Lets others in; does nothing if that is done."""
+        """Gives up the claim. Safe to call twice."""
         self._held.release()
 
 
 def claim(folder: Path, part: str | None = None, plan: str = "") -> Claim:
     """Claims a folder, or one `part` of it for a run that shares the folder with others of the same `plan`.
 
-    To be called within `gate`. Left-over files of runs that have ended are removed.
+    Call it within `gate`. Removes stale lock files of runs that have ended.
 
     Raises:
-        OutputError: another run holds what is asked for; its process is named.
+        OutputError: another run holds a conflicting claim; the message names its process.
     """
     name = part or _WHOLE
     for path in _locks(folder):
@@ -157,7 +157,7 @@ def claim(folder: Path, part: str | None = None, plan: str = "") -> Claim:
 
 
 def others(folder: Path, mine: str) -> list[str]:
-    """Parts other than `mine` that runs are working on now. To be called within `gate`."""
+    """Lists parts other than `mine` that other runs are working on. Call it within `gate`."""
     paths = [path for path in _locks(folder) if path.name != f"{PREFIX}.{mine}"]
     return [path.name.removeprefix(f"{PREFIX}.") for path in paths if not _is_free(path)]
 
@@ -167,7 +167,7 @@ def _locks(folder: Path) -> list[Path]:
 
 
 def _is_free(path: Path) -> bool:
-    """Whether nobody holds the lock of this file, which is removed then."""
+    """True if no process holds the lock of this file; the file is then removed."""
     held = _try(path)
     if held is not None:
         held.release()

@@ -1,7 +1,7 @@
-"""The manifest of an output folder: a header, then one JSON line an image, appended last of all.
+"""The manifest of an output folder: a header, then one JSON line for each image.
 
-A line says that all outputs of an image are on disk. A torn last line, as a killed run leaves, is dropped.
-Runs that share a folder each have a manifest of their own, manifest.PART.jsonl, until it is taken into the one.
+A line is appended only after all outputs of its image are on disk. An incomplete last line, left by a killed run, is
+dropped. Runs that share a folder each write their own manifest.PART.jsonl, which is later merged into manifest.jsonl.
 """
 
 import json
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FILE_NAME = "manifest.jsonl"
 
 MAX_HEADER = 1 << 24
-"""Characters of a first line that may be a header: another program's manifest.jsonl can be of any form."""
+"""Longest first line, in characters, that is parsed as a header: another program's manifest.jsonl may hold anything."""
 
 _HASH = re.compile(r"[0-9a-f]{40,}")
 _PART = re.compile(r"manifest\.\d+-of-\d+\.jsonl")
@@ -33,7 +33,7 @@ Status = Literal["done", "failed", "unsupported"]
 
 @dataclass(frozen=True)
 class Header:
-    """What produced an output folder: results of another header can't be mixed with it."""
+    """Version, command, model and settings of a run. Results with different headers can't share a folder."""
 
     oodinv: str
     command: str
@@ -43,7 +43,7 @@ class Header:
 
 
 def header_of(command: str, model: "Model", settings: dict[str, Any]) -> Header:
-    """The header of a run with a model: its card, its files' sha256, and what else changes results."""
+    """Builds the header of a run with a model: its card, the sha256 of its files, and settings that change results."""
     card = model.card.model_dump(mode="json", exclude_none=True)
     return Header(
         oodinv.__version__, command, card, {str(role): digest for role, digest in model.sha256.items()}, settings
@@ -54,10 +54,10 @@ def header_of(command: str, model: "Model", settings: dict[str, Any]) -> Header:
 class Entry:
     """The outcome of one input.
 
-    name: its place below the output folders. outputs: paths of its files relative to the output folder. bytes: their
-    sizes, in the same order; empty in manifests of versions that noted none. status: `unsupported` is a file of a
-    kind that no reader opens. remarks: what was left out of a finished input. frame: which picture of
-    a file with several it is, where it was chosen.
+    name: result name below the output folders. outputs: paths of its files relative to the output folder. bytes: file
+    sizes in the same order; empty in manifests of versions that recorded none. status: `unsupported` is a file type
+    that no reader opens. remarks: warnings about a finished input, such as skipped faces. frame: index of the frame in
+    a multi-frame file, if one was selected.
     """
 
     input: str
@@ -72,7 +72,7 @@ class Entry:
     frame: int | None = None
 
     def is_complete(self, folder: Path) -> bool:
-        """Whether all outputs are in the folder, with the sizes that they were written with."""
+        """True if all outputs exist in the folder with their recorded sizes."""
         if self.status != "done":
             return False
         sizes: Sequence[int | None] = self.bytes or [None] * len(self.outputs)
@@ -83,16 +83,16 @@ class Entry:
 
 
 def _has_size(path: Path, size: int | None) -> bool:
-    """Whether a regular file is there, of this size; without one, whether it isn't empty."""
+    """True if path is a regular file of this size; with size None, a regular file that isn't empty."""
     found = path.stat()
     return stat.S_ISREG(found.st_mode) and (found.st_size > 0 if size is None else found.st_size == size)
 
 
 def sizes(outputs: Iterable[str], folder: Path) -> list[int]:
-    """Sizes in bytes of files that have just been written, for `Entry.bytes`.
+    """Returns the sizes in bytes of files that were just written, for `Entry.bytes`.
 
     Raises:
-        OutputError: one of them is gone already.
+        OutputError: a file no longer exists.
     """
     try:
         return [(folder / output).stat().st_size for output in outputs]
@@ -110,15 +110,15 @@ def part_name(part: str) -> str:
 
 
 def part_names(folder: Path) -> list[str]:
-    """The manifests of parts that lie in a folder, sorted."""
+    """Lists the part manifests in a folder, sorted by name."""
     return sorted(path.name for path in folder.glob("manifest.*.jsonl") if _PART.fullmatch(path.name))
 
 
 def is_inside(relative: str) -> bool:
-    """Whether a relative path can be a file's and, links aside, stays below the folder that it is relative to."""
+    """True if a relative path is a valid file path that stays below its folder (symbolic links are not followed)."""
     try:
         os.fsencode(relative)
-    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell and no file system can
+    except UnicodeEncodeError:  # a lone surrogate: valid in JSON, invalid on file systems
         return False
     path = PurePosixPath(relative)
     return (
@@ -131,7 +131,7 @@ def is_inside(relative: str) -> bool:
 
 
 def _is_entry(entry: Entry) -> bool:
-    """Whether every field has the type that it is declared with: a line of JSON can hold anything."""
+    """True if every field of a parsed JSON line has its declared type."""
     return (
         isinstance(entry.input, str)
         and isinstance(entry.name, str)
@@ -151,7 +151,7 @@ def _is_entry(entry: Entry) -> bool:
 
 
 def parse_entry(line: str) -> Entry | None:
-    """An entry, or None for a line that is torn, garbage, or names files outside the folder."""
+    """Parses an entry; returns None if the line is incomplete, invalid, or names files outside the folder."""
     try:
         entry = Entry(**json.loads(line))
     except (ValueError, TypeError, RecursionError):
@@ -173,7 +173,7 @@ def _parse_header(line: str, path: Path) -> Header:
 
 
 def command_of(folder: Path) -> str | None:
-    """The command whose manifest a folder holds; None if it holds none, or somebody else's."""
+    """Returns the oodinv command that wrote a folder's manifest; None without a manifest of oodinv."""
     for name in (FILE_NAME, *part_names(folder)):
         try:
             with (folder / name).open(encoding="utf-8", errors="replace") as file:
@@ -184,10 +184,10 @@ def command_of(folder: Path) -> str | None:
 
 
 def read(folder: Path, file_name: str = FILE_NAME) -> tuple[Header, dict[str, Entry]] | None:
-    """Header and the last entry of each input by name, or None where there is no manifest yet.
+    """Returns the header and the last entry of each input by name, or None if there is no manifest yet.
 
     Raises:
-        ManifestError: the manifest can't be read or its header isn't one.
+        ManifestError: the manifest can't be read or its header is invalid.
     """
     path = folder / file_name
     try:
@@ -204,7 +204,7 @@ def read(folder: Path, file_name: str = FILE_NAME) -> tuple[Header, dict[str, En
 
 
 def read_all(folder: Path) -> tuple[Header, dict[str, Entry]] | None:
-    """As `read`, with what unfinished shares of a run have noted in manifests of their own."""
+    """Like `read`, but also includes the part manifests of unfinished shards."""
     header, entries = None, dict[str, Entry]()
     for name in (FILE_NAME, *part_names(folder)):
         if (found := read(folder, name)) is not None:
@@ -214,7 +214,7 @@ def read_all(folder: Path) -> tuple[Header, dict[str, Entry]] | None:
 
 
 def difference(old: Header, new: Header) -> str | None:
-    """The first settings in which two headers differ, in words, or None if results of both may stand together."""
+    """Describes the first settings in which two headers differ; None if their results may share a folder."""
     changes = list(_changes(asdict(old), asdict(new), ""))
     if not changes:
         return None
@@ -223,7 +223,7 @@ def difference(old: Header, new: Header) -> str | None:
 
 
 def _changes(old: dict[str, Any], new: dict[str, Any], prefix: str) -> Iterator[str | None]:
-    """A change a leaf; None for a hash, which tells a reader nothing."""
+    """Yields one change for each differing leaf; None in place of hashes, which are not shown."""
     for key in dict.fromkeys([*old, *new]):
         before, after = old.get(key), new.get(key)
         if before == after:
@@ -248,25 +248,25 @@ def _shown(value: object) -> str:
 
 
 def refuse_other(folder: Path, old: Header, new: Header) -> None:
-    """Makes sure that results of `new` may join those that a folder has.
+    """Checks that results with header `new` may be added to those of a folder with header `old`.
 
     Raises:
-        ManifestError: they were made otherwise.
+        ManifestError: the folder's results were made with other settings.
     """
     if old.command != new.command:
         raise ManifestError(f"{folder} holds results of `oodinv {old.command}`; choose another output folder")
     if (change := difference(old, new)) is not None:
         raise ManifestError(
-            f"{folder} holds results made otherwise ({change}); choose another output folder, or --restart to replace "
-            "them"
+            f"{folder} holds results made with other settings ({change}); choose another output folder, or --restart "
+            "to replace them"
         )
 
 
 def check_output(folder: Path, header: Header) -> None:
-    """Makes sure that a run may write to a folder, before anything is computed.
+    """Checks before computing anything that a run may write to a folder.
 
     Raises:
-        ManifestError: the folder holds results that were made otherwise, or its manifest is damaged.
+        ManifestError: the folder holds results made with other settings, or its manifest is damaged.
     """
     for name in (FILE_NAME, *part_names(folder)):
         if (found := read(folder, name)) is not None:
@@ -274,7 +274,7 @@ def check_output(folder: Path, header: Header) -> None:
 
 
 def write(folder: Path, header: Header, entries: Iterable[Entry], file_name: str = FILE_NAME) -> None:
-    """Replaces the manifest by a header and entries, in this order.
+    """Replaces the manifest by a header followed by entries.
 
     Raises:
         OutputError: the file can't be written.
@@ -284,10 +284,10 @@ def write(folder: Path, header: Header, entries: Iterable[Entry], file_name: str
 
 
 def append(folder: Path, entry: Entry, file_name: str = FILE_NAME) -> None:
-    """Adds an entry to a manifest that is there and has it on disk before returning.
+    """Appends an entry to an existing manifest and flushes it to disk before returning.
 
     Raises:
-        OutputError: the file can't be written, or is gone.
+        OutputError: the file can't be written or no longer exists.
     """
     path = folder / file_name
     try:

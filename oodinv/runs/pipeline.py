@@ -1,7 +1,7 @@
-"""What becomes of photos: read, computed and written, all three at once, in chunks of consecutive inputs.
+"""Reads, computes and writes chunks of consecutive photos concurrently.
 
-A chunk is always computed as a whole: what an image's neighbours in a batch are never depends on where an earlier run
-was stopped, so results are the same to the last bit.
+A chunk is always computed as a whole: the other images in a batch don't depend on where an earlier run stopped, so
+results are bitwise reproducible.
 """
 
 import hashlib
@@ -23,15 +23,18 @@ P = TypeVar("P")
 C = TypeVar("C")
 
 CHUNKS_AHEAD = 2
-"""Chunks read, and chunks written, while one is computed: bounds memory whatever the folder's size."""
+"""Number of chunks that are read ahead, and that wait to be written; bounds memory for folders of any size."""
 READERS = 2
 WRITERS = 2
 MAX_BYTES = 2 << 30
-"""Larger files are no photos: they would only fill the memory."""
+"""Largest input file in bytes; larger files are rejected before they fill memory."""
 
 
 class Stages(Protocol[P, C]):
-    """What a command does to a photo: P is a photo read, C its results. `read` and `write` run in threads."""
+    """The three stages of a command: P is the type of a photo that was read, C the type of its results.
+
+    `read` and `write` are called from threads.
+    """
 
     def read(self, job: Job, content: bytes) -> P:
         """Decodes and prepares a photo.
@@ -42,24 +45,24 @@ class Stages(Protocol[P, C]):
         ...
 
     def compute(self, photos: list[P]) -> list[C]:
-        """Results of a chunk, in order."""
+        """Computes the results of a chunk, in order."""
         ...
 
     def write(self, results: C, folder: Path) -> list[str]:
         """Writes results and returns their paths relative to the folder.
 
         Raises:
-            OodinvError: they can't be written.
+            OodinvError: the results can't be written.
         """
         ...
 
 
 @runtime_checkable
 class Remarking(Protocol):
-    """Stages that have something to say about finished photos."""
+    """Stages that report remarks about finished photos."""
 
     def remarks(self, results: Any) -> list[str]:
-        """Remarks on a photo's results, such as faces that were left out."""
+        """Returns remarks on a photo's results, such as skipped faces."""
         ...
 
 
@@ -72,10 +75,10 @@ class _Read(Generic[P]):
 
 
 def read_bytes(path: Path) -> bytes:
-    """A file's content.
+    """Reads a file.
 
     Raises:
-        ImageError: it is missing, no regular file, larger than MAX_BYTES, unreadable, or changes meanwhile.
+        ImageError: it is missing, not a regular file, larger than MAX_BYTES, unreadable, or changes while it is read.
     """
     try:
         if path.is_dir():
@@ -106,7 +109,7 @@ def _read(stages: Stages[P, C], job: Job) -> _Read[P] | Entry:
         photo = stages.read(job, content)
     except OodinvError as error:
         return _failure(job, sha256, str(error), start)
-    except Exception as error:  # no photo, however odd, may stop the others; the type's name helps to mend it
+    except Exception as error:  # one bad photo must not stop the others; the type's name helps debugging
         return _failure(job, sha256, f"{job.path}: unexpected {type(error).__name__}: {error}", start)
     return _Read(job, sha256, photo, time.perf_counter() - start)
 
@@ -123,7 +126,7 @@ def _write(stages: Stages[P, C], read: _Read[P], results: C, folder: Path, compu
         sizes = manifest.sizes(outputs, folder)
         remarks = stages.remarks(results) if isinstance(stages, Remarking) else []
     except OutputError:
-        raise  # the folder's fault: going on would fail every photo
+        raise  # the folder is unusable: every further photo would fail
     except OodinvError as error:
         return _failure(read.job, read.sha256, str(error), start)
     except Exception as error:  # as in `_read`
@@ -137,12 +140,12 @@ def _write(stages: Stages[P, C], read: _Read[P], results: C, folder: Path, compu
 
 @dataclass(frozen=True)
 class Past:
-    """What an earlier run left in the folder."""
+    """Entries of earlier runs in the folder, by name."""
 
     entries: dict[str, Entry]
 
     def is_done(self, job: Job, folder: Path) -> bool:
-        """Whether the job's results are there, whole, and its photo is the one they were made of."""
+        """True if the job's results are complete and its photo hasn't changed since."""
         entry = self.entries.get(job.name)
         if entry is None or not entry.is_complete(folder):
             return False
@@ -152,21 +155,21 @@ class Past:
             return False
 
     def belongs_to_another(self, job: Job, sha256: str) -> bool:
-        """Whether the name is taken by the results of another photo, not of this one, changed or moved."""
+        """True if the name belongs to the results of another photo (not of this one, changed or moved)."""
         entry = self.entries.get(job.name)
         if entry is None or entry.status != "done" or entry.sha256 == sha256:
             return False
         return os.path.realpath(entry.input) != os.path.realpath(job.path)
 
     def has_failed(self, job: Job) -> bool:
-        """Whether an earlier run failed on this job."""
+        """True if an earlier run failed on this job."""
         entry = self.entries.get(job.name)
         return entry is not None and entry.status != "done"
 
 
 @dataclass(frozen=True)
 class Work:
-    """Jobs to go through, in chunks of `chunk`; results go below `folder`, and those named in `done` are there."""
+    """The work of a run: jobs in chunks of `chunk`, the output `folder`, and the names of jobs already `done`."""
 
     jobs: list[Job]
     folder: Path
@@ -175,7 +178,7 @@ class Work:
     done: frozenset[str]
 
     def chunks(self) -> Iterator["Chunk"]:
-        """Those with jobs that are pending, in order."""
+        """Chunks that contain pending jobs, in order."""
         for start in range(0, len(self.jobs), self.chunk):
             jobs = self.jobs[start : start + self.chunk]
             pending = [job for job in jobs if job.name not in self.done]
@@ -187,7 +190,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Consecutive jobs; `pending` are those without results, `first` those to read before deciding."""
+    """Consecutive jobs: `pending` have no results yet; `first` are read first, to decide if the chunk is computed."""
 
     jobs: list[Job]
     pending: frozenset[str]
@@ -203,7 +206,7 @@ class _Reading(Generic[P]):
 def _read_ahead(
     stages: Stages[P, C], chunks: Iterator[Chunk], pool: ThreadPoolExecutor
 ) -> Iterator[tuple[Chunk, dict[str, _Read[P] | Entry]]]:
-    """Chunks with what was read of each job, in order, a bounded number of chunks ahead."""
+    """Yields chunks with their photos, in order, reading a bounded number of chunks ahead."""
 
     def submit(chunk: Chunk) -> _Reading[P]:
         return _Reading(chunk, {job.name: pool.submit(_read, stages, job) for job in chunk.first})
@@ -229,7 +232,7 @@ def _gather(
 
 
 def _compute(stages: Stages[P, C], chunk: Chunk, found: dict[str, _Read[P] | Entry]) -> tuple[dict[str, C], float]:
-    """Results by name of a whole chunk, and seconds a photo."""
+    """Computes a whole chunk; returns its results by name and the seconds per photo."""
     read = [item for job in chunk.jobs if isinstance(item := found.get(job.name), _Read)]
     if not read:
         return {}, 0.0
@@ -240,9 +243,9 @@ def _compute(stages: Stages[P, C], chunk: Chunk, found: dict[str, _Read[P] | Ent
 
 
 def work_through(stages: Stages[P, C], work: Work, chunks: Iterable[Chunk] | None = None) -> Iterator[Entry]:
-    """Entries of pending jobs in order, each after its outputs are on disk.
+    """Yields the entries of pending jobs in order, each after its outputs are on disk.
 
-    chunks: some of the work's; all of them by default.
+    chunks: a subset of the work's chunks; default all.
 
     Raises:
         OutputError: the output folder can't be written.

@@ -1,7 +1,7 @@
-"""Runs on a cluster: Ray Data hands out chunks to actors, each of which works as a run on one machine does.
+"""Runs on a Ray cluster: Ray Data distributes chunks to actors, each of which runs the same pipeline as a local run.
 
-All machines must see inputs and output under the same paths. A chunk that an actor was lost with is given to another,
-which makes the same files again; what came of finished chunks is kept.
+All machines must see inputs and output under the same paths. If an actor dies, its chunk is computed again by another
+with identical results; finished chunks are not repeated.
 """
 
 import json
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     import numpy as np
 
 CHUNKS_A_TASK = 4
-"""Chunks handed out together, so that an actor reads and writes some while it computes another."""
+"""Chunks in one task, so that an actor reads and writes some while it computes another."""
 CPUS_A_WORKER = 2
 
 
 @dataclass(frozen=True)
 class Workers:
-    """How many actors, and what each is given: whole GPUs, and CPUs, which are also its threads."""
+    """Number of actors, and the resources of each: whole GPUs, and CPUs, which is also its number of threads."""
 
     count: int
     cpus: int
@@ -36,16 +36,16 @@ class Workers:
 
 
 def start(count: int | None, device: str) -> Workers:
-    """Joins the cluster that RAY_ADDRESS names, or starts one on this machine; plans workers for it.
+    """Joins the cluster at RAY_ADDRESS, or starts one on this machine, and plans its workers.
 
-    count: of workers; by default one a GPU, and without GPUs one for every `CPUS_A_WORKER` CPUs. device: as `--device`
-    names it.
+    count: number of workers; by default one per GPU, or without GPUs one per `CPUS_A_WORKER` CPUs. device: a value of
+    `--device`.
 
     Raises:
-        OodinvError: Ray is not installed, no cluster answers, or it has too little for so many workers.
+        OodinvError: Ray is not installed, no cluster answers, or it has too few resources for `count` workers.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it warns of how Ray Data itself restarts actors
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # hides warnings about Ray Data's own restarts of actors
     try:
         import ray
     except ImportError as error:
@@ -60,10 +60,10 @@ def start(count: int | None, device: str) -> Workers:
 
 
 def plan(count: int | None, device: str, resources: dict[str, float]) -> Workers:
-    """Workers for a cluster with these resources; arguments as for `start`.
+    """Plans the workers of a cluster with these resources; arguments as for `start`.
 
     Raises:
-        OodinvError: it has fewer GPUs or CPUs than workers.
+        OodinvError: the cluster has fewer GPUs or CPUs than workers.
     """
     cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
     on_gpus = device != "cpu" and gpus > 0
@@ -78,7 +78,7 @@ def plan(count: int | None, device: str, resources: dict[str, float]) -> Workers
 
 
 class Worker(Generic[P, C]):
-    """An actor: makes its stages once, then works through the chunks that it is handed."""
+    """An actor: builds its stages once, then processes the chunks that it receives."""
 
     def __init__(self, make_stages: Callable[[], Stages[P, C]], work: Work) -> None:
         self.make_stages, self.work = make_stages, work
@@ -86,11 +86,11 @@ class Worker(Generic[P, C]):
 
     @cached_property
     def stages(self) -> Stages[P, C]:
-        """Made when first asked for: where that fails, the run is to end with the reason."""
+        """Builds the stages on first use, so that a failure ends the run with its error message."""
         return self.make_stages()
 
     def __call__(self, batch: dict[str, "np.ndarray[Any, Any]"]) -> Iterator[dict[str, list[str]]]:
-        """{"first": [index of a chunk]} → {"entry": [JSON]}, or {"entry": [JSON of an error's text]} and an end."""
+        """Maps {"first": [chunk index]} to {"entry": [JSON]}; after an error, one {"entry": [JSON of its text]}."""
         for first in batch["first"]:
             chunks = islice(self.chunks, int(first), int(first) + CHUNKS_A_TASK)
             try:
@@ -103,16 +103,16 @@ class Worker(Generic[P, C]):
 
 @dataclass(frozen=True)
 class Cluster(Generic[P, C]):
-    """An engine for `runner.run_on`. `make_stages` is called on each worker, with the devices that it was given."""
+    """An engine for `runner.run_on`. `make_stages` is called on each worker with the devices assigned to it."""
 
     make_stages: Callable[[], Stages[P, C]]
     workers: Workers
 
     def __call__(self, work: Work) -> Iterator[Entry]:
-        """Entries of pending jobs as workers end them.
+        """Yields the entries of pending jobs as workers finish them.
 
         Raises:
-            OodinvError: a worker ends with an error that no photo is to blame for, such as a full disk.
+            OodinvError: a worker failed for a reason other than a photo, such as a full disk.
         """
         tasks = math.ceil(sum(1 for _ in work.chunks()) / CHUNKS_A_TASK)
         if not tasks:

@@ -1,4 +1,4 @@
-"""Reading what `invert` and `edit` left in a folder, so that nothing is computed twice."""
+"""Reads the output folders of `invert` and `edit`, so that nothing is computed twice."""
 
 import zipfile
 from collections.abc import Iterator
@@ -21,12 +21,12 @@ from oodinv.weights.reading.damage import ARCHIVE_DAMAGE, NUMPY_DAMAGE
 Arrays = dict[str, NDArray[np.floating]]
 
 MAX_ARRAY_BYTES = 1 << 30
-"""Far above the flows and masks of a face of 1024 px (some 10 MiB): a small archive can unfold to any size."""
+"""Largest uncompressed size of an .npz archive, against decompression bombs; a face of 1024 px takes some 10 MiB."""
 
 
 @dataclass(frozen=True)
 class Face:
-    """One result: its name below the output folders, and that of its crop, which the results of a sweep share."""
+    """One result: its name below the output folders, and the name of its crop, shared by all results of a sweep."""
 
     name: str
     crop: str
@@ -43,7 +43,7 @@ class Results:
 
     @property
     def suffixes(self) -> list[str]:
-        """What follows a crop's name in those of its results: one suffix for each strength of a sweep."""
+        """Suffixes that result names append to the crop's name: one for each strength of a sweep."""
         return [str(suffix) for suffix in self.header.settings.get("suffixes", [""])]
 
     @property
@@ -53,16 +53,16 @@ class Results:
 
     @property
     def recipe(self) -> str | None:
-        """The recipe in words, where there was one."""
+        """Summary of the edit recipe; None without a recipe."""
         described = self.header.settings.get("summary")
         return None if described is None else str(described)
 
     @property
     def composition(self) -> Composition:
-        """How the run composed its composites: as its recipe said, or plainly.
+        """Composition settings of the run's composites: from its recipe, or the defaults.
 
         Raises:
-            ManifestError: the manifest holds a composition that this version doesn't know.
+            ManifestError: this version doesn't know the composition in the manifest.
         """
         recipe = self.header.settings.get("recipe")
         found = recipe.get("compose", {}) if isinstance(recipe, dict) else {}
@@ -70,7 +70,7 @@ class Results:
 
     @property
     def pasted_composition(self) -> Composition:
-        """How the run composed what it pasted: `invert` gives colour and light back there, in the share it was told.
+        """Composition settings of the run's pasted photos: `invert` transfers colour and light as its --colour says.
 
         Raises:
             ManifestError: see `composition`.
@@ -84,10 +84,10 @@ class Results:
 
     @property
     def output_format(self) -> OutputFormat:
-        """The format in which the run wrote pasted photos.
+        """File format of the run's pasted photos.
 
         Raises:
-            ManifestError: this version doesn't know it.
+            ManifestError: this version doesn't know the format.
         """
         record = self.header.settings.get("format", {})
         try:
@@ -104,7 +104,7 @@ class Results:
             ) from error
 
     def jobs(self) -> tuple[list[Job], int]:
-        """A job for each finished photo, and how many photos are gone: a crop stands in for each of these."""
+        """Returns a job for each finished photo, and the number of missing photos, whose jobs read a crop instead."""
         found, gone = [], 0
         for name, entry in self.entries.items():
             path = self.photo(entry)
@@ -115,31 +115,31 @@ class Results:
         return found, gone
 
     def photo(self, entry: Entry) -> Path | None:
-        """The photo of an entry; None if it is gone. A relative path is also tried from where the folder lies."""
+        """Finds the photo of an entry; None if missing. Relative paths are also tried from the folder's parent."""
         return next((path for path in (Path(entry.input), self.path.parent / entry.input) if path.is_file()), None)
 
     def crops(self, entry: Entry) -> list[str]:
-        """Names of a photo's crops from left to right."""
+        """Lists the names of a photo's crops from left to right."""
         start, end = "aligned/", ".png"
         return [o[len(start) : -len(end)] for o in entry.outputs if o.startswith(start) and o.endswith(end)]
 
     def faces(self, entry: Entry) -> list[Face]:
-        """A photo's results, a crop's strengths in the recipe's order."""
+        """Lists a photo's results by crop, then by strength in the order of the recipe."""
         return [Face(crop + suffix, crop) for crop in self.crops(entry) for suffix in self.suffixes]
 
     def all_faces(self) -> Iterator[Face]:
-        """Results of all photos, by name: photos that failed at first come last in a manifest."""
+        """Yields the results of all photos, sorted by name: in the manifest, retried photos come last."""
         for name in sorted(self.entries):
             yield from self.faces(self.entries[name])
 
 
 def is_inversion(folder: Path) -> bool:
-    """Whether a folder holds a manifest of `oodinv invert`."""
+    """True if a folder holds a manifest of `oodinv invert`."""
     return manifest.command_of(folder) == "invert"
 
 
 def last_inversion(folder: Path) -> Path | None:
-    """`out` below a folder if it is an inversion, else the inversion below it whose manifest was written last."""
+    """Finds the inversion in a folder: its sub-folder `out`, or else the one with the newest manifest."""
     if is_inversion(folder / "out"):
         return folder / "out"
     found = [path.parent for path in folder.glob(f"*/{manifest.FILE_NAME}") if is_inversion(path.parent)]
@@ -150,7 +150,7 @@ def open_results(folder: Path, commands: tuple[str, ...]) -> Results:
     """Opens the output folder of one of these commands.
 
     Raises:
-        ManifestError: it is none, or nothing in it is finished.
+        ManifestError: it was not written by these commands, or contains no finished photo.
     """
     found = manifest.read_all(folder)
     made = " or ".join(f"`oodinv {command}`" for command in commands)
@@ -166,15 +166,15 @@ def open_results(folder: Path, commands: tuple[str, ...]) -> Results:
 
 
 def read_arrays(path: Path, command: str) -> Arrays:
-    """The arrays of an .npz file; `command` would write it anew.
+    """Reads the arrays of an .npz file; error messages name `command` as the one that writes it.
 
     Raises:
-        ImageError: it is missing, damaged, or holds something else than finite numbers.
+        ImageError: it is missing, damaged, or contains values other than finite numbers.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > MAX_ARRAY_BYTES:
-                raise ImageError(f"{path}: unfolds to more than {MAX_ARRAY_BYTES >> 20} MiB; run `{command}` again")
+                raise ImageError(f"{path}: expands to more than {MAX_ARRAY_BYTES >> 20} MiB; run `{command}` again")
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: np.asarray(file[key]) for key in file.files}
     except FileNotFoundError as error:
@@ -183,12 +183,12 @@ def read_arrays(path: Path, command: str) -> Arrays:
         raise ImageError(f"{path}: is damaged ({error}); run `{command}` again") from error
     for key, array in arrays.items():
         if not np.issubdtype(array.dtype, np.floating) or not np.isfinite(array).all():
-            raise ImageError(f"{path}: {key} holds something else than finite numbers; run `{command}` again")
+            raise ImageError(f"{path}: {key} contains values other than finite numbers; run `{command}` again")
     return arrays
 
 
 def read_latents(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
-    """w_plus of a face, float32 (num_ws, w_dim).
+    """Reads the w_plus of a face, float32 (num_ws, w_dim).
 
     Raises:
         ImageError: it can't be read, or has another shape.
@@ -201,10 +201,10 @@ def read_latents(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
 
 
 def read_person(results: Results, shape: tuple[int, int], person: str) -> NDArray[np.float32]:
-    """Another person's w_plus (num_ws, w_dim): a latents file, or the name of a face among the results.
+    """Reads another person's w_plus (num_ws, w_dim), given as a latents file or as the name of a face in the results.
 
     Raises:
-        RecipeError: there is no such person. ImageError: the latents can't be read, or have another shape.
+        RecipeError: no such file or face. ImageError: the latents can't be read or have another shape.
     """
     own = results.path / f"latents/{person}.npz"
     path = Path(person) if person.endswith(".npz") else own
@@ -218,7 +218,7 @@ def read_person(results: Results, shape: tuple[int, int], person: str) -> NDArra
 
 
 def read_picture(path: Path, command: str) -> Pixels:
-    """uint8 (H, W, 3) of a saved picture.
+    """Reads a saved picture as uint8 (H, W, 3).
 
     Raises:
         ImageError: it is missing or damaged.

@@ -1,7 +1,7 @@
-"""Runs over many photos: killed and repeated, a run ends the same. The library yields events; commands draw them.
+"""Resumable runs over many photos: a killed and repeated run gives the same results. Yields events for progress.
 
-Several processes may share a folder, each with a share of the chunks and a manifest of its own; the last one to
-end takes these into the one manifest.
+Several processes may share a folder, each with its own shard of the chunks and its own manifest; the last one to
+finish merges the manifests.
 """
 
 import errno
@@ -23,7 +23,7 @@ from oodinv.runs.sharding import Shard
 from oodinv.runs.sources.base import Job
 
 Engine = Callable[[Work], Iterator[Entry]]
-"""Goes through pending jobs and yields what became of them, in any order, each after its outputs are on disk."""
+"""Processes pending jobs and yields their entries in any order, each after its outputs are on disk."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Finished:
-    """One input has come to its end, good or bad."""
+    """One input was processed, successfully or not."""
 
     entry: Entry
 
@@ -45,10 +45,10 @@ Event = Started | Finished
 
 
 def made_anew(entry: Entry, make: Callable[[Entry], Iterable[str]]) -> Entry:
-    """What becomes of a finished input when something more is made of its results: outputs, or why it failed alone.
+    """Makes further outputs from a finished input; returns an entry with the outputs, or with the error of this input.
 
     Raises:
-        OutputError: the folder can't be written; going on would fail every input.
+        OutputError: the folder can't be written, so every further input would fail.
     """
     start = time.perf_counter()
     try:
@@ -62,16 +62,16 @@ def made_anew(entry: Entry, make: Callable[[Entry], Iterable[str]]) -> Entry:
 
 
 def _inputs(jobs: Iterable[Job]) -> frozenset[str]:
-    """Where the photos themselves are, links followed and not."""
+    """Returns the paths of the photos, both as given and with links resolved."""
     paths = [job.path for job in jobs]
-    # unlike `Path.resolve`, realpath follows links as far as they lead: a loop of them is no error
+    # unlike `Path.resolve`, realpath doesn't raise on a loop of links
     folders = {folder: os.path.realpath(folder) for folder in {path.parent for path in paths}}
     links = (os.path.realpath(path) for path in paths if path.is_symlink())
     return frozenset([*(str(Path(folders[path.parent], path.name)) for path in paths), *links])
 
 
 def _remove(folder: Path, outputs: Iterable[str], spared: frozenset[str]) -> None:
-    """Removes results, but nothing that a link puts outside the folder, and no input."""
+    """Removes results, but no inputs and nothing that lies outside the folder through a link."""
     root = Path(os.path.realpath(folder))
     for output in outputs:
         path = folder / output
@@ -82,13 +82,13 @@ def _remove(folder: Path, outputs: Iterable[str], spared: frozenset[str]) -> Non
             if path.is_symlink() or path.is_file():
                 path.unlink(missing_ok=True)
         except OSError as error:
-            if error.errno != errno.ENAMETOOLONG:  # such a file can't be
+            if error.errno != errno.ENAMETOOLONG:  # a file with such a name can't exist
                 raise OutputError(f"{path}: can't be removed ({error.strerror}); remove it by hand") from error
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a run works: the folder, its share of the jobs (all of them without a shard), and its manifest."""
+    """Output folder, jobs and shard of a run; without a shard, the run processes all jobs."""
 
     folder: Path
     header: Header
@@ -110,16 +110,16 @@ class _Place:
         return lock.claim(self.folder, self.shard.part, self.shard.plan(self.jobs, self.chunk))
 
     def resting(self) -> list[str]:
-        """Manifests that no other run is writing: the one, and those of parts."""
+        """Lists manifests that no other run is writing: manifest.jsonl and those of parts."""
         busy = () if self.shard is None else lock.others(self.folder, self.shard.part)
         return [FILE_NAME, *sorted({*manifest.part_names(self.folder)} - {*map(manifest.part_name, busy)})]
 
 
 def _enter(place: _Place, restart: bool) -> tuple[Claim, Past]:
-    """Claims the folder and takes up its manifests, or starts one.
+    """Claims the folder and reads its manifests, or creates one.
 
     Raises:
-        ManifestError: the folder holds results of other settings, and `restart` isn't asked for.
+        ManifestError: the folder holds results of other settings and `restart` is false.
         OutputError: another run is at work there, or it can't be written.
     """
     with lock.gate(place.folder):
@@ -135,13 +135,13 @@ def _enter(place: _Place, restart: bool) -> tuple[Claim, Past]:
 
 
 def _clear(place: _Place) -> None:
-    """Removes what earlier runs left, whatever their settings."""
+    """Removes the results of earlier runs, whatever their settings."""
     spared = _inputs(place.jobs)
     for name in place.resting():
         try:
             found = manifest.read(place.folder, name)
         except ManifestError:
-            found = None  # garbage names no results
+            found = None  # a damaged manifest lists no results
         if found is not None:
             _remove(place.folder, (output for entry in found[1].values() for output in entry.outputs), spared)
     _unlink(place.folder, place.resting())
@@ -157,7 +157,7 @@ def _unlink(folder: Path, names: Iterable[str]) -> None:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[Claim]:
-    """Holds an output folder, for commands that replace files in it; other runs are refused meanwhile.
+    """Locks an output folder for commands that replace files in it; other runs are refused meanwhile.
 
     Raises:
         OutputError: another run is at work there, or the folder can't be written.
@@ -171,7 +171,7 @@ def alone_in(folder: Path) -> Iterator[Claim]:
 
 
 def _open(place: _Place) -> Past:
-    """What earlier runs did and runs beside this one have done so far; starts this run's own manifest."""
+    """Reads the entries of earlier and concurrent runs, and starts this run's own manifest."""
     entries: dict[str, Entry] = {}
     for name in [FILE_NAME, *manifest.part_names(place.folder)]:
         entries |= _entries_of(place, name)
@@ -184,12 +184,12 @@ def _open(place: _Place) -> Past:
 
 
 def remove_temporary(folder: Path) -> None:
-    """Removes what killed processes were writing. To be called while no other process writes to the folder."""
+    """Removes temporary files of killed processes. Call it while no other process writes to the folder."""
     for root, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not Path(root, name, FILE_NAME).is_file()]  # run on their own
+        folders[:] = [name for name in folders if not Path(root, name, FILE_NAME).is_file()]  # outputs of other runs
         for name in files:
             if TEMPORARY.fullmatch(name):
-                with suppress(OSError):  # in nobody's way
+                with suppress(OSError):  # harmless leftover
                     Path(root, name).unlink()
 
 
@@ -202,7 +202,7 @@ def _entries_of(place: _Place, name: str) -> dict[str, Entry]:
 
 
 def _take_in(place: _Place) -> None:
-    """Writes the one manifest anew, with what resting parts have, in the order of the jobs; drops torn lines."""
+    """Merges the manifests of inactive parts into manifest.jsonl in the order of the jobs; drops incomplete lines."""
     names = [name for name in place.resting() if (place.folder / name).is_file()]
     if not names:
         return
@@ -216,7 +216,7 @@ def _take_in(place: _Place) -> None:
 
 
 def _drop_renamed(place: _Place, entries: dict[str, Entry]) -> None:
-    """Removes results of photos whose results now get another name: a.png beside a.jpg makes `a` of that `a.jpg`."""
+    """Removes results of photos that now get another name: once a.png joins a.jpg, `a` of a.jpg becomes `a.jpg`."""
     names = {job.name for job in place.jobs}
     inputs = {job.path.absolute() for job in place.jobs}
     stale = [e for e in entries.values() if e.name not in names and Path(e.input).absolute() in inputs]
@@ -227,7 +227,7 @@ def _drop_renamed(place: _Place, entries: dict[str, Entry]) -> None:
 
 
 def _leave(place: _Place, claim: Claim) -> None:
-    """Ends a run that came to its end: puts the manifest in order, unless runs beside this one will."""
+    """Finishes a completed run: merges and sorts the manifests, unless concurrent shards are still running."""
     claim.verify()
     with lock.gate(place.folder):
         try:
@@ -247,7 +247,7 @@ def run(
     restart: bool = False,
     shard: Shard | None = None,
 ) -> Iterator[Event]:
-    """Works through jobs in this process, as `run_on` does with another engine."""
+    """Processes jobs in this process; see `run_on`."""
     yield from run_on(partial(work_through, stages), jobs, folder, header, chunk=chunk, restart=restart, shard=shard)
 
 
@@ -261,15 +261,15 @@ def run_on(
     restart: bool = False,
     shard: Shard | None = None,
 ) -> Iterator[Event]:
-    """Works through jobs, yielding events; an earlier run's results are kept and not made again.
+    """Processes jobs with an engine and yields events; inputs that an earlier run finished are skipped.
 
-    With a shard only its share of the jobs; all shares must be given the same jobs and chunk. The last of those
-    that run at one time writes the manifest of all.
+    With a shard, processes only its jobs; all shards must be given the same jobs and chunk. The last shard to finish
+    merges the manifests.
 
     Raises:
         ManifestError: the folder holds results of other settings.
         OutputError: the output folder can't be written, is removed meanwhile, or another run is at work there.
-        ValueError: a shard is to restart, which would remove the others' results.
+        ValueError: `restart` with a shard, which would remove the results of the others.
     """
     if restart and shard is not None:
         raise ValueError("a shard can't restart: it would remove the results of the others")

@@ -1,7 +1,7 @@
-"""Sharing one run among several processes or machines that see the same output folder.
+"""Splits one run among several processes or machines that see the same output folder.
 
-Whole batches are dealt out in turn, so that each photo has the neighbours that it has in a single run and comes
-out the same to the last bit.
+Whole batches are assigned in turn, so that each photo is computed in the same batch as in a single run and gives
+bitwise identical results.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ _TEXT = re.compile(r"(\d{1,6})/(\d{1,6})")
 
 @dataclass(frozen=True)
 class Shard:
-    """Share number `index`, counted from 0, of `count`."""
+    """Shard `index`, counted from 0, of `count`."""
 
     index: int
     count: int
@@ -27,25 +27,25 @@ class Shard:
 
     @property
     def part(self) -> str:
-        """Its name in a folder, such as 0-of-2."""
+        """Name of the shard in file names, such as 0-of-2."""
         return f"{self.index}-of-{self.count}"
 
     def of(self, jobs: list[Job], chunk: int) -> list[Job]:
-        """The jobs of this share: every count-th run of `chunk` consecutive ones."""
+        """Selects the jobs of this shard: every count-th chunk of `chunk` consecutive jobs."""
         starts = range(self.index * chunk, len(jobs), self.count * chunk)
         return [job for start in starts for job in jobs[start : start + chunk]]
 
     def plan(self, jobs: list[Job], chunk: int) -> str:
-        """What all shares must agree on for each job to be in just one of them."""
+        """Identifies the division of the jobs: count, chunk and a hash of the names. All shards of a run must agree."""
         names = hashlib.sha256("\0".join(job.name for job in jobs).encode(errors="surrogateescape"))
         return f"{self.count}, {chunk}, {names.hexdigest()[:16]}"
 
 
 def parse(text: str) -> Shard:
-    """A share written as i/n.
+    """Parses a shard written as i/n.
 
     Raises:
-        ValueError: it isn't, or i is not below n.
+        ValueError: the text has another form, or i is not below n.
     """
     found = _TEXT.fullmatch(text)
     if found is None:
@@ -54,10 +54,10 @@ def parse(text: str) -> Shard:
 
 
 def launched(environment: Mapping[str, str]) -> Shard | None:
-    """The share that torchrun gives this process by RANK and WORLD_SIZE; None without them or for one process.
+    """Reads the shard of a torchrun process from RANK and WORLD_SIZE; None without them or for a single process.
 
     Raises:
-        ValueError: they make no sense.
+        ValueError: the values are no valid shard.
     """
     rank, count = environment.get("RANK"), environment.get("WORLD_SIZE")
     if rank is None or count is None or count == "1":

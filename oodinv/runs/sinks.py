@@ -24,7 +24,7 @@ OUTPUTS: tuple[Output, ...] = get_args(Output)
 
 
 def write_aligned(subject: "Subject", folder: Path) -> Iterator[str]:
-    """Writes a face's crop and, where it was cut out of a photo, its geometry; yields paths as they are written."""
+    """Writes a face's crop and, if it was cut out of a photo, its geometry; yields paths as they are written."""
     yield (output := f"aligned/{subject.name}.png")
     write_png(folder / output, subject.crop, packet(Provenance()))
     if subject.aligned is not None:
@@ -34,7 +34,7 @@ def write_aligned(subject: "Subject", folder: Path) -> Iterator[str]:
 
 
 def write_artefacts(a: "Artefacts", folder: Path, save: frozenset[Output], made: Provenance) -> Iterator[str]:
-    """Writes what `save` asks for of one face, pictures with their provenance; yields paths as they are written.
+    """Writes the artefacts of one face that `save` names, pictures with provenance; yields paths as they are written.
 
     Raises:
         ImageError, OutputError: a file can't be written.
@@ -71,7 +71,7 @@ def write_png_composite(folder: Path, name: str, pixels: Pixels, made: Provenanc
 def write_pasted(
     photo: Photo, patches: list[Patch], folder: Path, name: str, made: Provenance, how: OutputFormat = AS_SOURCE
 ) -> str:
-    """Puts changed crops back into their photo and writes it with its provenance; returns the path below folder.
+    """Pastes changed crops into their photo and writes it with its provenance; returns the path below folder.
 
     Raises:
         ImageError, OutputError: the file can't be written.
@@ -82,7 +82,7 @@ def write_pasted(
 
 
 def pasted(photo: Photo, patches: list[Patch], made: Provenance, how: OutputFormat = AS_SOURCE) -> Photo:
-    """The photo with changed crops put back, and its provenance in the XMP packet."""
+    """Returns the photo with changed crops pasted in and its provenance in the XMP packet."""
     limit = JPEG_XMP_BYTES if how.suffix(photo) == ".jpg" else None
     return replace(_changed(photo, patches), xmp=composite_mark(made, photo.xmp, limit))
 

@@ -1,1 +1,1 @@
-"""What each command does to a folder of photos or results."""
+"""Workflows behind the commands, each over a folder of photos or results."""

@@ -1,4 +1,4 @@
-"""What `align` does to each photo: the stages that `runner.run` drives."""
+"""The `align` workflow: stages for `runner.run`."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -21,14 +21,14 @@ from oodinv.runs.sources.base import Job
 
 @dataclass(frozen=True, eq=False)
 class CutOut:
-    """The selected faces of a photo from left to right, and remarks on what was left out."""
+    """The selected faces of a photo from left to right, and remarks on skipped faces."""
 
     subjects: list[Subject]
     remarks: list[str]
 
 
 def cut_out(job: Job, pixels: Pixels, detector: Detector, size: int, how: Crop, selection: Selection) -> CutOut:
-    """Cuts the selected faces out of a photo; several get the numbers 0, 1, … after the photo's name.
+    """Cuts the selected faces out of a photo; if there are several, appends 0, 1, … to the photo's name.
 
     Raises:
         NoFaceError: there is no face, or none is selected.
@@ -44,7 +44,7 @@ def cut_out(job: Job, pixels: Pixels, detector: Detector, size: int, how: Crop, 
 
 
 def unused_frames(job: Job, content: bytes) -> list[str]:
-    """A remark where only the first of several pictures of a file is used."""
+    """Returns a remark if a file has several frames and only the first is used."""
     count = 1 if job.frame is not None else count_frames(content, job.path)
     return [] if count == 1 else [f"only the first of {count} frames was used; --frames all uses each"]
 
@@ -69,7 +69,7 @@ class AlignStages:
         return replace(cut, remarks=[*unused_frames(job, content), *cut.remarks])
 
     def compute(self, photos: list[CutOut]) -> list[CutOut]:
-        """Nothing more to do."""
+        """Returns its input: `read` does all the work."""
         return photos
 
     def write(self, results: CutOut, folder: Path) -> list[str]:
@@ -77,12 +77,12 @@ class AlignStages:
         return [output for subject in results.subjects for output in write_aligned(subject, folder)]
 
     def remarks(self, results: CutOut) -> list[str]:
-        """The faces that were left out."""
+        """Returns remarks on skipped faces."""
         return results.remarks
 
 
 def selection_record(selection: Selection) -> dict[str, Any]:
-    """A selection as manifests hold it."""
+    """Returns a selection as the dictionary stored in manifests."""
     like = selection.like
     return {
         "faces": selection.faces,
@@ -96,7 +96,7 @@ def selection_record(selection: Selection) -> dict[str, Any]:
 
 
 def align_header(stages: AlignStages, detector: str) -> Header:
-    """Header of the manifest of an `align` run."""
+    """Builds the manifest header of an `align` run."""
     settings = {
         "size": stages.size,
         "framing": stages.crop.framing,

@@ -1,4 +1,4 @@
-"""What `edit` does to each inverted photo: the stages that `runner.run` drives."""
+"""The `edit` workflow: stages for `runner.run`, from inverted photos to edited ones."""
 
 import hashlib
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ from oodinv.workflows.invert import InvertStages
 
 @dataclass(frozen=True, eq=False)
 class InvertedPhoto:
-    """A photo's inverted faces; `content` is its file's, empty where nothing will be pasted."""
+    """A photo's inverted faces; `content` holds the bytes of its file, empty if nothing will be pasted."""
 
     job: Job
     faces: list[InvertedFace]
@@ -36,14 +36,14 @@ class InvertedPhoto:
 
 @dataclass(frozen=True, eq=False)
 class EditedPhoto:
-    """A photo and what became of its faces."""
+    """A photo and its edited faces."""
 
     photo: InvertedPhoto
     faces: list[EditedFace]
 
 
 def notes(results: Results, gone: int) -> tuple[str, ...]:
-    """Notes on photos of an inversion that are not edited, or edited without being pasted; `gone`: see `jobs`."""
+    """Returns notes on photos that can't be edited or pasted; `gone`: the number of missing photos."""
     found = list[str]()
     if results.failed:
         found.append(f"{_counted(results.failed)} failed when {results.path} was made; invert again to edit them too")
@@ -58,7 +58,7 @@ def _counted(photos: int) -> str:
 
 @dataclass(frozen=True)
 class EditStages:
-    """Edits what an inversion saved: latents, flows, masks and crops are used again, nothing is encoded twice."""
+    """Edits the saved latents, flows, masks and crops of an inversion; no photo is encoded again."""
 
     editor: Editor
     inversion: Results
@@ -66,14 +66,14 @@ class EditStages:
 
     @property
     def made(self) -> Provenance:
-        """What pictures say of their making."""
+        """The provenance that is written into pictures."""
         return Provenance(model=self.editor.model.card.name, recipe=self.editor.plan.summary)
 
     def read(self, job: Job, content: bytes) -> InvertedPhoto:
         """Reads a photo's faces from the inversion.
 
         Raises:
-            ImageError: a part is missing or damaged, or the photo was changed since.
+            ImageError: a file is missing or damaged, or the photo has changed since.
         """
         entry = self.inversion.entries.get(job.name)
         if entry is None:
@@ -100,7 +100,7 @@ class EditStages:
         )
 
     def compute(self, photos: list[InvertedPhoto]) -> list[EditedPhoto]:
-        """Edits the faces of several photos together.
+        """Edits the faces of several photos in one batch.
 
         Raises:
             OodinvError: memory is too small for one face.
@@ -109,7 +109,7 @@ class EditStages:
         return [EditedPhoto(photo, [next(done) for _ in photo.faces]) for photo in photos]
 
     def write(self, results: EditedPhoto, folder: Path) -> list[str]:
-        """Writes the folders that `invert` writes, `unedited`, and for sweeps `strips`.
+        """Writes the same folders as `invert`, plus `unedited`, and `strips` for sweeps.
 
         Raises:
             ImageError, OutputError: a file can't be written.
@@ -126,7 +126,7 @@ class EditStages:
         return outputs
 
     def patch(self, edited: EditedFace, number: int) -> Patch | None:
-        """Patch of one variant of a face; None if the face is not to be pasted."""
+        """Returns the patch of one variant of a face; None if the input was a crop."""
         placement = edited.face.placement
         if placement is None:
             return None
@@ -155,7 +155,11 @@ class EditStages:
         return strip([("photo", edited.face.crop), *zip(labels, results, strict=True)])
 
     def preview(self, photos: list[Job]) -> Iterator[Panel]:
-        """Panels of all faces, with nothing written or pasted. Photos that can't be read are left out."""
+        """Yields panels of all faces without writing or pasting anything.
+
+        Raises:
+            ImageError: a file of the inversion is missing or damaged.
+        """
         for start in range(0, len(photos), self.editor.batch_size):
             read = [self.read(job, job.path.read_bytes()) for job in photos[start : start + self.editor.batch_size]]
             for photo in self.compute(read):
@@ -165,7 +169,7 @@ class EditStages:
 
 
 def edit_header(stages: EditStages) -> Header:
-    """Header of the manifest of an `edit` run: the model, the recipe, and the inversion that it starts from."""
+    """Builds the manifest header of an `edit` run: the model, the recipe, and the inversion it starts from."""
     digest = hashlib.sha256()
     for variant in stages.editor.plan.variants:
         edit = variant.edit
@@ -187,10 +191,10 @@ def edit_header(stages: EditStages) -> Header:
 
 
 def check_model(model: Model, results: Results) -> None:
-    """Makes sure that latents were made by this model.
+    """Checks that an inversion was made with this model.
 
     Raises:
-        RecipeError: a weight file of the model is another one than that of the inversion.
+        RecipeError: a weight file of the model differs from that of the inversion.
     """
     for role, file in model.files.items():
         made_with = results.header.weights.get(role)
@@ -203,14 +207,14 @@ def check_model(model: Model, results: Results) -> None:
 
 @dataclass(frozen=True, eq=False)
 class EditedFile:
-    """An edited photo, ready to be written, and remarks on faces that were left out."""
+    """An edited photo, ready to be written, and remarks on skipped faces."""
 
     photo: Photo
     remarks: list[str]
 
 
 def edit_photo(inverting: InvertStages, editing: EditStages, job: Job, content: bytes) -> EditedFile:
-    """Inverts and edits one photo in memory and pastes its faces back, as folders of photos are edited.
+    """Inverts and edits one photo in memory and pastes its faces back, with the same result as a run over a folder.
 
     Raises:
         ImageError: no readable picture. NoFaceError: no face in it, or none is selected.

@@ -1,4 +1,4 @@
-"""Faces to fit directions to: encoded from photos, or read from what `invert` wrote."""
+"""Faces for fitting directions: encoded from photos, or read from an output folder of `invert`."""
 
 import hashlib
 from collections.abc import Iterator
@@ -25,17 +25,17 @@ from oodinv.runs.sources.base import Job
 from oodinv.weights.build import Model, Role
 
 HELD_OUT_SHARE = 10
-"""One face in this many, by the hash of its file, takes no part in a fit and judges it."""
+"""One face in this many, chosen by the hash of its file, is held out of the fit and used to evaluate it."""
 
 BATCH = 32
 
 CODE_ROLES: tuple[Role, ...] = ("generator", "encoder")
-"""The files that latent codes depend on."""
+"""Roles of the weight files that latent codes depend on."""
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file without a usable face, and why."""
+    """A file without a usable face, and the reason."""
 
     file: str
     reason: str
@@ -46,7 +46,7 @@ def _is_held_out(content: bytes) -> bool:
 
 
 def sample(jobs: list[Job], limit: int | None) -> list[Job]:
-    """At most `limit` jobs, chosen by the hash of their names: the same ones every time, from all of the folder."""
+    """Selects at most `limit` jobs by the hash of their names: a reproducible sample of the whole folder."""
     if limit is None or len(jobs) <= limit:
         return jobs
     return sorted(jobs, key=lambda job: hashlib.sha256(job.path.name.encode(errors="replace")).digest())[:limit]
@@ -64,7 +64,7 @@ class _Crop:
 
 
 def encode_photos(model: Model, jobs: list[Job], detector: Detector) -> Iterator[Face | Skipped]:
-    """The largest face of each photo, cropped for the model and encoded, in order."""
+    """Yields the largest face of each photo, cropped for the model and encoded, in order."""
     waiting: list[_Crop] = []
     for job in jobs:
         try:
@@ -94,19 +94,19 @@ def _encoded(model: Model, crops: list[_Crop]) -> Iterator[Face]:
         yield Face(crop.file, code, crop.measures, crop.held_out)
 
 
-# --- from what `invert` wrote ----------------------------------------------------------------------------
+# --- from outputs of `invert` ----------------------------------------------------------------------------
 
 
 def is_inverted(folder: Path) -> bool:
-    """Whether a folder is the output of `oodinv invert`."""
+    """True if a folder is the output of `oodinv invert`."""
     return (folder / manifest.FILE_NAME).is_file() and (folder / "latents").is_dir()
 
 
 def read_inverted(model: Model, folder: Path) -> Iterator[Face | Skipped]:
-    """The faces of a folder that `oodinv invert` wrote with the same model.
+    """Yields the faces of an output folder of `oodinv invert`.
 
     Raises:
-        RecipeError: it was another model or other weights.
+        RecipeError: the folder was made with another model or other weights.
         ManifestError: its manifest can't be read.
     """
     found = manifest.read(folder)
@@ -122,7 +122,7 @@ def read_inverted(model: Model, folder: Path) -> Iterator[Face | Skipped]:
         outputs = [output for output in entry.outputs if output.startswith("latents/")]
         for output in outputs:
             name = output.removeprefix("latents/").removesuffix(".npz")
-            file = name + Path(entry.input).suffix  # of several faces in a photo none has the photo's name
+            file = name + Path(entry.input).suffix  # with several faces, NAME.N rather than NAME
             try:
                 yield _read_face(model, folder, name, file, entry.sha256 or "")
             except OodinvError as error:
@@ -139,18 +139,20 @@ def _read_face(model: Model, folder: Path, name: str, file: str, sha256: str) ->
 
 
 def _placed_measures(path: Path) -> dict[str, float]:
-    """Measures of the points that `invert` noted; none for inputs that were crops already."""
+    """Measures the landmarks that `invert` saved; empty if the inputs were crops."""
     if not path.is_file():
         return {}
     points = read_landmarks(path)
     return measures.of_points(points if len(points) == 5 else face_of_68(points, 1.0).points)
 
 
-# --- encoded once ----------------------------------------------------------------------------------------
+# --- cache -----------------------------------------------------------------------------------------------
 
 
 def cache_key(model: Model, jobs: list[Job]) -> str:
-    """Names what `encode_photos` gives: the model's files and crop, and the photos' names, sizes and dates."""
+    """Returns a cache key for `encode_photos`: a hash of the model's files and crop, and of the photos' names, sizes
+    and modification times.
+    """
     digest = hashlib.sha256(f"{model.card.size}:{model.card.crop.scale}:{REGIONS}".encode())
     for role in CODE_ROLES:
         digest.update(model.sha256[role].encode())

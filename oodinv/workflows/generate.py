@@ -26,7 +26,7 @@ ARTEFACTS: tuple[Artefact, ...] = get_args(Artefact)
 NoiseName = Literal["fixed", "zero", "random"]
 
 CODE_KEYS = ("w_plus", "w", "codes")
-"""Arrays of an .npz file that are taken for codes, the first that is there; else its only array."""
+"""Names of arrays in an .npz file that are read as codes, in order of preference; otherwise its only array is read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,12 +39,12 @@ class Code:
 
 
 def seeded_z(seed: int, z_dim: int) -> Tensor:
-    """z (1, z_dim) of a seed: `torch.randn(1, z_dim)` from PyTorch's CPU generator after `manual_seed(seed)`."""
+    """Draws z (1, z_dim) of a seed: `torch.randn(1, z_dim)` from PyTorch's CPU generator after `manual_seed(seed)`."""
     return torch.randn(1, z_dim, generator=torch.Generator().manual_seed(seed))
 
 
 def codes_of_seeds(generator: Generator, seeds: Sequence[int], truncation_psi: float) -> list[Code]:
-    """Maps the z of each seed to w, pulls it towards the average, and repeats it on all rows.
+    """Maps the z of each seed to w, truncates it towards the average, and repeats it for all rows of w_plus.
 
     Raises:
         WeightsError: the generator has no mapping network.
@@ -61,12 +61,12 @@ def codes_of_seeds(generator: Generator, seeds: Sequence[int], truncation_psi: f
 
 
 def codes_of_file(generator: Generator, path: Path, truncation_psi: float) -> list[Code]:
-    """Codes (N, w_dim) or (N, num_ws, w_dim) of a .npy or .npz file, pulled towards the average.
+    """Reads codes (N, w_dim) or (N, num_ws, w_dim) from a .npy or .npz file and truncates them towards the average.
 
     An .npz with `w_plus` (num_ws, w_dim), as `invert` writes it, is one code.
 
     Raises:
-        WeightsError: there is no such file, it is damaged, or it holds something else.
+        WeightsError: the file is missing, damaged, or contains other arrays.
     """
     values, single = _read_codes(path)
     rows, width = generator.num_ws, generator.w_dim
@@ -89,7 +89,7 @@ def codes_of_file(generator: Generator, path: Path, truncation_psi: float) -> li
 
 
 def _read_codes(path: Path) -> tuple[NDArray[np.floating], bool]:
-    """The array of codes, and whether it is named `w_plus` in an .npz."""
+    """Reads the array of codes; the flag is true if it is named `w_plus` in an .npz."""
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such file; pass codes as .npy or .npz")
     try:
@@ -117,9 +117,9 @@ def _floating(values: NDArray[np.generic], path: Path) -> NDArray[np.floating]:
 def drawn(
     generator: Generator, codes: list[Code], noise: NoiseName, dtype: torch.dtype, batch_size: int
 ) -> Iterator[tuple[Code, NDArray[np.float32]]]:
-    """Codes with their pictures float32 (3, size, size), about [−1, 1] and not clipped, in batches that fit memory.
+    """Yields codes with their pictures float32 (3, size, size), about [−1, 1] and not clipped, in batches.
 
-    Random noise is drawn for each picture from PyTorch's CPU generator with its seed, or its place in the file.
+    Random noise comes from PyTorch's CPU generator, seeded for each picture by its seed or its index in the file.
 
     Raises:
         OodinvError: memory is too small for one picture.
@@ -144,7 +144,7 @@ def _noise_source(code: Code) -> torch.Generator:
 def write_drawn(
     folder: Path, code: Code, picture: NDArray[np.float32], save: frozenset[Artefact], made: Provenance
 ) -> Iterator[str]:
-    """Writes what `save` asks for of one picture; yields paths below the folder as they are written.
+    """Writes the artefacts of one picture that `save` names; yields paths below the folder as they are written.
 
     Raises:
         ImageError, OutputError: a file can't be written.

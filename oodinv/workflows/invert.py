@@ -1,4 +1,4 @@
-"""What `invert` does to each photo: the stages that `runner.run` drives."""
+"""The `invert` workflow: stages for `runner.run`, from photos to latents, composites and pasted photos."""
 
 import hashlib
 from dataclasses import asdict, dataclass, field, replace
@@ -32,7 +32,7 @@ from oodinv.workflows.align import cut_out, selection_record, unused_frames
 NoiseName = Literal["fixed", "zero", "random"]
 
 KEPT_PIXELS = 4_000_000
-"""Photos above this are decoded again for pasting rather than kept while their chunk is computed."""
+"""Largest photo, in pixels, that stays in memory until pasting; larger ones are decoded again, to save memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ class Portrait:
     remarks: list[str] = field(default_factory=list)
 
     def decoded(self) -> Photo:
-        """The photo, from memory or decoded again."""
+        """Returns the photo from memory, or decodes it again."""
         return (
             self.photo
             if self.photo is not None
@@ -55,10 +55,10 @@ class Portrait:
 
 
 def square_crop(pixels: Pixels, size: int, path: Path) -> Pixels:
-    """A picture that is a crop already, resized to (size, size).
+    """Resizes an input that is already a crop to (size, size).
 
     Raises:
-        ImageError: it isn't square, so it would be squeezed.
+        ImageError: it isn't square, so resizing would distort it.
     """
     height, width = pixels.shape[:2]
     if height != width:
@@ -71,7 +71,7 @@ def square_crop(pixels: Pixels, size: int, path: Path) -> Pixels:
 
 @dataclass(frozen=True, eq=False)
 class Inverted:
-    """A photo's results: one set of artefacts a face."""
+    """A photo's results: one set of artefacts for each face."""
 
     portrait: Portrait
     artefacts: list[Artefacts]
@@ -81,8 +81,8 @@ class Inverted:
 class InvertStages:
     """Aligns, inverts and composites photos, and pastes the result back.
 
-    `detector` is None where inputs are crops already. `save` says which artefacts are written beside the crops;
-    `colour`, which share of the photo's colour and light a pasted composite gets back.
+    detector: None if the inputs are already crops. save: artefacts to write in addition to the crops. colour: fraction
+    [0, 1] of the photo's colour and light that is transferred to pasted composites.
     """
 
     model: Model
@@ -97,7 +97,7 @@ class InvertStages:
     output_format: OutputFormat = AS_SOURCE
 
     def read(self, job: Job, content: bytes) -> Portrait:
-        """Decodes a photo and cuts out its faces, or takes it as a crop.
+        """Decodes a photo and cuts out its faces, or, without a detector, uses it as a crop.
 
         Raises:
             ImageError: no readable picture. NoFaceError: no face in it.
@@ -125,9 +125,9 @@ class InvertStages:
         return [Inverted(photo, [next(results) for _ in photo.subjects]) for photo in photos]
 
     def _invert(self, subjects: list[Subject]) -> list[Artefacts]:
-        """Inverts a batch, or its halves one after the other where memory is too small for it.
+        """Inverts a batch; if it doesn't fit memory, its halves one after the other.
 
-        Noise follows each face, so the halves differ from the whole by the rounding of other kernels at most.
+        Noise is seeded per face, so halves differ from the whole batch by floating-point rounding at most.
 
         Raises:
             OodinvError: memory is too small for one face.
@@ -140,14 +140,14 @@ class InvertStages:
         return [replace(a, composite=composed(a, Composition())) for a in artefacts(subjects, inversion)]
 
     def _noise(self, subjects: list[Subject]) -> Noise:
-        """For `random`, one generator a face, seeded by its crop, so that a repeated run draws the same."""
+        """Makes, for `random`, one generator per face, seeded by its crop, so that runs are reproducible."""
         if self.noise != "random":
             return self.noise
         digests = [hashlib.sha256(subject.crop.tobytes()).digest() for subject in subjects]
         return tuple(torch.Generator().manual_seed(int.from_bytes(digest[:7], "little")) for digest in digests)
 
     def write(self, results: Inverted, folder: Path) -> list[str]:
-        """Writes what `save` asks for.
+        """Writes crops, the artefacts that `save` names, and the pasted photo.
 
         Raises:
             ImageError, OutputError: a file can't be written.
@@ -161,7 +161,7 @@ class InvertStages:
         return outputs
 
     def remarks(self, results: Inverted) -> list[str]:
-        """The faces that were left out."""
+        """Returns remarks on skipped faces."""
         return results.portrait.remarks
 
     def _write_pasted(self, results: Inverted, folder: Path, made: Provenance) -> str:
@@ -175,13 +175,13 @@ class InvertStages:
 
 
 def composed(a: Artefacts, composition: Composition) -> Pixels:
-    """A face's composite from arrays in the precision of their files, so that `blend` gives the very same."""
+    """Composes a face from arrays rounded to file precision, so that `blend` reproduces the result exactly."""
     crop, generated, mask = (x.astype(np.float32) for x in (a.subject.crop, a.generated, a.flows["mask"]))
     return matching_colour(rounded(compose(crop, generated, mask, composition)), a.subject.crop)
 
 
 def invert_header(stages: InvertStages, detector: str) -> Header:
-    """Header of the manifest of an `invert` run: the card, its files' sha256, and what changes results."""
+    """Builds the manifest header of an `invert` run: the card, the sha256 of its files, and all relevant settings."""
     settings = {
         "aligned": stages.detector is None,
         "detector": None if stages.detector is None else detector,

@@ -1,4 +1,4 @@
-"""Composes again from saved files: no network runs, so another technique costs milliseconds a photo."""
+"""The `blend` workflow: composites recomputed from saved files without a network, in milliseconds per photo."""
 
 import hashlib
 from collections.abc import Iterator
@@ -39,9 +39,9 @@ from oodinv.runs.sources.base import Job
 
 @dataclass(frozen=True, eq=False)
 class Blended:
-    """A photo's composed faces; `content` is its file's, empty where nothing will be pasted.
+    """A photo's composed faces.
 
-    pasted: the same faces composed for pasting.
+    pasted: the same faces composed for pasting. content: the bytes of its file; empty if nothing will be pasted.
     """
 
     job: Job
@@ -52,9 +52,9 @@ class Blended:
 
 @dataclass(frozen=True)
 class BlendStages:
-    """Composes what a run of `invert` or `edit` saved.
+    """Recomposes the results of a run of `invert` or `edit`.
 
-    composition: for composites. pasted: for pasted photos; None to paste nothing.
+    composition: settings for composites. pasted: settings for pasted photos; None to paste nothing.
     """
 
     results: Results
@@ -70,7 +70,7 @@ class BlendStages:
         """Reads a photo's saved faces and composes them.
 
         Raises:
-            ImageError: a part is missing or damaged, or the photo is gone or was changed since and is to be pasted.
+            ImageError: a saved file is missing or damaged, or the photo to paste into is missing or has changed.
         """
         entry = self.results.entries[job.name]
         faces = [(face, _compose(self.results, face, self.composition)) for face in self.results.faces(entry)]
@@ -83,11 +83,11 @@ class BlendStages:
         return Blended(job, faces, pasted, content)
 
     def compute(self, photos: list[Blended]) -> list[Blended]:
-        """Nothing more to do."""
+        """Returns its input: `read` does all the work."""
         return photos
 
     def write(self, results: Blended, folder: Path) -> list[str]:
-        """Writes composites and, where asked, pasted photos; in another folder than the run's, crops too.
+        """Writes composites and, if enabled, pasted photos; into a folder other than the run's, also the crops.
 
         Raises:
             ImageError, OutputError: a file can't be written.
@@ -121,7 +121,7 @@ class BlendStages:
 
 
 def blend_header(stages: BlendStages) -> Header:
-    """Header of the manifest of a `blend` run into a folder of its own."""
+    """Builds the manifest header of a `blend` run into a separate folder."""
     source, pasted = stages.results.header, stages.pasted
     settings = {
         **source.settings,
@@ -133,9 +133,9 @@ def blend_header(stages: BlendStages) -> Header:
 
 
 def recompose(stages: BlendStages) -> Iterator[Event]:
-    """Replaces composites, and pasted photos where asked, in the folder of the run; yields an event a photo.
+    """Replaces composites and, if enabled, pasted photos in the run's folder; yields one event per photo.
 
-    A photo with missing parts fails alone.
+    Missing files of one photo don't stop the others.
 
     Raises:
         OutputError: another run is at work in the folder, or it can't be written.
@@ -159,7 +159,7 @@ def _replace(stages: BlendStages, job: Job) -> Entry:
 
 
 def _updated(before: Entry, after: Entry, folder: Path) -> Entry:
-    """The entry of the run with the sizes of files that were replaced, and with files that were added."""
+    """Returns the entry of the run with the sizes of replaced files and with added files."""
     outputs = list(dict.fromkeys([*before.outputs, *after.outputs]))
     if before.bytes:
         known = dict(zip(before.outputs, before.bytes, strict=True))
@@ -169,14 +169,14 @@ def _updated(before: Entry, after: Entry, folder: Path) -> Entry:
 
 
 def _check_photo(results: Results, job: Job, content: bytes) -> None:
-    """Makes sure that results can be pasted into their photo.
+    """Checks that results can be pasted into their photo.
 
     Raises:
-        ImageError: they were made of crops, or the photo is gone or another one.
+        ImageError: the results were made from crops, or the photo is missing or has changed.
     """
     entry = results.entries[job.name]
     if results.header.settings.get("aligned"):
-        raise ImageError(f"{results.path} was made of crops, which belong into no photo; leave out --paste")
+        raise ImageError(f"{results.path} was made from crops, so there is no photo to paste into; leave out --paste")
     if results.photo(entry) is None:
         raise ImageError(f"{entry.input}: the photo is not there any more; put it back, or leave out --paste")
     if entry.sha256 is not None and hashlib.sha256(content).hexdigest() != entry.sha256:
@@ -184,7 +184,7 @@ def _check_photo(results: Results, job: Job, content: bytes) -> None:
 
 
 def _compose(results: Results, face: Face, composition: Composition) -> Composites:
-    """Composes one face; the first composite of an inversion is the crop itself."""
+    """Composes one face; for an inversion, the reference before the edit is the crop."""
     folder, command = results.path, f"oodinv {results.header.command}"
     crop = resize_pixels(read_picture(folder / f"aligned/{face.crop}.png", command), int(results.header.card["size"]))
     generated = read_picture(folder / f"generated/{face.name}.png", command)
@@ -208,7 +208,7 @@ def _compose(results: Results, face: Face, composition: Composition) -> Composit
 
 
 def _is_flow(array: NDArray[np.floating]) -> bool:
-    """Whether an array is a flow (2, S, S)."""
+    """True if an array is a flow (2, S, S)."""
     return array.ndim == 3 and array.shape[0] == 2 and array.shape[1] == array.shape[2] > 0
 
 

@@ -1,7 +1,7 @@
-"""Signed provenance: copies of a run's pictures with Content Credentials, made by c2pa-python, an extra.
+"""Signed copies of a run's pictures with Content Credentials; needs c2pa-python, an optional dependency.
 
-A claim says with which tool, model and recipe a picture was made, and names the photo that it was made of, where that
-is still what it was. Source: C2PA Technical Specification 2.2, actions and ingredients.
+A claim records the tool, model and recipe of a picture, and its photo as an ingredient if the photo is unchanged.
+Source: C2PA Technical Specification 2.2, actions and ingredients.
 """
 
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ _SOURCES: dict[str, SourceType] = {
     "pasted": "compositeWithTrainedAlgorithmicMedia",
     "strips": "compositeWithTrainedAlgorithmicMedia",
 }
-"""What is signed, by folder."""
+"""Digital source types of the pictures to sign, by folder."""
 _MIME = {
     ".png": "image/png",
     ".jpg": "image/jpeg",
@@ -52,9 +52,9 @@ _AGENT = {"name": "oodinv", "version": oodinv.__version__}
 
 @dataclass(frozen=True)
 class Credentials:
-    """Who signs: PEM files of the certificates (the signer's first) and of the private key in PKCS #8.
+    """Signing credentials: PEM files of the certificates (the signer's first) and of the private key in PKCS #8.
 
-    timestamp: address of an RFC 3161 service, which is asked for each picture; None for no timestamps.
+    timestamp: URL of an RFC 3161 service, called once per picture; None for no timestamps.
     """
 
     certificates: Path
@@ -64,9 +64,9 @@ class Credentials:
 
 
 def sign(results: Results, credentials: Credentials) -> Iterator[Event]:
-    """Writes a signed copy of every picture that the run made to OUT/signed; yields an event a photo.
+    """Writes a signed copy of every picture of the run to OUT/signed; yields one event per photo.
 
-    A photo with a missing picture fails alone.
+    A missing picture of one photo doesn't stop the others.
 
     Raises:
         OodinvError: c2pa-python is not installed, or the credentials can't be used. OutputError: the folder can't be
@@ -101,7 +101,7 @@ def _signer(credentials: Credentials) -> "Signer":
 
 
 def _try(signer: "Signer") -> None:
-    """Signs a blank picture: c2pa-python doesn't look at certificates before."""
+    """Signs a blank picture, because c2pa-python checks certificates only when it signs."""
     blank = BytesIO()
     Image.new("L", (8, 8)).save(blank, "PNG")
     blank.seek(0)
@@ -131,7 +131,7 @@ def _copy(results: Results, signer: "Signer", output: str, photo: Path | None) -
 
 
 def _unchanged(results: Results, entry: Entry) -> Path | None:
-    """The photo that a result was made of; None if it is gone, has changed, or is of a kind that can't be named."""
+    """Finds the photo of a result; None if it is missing, has changed, or has a type that can't be an ingredient."""
     path = results.photo(entry)
     if path is None or path.suffix.lower() not in _MIME:
         return None
@@ -139,7 +139,7 @@ def _unchanged(results: Results, entry: Entry) -> Path | None:
 
 
 def claim(results: Results, title: str, source: SourceType, photo: Path | None) -> dict[str, Any]:
-    """What is claimed of a picture: opened and edited where its photo is named, created where it isn't."""
+    """Builds the claim of a picture: actions `opened` and `edited` with its photo, or `created` without one."""
     made = {
         "digitalSourceType": SOURCE_TYPES + source,
         "softwareAgent": _AGENT,
@@ -165,13 +165,13 @@ def _signed(path: Path, signer: "Signer", claimed: dict[str, Any], photo: Path |
         with path.open("rb") as picture:
             return _embedded(picture, _MIME[path.suffix.lower()], signer, claimed, photo)
     except FileNotFoundError as error:
-        raise ImageError(f"{error.filename}: is not there; make it again, or leave it out of --save") from error
+        raise ImageError(f"{error.filename}: is missing; make it again, or leave it out of --save") from error
     except (OSError, C2paError) as error:
         raise ImageError(f"{path}: can't be signed: {error}") from error
 
 
 def _embedded(picture: BinaryIO, mime: str, signer: "Signer", claimed: dict[str, Any], photo: Path | None) -> bytes:
-    """A picture's bytes with the claim in them, without thumbnails: a photo before its edit may be private."""
+    """Embeds the claim in a picture; without thumbnails, because the unedited photo may be private."""
     from c2pa import Builder, Context, Settings
 
     settings = Settings.from_dict({"builder": {"thumbnail": {"enabled": False}}})

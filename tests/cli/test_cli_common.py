@@ -213,7 +213,7 @@ def test_a_wrong_device_is_answered_with_those_there_are(tiny_card: Path, name: 
 def test_no_bar_is_drawn_for_a_run_that_can_not_start(tiny_card: Path) -> None:
     inverted(tiny_card, "out", "--save", "latents")
     done = oodinv("invert", "photos", "-o", "out", "--model", tiny_card)
-    assert "made otherwise" in str(done.exception)
+    assert "made with other settings" in str(done.exception)
     assert "inverting" not in done.stderr
 
 

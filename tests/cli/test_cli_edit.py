@@ -270,7 +270,7 @@ def test_photos_that_can_not_be_edited_are_not_inverted(here: Path, tiny_card: P
     edited(here, tiny_card, "one", tmp_path / "e")
     for recipe, output, words in (
         ("one", "s", "holds results of `oodinv invert`"),
-        ("zero", "e", "made otherwise"),
+        ("zero", "e", "made with other settings"),
         ("missing", "m", "third"),
     ):
         before = files(tmp_path)

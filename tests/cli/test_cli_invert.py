@@ -338,7 +338,7 @@ def test_ctrl_c_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         follow(events(), Summary(Path("out")), "inverting", quiet=False)
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "repeat the command to resume" in capsys.readouterr().err
 
 
 def test_aligned_refuses_pictures_that_are_not_square(inverted: Path, tiny_card: Path, tmp_path: Path) -> None:

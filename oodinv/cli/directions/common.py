@@ -1,4 +1,4 @@
-"""What the commands of `oodinv directions` share: options, layers, faces as latent codes, what is told of a result."""
+"""Parts shared by the commands of `oodinv directions`: options, layer lists, encoded faces, summaries."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,15 +18,15 @@ FolderOption = Annotated[
     Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the directions, one .safetensors each.")
 ]
 LayersOption = Annotated[
-    str | None, typer.Option("--layers", help="Rows of w_plus to change, such as 0-3,7; all without.")
+    str | None, typer.Option("--layers", help="Rows of w_plus to change, such as 0-3,7; default all.")
 ]
 
 
 def parse_numbers(text: str, option: str) -> tuple[int, ...]:
-    """Numbers and ranges such as 0-3,7, in order, each once.
+    """Parses numbers and ranges such as 0-3,7 into sorted distinct numbers.
 
     Raises:
-        typer.BadParameter: the text is something else.
+        typer.BadParameter: the text has another form.
     """
     numbers = set[int]()
     for part in text.split(","):
@@ -35,16 +35,16 @@ def parse_numbers(text: str, option: str) -> tuple[int, ...]:
             raise typer.BadParameter(f"{text!r}: give numbers and ranges such as 0-3,7", param_hint=option)
         first, last = int(low), int(high if dash else low)
         if not first <= last <= first + 10_000:
-            raise typer.BadParameter(f"{part.strip()!r} is no range", param_hint=option)
+            raise typer.BadParameter(f"{part.strip()!r} is not a valid range", param_hint=option)
         numbers |= set(range(first, last + 1))
     return tuple(sorted(numbers))
 
 
 def chosen_layers(text: str | None, num_ws: int) -> tuple[int, ...] | None:
-    """Rows of w_plus that `--layers` names; None for all.
+    """Parses `--layers` into rows of w_plus; None for all.
 
     Raises:
-        typer.BadParameter: the text is no numbers, or the model has fewer rows.
+        typer.BadParameter: the text is no list of numbers, or the model has fewer rows.
     """
     if text is None:
         return None
@@ -55,7 +55,7 @@ def chosen_layers(text: str | None, num_ws: int) -> tuple[int, ...] | None:
 
 
 def summary(direction: "Direction", path: Path) -> dict[str, object]:
-    """What `--json` says of a direction and its file."""
+    """Describes a direction and its file for `--json`."""
     return {
         "name": direction.name,
         "model": direction.model,
@@ -71,7 +71,7 @@ def summary(direction: "Direction", path: Path) -> dict[str, object]:
 
 
 def faces_of(model: "Model", folder: Path, limit: int | None, quiet: bool) -> "Faces":
-    """Faces of a folder, from the cache where they have been encoded before."""
+    """Returns the encoded faces of a folder, from the cache if available."""
     from oodinv.directions.faces import gather, recall, store
     from oodinv.runs.collect import collect
     from oodinv.weights.pull import cache_dir
@@ -93,7 +93,7 @@ def faces_of(model: "Model", folder: Path, limit: int | None, quiet: bool) -> "F
 
 
 def _follow(stream: "Iterator[Face | Skipped]", total: int | None, folder: Path, quiet: bool) -> "Iterator[Face]":
-    """Draws progress, and says at the end how many files gave no face."""
+    """Yields the faces, shows progress, and prints the number of files without a usable face."""
     from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -111,4 +111,4 @@ def _follow(stream: "Iterator[Face | Skipped]", total: int | None, folder: Path,
             else:
                 skipped += 1
     if skipped and not quiet:
-        stderr.print(f"{escape(str(folder))}: {skipped} files gave no face and were left out")
+        stderr.print(f"{escape(str(folder))}: {skipped} files without a usable face were skipped")

@@ -27,22 +27,23 @@ def discover_directions(
     method: Annotated[Method, typer.Argument(metavar="METHOD", help="sefa (closed form) or ganspace (PCA).")],
     output: FolderOption,
     faces: Annotated[
-        Path | None, typer.Option("--faces", help="Photos or an `invert` output; needed where w isn't mapped from z.")
+        Path | None,
+        typer.Option("--faces", help="Photos or an `invert` output; required for models without a mapping network."),
     ] = None,
     model: ModelOption = "mini",
     layers: LayersOption = None,
-    count: Annotated[int, typer.Option("--count", min=1, max=99, help="How many directions.")] = 10,
-    samples: Annotated[int, typer.Option("--samples", min=100, help="Random z to map.")] = 10_000,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the random z.")] = 0,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Photos to use at most.")] = 2000,
+    count: Annotated[int, typer.Option("--count", min=1, max=99, help="Number of directions.")] = 10,
+    samples: Annotated[int, typer.Option("--samples", min=100, help="Number of random z to map.")] = 10_000,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random z.")] = 0,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number of photos.")] = 2000,
     device: options.Device = "auto",
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
-    """Find directions without labels. What they mean is yours to see and to name.
+    """Find directions without labels, to be inspected and named by you.
 
-    sefa: the directions that change the styles of the chosen layers most. ganspace: principal components of the
-    generator's mapped w, or with --faces of encoded faces.
+    sefa: directions that change the styles of the chosen layers most. ganspace: principal components of w from random
+    z, or, with --faces, of encoded faces.
 
     [bold]Examples[/]
 
@@ -68,7 +69,7 @@ def discover_directions(
     else:
         codes = encoded if mapped is None else mapped
         if codes is None:
-            raise RecipeError(f"{loaded.card.name} has no mapping network to sample; name faces with --faces FOLDER")
+            raise RecipeError(f"{loaded.card.name} has no mapping network to sample; pass faces with --faces FOLDER")
         found = ganspace(codes.double().numpy(), loaded.card.name, rows, generator.num_ws, count)
     _write_all(found, output, as_json, quiet)
 

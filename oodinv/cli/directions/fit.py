@@ -22,31 +22,32 @@ def fit_directions(
     *,
     output: FolderOption,
     faces: Annotated[
-        Path | None, typer.Argument(metavar="[FACES]", help="Folder of photos, or what `oodinv invert` wrote.")
+        Path | None, typer.Argument(metavar="[FACES]", help="Folder of photos, or an output folder of `oodinv invert`.")
     ] = None,
-    attribute: Annotated[str, typer.Option("--attribute", help="Label or measure to follow.")] = "",
+    attribute: Annotated[str, typer.Option("--attribute", help="Label or measure to fit.")] = "",
     condition: Annotated[
-        list[str] | None, typer.Option("--condition", help="Label or measure to hold fixed; repeat for more.")
+        list[str] | None,
+        typer.Option("--condition", help="Label or measure to keep fixed; may be given several times."),
     ] = None,
     labels: Annotated[Path | None, typer.Option("--labels", help="CSV file with a column `file`.")] = None,
     names: Annotated[
-        str | None, typer.Option("--names", help="What the parts of file names are, as in age_sex_ethnicity.")
+        str | None, typer.Option("--names", help="Labels encoded in file names, such as age_sex_ethnicity.")
     ] = None,
     category: Annotated[
-        list[str] | None, typer.Option("--category", help="Label whose numbers are only names; repeat for more.")
+        list[str] | None, typer.Option("--category", help="Label to treat as categorical; may be given several times.")
     ] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Name of the direction; its attribute's without.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the direction; default: its attribute.")] = None,
     layers: LayersOption = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Photos to use at most.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Maximum number of photos.")] = None,
     recipe: Annotated[
         str | None,
-        typer.Option("--recipe", "-r", help="Name of a shipped recipe, or a FILE.yaml, for several at once."),
+        typer.Option("--recipe", "-r", help="Recipe that fits several directions: a name or FILE.yaml."),
     ] = None,
     data: Annotated[
-        list[str] | None, typer.Option("--data", help="SOURCE=FOLDER for each source that the recipe has.")
+        list[str] | None, typer.Option("--data", help="SOURCE=FOLDER for each source of the recipe.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", help="Name of a model, or a card; the recipe's, or mini, without.")
+        str | None, typer.Option("--model", help="Name of a model, or a card; default: the recipe's, or mini.")
     ] = None,
     device: options.Device = "auto",
     quiet: options.Quiet = False,
@@ -55,8 +56,8 @@ def fit_directions(
     """Fit directions to labelled faces, conditioned against other labels, in calibrated units.
 
     Labels come from a CSV file, from file names, or from the faces themselves: yaw, turn, smile, hair,
-    forehead, light and background are measured without an annotator, drawn_yaw, drawn_turn and drawn_smile on the
-    pictures that the model draws of the faces. A tenth of the faces judges the fit. Codes are kept in the cache.
+    forehead, light and background are measured on the photos; drawn_yaw, drawn_turn and drawn_smile on the pictures
+    that the generator makes of the codes. A tenth of the faces is held out to evaluate the fit. Codes are cached.
 
     [bold]Examples[/]
 
@@ -95,7 +96,7 @@ def fit_directions(
 
 
 def _fit_all(model: "Model", settings: "FitRecipe", folders: dict[str, Path], quiet: bool) -> "Iterator[Fitted]":
-    """The recipe's directions, source by source; each may be conditioned against what earlier ones tell."""
+    """Yields the recipe's directions by source; each may be conditioned on the scores of earlier ones."""
     import torch
 
     from oodinv.directions import drawn
@@ -136,12 +137,12 @@ def _fit_settings(
     limit: int | None,
     model: str | None,
 ) -> "tuple[FitRecipe, dict[str, Path]]":
-    """The recipe, shipped or made of the options, and the folder of each of its sources."""
+    """Returns the recipe, found by name or built from options, and the folder of each of its sources."""
     from oodinv.recipe.directions import find_fit_recipe, plan_of
 
     if recipe is not None:
         if faces is not None or attribute or labels or names:
-            raise typer.BadParameter("a recipe says what to fit; give folders as --data SOURCE=FOLDER")
+            raise typer.BadParameter("--recipe already defines what to fit; pass folders as --data SOURCE=FOLDER")
         settings = find_fit_recipe(recipe)
         folders = dict(_pair(text) for text in data or [])
         if set(folders) != set(settings.sources):
@@ -152,7 +153,7 @@ def _fit_settings(
             settings = settings.model_copy(update={"sources": sources})
         return (settings if model is None else settings.model_copy(update={"model": model})), folders
     if faces is None or not attribute:
-        raise typer.BadParameter("name FACES and --attribute, or a --recipe")
+        raise typer.BadParameter("pass FACES and --attribute, or --recipe")
     source = {
         "labels": None if labels is None else str(labels),
         "names": names,

@@ -16,27 +16,27 @@ if TYPE_CHECKING:
 
 def import_directions(
     *,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files of other projects.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Direction files of other projects.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="OUT", help="Folder, or for one direction a .safetensors.")
+        Path, typer.Option("--output", "-o", metavar="OUT", help="Folder, or, for one direction, a .safetensors file.")
     ],
     model: ModelOption = "mini",
     components: Annotated[
-        str | None, typer.Option("--components", help="Which of a GANSpace file, such as 0-9; all without.")
+        str | None, typer.Option("--components", help="Components of a GANSpace file, such as 0-9; default all.")
     ] = None,
     layers: LayersOption = None,
     scale: Annotated[
-        float, typer.Option("--scale", help="What a strength of 1 is, in the file's lengths; negative turns it round.")
+        float, typer.Option("--scale", help="Factor by which to multiply the direction; negative reverses it.")
     ] = 1.0,
     codes: Annotated[
-        bool, typer.Option("--codes", help="The file holds codes of people: write OUT/latents/NAME.NNN.npz.")
+        bool, typer.Option("--codes", help="The file contains latent codes: write OUT/latents/NAME.NNN.npz.")
     ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Turn directions of any form in circulation into files of oodinv. Nothing in a file is run.
+    """Convert directions of other projects to files of oodinv, without running code from the files.
 
-    InterFaceGAN, encoder4editing, StyleFeatureEditor, GANSpace and plain arrays, for one row or for all, as .npy,
-    .npz, .pt, .pkl or .safetensors. The sign is the file's.
+    Reads InterFaceGAN, encoder4editing, StyleFeatureEditor, GANSpace and plain arrays, for one row or for all, as .npy,
+    .npz, .pt, .pkl or .safetensors. The sign is preserved.
     """
     from oodinv.cli.console import report_error
     from oodinv.directions.foreign import target_of
@@ -44,7 +44,7 @@ def import_directions(
     from oodinv.recipe.card import find_card, read_card
 
     if scale == 0:
-        raise typer.BadParameter("0 would move nothing", param_hint="--scale")
+        raise typer.BadParameter("must not be 0", param_hint="--scale")
     card = find_card(model)
     target = target_of(read_card(card), card)
     chosen = None if components is None else parse_numbers(components, "--components")
@@ -99,7 +99,7 @@ def _import_file(
     found = import_file(file, target, components)
     single = output.suffix == ".safetensors"
     if single and len(found) > 1:
-        raise RecipeError(f"{file} holds {len(found)} directions; name a folder as --output")
+        raise RecipeError(f"{file} holds {len(found)} directions; pass a folder as --output")
     results: list[dict[str, object]] = []
     for direction in found:
         if layers is not None:

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
 def list_directions(
     files: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FILE...]", help="Direction files, in place of the shipped ones.")
+        list[Path] | None,
+        typer.Argument(metavar="[FILE...]", help="Direction files to list instead of the shipped ones."),
     ] = None,
     model: Annotated[str | None, typer.Option("--model", help="Only those of this model.")] = None,
     as_json: options.Json = False,
 ) -> None:
-    """List the directions that come with oodinv, or those in files: what a strength of 1 is, and the safe range."""
+    """List the shipped directions, or those in files, with the unit of strength and the safe range."""
     from oodinv.directions import read, shipped
     from oodinv.recipe.base import data_folder
     from oodinv.recipe.card import find_card, read_card

@@ -8,4 +8,4 @@ SOURCES: tuple[PhotoSource, ...] = (
     FOLDER,
     FILE,
 )
-"""In the order in which they are asked whether they accept an input."""
+"""All sources, in order of precedence: the first that accepts an input is used."""

@@ -10,8 +10,8 @@ from typing import Protocol
 class Job:
     """An input file and the relative path, without suffix, that its results are stored under.
 
-    unsupported: why files of this kind can't be used, where the name alone tells; such a file is never read. frame: the
-    picture of a file that holds several, counted from 0; None for the first one, with a remark on the others.
+    unsupported: reason why files with this suffix can't be read; such a file is never opened. frame: index, counted
+    from 0, of a frame in a multi-frame file; None for the first one, with a remark if there are others.
     """
 
     path: Path
@@ -22,7 +22,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Found:
-    """A file that a source found: its path, and its path relative to the input that it belongs to."""
+    """A file found by a source: its path, and its path relative to the input; other fields as in `Job`."""
 
     path: Path
     relative: Path
@@ -32,23 +32,23 @@ class Found:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A folder (with its path) or files that are left out without being an error, and why."""
+    """A folder, or files in it, that are skipped without an error, and the reason."""
 
     path: Path
     reason: str
 
 
 class PhotoSource(Protocol):
-    """Turns one input of the command line into files."""
+    """Finds the files of one input of the command line."""
 
     def accepts(self, entry: Path) -> bool:
-        """Whether this source can open the input; the first of `SOURCES` that does is used."""
+        """True if this source can open the input; the first match in `SOURCES` is used."""
         ...
 
     def find(self, entry: Path, results: frozenset[Path]) -> Iterator[Found | Skipped]:
-        """The files of an input in a fixed order.
+        """Yields the files of an input in a fixed order.
 
-        results: folders with results of the running command, which are no inputs.
+        results: folders with results of the running command, which are skipped.
 
         Raises:
             ImageError: the input can't be used at all. OSError: it can't be listed.

@@ -9,14 +9,14 @@ from oodinv.runs.sources.base import Found, Skipped
 
 @dataclass(frozen=True)
 class SingleFile:
-    """Accepts every existing path, links to nowhere included, which fail by name when they are read."""
+    """Accepts every existing path, including broken links, which fail with their name when they are read."""
 
     def accepts(self, entry: Path) -> bool:
-        """Whether there is something of this name."""
+        """True if the path exists, even as a broken link."""
         return entry.exists() or entry.is_symlink()
 
     def find(self, entry: Path, results: frozenset[Path]) -> Iterator[Found | Skipped]:  # noqa: ARG002
-        """The file itself."""
+        """Yields the file."""
         yield Found(entry, Path(entry.name))
 
 

@@ -33,7 +33,7 @@ SYSTEM_FOLDERS = frozenset(
         "ipod photo cache",
     }
 )
-"""Names, case-folded, of folders in which systems keep thumbnails, deleted files and rescued ones."""
+"""Case-folded names of system folders for thumbnails, deleted and recovered files."""
 
 SHEET = "contact-sheet"
 """Prefix of the contact sheets that commands write into their output; these are never inputs."""
@@ -44,11 +44,11 @@ class Folder:
     """Searches a folder. Links are followed, but no folder is entered twice."""
 
     def accepts(self, entry: Path) -> bool:
-        """Whether the input is a folder."""
+        """True if the input is a folder."""
         return entry.is_dir()
 
     def find(self, entry: Path, results: frozenset[Path]) -> Iterator[Found | Skipped]:
-        """Pictures in sorted order, sub-folders that can't be listed, which will fail by name, and what is left out.
+        """Yields pictures in sorted order, unreadable sub-folders (which fail with their name), and skipped items.
 
         Raises:
             ImageError: the folder holds results of oodinv other than crops.
@@ -70,7 +70,7 @@ FOLDER = Folder()
 
 
 def _walk(folder: Path, root: Path, results: frozenset[Path], others: Counter[str]) -> Iterator[Found | Skipped]:
-    """See `Folder.find`; `others` counts files of no interest by suffix."""
+    """Implements `Folder.find`; `others` counts ignored files by suffix."""
     seen: set[tuple[int, int]] = set()
     closed: list[Path] = []
     outputs = {path.parent for path in results}
@@ -98,12 +98,12 @@ def _walk(folder: Path, root: Path, results: frozenset[Path], others: Counter[st
 
 
 def _is_system(name: str) -> bool:
-    """Whether a folder of this name holds no photos of the user."""
+    """True if the name belongs to a hidden or system folder."""
     return name.startswith(".") or name.casefold() in SYSTEM_FOLDERS
 
 
 def _look_at(path: Path, root: Path) -> Found | None:
-    """A picture or a file that ought to be one; None for hidden and other files."""
+    """Returns a picture, or an image file of an unsupported type; None for hidden and other files."""
     kind = suffix_kind(path)
     if path.name.startswith(".") or kind == "other":
         return None
