@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from oodinv.benchmark.edit_table import edits_of
@@ -14,6 +13,7 @@ from oodinv.benchmark.results import SCOPES, Outcome, column, series
 from oodinv.benchmark.stages import EDIT
 from oodinv.imaging.files import write_text
 from oodinv.recipe.benchmark import BenchmarkRecipe, MetricUse
+from oodinv.reporting.jinja import environment
 from oodinv.reporting.tables import (
     Column,
     Table,
@@ -78,15 +78,12 @@ def write(
 
 def page(recipe: BenchmarkRecipe, outcomes: list[Outcome], tables: list[Table]) -> str:
     """The report as one HTML page without other files; the columns' meanings are folded where they repeat."""
-    environment = Environment(
-        loader=PackageLoader("oodinv.benchmark"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
     shown, explained = [], frozenset[Column]()
     for table in tables:
         notes = tuple(note for note in table.notes if note != recipe.protocol)  # the page has it above
         shown.append((replace(table, notes=notes), explained.issuperset(table.columns)))
         explained |= frozenset(table.columns)
-    return environment.get_template("report.html").render(
+    return environment("oodinv.benchmark").get_template("report.html").render(
         recipe=recipe,
         outcomes=outcomes,
         tables=shown,
