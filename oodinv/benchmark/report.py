@@ -83,15 +83,19 @@ def page(recipe: BenchmarkRecipe, outcomes: list[Outcome], tables: list[Table]) 
         notes = tuple(note for note in table.notes if note != recipe.protocol)  # the page has it above
         shown.append((replace(table, notes=notes), explained.issuperset(table.columns)))
         explained |= frozenset(table.columns)
-    return environment("oodinv.benchmark").get_template("report.html").render(
-        recipe=recipe,
-        outcomes=outcomes,
-        tables=shown,
-        sections=[_section(recipe, outcome) for outcome in outcomes if outcome.scores],
-        best=best,
-        labels=labels,
-        text=text,
-        tip=interval,
+    return (
+        environment("oodinv.benchmark")
+        .get_template("report.html")
+        .render(
+            recipe=recipe,
+            outcomes=outcomes,
+            tables=shown,
+            sections=[_section(recipe, outcome) for outcome in outcomes if outcome.scores],
+            best=best,
+            labels=labels,
+            text=text,
+            tip=interval,
+        )
     )
 
 

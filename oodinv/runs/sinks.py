@@ -1,4 +1,4 @@
-"""What runs write: artefacts of each face, composites, and photos with their faces put back."""
+"""Writers of results: artefacts of each face, composites, and pasted photos."""
 
 from collections.abc import Iterator
 from dataclasses import replace
