@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import call
+from command import call_here
 from PIL import Image
 from tolerances import FLOAT32
 
@@ -42,8 +42,10 @@ def test_the_package_has_no_other_attributes() -> None:
 
 def test_results_are_those_of_the_command_line(editor: PhotoEditor, samples: Path, tmp_path: Path) -> None:
     photo = samples / PORTRAIT
-    assert call("invert", photo, "-o", tmp_path / "out", "--device", "cpu", "--quiet").returncode == 0
-    assert call("edit", tmp_path / "out", "--recipe", "smile", "-o", tmp_path / "smiling", "--quiet").returncode == 0
+    assert call_here("invert", photo, "-o", tmp_path / "out", "--device", "cpu", "--quiet").returncode == 0
+    assert (
+        call_here("edit", tmp_path / "out", "--recipe", "smile", "-o", tmp_path / "smiling", "--quiet").returncode == 0
+    )
     inverted = editor.invert(photo)
     edited = editor.edit(inverted, "smile")
     for result, folder in ((inverted, "out"), (edited, "smiling")):

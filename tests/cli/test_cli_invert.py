@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from command import MAIN, call, differing, files, start
+from command import MAIN, call_here, differing, files, start
 from PIL import Image
 
 from oodinv.cli.progress import Summary, follow
@@ -76,7 +76,7 @@ def write_broken(folder: Path) -> set[str]:
 def inverted(samples: Path, tiny_card: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Output of a run over the samples."""
     out = tmp_path_factory.mktemp("inverted")
-    done = call("invert", samples, "-o", out, "--model", tiny_card, "--json")
+    done = call_here("invert", samples, "-o", out, "--model", tiny_card, "--json")
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     assert (summary["total"], summary["done"], summary["failed"]) == (5, 5, [])
@@ -132,7 +132,7 @@ def test_a_pasted_face_keeps_the_colours_of_its_photo(
 ) -> None:
     """The tiny model draws grey noise: whatever colour its faces have, the photo's must not change."""
     out = tmp_path / "out"
-    done = call("invert", samples, "-o", out, "--model", tiny_card, "--save", "pasted", "--colour", "0")
+    done = call_here("invert", samples, "-o", out, "--model", tiny_card, "--save", "pasted", "--colour", "0")
     assert done.returncode == 0, done.stderr
     name = "barack-obama"
     quad = np.array(json.loads((inverted / f"aligned/{name}.json").read_text())["quad"])
@@ -148,9 +148,9 @@ def test_a_pasted_face_keeps_the_colours_of_its_photo(
 
 
 def test_blend_with_all_colour_pastes_what_invert_pasted(samples: Path, tiny_card: Path, tmp_path: Path) -> None:
-    assert call("invert", samples, "-o", tmp_path, "--model", tiny_card).returncode == 0
+    assert call_here("invert", samples, "-o", tmp_path, "--model", tiny_card).returncode == 0
     pasted = {path: path.read_bytes() for path in (tmp_path / "pasted").iterdir()}
-    assert call("blend", tmp_path, "--colour", "1", "--paste").returncode == 0
+    assert call_here("blend", tmp_path, "--colour", "1", "--paste").returncode == 0
     assert len(pasted) == 5
     assert {path: path.read_bytes() for path in pasted} == pasted
 
@@ -161,7 +161,7 @@ def test_forty_good_and_ten_broken_photos(samples: Path, tiny_card: Path, tmp_pa
     write_copies(samples, photos, 40)
     broken = write_broken(photos)
     assert len(broken) == 10
-    done = call("invert", photos, "-o", out, "--model", tiny_card, "--json")
+    done = call_here("invert", photos, "-o", out, "--model", tiny_card, "--json")
     assert done.returncode == 1
     summary = json.loads(done.stdout)
     assert summary["done"] == 40
@@ -171,7 +171,7 @@ def test_forty_good_and_ten_broken_photos(samples: Path, tiny_card: Path, tmp_pa
         assert "unexpected" not in failure["error"]
     for folder in ("composites", "latents", "flows", "masks", "pasted"):
         assert len(list((out / folder).iterdir())) == 40
-    again = call("invert", photos, "-o", out, "--model", tiny_card, "--json")
+    again = call_here("invert", photos, "-o", out, "--model", tiny_card, "--json")
     assert json.loads(again.stdout)["kept"] == 40
 
 
@@ -180,7 +180,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(samples: Path, tiny_card: Path, 
     photos, whole, killed = tmp_path / "photos", tmp_path / "whole", tmp_path / "killed"
     write_copies(samples, photos, 12)
     options = ("--model", tiny_card, "--batch-size", "3", "--quiet")
-    assert call("invert", photos, "-o", whole, *options).returncode == 0
+    assert call_here("invert", photos, "-o", whole, *options).returncode == 0
     for lines in (1, 4, 8):
         process = start("invert", photos, "-o", killed, *options)
         manifest = killed / "manifest.jsonl"
@@ -190,14 +190,14 @@ def test_a_killed_run_resumes_to_the_same_bytes(samples: Path, tiny_card: Path, 
                 break
             time.sleep(0.002)
         process.communicate()
-    assert call("invert", photos, "-o", killed, *options).returncode == 0
+    assert call_here("invert", photos, "-o", killed, *options).returncode == 0
     assert not [name for name in files(killed) if name.endswith(".tmp")]
     assert differing(killed, whole) == []
 
 
 def test_aligned_crops_are_taken_as_they_are(inverted: Path, tiny_card: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = call(
+    done = call_here(
         "invert", inverted / "aligned", "-o", out, "--model", tiny_card, "--aligned", "--noise", "zero", "--quiet"
     )
     assert done.returncode == 0, done.stderr
@@ -211,16 +211,16 @@ def test_aligned_crops_are_taken_as_they_are(inverted: Path, tiny_card: Path, tm
 
 def test_save_writes_only_what_it_names(inverted: Path, tiny_card: Path, tmp_path: Path) -> None:
     crop = inverted / "aligned" / "barack-obama.png"
-    done = call("invert", crop, "-o", tmp_path / "o", "--model", tiny_card, "--aligned", "--save", "latents")
+    done = call_here("invert", crop, "-o", tmp_path / "o", "--model", tiny_card, "--aligned", "--save", "latents")
     assert done.returncode == 0
     assert set(files(tmp_path / "o")) == {"aligned/barack-obama.png", "latents/barack-obama.npz"}
-    wrong = call("invert", crop, "-o", tmp_path / "p", "--model", tiny_card, "--save", "latent")
+    wrong = call_here("invert", crop, "-o", tmp_path / "p", "--model", tiny_card, "--save", "latent")
     assert wrong.returncode == 2
     assert "latent" in wrong.stderr
 
 
 def test_other_settings_for_the_same_folder_are_refused(inverted: Path, samples: Path, tiny_card: Path) -> None:
-    done = call("invert", samples, "-o", inverted, "--model", tiny_card, "--noise", "zero")
+    done = call_here("invert", samples, "-o", inverted, "--model", tiny_card, "--noise", "zero")
     assert done.returncode == 1
     assert "noise" in done.stderr
     assert "--restart" in done.stderr
@@ -229,14 +229,14 @@ def test_other_settings_for_the_same_folder_are_refused(inverted: Path, samples:
 def test_random_noise_is_the_same_in_a_repeated_run(inverted: Path, tiny_card: Path, tmp_path: Path) -> None:
     options = ("--model", tiny_card, "--aligned", "--noise", "random", "--quiet")
     for out in ("one", "two"):
-        assert call("invert", inverted / "aligned", "-o", tmp_path / out, *options).returncode == 0
+        assert call_here("invert", inverted / "aligned", "-o", tmp_path / out, *options).returncode == 0
     assert differing(tmp_path / "one", tmp_path / "two") == []
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_is_near_single(inverted: Path, tiny_card: Path, tmp_path: Path, dtype: str) -> None:
     options = ("--model", tiny_card, "--aligned", "--quiet", "--save", "latents,composites")
-    done = call("invert", inverted / "aligned", "-o", tmp_path / "half", "--dtype", dtype, *options)
+    done = call_here("invert", inverted / "aligned", "-o", tmp_path / "half", "--dtype", dtype, *options)
     assert done.returncode == 0, done.stderr
     for path in (tmp_path / "half" / "composites").iterdir():
         half = np.asarray(Image.open(path)).astype(float)
@@ -250,11 +250,11 @@ def test_align_writes_numbered_faces_from_left_to_right(samples: Path, tmp_path:
         both.paste(a, (0, 0))
         both.paste(b, (a.width, 0))
     both.save(tmp_path / "two.png")
-    done = call("align", tmp_path / "two.png", "-o", tmp_path / "out", "--size", "64")
+    done = call_here("align", tmp_path / "two.png", "-o", tmp_path / "out", "--size", "64")
     assert done.returncode == 0, done.stderr
     quads = [json.loads((tmp_path / f"out/aligned/two.{n}.json").read_text())["quad"] for n in (0, 1)]
     assert np.mean(quads[0], axis=0)[0] < np.mean(quads[1], axis=0)[0]
-    largest = call("align", tmp_path / "two.png", "-o", tmp_path / "one", "--size", "64", "--faces", "largest")
+    largest = call_here("align", tmp_path / "two.png", "-o", tmp_path / "one", "--size", "64", "--faces", "largest")
     assert largest.returncode == 0
     assert set(files(tmp_path / "one")) == {"aligned/two.png", "aligned/two.json"}
 
@@ -299,7 +299,7 @@ def test_sixteen_bits_reach_the_network(tiny_card: Path, tmp_path: Path) -> None
     crops.mkdir()
     cv2.imwrite(str(crops / "deep.png"), values[..., ::-1])
     options = ("--model", tiny_card, "--aligned", "--noise", "zero", "--dtype", "float32")
-    assert call("invert", crops, "-o", tmp_path / "out", *options).returncode == 0
+    assert call_here("invert", crops, "-o", tmp_path / "out", *options).returncode == 0
     model = load_model(read_card(tiny_card), tiny_card)
     exact = torch.from_numpy(values.astype(np.float32) / 32767.5 - 1).permute(2, 0, 1)[None]
     rounded = ((exact + 1) * 127.5).round() / 127.5 - 1
@@ -317,7 +317,7 @@ def test_sixteen_bits_come_back_from_the_photo(tiny_card: Path, samples: Path, t
     deep = eight.astype(np.uint16) * 257 + rng.integers(0, 100, eight.shape, dtype=np.uint16)
     deep = np.minimum(deep, 65_400)
     cv2.imwrite(str(tmp_path / "deep.png"), deep[..., ::-1])
-    done = call("invert", tmp_path / "deep.png", "-o", tmp_path / "out", "--model", tiny_card, "--save", "pasted")
+    done = call_here("invert", tmp_path / "deep.png", "-o", tmp_path / "out", "--model", tiny_card, "--save", "pasted")
     assert done.returncode == 0, done.stderr
     pasted = cv2.imread(str(tmp_path / "out/pasted/deep.png"), cv2.IMREAD_UNCHANGED)
     assert pasted is not None
@@ -344,7 +344,7 @@ def test_ctrl_c_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
 def test_aligned_refuses_pictures_that_are_not_square(inverted: Path, tiny_card: Path, tmp_path: Path) -> None:
     Image.new("RGB", (64, 48)).save(tmp_path / "wide.png")
     crop = inverted / "aligned" / "barack-obama.png"
-    done = call(
+    done = call_here(
         "invert", tmp_path / "wide.png", crop, "-o", tmp_path / "o", "--model", tiny_card, "--aligned", "--json"
     )
     assert done.returncode == 1
@@ -361,13 +361,13 @@ def test_files_that_no_reader_opens_are_named_and_counted(samples: Path, tiny_ca
     for name in ("a.cr2", "b.CR2", "clip.mp4", "notes.txt"):
         (folder / name).write_bytes(b"x")
     options = ("--model", tiny_card, "--save", "latents")
-    done = call("invert", folder, "-o", tmp_path / "o", *options)
+    done = call_here("invert", folder, "-o", tmp_path / "o", *options)
     assert done.returncode == 1
     assert "1 done, 0 failed, 3 of kinds that can't be read, of 4" in done.stderr
     assert "2 .cr2 (" in done.stderr
     assert "clip.mp4" in done.stderr
     assert "1 other files were ignored (1 .txt)" in done.stderr
-    again = call("invert", folder, "-o", tmp_path / "o", *options, "--json", "--quiet")
+    again = call_here("invert", folder, "-o", tmp_path / "o", *options, "--json", "--quiet")
     assert again.returncode == 1
     summary = json.loads(again.stdout)
     assert [Path(f["input"]).name for f in summary["unsupported"]] == ["a.cr2", "b.CR2", "clip.mp4"]
@@ -394,8 +394,8 @@ def test_names_that_are_not_utf8_survive_every_command(samples: Path, tiny_card:
         ("benchmark", "--dataset", folder, "--model", tiny_card, "-o", tmp_path / "b", "--ablate", "none"),
     )
     for arguments in commands:
-        done = call(*arguments)
+        done = call_here(*arguments)
         assert done.returncode == 0, (arguments[0], done.stderr)
-        assert call(*arguments, "--json").returncode == 0
+        assert call_here(*arguments, "--json").returncode == 0
     assert (edited / "pasted" / odd.name).is_file()
     assert "caf\\udce9" in (edited / "report.html").read_text()
