@@ -16,7 +16,7 @@ import yaml
 from markdown_it import MarkdownIt
 
 from oodinv.cli.main import app
-from oodinv.compositing.regions.base import Change
+from oodinv.compositing.regions.base import EditedCrop
 from oodinv.metrics.base import Setting
 from oodinv.models.synthesis import synthesize
 from oodinv.recipe.base import data_folder
@@ -204,7 +204,7 @@ def test_the_example_of_a_source_lists_files(tmp_path: Path) -> None:
 def test_the_example_of_a_region_limits_an_edit() -> None:
     region = example("oodinv/compositing/regions/lower.py")["REGION"]
     before = np.zeros((16, 16, 3), np.float32)
-    limited = region.limit(Change(before, before + 9, before, None, 1.0))
+    limited = region.limit(EditedCrop(before, before + 9, before, None, 1.0))
     assert limited[:8].max() == 0
     assert limited[-1].min() == 9
 
