@@ -44,7 +44,7 @@ def reader(name: ReaderName, folder: Path) -> Callable[[bytes], object]:
 
     folder: where readers of files find them; used over and over.
     """
-    from oodinv.directions.foreign import Target, import_file
+    from oodinv.directions.foreign import ModelShape, import_file
     from oodinv.faces.align import read_placement
     from oodinv.imaging import exif, xmp
     from oodinv.imaging.decode import count_frames, decode_photo
@@ -95,7 +95,7 @@ def reader(name: ReaderName, folder: Path) -> Callable[[bytes], object]:
         case "average":
             return from_file(average.read_average, "odd.npy")
         case "direction":
-            return from_file(lambda path: import_file(path, Target("odd", 3, 4)), "odd.npz", "odd.npy")
+            return from_file(lambda path: import_file(path, ModelShape("odd", 3, 4)), "odd.npz", "odd.npy")
         case "weights":
             return from_file(read.read, "odd.pt", "odd/data.pkl")
 

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from oodinv.directions.foreign import Target, import_file
+from oodinv.directions.foreign import ModelShape, import_file
 from oodinv.errors import ImageError, ManifestError, OodinvError, RecipeError, WeightsError
 from oodinv.faces.align import read_placement
 from oodinv.imaging.decode import decode_photo
@@ -409,7 +409,7 @@ def test_arrays_in_another_form_are_an_image_error(content: bytes, tmp_path: Pat
 def test_a_direction_in_a_damaged_archive_is_a_weights_error(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "odd.npz").write_bytes(content)
     with pytest.raises(WeightsError, match=r"odd\.npz: is a damaged \.npz"):
-        import_file(tmp_path / "odd.npz", Target("odd", 2, 8))
+        import_file(tmp_path / "odd.npz", ModelShape("odd", 2, 8))
 
 
 def test_arrays_that_unfold_without_end_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Directions of latent space: their files, where they are found, and how they are made."""
+"""Directions of latent space: files, lookup, import, fitting and discovery."""
 
 from oodinv.directions.files import Direction as Direction
 from oodinv.directions.files import read as read

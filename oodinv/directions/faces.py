@@ -14,7 +14,7 @@ from oodinv.weights.reading.damage import ARCHIVE_DAMAGE, NUMPY_DAMAGE
 
 
 @dataclass(frozen=True, eq=False)
-class Face:
+class MeasuredFace:
     """One face: file relative to its folder, code float32 (num_ws, w_dim), measures by name."""
 
     file: str
@@ -24,8 +24,8 @@ class Face:
 
 
 @dataclass(frozen=True, eq=False)
-class Faces:
-    """N faces: files, codes float32 (N, num_ws, w_dim), measures {name: (N,)}, which ones are held out (N,)."""
+class MeasuredFaces:
+    """N faces: files, codes float32 (N, num_ws, w_dim), measures {name: (N,)}, flags of held-out faces (N,)."""
 
     files: tuple[str, ...]
     w_plus: NDArray[np.float32]
@@ -33,16 +33,16 @@ class Faces:
     held_out: NDArray[np.bool_]
 
 
-def gather(faces: Iterable[Face]) -> Faces:
+def stack_faces(faces: Iterable[MeasuredFace]) -> MeasuredFaces:
     """Stacks single faces; a measure that a face lacks is NaN.
 
     Raises:
-        RecipeError: there is none.
+        RecipeError: there are no faces.
     """
     items = list(faces)
     if not items:
-        raise RecipeError("no usable face among the files; directions are fitted to photos with one face each")
-    return Faces(
+        raise RecipeError("no file has a usable face; give photos with one face each")
+    return MeasuredFaces(
         files=tuple(face.file for face in items),
         w_plus=np.stack([face.w_plus for face in items]),
         measures={m: np.array([face.measures.get(m, np.nan) for face in items]) for m in measures.NAMES},
@@ -50,7 +50,7 @@ def gather(faces: Iterable[Face]) -> Faces:
     )
 
 
-def store(path: Path, faces: Faces) -> None:
+def write_faces(path: Path, faces: MeasuredFaces) -> None:
     """Caches faces for later fits.
 
     Raises:
@@ -61,11 +61,11 @@ def store(path: Path, faces: Faces) -> None:
     write_npz(path, files=files, w_plus=faces.w_plus, held_out=faces.held_out, **arrays)
 
 
-def recall(path: Path) -> Faces | None:
+def read_faces(path: Path) -> MeasuredFaces | None:
     """Reads the cached faces; None if there are none, or the file is incomplete."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return Faces(
+            return MeasuredFaces(
                 files=tuple(file.decode(errors="surrogateescape") for file in arrays["files"].tolist()),
                 w_plus=arrays["w_plus"],
                 measures={name: arrays[f"measure_{name}"] for name in measures.NAMES},

@@ -1,4 +1,4 @@
-"""A direction of latent space, and its file.
+"""Directions of latent space, and their files.
 
 A file is a .safetensors with one tensor, `vector` float32 (num_ws, w_dim), and in its metadata `format` =
 "oodinv-direction" and `direction`, the record as JSON.
@@ -23,7 +23,7 @@ from oodinv.weights.reading.read import read as read_weights
 FORMAT = "oodinv-direction"
 SUFFIX = ".safetensors"
 MAX_STRENGTH = 1e6
-"""Bound on safe ranges: strengths beyond it are mistakes."""
+"""Largest strength that a safe range may contain."""
 
 Strength = Annotated[float, Field(ge=-MAX_STRENGTH, le=MAX_STRENGTH)]
 
@@ -32,10 +32,10 @@ Strength = Annotated[float, Field(ge=-MAX_STRENGTH, le=MAX_STRENGTH)]
 class Direction:
     """A direction: vector float32 (num_ws, w_dim) that strength 1 adds to w_plus, for the model of this card name.
 
-    unit says in words what a strength of 1 is; for fitted directions it moves the attribute, as the encoder tells
-    it from pictures, by one standard deviation over the training faces (`calibrate.calibrated`). layers: the rows of
-    w_plus that it changes, None for all. safe_range: strengths (low, high) within which it stays among the faces it
-    was made from; None where that isn't known. method: how it was made.
+    unit: the meaning of strength 1, as text; for fitted directions, one standard deviation of the attribute over the
+    training faces (`calibrate.calibrate`). layers: the rows of w_plus that it changes; None for all. safe_range:
+    strengths (low, high) that stay within the distribution of the faces it was fitted to; None if unknown. method: how
+    the direction was determined, as text.
     """
 
     name: str
@@ -49,13 +49,13 @@ class Direction:
     method: str = ""
 
     def delta(self, strength: float) -> Tensor:
-        """The vector times a strength, float32 (num_ws, w_dim), zero on layers that weren't chosen."""
-        moved = self.vector * strength
+        """The vector times a strength, float32 (num_ws, w_dim), zero outside its layers."""
+        delta = self.vector * strength
         if self.layers is None:
-            return moved
-        chosen = torch.zeros_like(moved)
+            return delta
+        chosen = torch.zeros_like(delta)
         rows = list(self.layers)
-        chosen[rows] = moved[rows]
+        chosen[rows] = delta[rows]
         return chosen
 
     def outside(self, strength: float) -> bool:
@@ -64,7 +64,7 @@ class Direction:
 
 
 class _Record(BaseModel):
-    """A direction's metadata as its file has it."""
+    """Metadata of a direction in its file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -85,7 +85,7 @@ def write(path: Path, direction: Direction) -> None:
     """Writes a direction; the same direction gives the same bytes.
 
     Raises:
-        RecipeError: its name, layers or range can't be stored. OutputError: the file can't be written.
+        RecipeError: its name, layers or range are invalid. OutputError: the file can't be written.
     """
     fields: dict[str, Any] = {key: getattr(direction, key) for key in _Record.model_fields}
     record = _check(direction.vector, fields, path)
@@ -112,34 +112,34 @@ def read(path: Path) -> Direction:
 
     Raises:
         MissingWeights: there is no such file. WeightsError: it is damaged or no direction file.
-        RecipeError: what it says of itself doesn't hold.
+        RecipeError: its metadata is invalid.
     """
     file = read_weights(path)
     text = file.settings.get("direction")
     if file.settings.get("format") != FORMAT or not isinstance(text, str) or set(file.tensors) != {"vector"}:
         raise WeightsError(
-            f"{path}: is no direction file of oodinv; turn a foreign one into one with `oodinv directions import`"
+            f"{path}: is no direction file of oodinv; convert a foreign one with `oodinv directions import`"
         )
     vector = file.tensors["vector"]
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise RecipeError(f"{path}: its metadata is no JSON ({error}); make the direction again") from error
+        raise RecipeError(f"{path}: its metadata is not JSON ({error}); fit or import the direction again") from error
     record = _check(vector, fields, path)
     return Direction(vector=vector.float(), **{key: getattr(record, key) for key in _Record.model_fields})
 
 
 def _check(vector: Tensor, fields: Any, path: Path) -> _Record:
-    """The validated record; raises `RecipeError` for one that contradicts itself or its vector (num_ws, w_dim)."""
+    """Validates metadata and vector (num_ws, w_dim); raises `RecipeError` if they are invalid or inconsistent."""
     try:
         record = _Record.model_validate(fields)
     except pydantic.ValidationError as error:
         reasons = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'record'}: {e['msg']}" for e in error.errors())
-        raise RecipeError(f"{path}: the direction's record does not say what it must: {reasons}") from error
+        raise RecipeError(f"{path}: the direction's metadata is invalid: {reasons}") from error
     if vector.ndim != 2 or not vector.is_floating_point():
         raise RecipeError(f"{path}: holds {vector.dtype} {tuple(vector.shape)}; expected float (num_ws, w_dim)")
     if not vector.isfinite().all():
-        raise RecipeError(f"{path}: the direction has values that are not finite; make it again")
+        raise RecipeError(f"{path}: the direction has values that are not finite; fit or import it again")
     if record.layers is not None:
         bad = [layer for layer in record.layers if layer >= len(vector)]
         if bad or not record.layers or len(set(record.layers)) != len(record.layers):
@@ -153,6 +153,6 @@ def _check(vector: Tensor, fields: Any, path: Path) -> _Record:
 
 
 def shipped(model: str) -> dict[str, Path]:
-    """Files of the directions that come with oodinv for a model, by name."""
+    """Files of the directions shipped for a model, by name."""
     folder = data_folder("pretrained") / "directions" / model
     return {path.stem: path for path in sorted(folder.glob(f"*{SUFFIX}"))}

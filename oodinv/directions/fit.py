@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from oodinv.directions import drawn
-from oodinv.directions.faces import Faces
+from oodinv.directions import generated
+from oodinv.directions.faces import MeasuredFaces
 from oodinv.directions.files import Direction
 from oodinv.directions.labels import Labels, one_hot
 from oodinv.directions.regress import (
@@ -24,7 +24,7 @@ from oodinv.directions.regress import (
     standardise,
 )
 from oodinv.errors import RecipeError
-from oodinv.recipe.directions import Wanted
+from oodinv.recipe.directions import DirectionSpec
 
 COMPONENTS = 256
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
@@ -39,8 +39,8 @@ class Fitted:
     """A fitted direction, and the accuracy of its regression on held-out faces.
 
     quality: R² of a linear score, or the area under the ROC curve of a logistic one, over `held_out` faces.
-    score: where codes stand. spread: standard deviation over the faces of the fit of what the unit is measured by,
-    that score, or, for an attribute of drawn pictures, the same measure of the photos, which show more than codes draw.
+    spread: standard deviation of the score over the training faces; for an attribute of generated pictures, that of
+    the same measure of the photos, which varies more. faces, held_out: number of training and held-out faces.
     """
 
     direction: Direction
@@ -61,7 +61,7 @@ class Score:
     offset: float
 
     def of(self, codes: Array) -> Array:
-        """Codes (N, D) → (N,), in units of the label, or log-odds."""
+        """Scores codes (N, D). → (N,) in units of the label, or log-odds."""
         scores: Array = self.components.project(codes) @ self.weights + self.offset
         return scores
 
@@ -70,7 +70,7 @@ class Score:
         return float(move @ self.components.basis / self.components.deviations @ self.weights)
 
 
-def fit(faces: Faces, labels: Labels, wanted: Wanted, categories: Sequence[str], model: str) -> Fitted:
+def fit(faces: MeasuredFaces, labels: Labels, wanted: DirectionSpec, categories: Sequence[str], model: str) -> Fitted:
     """Fits the direction of an attribute, conditioned on others, in its unit.
 
     The move is what changes in w_plus on average when the attribute alone changes (`regress.partial_effect`),
@@ -80,7 +80,7 @@ def fit(faces: Faces, labels: Labels, wanted: Wanted, categories: Sequence[str],
     pictures.
 
     Raises:
-        RecipeError: a label isn't there, is constant, has too few faces, or can't be told from the codes.
+        RecipeError: a label isn't there, is constant, has too few faces, or can't be predicted from the codes.
     """
     usable = _usable(labels, wanted)
     train, held_out = usable & ~faces.held_out, usable & faces.held_out
@@ -93,36 +93,36 @@ def fit(faces: Faces, labels: Labels, wanted: Wanted, categories: Sequence[str],
     try:
         move = partial_effect(codes[train], standardise(truth[train, None])[:, 0], fixed)
     except ValueError as error:
-        raise RecipeError(f"{wanted.name}: {wanted.attribute}: {error}; leave a condition out") from error
+        raise RecipeError(f"{wanted.name}: {wanted.attribute}: {error}; remove a condition") from error
     move = _on_layers(move, faces.w_plus.shape[1:], wanted)
     score = fit_score(codes[train], truth[train], is_binary)
     scores = score.of(codes[train])
     slope = score.slope(move)
     if not slope > 1e-6 * scores.std() or not scores.std() > 0:
         raise RecipeError(
-            f"{wanted.name}: {wanted.attribute} can't be told from these codes; give more faces or layers"
+            f"{wanted.name}: {wanted.attribute} can't be predicted from these codes; give more faces or layers"
         )
     unit = move * (scores.std() / slope)
     quality = (discrimination if is_binary else determination)(score.of(codes[held_out]), truth[held_out])
-    is_drawn = wanted.attribute in drawn.NAMES
-    spread = _photos_spread(labels, train, wanted.attribute) if is_drawn else float(scores.std())
-    standing = truth[train] if is_drawn else scores
+    is_generated = wanted.attribute in generated.NAMES
+    spread = _photos_spread(labels, train, wanted.attribute) if is_generated else float(scores.std())
+    standing = truth[train] if is_generated else scores
     direction = _direction(unit.reshape(faces.w_plus.shape[1:]), standing, spread, is_binary, wanted, model)
     measure: Literal["R2", "AUC"] = "AUC" if is_binary else "R2"
     return Fitted(direction, score, spread, measure, quality, int(train.sum()), int(held_out.sum()))
 
 
-def told_by(fitted: Fitted, faces: Faces) -> Labels:
-    """told_NAME: what the fit of a direction called NAME tells of faces by their codes, as a label for other fits.
+def score_labels(fitted: Fitted, faces: MeasuredFaces) -> Labels:
+    """Scores faces by the fit of an earlier direction NAME, as the label told_NAME for other fits.
 
-    So that a direction can be conditioned against what its faces have no labels for.
+    It allows conditions for which the faces themselves have no labels.
     """
     return {
         f"told_{fitted.direction.name}": fitted.score.of(faces.w_plus.reshape(len(faces.w_plus), -1).astype(np.float64))
     }
 
 
-def _usable(labels: Labels, wanted: Wanted) -> NDArray[np.bool_]:
+def _usable(labels: Labels, wanted: DirectionSpec) -> NDArray[np.bool_]:
     """Selects faces that have all labels, within their ranges, (N,)."""
     names = [wanted.attribute, *wanted.conditions, *wanted.within]
     if missing := [name for name in names if name not in labels]:
@@ -133,11 +133,11 @@ def _usable(labels: Labels, wanted: Wanted) -> NDArray[np.bool_]:
     return np.asarray(usable)
 
 
-def _truth(values: Array, train: NDArray[np.bool_], wanted: Wanted) -> tuple[Array, bool]:
+def _truth(values: Array, train: NDArray[np.bool_], wanted: DirectionSpec) -> tuple[Array, bool]:
     """The regression's target, and whether it is logistic: two values become 0 and 1."""
     kinds = np.unique(values[train])
     if len(kinds) < 2:
-        raise RecipeError(f"{wanted.name}: {wanted.attribute} is the same for all faces")
+        raise RecipeError(f"{wanted.name}: {wanted.attribute} has the same value for all faces")
     is_binary = len(kinds) == 2 if wanted.regression is None else wanted.regression == "logistic"
     if not is_binary:
         return values, False
@@ -150,7 +150,7 @@ def _columns(values: Array, name: str, categories: Sequence[str]) -> Array:
     return one_hot(values, name) if name in categories else values[:, None]
 
 
-def _on_layers(move: Array, shape: tuple[int, ...], wanted: Wanted) -> Array:
+def _on_layers(move: Array, shape: tuple[int, ...], wanted: DirectionSpec) -> Array:
     """Sets a step (num_ws · w_dim,) to zero on rows that are not edited."""
     if wanted.layers is None:
         return move
@@ -163,7 +163,7 @@ def _on_layers(move: Array, shape: tuple[int, ...], wanted: Wanted) -> Array:
 
 
 def fit_score(codes: Array, truth: Array, is_binary: bool) -> Score:
-    """Regression of the truth (N,) on codes (N, D) by their components, its penalty chosen by cross-validation."""
+    """Regresses the truth (N,) on the components of codes (N, D), with the penalty chosen by cross-validation."""
     components = principal_components(codes, min(COMPONENTS, len(codes) // 5), np.random.default_rng(0))
     x = components.project(codes)
     regress, judge = (logistic, discrimination) if is_binary else (ridge, determination)
@@ -182,16 +182,18 @@ def fit_score(codes: Array, truth: Array, is_binary: bool) -> Score:
 
 
 def _photos_spread(labels: Labels, train: NDArray[np.bool_], attribute: str) -> float:
-    """Standard deviation of a measure of drawn pictures over the faces' photos: codes draw less than these show.
+    """Standard deviation over the photos of a measure of generated pictures, which vary less than the photos.
 
-    Over the pictures themselves where nothing is known of the photos.
+    Without measures of the photos, that over the generated pictures.
     """
     photos = labels.get(attribute.removeprefix("drawn_"), labels[attribute])[train]
     return float(np.nanstd(photos if np.isfinite(photos).any() else labels[attribute][train]))
 
 
-def _direction(unit: Array, standing: Array, spread: float, is_binary: bool, wanted: Wanted, model: str) -> Direction:
-    """unit: what a strength of 1 adds. standing (N,): where the faces stand; spread: the step that the unit is."""
+def _direction(
+    unit: Array, standing: Array, spread: float, is_binary: bool, wanted: DirectionSpec, model: str
+) -> Direction:
+    """Builds the direction with vector `unit`; standing (N,): scores of the faces; spread: the unit in scores."""
     low, high = (np.percentile(standing, [1, 99]) - standing.mean()) / spread
     step = "" if is_binary else f", {spread:.3g} on the label's scale"
     held = f", {', '.join(wanted.conditions)} held fixed" if wanted.conditions else ""
@@ -201,7 +203,7 @@ def _direction(unit: Array, standing: Array, spread: float, is_binary: bool, wan
         model=model,
         vector=torch.from_numpy(unit).float(),
         layers=None if wanted.layers is None else tuple(wanted.layers),
-        unit=f"one standard deviation of {wanted.attribute.removeprefix('drawn_')} as codes tell it{step}",
+        unit=f"one standard deviation of {wanted.attribute.removeprefix('drawn_')} {generated.ON_CODES}{step}",
         safe_range=(round(float(low), 2), round(float(high), 2)),
         attribute=wanted.attribute,
         description=wanted.description,

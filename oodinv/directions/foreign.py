@@ -1,17 +1,17 @@
 """Reads directions and codes of other projects, in all published formats.
 
-| form | what becomes of it |
+| form | imported as |
 |---|---|
-| (w_dim,), (1, w_dim), … | the same move on every row: InterFaceGAN's boundaries, encoder4editing's directions |
-| (num_ws, w_dim), (1, num_ws, w_dim), (num_ws, 1, w_dim) | a move for each row |
-| (num_ws · w_dim,), (1, num_ws · w_dim) | the same, flat: StyleFeatureEditor's |
-| list, or dict by numbers such as 4 or layer_4, of (w_dim,) or (1, w_dim) | these rows; the others stay |
+| (w_dim,), (1, w_dim), … | the same vector on every row: InterFaceGAN's boundaries, encoder4editing's directions |
+| (num_ws, w_dim), (1, num_ws, w_dim), (num_ws, 1, w_dim) | a vector for each row |
+| (num_ws · w_dim,), (1, num_ws · w_dim) | a vector for each row: StyleFeatureEditor's |
+| list, or dict by numbers such as 4 or layer_4, of (w_dim,) or (1, w_dim) | vectors for these rows, zero for others |
 | dict by other keys, of any of the above | one direction for each key |
 | dict of comp, mean, std; of act_comp, act_stdev; of lat_comp, lat_stdev (GANSpace) | component · sigma |
-| (N, num_ws, w_dim), N > 1 | codes of N people: no direction, see `read_codes` |
+| (N, num_ws, w_dim), N > 1 | codes of N people, not a direction: see `read_codes` |
 
-Files are .npy, .npz, .pt, .pkl or .safetensors, of any floating-point type, and are never unpickled for real. The sign
-is the file's.
+Files are .npy, .npz, .pt, .pkl or .safetensors, of any floating-point type; no pickled code is executed. The sign is
+the file's.
 """
 
 import re
@@ -38,10 +38,10 @@ from oodinv.weights.translation import translate
 
 NUMPY_MAGIC = b"\x93NUMPY"
 MAX_BYTES = 1 << 30
-"""Far above any file of directions; a compressed archive may claim more."""
+"""Upper bound on the unpacked size; larger claims are rejected."""
 
 GANSPACE_KEYS = (("lat_comp", "lat_stdev"), ("comp", "std"), ("act_comp", "act_stdev"))
-"""Names of components and of their standard deviations; those of latents come before those of activations."""
+"""Keys of components and their standard deviations; those of latents take precedence over activations."""
 
 PUBLISHED_W_DIM = 512
 NORMAL_99 = 2.326
@@ -49,8 +49,8 @@ NORMAL_99 = 2.326
 
 
 @dataclass(frozen=True)
-class Target:
-    """The model that a direction is for: the name of its card, and the shape of its w_plus.
+class ModelShape:
+    """The model of a direction: the name of its card, and the shape of its w_plus.
 
     spare_rows: how many rows beyond `num_ws` a direction may have, which are left out; see `Generator.spare_rows`.
     """
@@ -61,7 +61,7 @@ class Target:
     spare_rows: int = 0
 
 
-def target_of(card: ModelCard, path: Path) -> Target:
+def model_shape(card: ModelCard, path: Path) -> ModelShape:
     """The model of a card read from `path`; where its generator isn't there, w_dim is that of published ones, 512.
 
     Raises:
@@ -71,12 +71,12 @@ def target_of(card: ModelCard, path: Path) -> Target:
     try:
         file = locate(card.generator.weights, path)
     except MissingWeights:
-        return Target(card.name, family.rows_at(card.size), PUBLISHED_W_DIM, family.spare_rows)
+        return ModelShape(card.name, family.rows_at(card.size), PUBLISHED_W_DIM, family.spare_rows)
     generator = build_generator(translate(read_weights(file)), card.generator)
-    return Target(card.name, generator.num_ws, generator.w_dim, family.spare_rows)
+    return ModelShape(card.name, generator.num_ws, generator.w_dim, family.spare_rows)
 
 
-def import_one(path: Path, target: Target) -> Direction:
+def import_one(path: Path, target: ModelShape) -> Direction:
     """Reads the one direction of a foreign file.
 
     Raises:
@@ -91,12 +91,12 @@ def import_one(path: Path, target: Target) -> Direction:
     return found[0]
 
 
-def import_file(path: Path, target: Target, components: Sequence[int] | None = None) -> list[Direction]:
+def import_file(path: Path, target: ModelShape, components: Sequence[int] | None = None) -> list[Direction]:
     """The directions of a file in any form above. components: which ones of a GANSpace file, all without.
 
     Raises:
         MissingWeights: there is no such file.
-        WeightsError: it is damaged, asks for code to be run, is for another model, or is no direction.
+        WeightsError: it is damaged, would execute code, is for another model, or is no direction.
     """
     if is_own(path):
         return [_relabelled(read(path), target, path)]
@@ -124,11 +124,11 @@ def read_codes(path: Path, num_ws: int, w_dim: int) -> Tensor:
     if not isinstance(value, Tensor) or not (flat or rows) or not len(value) or not value.is_floating_point():
         raise UnknownLayout(f"{path}: expected latent codes (N, {num_ws}, {w_dim}), found {_describe(value)}")
     if not value.isfinite().all():
-        raise WeightsError(f"{path}: has values that are not finite; make it again")
+        raise WeightsError(f"{path}: has values that are not finite; generate it again")
     return value.reshape(-1, num_ws, w_dim).float()
 
 
-def _relabelled(direction: Direction, target: Target, path: Path) -> Direction:
+def _relabelled(direction: Direction, target: ModelShape, path: Path) -> Direction:
     if direction.vector.shape[0] == target.num_ws + target.spare_rows:
         rows = None if direction.layers is None else tuple(n for n in direction.layers if n < target.num_ws)
         direction = replace(direction, vector=direction.vector[: target.num_ws], layers=rows)
@@ -147,10 +147,7 @@ def _checked(direction: Direction) -> Direction:
     return direction
 
 
-# The forms
-
-
-def _ganspace(values: Any, path: Path, target: Target, components: Sequence[int] | None) -> list[Direction] | None:
+def _ganspace(values: Any, path: Path, target: ModelShape, components: Sequence[int] | None) -> list[Direction] | None:
     """Components · sigma of a GANSpace dictionary; None if it is something else."""
     keys = next((k for k in GANSPACE_KEYS if isinstance(values, dict) and set(k) <= set(values)), None)
     if keys is None:
@@ -178,7 +175,7 @@ def _ganspace(values: Any, path: Path, target: Target, components: Sequence[int]
     ]
 
 
-def _directions(values: Any, path: Path, target: Target) -> list[Direction]:
+def _directions(values: Any, path: Path, target: ModelShape) -> list[Direction]:
     """One direction, one of single rows, or one for each key."""
     values = _only_tensor(values)
     if isinstance(values, Tensor):
@@ -199,7 +196,7 @@ def _directions(values: Any, path: Path, target: Target) -> list[Direction]:
     return [_direction(_rows(value, target, key), key, None, path, target) for key, value in tensors.items()]
 
 
-def _by_row(items: dict[Any, Any], target: Target) -> dict[int, Tensor] | None:
+def _by_row(items: dict[Any, Any], target: ModelShape) -> dict[int, Tensor] | None:
     """Vectors by row of w_plus if every key is a number or ends in one; None if that is not what this is."""
     found: dict[int, Tensor] = {}
     for key, value in items.items():
@@ -215,7 +212,7 @@ def _by_row(items: dict[Any, Any], target: Target) -> dict[int, Tensor] | None:
     return found
 
 
-def _rows(value: Tensor, target: Target, key: str = "") -> Tensor:
+def _rows(value: Tensor, target: ModelShape, key: str = "") -> Tensor:
     """Reshapes a direction's tensor of any published shape to float32 (num_ws, w_dim)."""
     num_ws, w_dim = target.num_ws, target.w_dim
     shape = tuple(side for side in value.shape if side != 1)
@@ -247,7 +244,7 @@ def _floating(value: Tensor) -> Tensor:
     return value.float()
 
 
-def _direction(vector: Tensor, name: str, layers: tuple[int, ...] | None, path: Path, target: Target) -> Direction:
+def _direction(vector: Tensor, name: str, layers: tuple[int, ...] | None, path: Path, target: ModelShape) -> Direction:
     return Direction(
         name=_name(name),
         model=target.model,
@@ -297,7 +294,7 @@ def _values(path: Path) -> Any:
                 return _array(path, file)
         archive = _numpy_archive(path)
     except FileNotFoundError as error:
-        raise MissingWeights(f"{path}: there is no such file; correct the path") from error
+        raise MissingWeights(f"{path}: there is no such file; check the path") from error
     except OSError:
         archive = None  # `read_values` says what is wrong with it
     except ARCHIVE_DAMAGE as error:

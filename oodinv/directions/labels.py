@@ -17,12 +17,12 @@ MAX_CATEGORIES = 50
 
 
 def from_csv(path: Path, files: tuple[str, ...]) -> Labels:
-    """Columns of a CSV file with a heading, one of which is `file`; the others hold numbers, or nothing.
+    """Reads labels from a CSV file with a header; column `file` names the faces, the others hold numbers or nothing.
 
-    A file is named as it is called below its folder, or by its last part where that is clear.
+    Files are named by their path below the folder, or by the last part of it if that is unique.
 
     Raises:
-        RecipeError: it can't be read, lacks a column, has other values or two lines for a file, or knows none.
+        RecipeError: it can't be read, lacks a column, has other values or two lines for a file, or matches none.
     """
     rows = _read_rows(path)
     keys = [key for key in rows[0] if key != "file"]
@@ -33,9 +33,7 @@ def from_csv(path: Path, files: tuple[str, ...]) -> Labels:
     found = [by_file.get(f) or (by_file.get(PurePosixPath(f).name) if last[PurePosixPath(f).name] == 1 else None)
              for f in files]  # fmt: skip
     if not any(found):
-        raise RecipeError(
-            f"{path}: none of its files is among the faces, such as {files[0]}; name them in column `file`"
-        )
+        raise RecipeError(f"{path}: no entry in column `file` matches a face, such as {files[0]}; correct the column")
     return {key: np.array([_number(row[key], key, path) if row else np.nan for row in found]) for key in keys}
 
 
@@ -67,12 +65,12 @@ def _number(text: str, key: str, path: Path) -> float:
 
 
 def from_names(pattern: str, files: tuple[str, ...]) -> Labels:
-    """Numbers in file names such as 34_1_0_2017.jpg, which `age_sex_ethnicity` names part by part; "-" skips one.
+    """Reads labels from file names such as 34_1_0_2017.jpg; a pattern such as `age_sex_ethnicity` names the parts.
 
-    A name with fewer parts, or with other things than numbers in them, gives its face no labels.
+    "-" skips a part. Files with fewer parts, or parts that are not numbers, get no labels.
 
     Raises:
-        RecipeError: the pattern names nothing or something twice, or fits no file.
+        RecipeError: the pattern has no names or a duplicate, or matches no file.
     """
     keys = pattern.split("_")
     named = [key for key in keys if key != "-"]
@@ -93,7 +91,7 @@ def _parts(name: str, keys: list[str]) -> list[float]:
 
 
 def join(*tables: Labels) -> Labels:
-    """Several tables in one.
+    """Merges tables of labels.
 
     Raises:
         RecipeError: two have a label of the same name.
@@ -109,10 +107,10 @@ def join(*tables: Labels) -> Labels:
 
 
 def one_hot(values: NDArray[np.float64], name: str) -> NDArray[np.float64]:
-    """A label that numbers categories (N,) as a column of 0 and 1 for all of them but the first. (N, K − 1)
+    """Encodes a label of categories (N,) as columns of 0 and 1 for all but the first. → (N, K − 1)
 
     Raises:
-        RecipeError: there are too many for categories.
+        RecipeError: there are more than MAX_CATEGORIES.
     """
     kinds = np.unique(values[np.isfinite(values)])
     if len(kinds) > MAX_CATEGORIES:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from oodinv.directions.files import SUFFIX, Direction, is_own, read, shipped
-from oodinv.directions.foreign import Target, import_one
+from oodinv.directions.foreign import ModelShape, import_one
 from oodinv.errors import RecipeError, suggestion
 from oodinv.models import generators
 from oodinv.recipe.card import ModelCard
@@ -21,7 +21,7 @@ def find(name: str, card: ModelCard, num_ws: int, w_dim: int, beside: Path | Non
     """
     path = _locate(name, card, beside)
     if not is_own(path):
-        return import_one(path, Target(card.name, num_ws, w_dim, generators.named(card.generator.kind).spare_rows))
+        return import_one(path, ModelShape(card.name, num_ws, w_dim, generators.named(card.generator.kind).spare_rows))
     direction = read(path)
     if direction.model != card.name:
         raise RecipeError(

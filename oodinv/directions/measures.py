@@ -2,8 +2,8 @@
 
 | measure | meaning |
 |---|---|
-| yaw | how far the nose lies to the picture's right of the eyes' middle, in eye distances |
-| turn | its size, whichever the side |
+| yaw | offset of the nose from the middle of the eyes to the picture's right, in eye distances |
+| turn | absolute value of yaw |
 | smile | width of the mouth in eye distances |
 | hair | brightness of the region above the forehead, 0 to 1 |
 | forehead | brightness of the forehead up to the hairline, 0 to 1 |
@@ -22,12 +22,12 @@ from oodinv.imaging.pixels import Pixels
 
 NAMES = ("yaw", "turn", "smile", "hair", "forehead", "light", "background")
 
-LUMA = np.array([0.2126, 0.7152, 0.0722])
-"""Rec. 709, on the gamma-coded values."""
+REC_709 = np.array([0.2126, 0.7152, 0.0722])
+"""Luma weights; not BT.601 as in `pixels.luma`, since the shipped directions were fitted to, and scaled by, these."""
 
 
 def of_points(points: Points) -> dict[str, float]:
-    """yaw, turn and smile from five points (5, 2): eyes, nose, corners of the mouth, left before right."""
+    """Measures yaw, turn and smile on landmarks (5, 2): eyes, nose, corners of the mouth, left before right."""
     eye_left, eye_right, nose, mouth_left, mouth_right = points
     across = eye_right - eye_left
     distance = max(float(np.hypot(*across)), 1e-9)
@@ -36,20 +36,20 @@ def of_points(points: Points) -> dict[str, float]:
 
 
 def of_largest(detector: Detector, pixels: Pixels) -> dict[str, float] | None:
-    """`of_points` of the largest face in a picture uint8 (H, W, 3); None where none is found."""
+    """Measures the largest face of a picture uint8 (H, W, 3) by `of_points`; None if no face is found."""
     faces = detector.detect(pixels)
     return of_points(max(faces, key=face_size).points) if faces else None
 
 
 def of_crop(crop: Pixels, crop_scale: float) -> dict[str, float]:
-    """hair, forehead, light and background from a crop uint8 (S, S, 3); crop_scale as on the model's card."""
+    """Measures hair, forehead, light and background on a crop uint8 (S, S, 3); crop_scale: see `framing.ffhq_quad`."""
     return {name: float(np.mean([_mean(crop, box, crop_scale) for box in boxes])) for name, boxes in REGIONS.items()}
 
 
 def _mean(crop: Pixels, box: Box, crop_scale: float) -> float:
-    """Mean brightness of a box; one that a tighter crop cuts off is moved to its edge."""
+    """Mean brightness of a box in [0, 1]; a box outside a tighter crop is moved to its edge."""
     size = crop.shape[0]
     left, top, right, bottom = (np.clip((np.array(box) - 0.5) / crop_scale + 0.5, 0, 1) * size).round().astype(int)
     left, top = min(left, size - 1), min(top, size - 1)
     region: NDArray[np.uint8] = crop[top : max(bottom, top + 1), left : max(right, left + 1)]
-    return float((region / 255 @ LUMA).mean())
+    return float((region / 255 @ REC_709).mean())

@@ -1,10 +1,9 @@
 """Regression in latent space, in closed form or by Newton's method, in double precision.
 
-Codes w are rows, flattened. Two regressions answer two questions. *What moves with the attribute*: the codes on the
-labels, w = w̄ + Σ_j a_j d_j + rest, whose row d for the attribute is what changes on average when it alone changes;
-labels that are held fixed beside it (conditions) take no part in d, however they go with it in the data (Frisch and
-Waugh's partial regression). *Where a face stands*: the attribute on the codes, ridge or logistic, whose score places
-faces, also new ones. d is scaled by the score.
+Codes w are flattened to rows. The direction is the partial regression (Frisch and Waugh) of codes on labels,
+w = w̄ + Σ_j a_j d_j + residual: its row d for the attribute is the average change of codes with the attribute, while the
+other labels (conditions) are held constant, however they correlate with it. The score is the ridge or logistic
+regression of the attribute on codes, which also applies to new faces. d is scaled by the score.
 """
 
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ def partial_effect(codes: Array, attribute: Array, conditions: Array) -> Array:
     others, own = columns[:, 1:], columns[:, 0]
     rest = own - others @ np.linalg.lstsq(others, own, rcond=None)[0]
     if not np.linalg.norm(rest) > 1e-6 * np.linalg.norm(own - own.mean()):
-        raise ValueError("it does not vary once the conditions are held fixed")
+        raise ValueError("it does not vary when the conditions are held constant")
     effect: Array = rest @ codes / (rest @ rest)
     return effect
 

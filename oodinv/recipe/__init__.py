@@ -1,10 +1,10 @@
-"""Model cards and recipes: what a YAML file may say, checked before anything runs.
+"""Model cards and recipes: schemas of YAML files, which are validated before anything runs.
 
-| module | what |
+| module | contents |
 |---|---|
-| base | records that reject unknown keys, reading YAML, where shipped files lie |
+| base | reading and validation of YAML, folders of shipped files |
 | card | model cards |
 | train | recipes of `oodinv train` |
-| edit | recipes of `oodinv edit`, and how `blend` composes |
+| edit | recipes of `oodinv edit` |
 | benchmark | protocols of `oodinv benchmark` |
 """

@@ -1,6 +1,6 @@
-"""Records that reject unknown keys, YAML files read into them, and where shipped ones lie.
+"""Reading of YAML files into validated records, and the folders of shipped ones.
 
-Unknown keys, wrong types and contradictions raise `RecipeError` with the file's name and the key.
+Unknown keys, wrong types and inconsistent values raise `RecipeError` with the file's name and the key.
 """
 
 import importlib.resources
@@ -26,11 +26,11 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
-_REASONS = {"extra_forbidden": "is no key here; check its spelling", "missing": "is missing"}
+_REASONS = {"extra_forbidden": "is not a known key; check its spelling", "missing": "is missing"}
 
 
 def _explain(error: pydantic.ValidationError) -> str:
-    """A line for each fault: where it is and, in the words of people who write recipes, what it is."""
+    """Formats an error as one line per fault: its key and the reason, in words for authors of recipes."""
     lines = []
     for fault in error.errors():
         place = ".".join(map(str, fault["loc"])) or "(whole file)"
@@ -40,28 +40,28 @@ def _explain(error: pydantic.ValidationError) -> str:
 
 
 def parse_yaml(text: str, form: Any, source: str) -> Any:
-    """Validates YAML text against a pydantic model or a union of models; `source` names it in errors.
+    """Parses YAML text and validates it against a pydantic model or a union of models; `source` names it in errors.
 
     Raises:
-        RecipeError: not YAML, not a mapping, or it doesn't validate.
+        RecipeError: it is not YAML, not a mapping, or invalid.
     """
     try:
         data = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise RecipeError(f"{source} is not valid YAML: {error}") from error
     if not isinstance(data, dict):
-        raise RecipeError(f"{source} holds no mapping of keys to values; see the recipes that come with oodinv")
+        raise RecipeError(f"{source} is not a mapping of keys to values; see the shipped recipes for examples")
     try:
         return pydantic.TypeAdapter(form).validate_python(data)
     except pydantic.ValidationError as error:
-        raise RecipeError(f"{source} does not say what it must:\n{_explain(error)}") from error
+        raise RecipeError(f"{source} is invalid:\n{_explain(error)}") from error
 
 
 def read_yaml(path: Path, form: Any) -> Any:
     """Reads and validates a YAML file.
 
     Raises:
-        RecipeError: the file can't be read or doesn't validate.
+        RecipeError: the file can't be read or is invalid.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -71,7 +71,7 @@ def read_yaml(path: Path, form: Any) -> Any:
 
 
 def data_folder(name: Literal["recipes", "pretrained", "samples"]) -> Path:
-    """Folder of shipped recipes, models or photos: beside the package in a checkout, inside it when installed."""
+    """Folder of shipped recipes, models or photos: beside the package in a checkout, inside an installed package."""
     package = Path(str(importlib.resources.files("oodinv")))
     installed = package / "_data" / name
     return installed if installed.is_dir() else package.parent / name
@@ -81,7 +81,7 @@ RecipeKind = Literal["train", "edit", "benchmark", "directions"]
 
 
 def recipe_path(kind: RecipeKind, recipe: str) -> Path:
-    """Where a recipe would be: FILE.yaml is a path, any other text the name of a shipped one."""
+    """Path of a recipe, which may not exist: FILE.yaml itself, or that of the shipped recipe with this name."""
     return Path(recipe) if recipe.endswith((".yaml", ".yml")) else data_folder("recipes") / kind / f"{recipe}.yaml"
 
 

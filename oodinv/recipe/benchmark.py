@@ -12,7 +12,7 @@ from oodinv.records import Strict
 
 
 class MetricUse(Strict):
-    """A metric by name, and the side in pixels to which both pictures are resized; by default the model's size."""
+    """A metric by name; size: side in pixels to which both pictures are resized, by default the model's."""
 
     metric: str
     size: Size | None = None
@@ -24,10 +24,10 @@ class MetricUse(Strict):
 
 
 class Dataset(Strict):
-    """The photos of a protocol; `files`, `source` and `licence` go into the error for a missing folder.
+    """Photos of a protocol.
 
-    count: number of photos in the published protocol. shipped: the photos come with oodinv; otherwise `folder` is
-    searched for in $OODINV_DATA and in ./datasets.
+    files, source, licence: for the error about a missing folder. count: number of photos in the published protocol.
+    shipped: the photos come with oodinv; otherwise `folder` is searched for in $OODINV_DATA and in ./datasets.
     """
 
     folder: str
@@ -76,19 +76,21 @@ class BenchmarkRecipe(Strict):
     def _consistent(self) -> Self:
         keys = [use.key for use in self.metrics]
         if len(set(keys)) != len(keys):
-            raise ValueError(f"metrics must name each metric and size once, they are {keys}")
+            raise ValueError(f"metrics must list each metric and size once, not {keys}")
         known = {*keys, *self.published_columns, *self.distances}
         unknown = {key for row in self.published for key in row.values} - known
         if unknown:
-            raise ValueError(f"published rows have {sorted(unknown)}, which no metric and no published_columns name")
+            raise ValueError(
+                f"published rows have unknown keys {sorted(unknown)}; add them to metrics or published_columns"
+            )
         return self
 
 
 def find_benchmark_recipe(name: str) -> BenchmarkRecipe:
-    """Reads a protocol; `name` is that of a shipped one, or a FILE.yaml. Names of metrics are not checked here.
+    """Reads a protocol, by the name of a shipped one or as FILE.yaml; names of metrics are not checked.
 
     Raises:
-        RecipeError: there is no such recipe, or it doesn't validate.
+        RecipeError: there is no such recipe, or it is invalid.
     """
     path = recipe_path("benchmark", name)
     if not path.is_file():
@@ -110,7 +112,7 @@ def find_dataset(dataset: Dataset) -> Path:
     """Finds the folder of a protocol's photos.
 
     Raises:
-        RecipeError: there is none; names the files, their source, the place to put them and their licence.
+        RecipeError: the folder is missing; the message names the files, their source, destination and licence.
     """
     if dataset.shipped:
         return data_folder("samples")
@@ -121,7 +123,7 @@ def find_dataset(dataset: Dataset) -> Path:
         if place.is_dir():
             return place
     raise RecipeError(
-        f"the photos of this benchmark are not here. Needed: {dataset.files}. From: {dataset.source}. "
+        f"the photos of this benchmark are missing. Needed: {dataset.files}. From: {dataset.source}. "
         f"Put them into {' or '.join(map(str, places))} (or name another place in OODINV_DATA), or give any folder "
         f"as --dataset FOLDER with --protocol. Licence: {dataset.licence}"
     )

@@ -14,11 +14,11 @@ from oodinv.records import Strict
 Range = tuple[float, float]
 
 
-class Source(Strict):
-    """A folder of faces and its labels, beside the measures that every face has.
+class FaceSource(Strict):
+    """A folder of faces and its labels, in addition to the measures of every face.
 
-    labels: a CSV file, in a recipe as seen from the recipe's folder. names: what the parts of file names are, as in
-    age_sex_ethnicity. categories: labels whose numbers are only names. limit: how many photos are used at most.
+    labels: a CSV file; in a recipe, relative to the recipe's folder. names: names of the parts of file names, such as
+    age_sex_ethnicity. categories: labels whose numbers stand for categories. limit: largest number of photos to use.
     """
 
     labels: str | None = None
@@ -27,13 +27,13 @@ class Source(Strict):
     limit: PositiveInt | None = None
 
 
-class Wanted(Strict):
-    """A direction to fit: its attribute is a label or measure, and so are the conditions that it must not move.
+class DirectionSpec(Strict):
+    """A direction to fit.
 
-    told_NAME as a condition is what an earlier direction of the recipe, NAME, tells of the faces by their codes.
-
-    within: labels with the range (low, high) outside of which faces are left out. layers: rows that it may change.
-    regression: for the score; without it logistic for labels with two values, linear for others.
+    attribute, conditions: names of labels or measures; conditions are held constant. The condition told_NAME is the
+    score of an earlier direction NAME of the recipe. within: range (low, high) by label, outside of which faces are
+    excluded. layers: rows of w_plus that the direction may change. regression: of the score; by default logistic for
+    labels with two values, linear for others.
     """
 
     name: Name
@@ -51,7 +51,7 @@ class Wanted(Strict):
             raise ValueError(f"{self.attribute} can't be both the attribute and a condition")
         return self
 
-    def looks_at(self, labels: Collection[str]) -> bool:
+    def uses_any(self, labels: Collection[str]) -> bool:
         """Whether it uses any of these labels."""
         return any(name in labels for name in (self.attribute, *self.conditions, *self.within))
 
@@ -61,24 +61,24 @@ class FitRecipe(Strict):
 
     kind: Literal["directions"]
     model: str
-    sources: Annotated[dict[Name, Source], Field(min_length=1)]
-    directions: Annotated[list[Wanted], Field(min_length=1)]
+    sources: Annotated[dict[Name, FaceSource], Field(min_length=1)]
+    directions: Annotated[list[DirectionSpec], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _sources_and_names(self) -> Self:
         if unknown := {wanted.source for wanted in self.directions} - set(self.sources):
-            raise ValueError(f"sources has no {min(unknown)}")
+            raise ValueError(f"there is no source {min(unknown)}")
         names = [wanted.name for wanted in self.directions]
         if len(set(names)) < len(names):
-            raise ValueError(f"directions must have names of their own, not {names}")
+            raise ValueError(f"directions must have distinct names, not {names}")
         return self
 
 
-def plan_of(model: str, source: Mapping[str, object], wanted: Mapping[str, object]) -> FitRecipe:
-    """A recipe for one direction from one source, called `faces`.
+def single_direction_recipe(model: str, source: Mapping[str, object], wanted: Mapping[str, object]) -> FitRecipe:
+    """Builds a recipe for one direction from one source, called `faces`.
 
     Raises:
-        RecipeError: what is asked for contradicts itself.
+        RecipeError: the options are inconsistent.
     """
     plan = {"kind": "directions", "model": model, "sources": {"faces": source}, "directions": [wanted]}
     try:
@@ -89,10 +89,10 @@ def plan_of(model: str, source: Mapping[str, object], wanted: Mapping[str, objec
 
 
 def find_fit_recipe(recipe: str) -> FitRecipe:
-    """A recipe by the name of a shipped one or as FILE.yaml, with the paths of its labels as seen from here.
+    """Reads a recipe, by the name of a shipped one or as FILE.yaml, and resolves the paths of its labels.
 
     Raises:
-        RecipeError: there is no such recipe, or it doesn't validate.
+        RecipeError: there is no such recipe, or it is invalid.
     """
     path = recipe_path("directions", recipe)
     if not path.is_file():

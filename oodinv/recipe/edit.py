@@ -1,4 +1,4 @@
-"""Edit recipes: directions and strengths, mixing, interpolation, and how the result is composed."""
+"""Edit recipes: directions and strengths, mixing, interpolation and composition."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -15,10 +15,10 @@ Layers = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
 
 class EditStep(Strict):
-    """One direction, by name or as a file, and how far to follow it.
+    """One direction, by name or as a file, and its strength.
 
-    strength: in the direction's unit. strengths: one result for each. target: until the direction's score has
-    this value; 0 is the average face. layers: rows of w_plus that it may change, all that it has by default.
+    strength: in the direction's unit. strengths: a sweep, with one result per value. target: the score to reach along
+    the direction; 0 is the average face. layers: rows of w_plus to change, by default all of the direction's.
     """
 
     direction: str
@@ -43,7 +43,7 @@ class Mix(Strict):
 
 
 class Interpolation(Strict):
-    """Part of the way to another person: amount 0 is the input, 1 the other; amounts: one result for each."""
+    """Interpolation to another person: amount 0 is the input, 1 the other; amounts: one result per value."""
 
     person: str
     amount: Finite | None = None
@@ -57,9 +57,9 @@ class Interpolation(Strict):
 
 
 class EditRecipe(Strict):
-    """What to do to faces. Paths are relative to the current folder, those of direction files to the recipe's.
+    """Edit of faces. Paths are relative to the current folder, those of direction files to the recipe's.
 
-    mask: where flow and mask come from, the unedited inversion or the edited pass.
+    mask: the pass that gives flow and mask, the unedited inversion or the edited pass.
     """
 
     description: str = ""
@@ -76,23 +76,23 @@ class EditRecipe(Strict):
     @model_validator(mode="after")
     def _asks_for_something(self) -> Self:
         if not self.edits and self.mix is None and self.interpolate is None and self.truncation == 1:
-            raise ValueError("asks for nothing: give edits, mix, interpolate or truncation")
+            raise ValueError("has no steps: give edits, mix, interpolate or truncation")
         if self.sweeps > 1:
             raise ValueError("only one of the edits may have strengths, or interpolate amounts")
         return self
 
     @property
     def sweeps(self) -> int:
-        """How many of its parts ask for several results."""
+        """Number of sweeps in the recipe."""
         amounts = self.interpolate is not None and self.interpolate.amounts is not None
         return sum(step.strengths is not None for step in self.edits) + amounts
 
 
 def find_edit_recipe(recipe: str) -> Path:
-    """Path of an edit recipe: a file next to the user, or else a shipped one; the suffix .yaml may be left out.
+    """Finds an edit recipe: a file, else a shipped one; the suffix .yaml may be omitted.
 
     Raises:
-        RecipeError: there is no such recipe; lists the names there are.
+        RecipeError: there is no such recipe; the message lists the shipped ones.
     """
     shipped = data_folder("recipes") / "edit"
     names = [recipe] if recipe.endswith((".yaml", ".yml")) else [f"{recipe}.yaml", recipe]
@@ -110,7 +110,7 @@ def read_edit_recipe(path: Path) -> EditRecipe:
     """Reads an edit recipe.
 
     Raises:
-        RecipeError: the file can't be read or doesn't validate.
+        RecipeError: the file can't be read or is invalid.
     """
     recipe: EditRecipe = read_yaml(path, EditRecipe)
     return recipe

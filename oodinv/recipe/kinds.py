@@ -1,4 +1,4 @@
-"""The records of a family, chosen by `kind` from those that are registered."""
+"""Selection of a family's record by `kind` from the registered families."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,24 +10,24 @@ Records = Mapping[str, type[Strict]]
 
 
 def generator_cards() -> Records:
-    """The record of each family of generators in a model card."""
+    """Model-card record of each generator family, by kind."""
     return {family.kind: family.card for family in generators.GENERATORS}
 
 
 def encoder_cards() -> Records:
-    """The record of each family of encoders in a model card."""
+    """Model-card record of each encoder family, by kind."""
     return {family.kind: family.card for family in encoders.ENCODERS}
 
 
 def encoder_plans() -> Records:
-    """The record of each family of encoders in a training recipe."""
+    """Training-recipe record of each encoder family, by kind."""
     return {family.kind: family.plan for family in encoders.ENCODERS}
 
 
 def by_kind(records: Callable[[], Records], default: str | None = None) -> Callable[[Any], Any]:
-    """A pydantic validator that reads a mapping as the record of its `kind`, or of the default kind.
+    """Returns a pydantic validator that parses a mapping as the record of its `kind`, or of the default kind.
 
-    It raises ValueError for a kind that is not registered; what is no mapping is left to pydantic.
+    The validator raises ValueError for unregistered kinds and leaves other values to pydantic.
     """
 
     def chosen(value: Any) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from oodinv.directions import measures
-from oodinv.directions.faces import Face
+from oodinv.directions.faces import MeasuredFace
 from oodinv.errors import OodinvError, RecipeError
 from oodinv.faces.align import align, read_landmarks
 from oodinv.faces.detectors.base import Detector
@@ -63,7 +63,7 @@ class _Crop:
     held_out: bool
 
 
-def encode_photos(model: Model, jobs: list[Job], detector: Detector) -> Iterator[Face | Skipped]:
+def encode_photos(model: Model, jobs: list[Job], detector: Detector) -> Iterator[MeasuredFace | Skipped]:
     """Yields the largest face of each photo, cropped for the model and encoded, in order."""
     waiting: list[_Crop] = []
     for job in jobs:
@@ -86,12 +86,12 @@ def _cut_out(model: Model, job: Job, detector: Detector) -> _Crop:
     return _Crop(job.name + job.path.suffix, face.crop, measured, _is_held_out(content))
 
 
-def _encoded(model: Model, crops: list[_Crop]) -> Iterator[Face]:
+def _encoded(model: Model, crops: list[_Crop]) -> Iterator[MeasuredFace]:
     device = model.generator.w_avg.device
     batch = torch.cat([to_tensor(crop.pixels) for crop in crops]).to(device)
     w_plus = encode(model, batch).w_plus.float().cpu().numpy()
     for crop, code in zip(crops, w_plus, strict=True):
-        yield Face(crop.file, code, crop.measures, crop.held_out)
+        yield MeasuredFace(crop.file, code, crop.measures, crop.held_out)
 
 
 # --- from outputs of `invert` ----------------------------------------------------------------------------
@@ -102,7 +102,7 @@ def is_inverted(folder: Path) -> bool:
     return (folder / manifest.FILE_NAME).is_file() and (folder / "latents").is_dir()
 
 
-def read_inverted(model: Model, folder: Path) -> Iterator[Face | Skipped]:
+def read_inverted(model: Model, folder: Path) -> Iterator[MeasuredFace | Skipped]:
     """Yields the faces of an output folder of `oodinv invert`.
 
     Raises:
@@ -129,13 +129,13 @@ def read_inverted(model: Model, folder: Path) -> Iterator[Face | Skipped]:
                 yield Skipped(name, str(error))
 
 
-def _read_face(model: Model, folder: Path, name: str, file: str, sha256: str) -> Face:
+def _read_face(model: Model, folder: Path, name: str, file: str, sha256: str) -> MeasuredFace:
     path = folder / "latents" / f"{name}.npz"
     w_plus = read_latents(path, model.code_shape)
     crop = read_photo(folder / "aligned" / f"{name}.png").pixels
     measured = measures.of_crop(crop, model.card.crop.scale) | _placed_measures(folder / "aligned" / f"{name}.json")
     held_out = bool(sha256) and bytes.fromhex(sha256)[1] % HELD_OUT_SHARE == 0
-    return Face(file, w_plus, measured, held_out)
+    return MeasuredFace(file, w_plus, measured, held_out)
 
 
 def _placed_measures(path: Path) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Units measured in pictures, and edits where memory is short."""
+"""Calibration of units on generated pictures, and edits with insufficient memory."""
 
 from pathlib import Path
 
@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from tolerances import LEVEL
 
-from oodinv.directions import calibrate, drawn
-from oodinv.directions.faces import Faces
+from oodinv.directions import calibrate, generated
+from oodinv.directions.faces import MeasuredFaces
 from oodinv.directions.fit import Fitted, fit
 from oodinv.editing import apply as editing
 from oodinv.editing.apply import inverted_faces
@@ -20,7 +20,7 @@ from oodinv.imaging.pixels import Pixels
 from oodinv.inversion import in_halves, invert
 from oodinv.models.encoders.base import Encoding
 from oodinv.recipe.card import read_card
-from oodinv.recipe.directions import Wanted
+from oodinv.recipe.directions import DirectionSpec
 from oodinv.recipe.edit import EditRecipe
 from oodinv.weights.build import Model, load_model
 
@@ -32,35 +32,35 @@ def model(tiny_card: Path) -> Model:
 
 @pytest.fixture(scope="module")
 def fitted(model: Model) -> Fitted:
-    """A direction whose attribute is one number of the code."""
+    """Direction whose attribute is one element of the code."""
     rng = np.random.default_rng(0)
     codes = rng.normal(size=(400, model.generator.num_ws, 2)).astype(np.float32)
     codes = np.concatenate([codes, np.zeros((400, model.generator.num_ws, 14), np.float32)], axis=2)
-    faces = Faces(tuple(map(str, range(400))), codes, {}, np.arange(400) % 4 == 0)
-    wanted = Wanted(name="d", source="s", attribute="a")
+    faces = MeasuredFaces(tuple(map(str, range(400))), codes, {}, np.arange(400) % 4 == 0)
+    wanted = DirectionSpec(name="d", source="s", attribute="a")
     return fit(faces, {"a": codes[:, 0, 0].astype(np.float64)}, wanted, (), "tiny")
 
 
 def arriving(monkeypatch: pytest.MonkeyPatch, share: float) -> None:
-    """A generator that draws the code itself, and an encoder that sees so much of it."""
-    monkeypatch.setattr(drawn, "synthesize", lambda _generator, w_plus, _noise: w_plus / 100)
+    """Replaces the generator by the identity, and the encoder by a multiplication with `share`."""
+    monkeypatch.setattr(generated, "synthesize", lambda _generator, w_plus, _noise: w_plus / 100)
     monkeypatch.setattr(calibrate, "encode", lambda _model, images: Encoding(images * 100 * share, {}))
 
 
 @pytest.mark.parametrize("share", [0.25, 0.5, 1.0, 1.6])
-def test_a_direction_is_lengthened_by_what_pictures_lack(
+def test_a_direction_is_divided_by_the_fraction_that_pictures_show(
     model: Model, fitted: Fitted, monkeypatch: pytest.MonkeyPatch, share: float
 ) -> None:
     arriving(monkeypatch, share)
     codes = np.random.default_rng(1).normal(size=(20, *fitted.direction.vector.shape)).astype(np.float32)
-    found = calibrate.calibrated(fitted, model, codes).direction
+    found = calibrate.calibrate(fitted, model, codes).direction
     torch.testing.assert_close(found.vector, fitted.direction.vector / share, rtol=1e-3, atol=1e-6)
     assert found.safe_range == fitted.direction.safe_range
     assert "pictures" in found.unit
 
 
-class Nobody:
-    """A detector that finds no face."""
+class NoFaceDetector:
+    """Detector that finds no face."""
 
     def detect(self, pixels: Pixels) -> list[Face]:  # noqa: ARG002
         return []
@@ -71,24 +71,24 @@ class Nobody:
     [{}, {"smile": np.full(400, np.nan)}, {"smile": np.where(np.arange(400) == 1, np.nan, np.arange(400) / 400)}],
     ids=["pictures", "unmeasured", "photos"],
 )
-def test_a_measure_of_pictures_sets_the_unit_of_its_direction(
+def test_a_measure_of_pictures_calibrates_its_direction(
     model: Model, monkeypatch: pytest.MonkeyPatch, known: dict[str, NDArray[np.float64]]
 ) -> None:
-    """Pictures show 0.3 times the first number of a code; half of that is noise to the label.
+    """The measure is 0.3 times the first element of a code; the label has noise of the same size.
 
-    A strength of 1 moves them by one standard deviation of the photos' measure, where that is known.
+    A strength of 1 changes the measure by its standard deviation over the photos, if that is known.
     """
     rng = np.random.default_rng(0)
     shape = (model.generator.num_ws, model.generator.w_dim)
     codes = rng.normal(size=(400, *shape)).astype(np.float32)
     monkeypatch.setattr(
-        drawn, "measured", lambda _model, w_plus, _detector: {"drawn_smile": 0.3 * w_plus[:, 0, 0].numpy()}
+        generated, "measured", lambda _model, w_plus, _detector: {"drawn_smile": 0.3 * w_plus[:, 0, 0].numpy()}
     )
     labels = {"drawn_smile": 0.3 * codes[:, 0, 0].astype(np.float64) + rng.normal(scale=0.3, size=400)}
     labels |= known
-    faces = Faces(tuple(map(str, range(400))), codes, {}, np.arange(400) % 4 == 0)
-    fitted = fit(faces, labels, Wanted(name="d", source="s", attribute="drawn_smile"), (), "tiny")
-    found = calibrate.calibrated(fitted, model, codes, Nobody())
+    faces = MeasuredFaces(tuple(map(str, range(400))), codes, {}, np.arange(400) % 4 == 0)
+    fitted = fit(faces, labels, DirectionSpec(name="d", source="s", attribute="drawn_smile"), (), "tiny")
+    found = calibrate.calibrate(fitted, model, codes, NoFaceDetector())
     seen = known["smile"] if "smile" in known and np.isfinite(known["smile"]).any() else labels["drawn_smile"]
     spread = np.nanstd(seen[np.arange(400) % 4 != 0])
     low, high = np.percentile(labels["drawn_smile"][np.arange(400) % 4 != 0], [1, 99])
@@ -97,22 +97,22 @@ def test_a_measure_of_pictures_sets_the_unit_of_its_direction(
         (high - low) / spread, abs=0.02
     )
     assert 0.3 * found.direction.vector[0, 0].item() == pytest.approx(spread, rel=1e-3)
-    assert found.direction.unit.startswith("one standard deviation of smile as pictures drawn with it show")
+    assert found.direction.unit.startswith("one standard deviation of smile measured on generated pictures")
     with pytest.raises(ValueError, match="detector"):
-        calibrate.calibrated(fitted, model, codes)
+        calibrate.calibrate(fitted, model, codes)
 
 
-def test_a_direction_that_pictures_do_not_show_keeps_its_unit(
+def test_a_direction_that_pictures_do_not_show_is_not_rescaled(
     model: Model, fitted: Fitted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arriving(monkeypatch, 0.05)
-    found = calibrate.calibrated(fitted, model, np.zeros((4, *fitted.direction.vector.shape), np.float32)).direction
+    found = calibrate.calibrate(fitted, model, np.zeros((4, *fitted.direction.vector.shape), np.float32)).direction
     assert found.vector is fitted.direction.vector
     assert found.unit == fitted.direction.unit
     assert "5%" in found.method
 
 
-def test_edit_halves_its_batches_where_memory_is_short(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_edit_halves_its_batches_if_memory_is_insufficient(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     crops = rng.integers(0, 255, (5, 32, 32, 3), dtype=np.uint8)
     found = invert(model, torch.from_numpy(crops).permute(0, 3, 1, 2) / 127.5 - 1)
@@ -141,7 +141,7 @@ def test_edit_halves_its_batches_where_memory_is_short(model: Model, monkeypatch
         run.edit(faces)
 
 
-def test_other_errors_are_not_taken_for_short_memory() -> None:
+def test_other_errors_are_not_taken_for_insufficient_memory() -> None:
     def fails(_faces: list[int]) -> list[int]:
         raise RuntimeError("something else")
 

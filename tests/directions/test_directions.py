@@ -1,4 +1,4 @@
-"""Directions: regression against planted truths, foreign files, units, discovery, and the files themselves."""
+"""Directions: fits to synthetic faces, foreign files, units, discovery, and direction files."""
 
 import hashlib
 import json
@@ -18,37 +18,39 @@ from tolerances import FLOAT32, FLOAT32_DEEP, FLOAT64
 from oodinv import directions
 from oodinv.directions import Direction, files, labels, measures, regress
 from oodinv.directions.discover import factorise, ganspace, sefa, style_weights
-from oodinv.directions.faces import Faces
-from oodinv.directions.fit import fit, told_by
-from oodinv.directions.foreign import Target, import_file, read_codes
+from oodinv.directions.faces import MeasuredFaces
+from oodinv.directions.fit import fit, score_labels
+from oodinv.directions.foreign import ModelShape, import_file, read_codes
 from oodinv.errors import MissingWeights, OodinvError, RecipeError, UnknownLayout, WeightsError
 from oodinv.imaging.encode import write_png
 from oodinv.imaging.files import write_npz
 from oodinv.models.generators.stylegan2 import StyleGAN2
 from oodinv.recipe.card import find_card, read_card
-from oodinv.recipe.directions import Wanted, find_fit_recipe
+from oodinv.recipe.directions import DirectionSpec, find_fit_recipe
 from oodinv.runs import manifest
 from oodinv.weights.build import find_files, load_named
 from oodinv.weights.checksum import sha256_file
 from oodinv.workflows.encode import read_inverted
 
 NUM_WS, W_DIM = 4, 12
-FFHQ = Target("ffhq-e4e", 18, 512)
+FFHQ = ModelShape("ffhq-e4e", 18, 512)
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:
     return float(a.ravel() @ b.ravel() / np.linalg.norm(a) / np.linalg.norm(b))
 
 
-def planted(count: int = 3000, together: float = 0.0, noise: float = 0.3) -> tuple[Faces, labels.Labels, np.ndarray]:
-    """Faces whose codes are moved by `age` along axis 0 and by `sex` along axis 1, labels that go `together`."""
+def planted(
+    count: int = 3000, together: float = 0.0, noise: float = 0.3
+) -> tuple[MeasuredFaces, labels.Labels, np.ndarray]:
+    """Synthetic faces with `age` along axis 0 and `sex` along axis 1 of their codes; together: their correlation."""
     rng = np.random.default_rng(1)
     axes = np.linalg.qr(rng.standard_normal((NUM_WS * W_DIM, 2)))[0].T
     age = rng.standard_normal(count)
     sex = (together * age + np.sqrt(1 - together**2) * rng.standard_normal(count) > 0).astype(float)
     codes = noise * rng.standard_normal((count, NUM_WS * W_DIM)) + np.outer(age, axes[0]) + np.outer(sex * 2, axes[1])
     shape = (NUM_WS, W_DIM)
-    faces = Faces(
+    faces = MeasuredFaces(
         files=tuple(f"{i}.jpg" for i in range(count)),
         w_plus=codes.reshape(count, *shape).astype(np.float32),
         measures={},
@@ -57,20 +59,20 @@ def planted(count: int = 3000, together: float = 0.0, noise: float = 0.3) -> tup
     return faces, {"age": 40 + 15 * age, "sex": sex}, axes.reshape(2, *shape)
 
 
-def fitted(faces: Faces, table: labels.Labels, **wanted: object) -> directions.Direction:
-    return fit(faces, table, Wanted(name="d", source="s", **wanted), (), "m").direction  # type: ignore[arg-type]
+def fitted(faces: MeasuredFaces, table: labels.Labels, **wanted: object) -> directions.Direction:
+    return fit(faces, table, DirectionSpec(name="d", source="s", **wanted), (), "m").direction  # type: ignore[arg-type]
 
 
 # --- fitting ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("attribute", "axis"), [("age", 0), ("sex", 1)])
-def test_a_planted_direction_is_found(attribute: str, axis: int) -> None:
+def test_the_direction_of_synthetic_faces_is_recovered(attribute: str, axis: int) -> None:
     faces, table, axes = planted()
     assert cosine(fitted(faces, table, attribute=attribute).vector.numpy(), axes[axis]) > 0.98
 
 
-def test_conditions_remove_what_only_goes_along() -> None:
+def test_conditions_remove_correlated_attributes() -> None:
     faces, table, axes = planted(together=0.8)
     free = fitted(faces, table, attribute="age").vector.numpy()
     held = fitted(faces, table, attribute="age", conditions=("sex",)).vector.numpy()
@@ -79,16 +81,16 @@ def test_conditions_remove_what_only_goes_along() -> None:
     assert cosine(held, axes[0]) > 0.98
 
 
-def test_what_another_fit_tells_stands_in_for_a_label() -> None:
+def test_the_score_of_another_fit_serves_as_a_condition() -> None:
     faces, table, axes = planted(together=0.8)
-    known = fit(faces, table, Wanted(name="sex", source="s", attribute="sex"), (), "tiny")
-    told = table | told_by(known, faces)
+    known = fit(faces, table, DirectionSpec(name="sex", source="s", attribute="sex"), (), "tiny")
+    told = table | score_labels(known, faces)
     held = fitted(faces, told, attribute="age", conditions=("told_sex",)).vector.numpy()
     assert abs(cosine(held, axes[1])) < 0.15
     assert cosine(held, axes[0]) > 0.97
 
 
-def test_partial_effect_is_that_of_least_squares_with_all_columns() -> None:
+def test_partial_effect_equals_least_squares_with_all_columns() -> None:
     rng = np.random.default_rng(0)
     codes, columns = rng.standard_normal((50, 7)), rng.standard_normal((50, 4))
     whole = np.linalg.lstsq(np.column_stack([columns, np.ones(50)]), codes, rcond=None)[0]
@@ -96,7 +98,7 @@ def test_partial_effect_is_that_of_least_squares_with_all_columns() -> None:
 
 
 def test_strength_one_is_one_standard_deviation() -> None:
-    """Where the codes tell the label exactly, a strength of 1 moves it by the label's own standard deviation."""
+    """If codes determine the label exactly, strength 1 changes it by the label's own standard deviation."""
     faces, table, axes = planted(noise=1e-3)
     train = ~faces.held_out
     moved = fitted(faces, table, attribute="age").vector.numpy()
@@ -104,7 +106,7 @@ def test_strength_one_is_one_standard_deviation() -> None:
     assert years == pytest.approx(table["age"][train].std(), rel=0.01)
 
 
-def test_the_safe_range_holds_all_but_the_ends() -> None:
+def test_the_safe_range_is_from_the_1st_to_the_99th_percentile() -> None:
     faces, table, _ = planted(noise=1e-3)
     train = ~faces.held_out
     places = (table["age"][train] - table["age"][train].mean()) / table["age"][train].std()
@@ -112,7 +114,7 @@ def test_the_safe_range_holds_all_but_the_ends() -> None:
     assert (low, high) == pytest.approx(tuple(np.percentile(places, (1, 99))), abs=0.03)
 
 
-def test_only_chosen_layers_move_and_the_unit_is_kept() -> None:
+def test_only_chosen_layers_change_and_the_unit_stays() -> None:
     faces, table, axes = planted(noise=1e-3)
     whole = fitted(faces, table, attribute="age")
     part = fitted(faces, table, attribute="age", layers=[0, 2])
@@ -122,9 +124,9 @@ def test_only_chosen_layers_move_and_the_unit_is_kept() -> None:
     assert rise[1] > 0
 
 
-def test_quality_is_that_of_held_out_faces() -> None:
+def test_quality_is_measured_on_held_out_faces() -> None:
     faces, table, _ = planted(noise=1e-3)
-    wanted = Wanted(name="d", source="s", attribute="age")
+    wanted = DirectionSpec(name="d", source="s", attribute="age")
     assert fit(faces, table, wanted, (), "m").quality > 0.99
     shuffled = {"age": np.where(faces.held_out, np.random.default_rng(3).permutation(table["age"]), table["age"])}
     assert fit(faces, shuffled, wanted, (), "m").quality < 0.1
@@ -133,7 +135,7 @@ def test_quality_is_that_of_held_out_faces() -> None:
 @pytest.mark.parametrize(
     ("table", "wanted", "says"),
     [
-        ({"a": np.ones(3000)}, {"attribute": "a"}, "same for all"),
+        ({"a": np.ones(3000)}, {"attribute": "a"}, "same value for all"),
         ({"a": np.full(3000, np.nan)}, {"attribute": "a"}, "only 0 faces"),
         ({}, {"attribute": "a"}, "no label a"),
         (
@@ -145,7 +147,7 @@ def test_quality_is_that_of_held_out_faces() -> None:
         ({"a": np.arange(3000.0)}, {"attribute": "a", "regression": "logistic"}, "two values"),
     ],
 )
-def test_what_cannot_be_fitted_says_why(table: labels.Labels, wanted: dict[str, object], says: str) -> None:
+def test_impossible_fits_are_rejected_with_a_reason(table: labels.Labels, wanted: dict[str, object], says: str) -> None:
     with pytest.raises(RecipeError, match=says):
         fitted(planted()[0], table, **wanted)
 
@@ -171,7 +173,7 @@ def test_ridge_solves_its_normal_equations() -> None:
     np.testing.assert_allclose(regress.ridge(x, y, 0.1)[0], expected, atol=FLOAT64)
 
 
-def test_components_are_those_of_the_covariance() -> None:
+def test_principal_components_are_eigenvectors_of_the_covariance() -> None:
     rng = np.random.default_rng(4)
     codes = rng.standard_normal((300, 20)) * np.linspace(3, 0.1, 20)
     found = regress.principal_components(codes, 3, np.random.default_rng(0))
@@ -180,7 +182,7 @@ def test_components_are_those_of_the_covariance() -> None:
     np.testing.assert_allclose(np.abs(found.basis.T @ vectors[:, ::-1][:, :3]), np.eye(3), atol=FLOAT32_DEEP)
 
 
-def test_discrimination_counts_pairs() -> None:
+def test_discrimination_is_the_fraction_of_ordered_pairs() -> None:
     score, truth = np.array([0.1, 0.4, 0.4, 0.8]), np.array([0, 0, 1, 1])
     assert regress.discrimination(score, truth) == (0.5 + 1 + 1 + 1) / 4
 
@@ -188,7 +190,7 @@ def test_discrimination_counts_pairs() -> None:
 # --- labels ----------------------------------------------------------------------------------------------
 
 
-def test_labels_from_names_and_csv(tmp_path: Path) -> None:
+def test_labels_are_read_from_names_and_csv(tmp_path: Path) -> None:
     files = ("34_1_0_2017.jpg", "sub/9_0_2_2016.jpg", "odd.jpg")
     named = labels.from_names("age_sex", files)
     np.testing.assert_array_equal(named["age"], [34, 9, np.nan])
@@ -200,13 +202,13 @@ def test_labels_from_names_and_csv(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "file\na.jpg\n", "name,x\na.jpg,1\n", "file,x\na.jpg,red\n",
                                   "file,x\na.jpg,nan\n", "file,x\na.jpg\n", "file,x\na.jpg,1\na.jpg,2\n",
                                   "file,x\nother.jpg,1\n"])  # fmt: skip
-def test_a_bad_table_names_itself(tmp_path: Path, text: str) -> None:
+def test_a_bad_table_is_rejected_with_its_name(tmp_path: Path, text: str) -> None:
     (tmp_path / "l.csv").write_text(text)
     with pytest.raises(RecipeError, match=r"l\.csv"):
         labels.from_csv(tmp_path / "l.csv", ("a.jpg",))
 
 
-def test_measures_of_points_are_free_of_place_and_size() -> None:
+def test_measures_of_points_are_invariant_to_position_and_size() -> None:
     points = np.array([[0, 0], [10, 0], [6, 5], [1, 10], [9, 10]], dtype=float)
     found = measures.of_points(points)
     assert found == pytest.approx({"yaw": 0.1, "turn": 0.1, "smile": 0.8})
@@ -216,7 +218,7 @@ def test_measures_of_points_are_free_of_place_and_size() -> None:
     assert measures.of_points(mirrored)["yaw"] == pytest.approx(-0.1)
 
 
-def test_brightness_is_measured_where_it_is_said_to_be() -> None:
+def test_brightness_is_measured_in_the_documented_regions() -> None:
     crop = np.zeros((100, 100, 3), np.uint8)
     crop[9:17, 40:60] = 255
     assert measures.of_crop(crop, 1.0)["hair"] > 0.6
@@ -230,14 +232,14 @@ SAMPLE = Direction(
 )
 
 
-def test_a_direction_survives_its_file(tmp_path: Path) -> None:
+def test_a_written_direction_is_read_unchanged(tmp_path: Path) -> None:
     directions.write(tmp_path / "d.safetensors", SAMPLE)
     again = directions.read(tmp_path / "d.safetensors")
     assert torch.equal(again.vector, SAMPLE.vector)
     assert replace(again, vector=SAMPLE.vector).__dict__ == SAMPLE.__dict__
 
 
-def test_delta_and_range() -> None:
+def test_delta_and_safe_range_of_a_direction() -> None:
     assert SAMPLE.delta(-2).tolist() == [[0, 0], [-4, -6], [0, 0], [-12, -14]]
     assert [SAMPLE.outside(s) for s in (-2.1, -2, 0, 2.5, 2.6)] == [True, False, False, False, True]
     assert not replace(SAMPLE, safe_range=None).outside(1e9)
@@ -247,7 +249,7 @@ def test_delta_and_range() -> None:
     "change", [{"layers": (4,)}, {"layers": ()}, {"layers": (1, 1)}, {"safe_range": (1.0, 1.0)}, {"name": "a/b"},
                {"vector": torch.full((4, 2), float("nan"))}, {"vector": torch.zeros(4)}]
 )  # fmt: skip
-def test_nonsense_is_not_written(tmp_path: Path, change: dict[str, object]) -> None:
+def test_invalid_directions_are_not_written(tmp_path: Path, change: dict[str, object]) -> None:
     with pytest.raises(RecipeError, match=r"d\.safetensors"):
         directions.write(tmp_path / "d.safetensors", replace(SAMPLE, **change))  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
@@ -273,7 +275,7 @@ def test_find_looks_beside_the_recipe_and_checks_the_model(tmp_path: Path, tiny_
 
 @pytest.mark.parametrize("name", ["e4e_age.pt", "e4e_smile.pt", "e4e_pose.pt", "sfe_Eyeglasses.npy",
                                   "sfe_Heavy_Makeup.npy", "sfe_Smiling.npy"])  # fmt: skip
-def test_published_directions(shared: Path, name: str) -> None:
+def test_published_directions_are_imported(shared: Path, name: str) -> None:
     path = shared / "directions" / name
     (found,) = import_file(path, FFHQ)
     raw = np.load(path) if path.suffix == ".npy" else torch.load(path, map_location="cpu", weights_only=True).numpy()
@@ -281,7 +283,7 @@ def test_published_directions(shared: Path, name: str) -> None:
     np.testing.assert_array_equal(found.vector.numpy(), expected.astype(np.float32))
 
 
-def test_published_components(shared: Path) -> None:
+def test_published_components_are_imported(shared: Path) -> None:
     path = shared / "directions" / "e4e_ganspace_ffhq_pca.pt"
     raw = torch.load(path, map_location="cpu", weights_only=True)
     found = import_file(path, FFHQ)
@@ -292,7 +294,7 @@ def test_published_components(shared: Path) -> None:
         import_file(path, FFHQ, [80])
 
 
-def test_published_codes(shared: Path) -> None:
+def test_published_codes_are_read(shared: Path) -> None:
     path = shared / "directions" / "styleclip_ffhq_w_plus_68.npy"
     with pytest.raises(WeightsError, match="latent codes of 68 people"):
         import_file(path, FFHQ)
@@ -305,7 +307,7 @@ def test_published_codes(shared: Path) -> None:
     st.sampled_from([np.float16, np.float32, np.float64, np.dtype(">f8")]),
     st.sampled_from(["npy", "fortran", "npz", "compressed", "pkl", "pt", "dict", "safetensors"]),
 )
-def test_every_shape_in_every_container(
+def test_every_published_shape_is_read_from_every_container(
     tmp_path_factory: pytest.TempPathFactory, shape: tuple[int, ...], dtype: np.dtype, form: str
 ) -> None:
     values = np.arange(1, 1 + np.prod(shape)).reshape(shape).astype(dtype)
@@ -327,22 +329,22 @@ def test_every_shape_in_every_container(
                 import safetensors.torch
 
                 file.write(safetensors.torch.save({"direction": native.contiguous()}))
-    (found,) = import_file(path, Target("m", 4, 2))
+    (found,) = import_file(path, ModelShape("m", 4, 2))
     rows = values.reshape(-1, 2).astype(np.float32)
     np.testing.assert_array_equal(found.vector.numpy(), np.broadcast_to(rows, (4, 2)))
     assert found.vector.dtype == torch.float32
 
 
-def test_boundaries_of_single_layers(tmp_path: Path) -> None:
+def test_boundaries_of_single_layers_are_imported(tmp_path: Path) -> None:
     torch.save({"layer_1": torch.ones(1, 2), "layer_3": torch.full((2,), 2.0)}, tmp_path / "b.pt")
-    (found,) = import_file(tmp_path / "b.pt", Target("m", 4, 2))
+    (found,) = import_file(tmp_path / "b.pt", ModelShape("m", 4, 2))
     assert found.layers == (1, 3)
     assert found.vector.tolist() == [[0, 0], [1, 1], [0, 0], [2, 2]]
     torch.save([torch.full((1, 2), float(i)) for i in range(4)], tmp_path / "l.pt")
-    (found,) = import_file(tmp_path / "l.pt", Target("m", 4, 2))
+    (found,) = import_file(tmp_path / "l.pt", ModelShape("m", 4, 2))
     assert found.vector[:, 0].tolist() == [0, 1, 2, 3]
     torch.save({"age": torch.ones(2), "smile": torch.ones(4, 2)}, tmp_path / "n.pt")
-    assert [d.name for d in import_file(tmp_path / "n.pt", Target("m", 4, 2))] == ["age", "smile"]
+    assert [d.name for d in import_file(tmp_path / "n.pt", ModelShape("m", 4, 2))] == ["age", "smile"]
 
 
 @pytest.mark.parametrize(
@@ -359,10 +361,10 @@ def test_boundaries_of_single_layers(tmp_path: Path) -> None:
         ({"note": "nothing"}, "expected a direction"),
     ],
 )
-def test_what_is_no_direction_says_why(tmp_path: Path, value: object, says: str) -> None:
+def test_other_contents_are_rejected_with_the_reason(tmp_path: Path, value: object, says: str) -> None:
     torch.save(value, tmp_path / "x.pt")
     with pytest.raises(WeightsError, match=says) as caught:
-        import_file(tmp_path / "x.pt", Target("m", 4, 2))
+        import_file(tmp_path / "x.pt", ModelShape("m", 4, 2))
     assert "x.pt" in str(caught.value)
 
 
@@ -375,7 +377,7 @@ class _Hostile:
 
 
 @pytest.mark.parametrize("form", ["pkl", "npy", "npz", "pt", "legacy"])
-def test_hostile_files_are_refused_and_run_nothing(tmp_path: Path, form: str) -> None:
+def test_hostile_files_are_rejected_and_execute_nothing(tmp_path: Path, form: str) -> None:
     trace, path = tmp_path / "trace", tmp_path / "evil"
     hostile = _Hostile(trace)
     with path.open("wb") as file:
@@ -389,11 +391,11 @@ def test_hostile_files_are_refused_and_run_nothing(tmp_path: Path, form: str) ->
             case _:
                 torch.save({"d": hostile}, file, _use_new_zipfile_serialization=form == "pt")
     with pytest.raises(WeightsError, match="refused"):
-        import_file(path, Target("m", 4, 2))
+        import_file(path, ModelShape("m", 4, 2))
     assert not trace.exists()
 
 
-def test_missing_cut_and_lying_files(tmp_path: Path) -> None:
+def test_missing_truncated_and_inconsistent_files_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(MissingWeights, match="no such file"):
         import_file(tmp_path / "none.npy", FFHQ)
     np.save(tmp_path / "a.npy", np.ones((18, 512)))
@@ -416,7 +418,7 @@ def generator() -> StyleGAN2:
     return StyleGAN2(16, {4: 8, 8: 6, 16: 4}, w_dim=5, z_dim=5, mapping_layers=2)
 
 
-def test_sefa_gives_the_eigenvectors() -> None:
+def test_sefa_returns_the_eigenvectors() -> None:
     weights = style_weights(generator(), (0, 1, 2)).double().numpy()
     values, vectors = np.linalg.eig(weights.T @ weights)
     order = np.argsort(-values)
@@ -426,7 +428,7 @@ def test_sefa_gives_the_eigenvectors() -> None:
     np.testing.assert_allclose(changes**2, values[order[:3]], rtol=FLOAT32_DEEP)
 
 
-def test_each_row_of_w_plus_has_the_affine_layer_that_reads_it() -> None:
+def test_each_row_of_w_plus_is_paired_with_its_affine_layers() -> None:
     from oodinv.models.layers import EqualLinear
     from oodinv.models.synthesis import synthesize
 
@@ -444,7 +446,7 @@ def test_each_row_of_w_plus_has_the_affine_layer_that_reads_it() -> None:
         torch.testing.assert_close(g.style_weights(row), convolution_first)
 
 
-def test_sefa_on_layers_in_units_of_codes() -> None:
+def test_sefa_on_layers_has_the_unit_of_codes() -> None:
     g = generator()
     codes = torch.randn(500, g.num_ws, 5)
     first, *_ = sefa(g, "m", (1, 2), 2, codes)
@@ -464,7 +466,7 @@ def test_ganspace_units_are_standard_deviations() -> None:
 # --- commands --------------------------------------------------------------------------------------------
 
 
-def test_the_commands_make_files_that_list_reads(tmp_path: Path, tiny_card: Path) -> None:
+def test_files_of_the_commands_are_listed(tmp_path: Path, tiny_card: Path) -> None:
     found = call(
         "directions", "discover", "sefa", "--model", tiny_card, "-o", tmp_path, "--count", "2", "--layers", "0-2"
     )
@@ -481,7 +483,7 @@ def test_the_commands_make_files_that_list_reads(tmp_path: Path, tiny_card: Path
 
 
 def inverted(folder: Path, card_path: Path, count: int) -> np.ndarray:
-    """An output of `invert`, as far as fitting reads it, with codes that rise along one axis. Returns the places."""
+    """Writes the parts of an `invert` output that fitting reads, with codes along one axis. Returns their positions."""
     card = read_card(card_path)
     files, _ = find_files(card, card_path)
     weights: dict[str, str] = {role: sha256_file(file) for role, file in files.items()}
@@ -499,7 +501,7 @@ def inverted(folder: Path, card_path: Path, count: int) -> np.ndarray:
     return places
 
 
-def test_a_damaged_latents_file_is_left_out(tmp_path: Path, tiny_card: Path) -> None:
+def test_a_damaged_latents_file_is_skipped(tmp_path: Path, tiny_card: Path) -> None:
     inverted(tmp_path, tiny_card, 3)
     damaged = tmp_path / "latents/1.npz"
     content = bytearray(damaged.read_bytes())
@@ -507,11 +509,11 @@ def test_a_damaged_latents_file_is_left_out(tmp_path: Path, tiny_card: Path) -> 
     damaged.write_bytes(content)
     (tmp_path / "latents/2.npz").write_bytes(content[: len(content) // 2])
     found = list(read_inverted(load_named(str(tiny_card)), tmp_path))
-    assert [type(item).__name__ for item in found] == ["Face", "Skipped", "Skipped"]
+    assert [type(item).__name__ for item in found] == ["MeasuredFace", "Skipped", "Skipped"]
     assert "1.npz" in found[1].reason
 
 
-def test_fit_takes_latents_of_invert_and_a_table(tmp_path: Path, tiny_card: Path) -> None:
+def test_fit_reads_latents_of_invert_and_a_table(tmp_path: Path, tiny_card: Path) -> None:
     places = inverted(tmp_path / "out", tiny_card, 120)
     (tmp_path / "l.csv").write_text("file,tall\n" + "".join(f"{i}.jpg,{p}\n" for i, p in enumerate(places)))
     common = ["directions", "fit", tmp_path / "out", "--labels", tmp_path / "l.csv", "-o", tmp_path]
@@ -530,7 +532,7 @@ def test_fit_takes_latents_of_invert_and_a_table(tmp_path: Path, tiny_card: Path
     assert "other weights" in other.stderr
 
 
-def test_labels_lie_beside_their_recipe(tmp_path: Path) -> None:
+def test_paths_of_labels_are_relative_to_the_recipe(tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text(
         "{kind: directions, model: mini, sources: {a: {labels: a.csv}, b: {names: age}},"
         " directions: [{name: x, source: a, attribute: x}]}"
@@ -539,7 +541,7 @@ def test_labels_lie_beside_their_recipe(tmp_path: Path) -> None:
     assert (sources["a"].labels, sources["b"].labels) == (str(tmp_path / "a.csv"), None)
 
 
-def test_shipped_labels_are_of_faces_and_plausible() -> None:
+def test_shipped_labels_are_plausible() -> None:
     path = find_fit_recipe("mini").sources["utk"].labels
     assert path is not None
     table = labels.from_csv(Path(path), ("22_1_3_20170104222126558.jpg", "no such file.jpg"))
@@ -552,9 +554,9 @@ def test_shipped_directions_fit_the_default_model() -> None:
     card = read_card(path)
     recipe = find_fit_recipe("mini")
     assert set(directions.shipped("mini")) == {wanted.name for wanted in recipe.directions}
-    from oodinv.directions.foreign import target_of
+    from oodinv.directions.foreign import model_shape
 
-    target = target_of(card, path)
+    target = model_shape(card, path)
     for name in directions.shipped("mini"):
         assert directions.find(name, card, target.num_ws, target.w_dim).safe_range is not None
 
@@ -564,7 +566,7 @@ def test_the_last_rows_of_a_stylegan2_direction_are_left_out_for_a_generator_tha
     form: str, tmp_path: Path
 ) -> None:
     """As MobileStyleGAN does, which was distilled from it: 16 of 18 rows."""
-    target = Target("mobile", 4, 2, spare_rows=2)
+    target = ModelShape("mobile", 4, 2, spare_rows=2)
     vector = torch.arange(12.0).reshape(6, 2)
     path = tmp_path / "d.pt"
     if form == "by layer":
@@ -578,4 +580,4 @@ def test_the_last_rows_of_a_stylegan2_direction_are_left_out_for_a_generator_tha
     assert torch.equal(found.vector, vector[:4])
     assert found.layers == ((0,) if form == "own" else None)
     with pytest.raises(UnknownLayout):
-        import_file(path, Target("other", 4, 2))
+        import_file(path, ModelShape("other", 4, 2))

@@ -85,7 +85,7 @@ def test_linearly_dependent_targets_are_rejected() -> None:
         ("edits: [{direction: age, strength: .nan}]", "strength"),
         ("compose: {technique: seamless}\ntruncation: 0.5", "technique"),
         ("truncation: 2", "truncation"),
-        ("description: nothing", "asks for nothing"),
+        ("description: nothing", "no steps"),
     ],
 )
 def test_an_invalid_recipe_is_rejected_with_file_and_key(text: str, names: str) -> None:
@@ -97,7 +97,7 @@ def test_an_invalid_recipe_is_rejected_with_file_and_key(text: str, names: str) 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("truncation: 0.5\nspeed: 1", "speed: is no key here; check its spelling"),
+        ("truncation: 0.5\nspeed: 1", "speed: is not a known key; check its spelling"),
         ("edits: [{strength: 1}]", "edits.0.direction: is missing"),
         ("truncation: 2", "truncation: should be less than or equal to 1"),
         ("edits: [{direction: age}]", "edits.0: needs one of strength, strengths and target"),

@@ -30,6 +30,7 @@ def test_a_plain_card_has_the_documented_defaults() -> None:
         "sizes": [32, 64, 128, 256],
         "cycles": 2,
         "flow_range": 0.08,
+        "channels": None,
     }
 
 

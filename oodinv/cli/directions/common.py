@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from oodinv.directions import Direction
-    from oodinv.directions.faces import Face, Faces
+    from oodinv.directions.faces import MeasuredFace, MeasuredFaces
     from oodinv.weights.build import Model
     from oodinv.workflows.encode import Skipped
 
@@ -70,35 +70,37 @@ def summary(direction: "Direction", path: Path) -> dict[str, object]:
     }
 
 
-def faces_of(model: "Model", folder: Path, limit: int | None, quiet: bool) -> "Faces":
+def faces_of(model: "Model", folder: Path, limit: int | None, quiet: bool) -> "MeasuredFaces":
     """Returns the encoded faces of a folder, from the cache if available."""
-    from oodinv.directions.faces import gather, recall, store
+    from oodinv.directions.faces import read_faces, stack_faces, write_faces
     from oodinv.runs.collect import collect
     from oodinv.weights.pull import cache_dir
     from oodinv.workflows.encode import cache_key, encode_photos, is_inverted, read_inverted, sample
 
     if is_inverted(folder):
-        return gather(_follow(read_inverted(model, folder), None, folder, quiet))
+        return stack_faces(_follow(read_inverted(model, folder), None, folder, quiet))
     jobs = sample(collect([folder]), limit)
     path = cache_dir() / "faces" / f"{cache_key(model, jobs)}.npz"
-    if (known := recall(path)) is not None:
+    if (known := read_faces(path)) is not None:
         return known
     from oodinv.faces.detectors.yunet import Yunet
     from oodinv.weights.pull import pull
 
     stream = encode_photos(model, jobs, Yunet(pull("yunet"), quick=True))
-    found = gather(_follow(stream, len(jobs), folder, quiet))
-    store(path, found)
+    found = stack_faces(_follow(stream, len(jobs), folder, quiet))
+    write_faces(path, found)
     return found
 
 
-def _follow(stream: "Iterator[Face | Skipped]", total: int | None, folder: Path, quiet: bool) -> "Iterator[Face]":
+def _follow(
+    stream: "Iterator[MeasuredFace | Skipped]", total: int | None, folder: Path, quiet: bool
+) -> "Iterator[MeasuredFace]":
     """Yields the faces, shows progress, and prints the number of files without a usable face."""
     from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from oodinv.cli.console import stderr
-    from oodinv.directions.faces import Face
+    from oodinv.directions.faces import MeasuredFace
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     skipped = 0
@@ -106,7 +108,7 @@ def _follow(stream: "Iterator[Face | Skipped]", total: int | None, folder: Path,
         bar = progress.add_task(f"encoding {escape(str(folder))}", total=total)
         for item in stream:
             progress.advance(bar)
-            if isinstance(item, Face):
+            if isinstance(item, MeasuredFace):
                 yield item
             else:
                 skipped += 1

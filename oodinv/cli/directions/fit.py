@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from oodinv.directions.fit import Fitted
     from oodinv.directions.labels import Labels
-    from oodinv.recipe.directions import FitRecipe, Source
+    from oodinv.recipe.directions import FaceSource, FitRecipe
     from oodinv.weights.build import Model
 
 
@@ -99,10 +99,10 @@ def _fit_all(model: "Model", settings: "FitRecipe", folders: dict[str, Path], qu
     """Yields the recipe's directions by source; each may be conditioned on the scores of earlier ones."""
     import torch
 
-    from oodinv.directions import drawn
+    from oodinv.directions import generated
     from oodinv.directions import labels as tables
-    from oodinv.directions.calibrate import calibrated
-    from oodinv.directions.fit import fit, told_by
+    from oodinv.directions.calibrate import calibrate
+    from oodinv.directions.fit import fit, score_labels
     from oodinv.faces.detectors.yunet import Yunet
     from oodinv.weights.pull import pull
 
@@ -111,15 +111,15 @@ def _fit_all(model: "Model", settings: "FitRecipe", folders: dict[str, Path], qu
         found = faces_of(model, folders[key], source.limit, quiet)
         table = tables.join(_labels(source, found.files), found.measures)
         own = [wanted for wanted in settings.directions if wanted.source == key]
-        detector = Yunet(pull("yunet"), quick=True) if any(w.looks_at(drawn.NAMES) for w in own) else None
+        detector = Yunet(pull("yunet"), quick=True) if any(w.uses_any(generated.NAMES) for w in own) else None
         if detector is not None:
-            table = tables.join(table, drawn.measured(model, torch.from_numpy(found.w_plus), detector))
-        table = tables.join(table, *(told_by(fitted, found) for fitted in earlier))
+            table = tables.join(table, generated.measured(model, torch.from_numpy(found.w_plus), detector))
+        table = tables.join(table, *(score_labels(fitted, found) for fitted in earlier))
         for wanted in own:
             fitted = fit(found, table, wanted, source.categories, model.card.name)
-            table = tables.join(table, told_by(fitted, found))
+            table = tables.join(table, score_labels(fitted, found))
             earlier.append(fitted)
-            yield calibrated(fitted, model, found.w_plus, detector)
+            yield calibrate(fitted, model, found.w_plus, detector)
 
 
 def _fit_settings(
@@ -138,7 +138,7 @@ def _fit_settings(
     model: str | None,
 ) -> "tuple[FitRecipe, dict[str, Path]]":
     """Returns the recipe, found by name or built from options, and the folder of each of its sources."""
-    from oodinv.recipe.directions import find_fit_recipe, plan_of
+    from oodinv.recipe.directions import find_fit_recipe, single_direction_recipe
 
     if recipe is not None:
         if faces is not None or attribute or labels or names:
@@ -167,7 +167,7 @@ def _fit_settings(
         "conditions": condition or [],
         "layers": None if layers is None else list(parse_numbers(layers, "--layers")),
     }
-    return plan_of(model or "mini", source, wanted), {"faces": faces}
+    return single_direction_recipe(model or "mini", source, wanted), {"faces": faces}
 
 
 def _pair(text: str) -> tuple[str, Path]:
@@ -177,7 +177,7 @@ def _pair(text: str) -> tuple[str, Path]:
     return key, Path(folder)
 
 
-def _labels(source: "Source", files: tuple[str, ...]) -> "Labels":
+def _labels(source: "FaceSource", files: tuple[str, ...]) -> "Labels":
     from oodinv.directions import labels as tables
 
     found: list[tables.Labels] = []

@@ -11,7 +11,7 @@ from oodinv.cli.directions.common import LayersOption, ModelOption, chosen_layer
 
 if TYPE_CHECKING:
     from oodinv.directions import Direction
-    from oodinv.directions.foreign import Target
+    from oodinv.directions.foreign import ModelShape
 
 
 def import_directions(
@@ -39,14 +39,14 @@ def import_directions(
     .npz, .pt, .pkl or .safetensors. The sign is preserved.
     """
     from oodinv.cli.console import report_error
-    from oodinv.directions.foreign import target_of
+    from oodinv.directions.foreign import model_shape
     from oodinv.errors import OodinvError
     from oodinv.recipe.card import find_card, read_card
 
     if scale == 0:
         raise typer.BadParameter("must not be 0", param_hint="--scale")
     card = find_card(model)
-    target = target_of(read_card(card), card)
+    target = model_shape(read_card(card), card)
     chosen = None if components is None else parse_numbers(components, "--components")
     rows = chosen_layers(layers, target.num_ws)
     results, failed = list[dict[str, object]](), False
@@ -85,7 +85,7 @@ def _import_codes(file: Path, output: Path, num_ws: int, w_dim: int) -> list[dic
 def _import_file(
     file: Path,
     output: Path,
-    target: "Target",
+    target: "ModelShape",
     components: tuple[int, ...] | None,
     layers: tuple[int, ...] | None,
     scale: float,

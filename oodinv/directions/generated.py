@@ -18,8 +18,12 @@ from oodinv.weights.build import Model
 NAMES = ("drawn_yaw", "drawn_turn", "drawn_smile")
 """Yaw, turn and smile measured on the generated picture instead of the photo."""
 
+ON_CODES = "measured on codes"
+ON_PICTURES = "measured on generated pictures"
+"""How the unit of a direction was determined, as its file states it."""
+
 BATCH = 16
-_SEEN_SIZE = 256  # px: smaller pictures are enlarged for the detector
+_DETECTOR_SIZE = 256  # px: smaller pictures are enlarged for the detector
 
 
 def pictures(model: Model, w_plus: torch.Tensor) -> Iterator[torch.Tensor]:
@@ -32,11 +36,11 @@ def pictures(model: Model, w_plus: torch.Tensor) -> Iterator[torch.Tensor]:
 
 def measured(model: Model, w_plus: torch.Tensor, detector: Detector) -> Labels:
     """Measures `NAMES` for codes (N, num_ws, w_dim), each (N,); NaN where no face is found in the picture."""
-    with ThreadPoolExecutor() as pool:  # batch by batch: a pool would draw all pictures before it measures them
+    with ThreadPoolExecutor() as pool:  # batch by batch: the pool would generate all pictures before measuring
         batches = (pool.map(partial(_of_picture, detector), to_uint8(some)) for some in pictures(model, w_plus))
         found = [face for batch in batches for face in batch]
     return {name: np.array([face.get(name.removeprefix("drawn_"), np.nan) for face in found]) for name in NAMES}
 
 
 def _of_picture(detector: Detector, pixels: Pixels) -> dict[str, float]:
-    return measures.of_largest(detector, resize_pixels(pixels, max(_SEEN_SIZE, pixels.shape[0]))) or {}
+    return measures.of_largest(detector, resize_pixels(pixels, max(_DETECTOR_SIZE, pixels.shape[0]))) or {}
