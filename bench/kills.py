@@ -29,7 +29,7 @@ from tiny import SIZE, write_card
 from oodinv.runs import runner
 from oodinv.runs.collect import collect
 from oodinv.runs.manifest import FILE_NAME
-from oodinv.runs.sinks import OUTPUTS
+from oodinv.runs.sinks import output_names
 from oodinv.weights.build import load_named
 from oodinv.workflows.invert import InvertStages, invert_header
 
@@ -69,7 +69,7 @@ def write_photos(folder: Path, count: int) -> Path:
 def invert(card: Path, photos: Path, output: Path, restart: bool = False) -> Iterator[object]:
     """What `oodinv invert --aligned` does; yields its events."""
     cpu = torch.device("cpu")
-    stages = InvertStages(load_named(str(card)), cpu, "float32", None, "fixed", CHUNK, frozenset(OUTPUTS))
+    stages = InvertStages(load_named(str(card)), cpu, "float32", None, "fixed", CHUNK, frozenset(output_names()))
     jobs, header = collect([photos], output), invert_header(stages, "yunet")
     return runner.run(stages, jobs, output, header, chunk=CHUNK, restart=restart)
 

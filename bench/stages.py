@@ -21,7 +21,7 @@ from oodinv.errors import OodinvError
 from oodinv.faces.detectors.yunet import Yunet
 from oodinv.inversion import DTYPES, artefacts, decode, encode
 from oodinv.runs.collect import collect
-from oodinv.runs.sinks import OUTPUTS
+from oodinv.runs.sinks import output_names
 from oodinv.weights.build import load_named
 from oodinv.weights.pull import pull
 from oodinv.workflows.invert import Inverted, InvertStages, Portrait
@@ -114,7 +114,9 @@ def main() -> None:
     device = devices.choose(options.device)
     model, detector = load_named(options.model).to(device), Yunet(pull("yunet"))
     sizes = [int(size) for size in options.batch_sizes.split(",")]
-    stages = [InvertStages(model, device, options.dtype, detector, "fixed", size, frozenset(OUTPUTS)) for size in sizes]
+    stages = [
+        InvertStages(model, device, options.dtype, detector, "fixed", size, frozenset(output_names())) for size in sizes
+    ]
     portraits, reading = read_all(stages[0], options.folder, options.limit)
     if not portraits:
         parser.error(f"no face found in the photos of {options.folder}")

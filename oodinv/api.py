@@ -35,7 +35,7 @@ from oodinv.imaging.pixels import Pixels, rounded
 from oodinv.imaging.provenance import Provenance
 from oodinv.inversion import DTYPES, Artefacts, Dtype, Subject, artefacts, in_halves, invert
 from oodinv.recipe.edit import EditRecipe, find_edit_recipe, read_edit_recipe
-from oodinv.runs.sinks import pasted
+from oodinv.runs.sinks.photo import pasted
 from oodinv.weights.build import Model, load_named
 from oodinv.weights.pull import pull
 from oodinv.workflows.invert import composed, square_crop

@@ -22,7 +22,6 @@ from oodinv.runs.ray_engine import Cluster, Workers, start
 from oodinv.runs.results import Results, read_person
 from oodinv.runs.runner import Engine
 from oodinv.runs.sharding import Shard
-from oodinv.runs.sinks import Output
 from oodinv.weights.build import Model, load_named
 from oodinv.workflows.align import AlignStages
 from oodinv.workflows.edit import EditStages
@@ -45,7 +44,7 @@ def invert_stages(
     detector: str | None,
     noise: NoiseName,
     batch_size: int,
-    save: frozenset[Output],
+    save: frozenset[str],
     colour: float,
     chosen: Chosen,
     output_format: OutputFormat = AS_SOURCE,

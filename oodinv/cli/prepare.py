@@ -22,7 +22,7 @@ from oodinv.faces.selection import BLURRED, LARGEST, Likeness, Selection
 from oodinv.imaging.encode import FormatName, OutputFormat
 from oodinv.imaging.pixels import Pixels, to_tensor
 from oodinv.runs.sharding import Shard, launched, parse
-from oodinv.runs.sinks import OUTPUTS, Output
+from oodinv.runs.sinks import output_names
 from oodinv.weights.pull import pull
 
 REFERENCE_SIZE = 256
@@ -140,14 +140,15 @@ def output_format(name: FormatName | None, quality: int | None) -> OutputFormat:
         raise typer.BadParameter(str(error), param_hint="--quality") from error
 
 
-def parse_save(text: str) -> frozenset[Output]:
+def parse_save(text: str) -> frozenset[str]:
     """Parses the names in `--save`.
 
     Raises:
         typer.BadParameter: the list contains an unknown name.
     """
     names = {name.strip() for name in text.split(",") if name.strip()}
-    unknown = sorted(names - set(OUTPUTS))
+    known = output_names()
+    unknown = sorted(names - set(known))
     if unknown:
-        raise typer.BadParameter(f"{', '.join(unknown)}: choose among {', '.join(OUTPUTS)}", param_hint="--save")
-    return frozenset(name for name in OUTPUTS if name in names)
+        raise typer.BadParameter(f"{', '.join(unknown)}: choose among {', '.join(known)}", param_hint="--save")
+    return frozenset(names)

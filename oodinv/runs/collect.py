@@ -11,17 +11,13 @@ from oodinv.errors import ImageError
 from oodinv.imaging.decode import count_frames
 from oodinv.imaging.formats import READABLE_SUFFIXES
 from oodinv.runs.pipeline import read_bytes
+from oodinv.runs.sinks import output_names
 from oodinv.runs.sources import SOURCES
 from oodinv.runs.sources.base import Found, Job, Skipped
 
 RESULT_FOLDERS = (
     "aligned",
-    "latents",
-    "flows",
-    "masks",
-    "generated",
-    "composites",
-    "pasted",
+    *output_names(),
     "unedited",
     "strips",
     "inversion",

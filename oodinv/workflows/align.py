@@ -15,7 +15,7 @@ from oodinv.imaging.pixels import Pixels
 from oodinv.inversion import Subject
 from oodinv.recipe.card import Crop
 from oodinv.runs.manifest import Header
-from oodinv.runs.sinks import write_aligned
+from oodinv.runs.sinks.aligned import write_aligned
 from oodinv.runs.sources.base import Job
 
 

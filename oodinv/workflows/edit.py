@@ -19,7 +19,8 @@ from oodinv.reporting.panels import Panel, finest_flow
 from oodinv.reporting.sheets import strip
 from oodinv.runs.manifest import FILE_NAME, Header, header_of
 from oodinv.runs.results import Results, read_arrays, read_latents, read_picture
-from oodinv.runs.sinks import OUTPUTS, pasted, write_artefacts, write_pasted
+from oodinv.runs.sinks import output_names, write_artefacts
+from oodinv.runs.sinks.photo import pasted, write_pasted
 from oodinv.runs.sources.base import Job
 from oodinv.weights.build import Model
 from oodinv.workflows.invert import InvertStages
@@ -144,7 +145,7 @@ class EditStages:
         drawn = packet(replace(self.made, source="trainedAlgorithmicMedia", recipe=None))
         write_png(folder / output, edited.unedited, drawn)
         for result in edited.results:
-            yield from write_artefacts(result, folder, frozenset(OUTPUTS), self.made)
+            yield from write_artefacts(result, folder, frozenset(output_names()), self.made)
         if len(edited.results) > 1:
             yield (output := f"strips/{face.name}.png")
             write_png(folder / output, self._strip(edited), composite_mark(self.made))

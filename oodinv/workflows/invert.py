@@ -24,7 +24,9 @@ from oodinv.imaging.provenance import Provenance
 from oodinv.inversion import DTYPES, Artefacts, Dtype, Subject, artefacts, in_halves, invert
 from oodinv.models.generators.base import Noise
 from oodinv.runs.manifest import Header, header_of
-from oodinv.runs.sinks import OUTPUTS, Output, write_aligned, write_artefacts, write_pasted
+from oodinv.runs.sinks import PASTED, output_names, write_artefacts
+from oodinv.runs.sinks.aligned import write_aligned
+from oodinv.runs.sinks.photo import write_pasted
 from oodinv.runs.sources.base import Job
 from oodinv.weights.build import Model
 from oodinv.workflows.align import cut_out, selection_record, unused_frames
@@ -91,7 +93,7 @@ class InvertStages:
     detector: Detector | None
     noise: NoiseName
     batch_size: int
-    save: frozenset[Output]
+    save: frozenset[str]
     colour: float = 1.0
     selection: Selection = ALL
     output_format: OutputFormat = AS_SOURCE
@@ -102,7 +104,7 @@ class InvertStages:
         Raises:
             ImageError: no readable picture. NoFaceError: no face in it.
         """
-        pasting = "pasted" in self.save and self.detector is not None
+        pasting = PASTED in self.save and self.detector is not None
         photo = decode_photo(content, job.path, deep=pasting, frame=job.frame or 0)
         remarks = unused_frames(job, content)
         card = self.model.card
@@ -156,7 +158,7 @@ class InvertStages:
         outputs = []
         for a in results.artefacts:
             outputs += [*write_aligned(a.subject, folder), *write_artefacts(a, folder, self.save, made)]
-        if "pasted" in self.save and self.detector is not None:
+        if PASTED in self.save and self.detector is not None:
             outputs.append(self._write_pasted(results, folder, made))
         return outputs
 
@@ -188,7 +190,7 @@ def invert_header(stages: InvertStages, detector: str) -> Header:
         "selection": None if stages.detector is None else selection_record(stages.selection),
         "noise": stages.noise,
         "dtype": stages.dtype,
-        "save": [name for name in OUTPUTS if name in stages.save],
+        "save": [name for name in output_names() if name in stages.save],
         "colour": stages.colour,
         "format": asdict(stages.output_format),
     }

@@ -33,7 +33,7 @@ from oodinv.runs.manifest import Entry, Header
 from oodinv.runs.pipeline import WRITERS, read_bytes
 from oodinv.runs.results import Face, Results, read_arrays, read_picture
 from oodinv.runs.runner import Event, Finished, Started, alone_in, made_anew
-from oodinv.runs.sinks import write_pasted, write_png_composite
+from oodinv.runs.sinks.photo import write_pasted, write_png_composite
 from oodinv.runs.sources.base import Job
 
 

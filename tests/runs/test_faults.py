@@ -397,14 +397,14 @@ def test_too_little_memory_halves_the_batch(tiny_card: Path, monkeypatch: pytest
     from oodinv.errors import OodinvError
     from oodinv.inversion import Subject
     from oodinv.recipe.card import read_card
-    from oodinv.runs.sinks import OUTPUTS
+    from oodinv.runs.sinks import output_names
     from oodinv.weights.build import load_model
     from oodinv.workflows import invert as inverting
 
     rng = np.random.default_rng(0)
     subjects = [Subject(str(n), rng.integers(0, 255, (32, 32, 3), dtype=np.uint8), None) for n in range(5)]
     model = load_model(read_card(tiny_card), tiny_card)
-    everything = frozenset(OUTPUTS)
+    everything = frozenset(output_names())
     run = inverting.InvertStages(model, torch.device("cpu"), "float32", None, "random", 5, everything)
     whole = run._invert(subjects)
     assert np.abs(whole[0].generated.astype(int) - whole[1].generated).max() > 0

@@ -7,7 +7,7 @@ import pytest
 
 from oodinv.errors import ImageError
 from oodinv.runs.collect import RESULT_FOLDERS, _unique_names, collect, look_through
-from oodinv.runs.sinks import OUTPUTS
+from oodinv.runs.sinks import output_names
 from oodinv.runs.sources import SOURCES
 from oodinv.runs.sources.base import Found
 
@@ -138,4 +138,5 @@ def test_missing_and_empty_inputs_are_named(tmp_path: Path) -> None:
 
 
 def test_result_folders_are_those_that_are_written() -> None:
-    assert set(RESULT_FOLDERS) == {"aligned", *OUTPUTS, "inversion", "unedited", "strips"}
+    written = {"aligned", "latents", "flows", "masks", "generated", "composites", "pasted"}
+    assert set(RESULT_FOLDERS) == {*written, *output_names(), "inversion", "unedited", "strips"}
