@@ -21,7 +21,14 @@ def invert(
         Literal["fixed", "zero", "random"],
         typer.Option(help="Noise input of the generator.", rich_help_panel=options.COMPUTING),
     ] = "fixed",
-    save: Annotated[str, typer.Option(help="Results to write besides the crops, separated by commas.")] = EVERYTHING,
+    save: Annotated[
+        str,
+        typer.Option(
+            help="Results to write besides the crops, separated by commas: latents, flows, masks, generated, "
+            "composites, pasted.",
+            show_default="all",
+        ),
+    ] = EVERYTHING,
     colour: Annotated[
         float, typer.Option(min=0, max=1, help="Fraction of the photo's colour and light that pasted faces take on.")
     ] = 1.0,

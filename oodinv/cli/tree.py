@@ -22,15 +22,15 @@ class Root(TyperGroup):
     def __init__(self, **settings: Any) -> None:
         """Adds the logging options to all sub-commands."""
         super().__init__(**settings)
-        narrow = shutil.get_terminal_size().columns < NARROW
-        for node in (self, *_nodes(self)):
+        for node in _nodes(self):
             if not hasattr(node, "commands"):
                 node.params += _logging_options()
-            if narrow:
-                _make_plain(node)
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        """Extends click's method with defaults from the user's files."""
+        """Extends click's method with defaults from the user's files and with plain help on narrow terminals."""
+        if shutil.get_terminal_size().columns < NARROW:
+            for node in (self, *_nodes(self)):
+                _make_plain(node)
         extra.setdefault("default_map", config.default_map(self))
         return super().make_context(info_name, args, parent, **extra)
 
