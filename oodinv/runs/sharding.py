@@ -23,7 +23,7 @@ class Shard:
 
     def __post_init__(self) -> None:
         if not 0 <= self.index < self.count:
-            raise ValueError(f"{self.index}/{self.count} is no share: they go from 0/{self.count} on, below the count")
+            raise ValueError(f"{self.index}/{self.count} is not a valid shard; shards are counted from 0")
 
     @property
     def part(self) -> str:
@@ -49,7 +49,7 @@ def parse(text: str) -> Shard:
     """
     found = _TEXT.fullmatch(text)
     if found is None:
-        raise ValueError(f"{text!r} is no share; write i/n, such as 0/4 for the first of four")
+        raise ValueError(f"{text!r} is not a valid shard; write i/n, such as 0/4 for the first of four")
     return Shard(int(found[1]), int(found[2]))
 
 

@@ -34,8 +34,8 @@ def test_each_job_is_in_one_share_with_the_neighbours_it_always_has(jobs: int, c
 
 
 @pytest.mark.parametrize("text", ["", "1", "2/2", "1/0", "-1/2", "a/b", "1/2/3", "0 / 2"])
-def test_what_is_no_share_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="share"):
+def test_text_that_is_no_valid_shard_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="shard"):
         parse(text)
 
 
