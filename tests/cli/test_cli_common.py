@@ -167,7 +167,7 @@ def test_doctor_names_what_is_there_and_what_is_wrong(here: Path, monkeypatch: p
     about = {finding["about"]: finding["found"] for finding in json.loads(done.stdout)["findings"]}
     assert {"oodinv", "Python", "torch", "CPU", "CUDA", "cache", "model mini", "write test"} <= set(about)
     assert about["model mini"] == "complete"
-    (here / "cache").mkdir()
+    (here / "cache").mkdir(exist_ok=True)
     from oodinv.weights.catalog import named
 
     (here / "cache" / named("yunet").file).write_bytes(b"damaged")
