@@ -418,7 +418,7 @@ def test_arrays_that_unfold_without_end_are_refused(tmp_path: Path, monkeypatch:
     np.savez_compressed(path, w_plus=np.zeros(1 << 18, np.float32))
     assert read_arrays(path, "oodinv invert")["w_plus"].size == 1 << 18
     monkeypatch.setattr(saved_results, "MAX_ARRAY_BYTES", 1 << 20)
-    with pytest.raises(ImageError, match=r"bomb\.npz: unfolds to more than 1 MiB"):
+    with pytest.raises(ImageError, match=r"bomb\.npz: expands to more than 1 MiB"):
         read_arrays(path, "oodinv invert")
 
 

@@ -15,17 +15,22 @@ LOG.propagate = False
 LOG.addHandler(logging.NullHandler())  # without --verbose and --log-file, nothing is logged
 
 
-def to_terminal() -> None:
-    """Starts logging to stderr."""
-    _add(logging.StreamHandler(sys.stderr))
+def to_terminal(wanted: bool) -> None:
+    """Starts logging to stderr, or ends what an earlier command of this process started."""
+    _remove(logging.StreamHandler)
+    if wanted:
+        _add(logging.StreamHandler(sys.stderr))
 
 
-def to_file(path: Path) -> None:
-    """Starts appending the log to a file.
+def to_file(path: Path | None) -> None:
+    """Starts appending the log to a file; without one, ends what an earlier command of this process started.
 
     Raises:
         typer.BadParameter: the file can't be written.
     """
+    _remove(logging.FileHandler)
+    if path is None:
+        return
     try:
         handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
@@ -33,11 +38,13 @@ def to_file(path: Path) -> None:
     _add(handler)
 
 
+def _remove(kind: type[logging.Handler]) -> None:
+    for handler in [h for h in LOG.handlers if type(h) is kind]:
+        LOG.removeHandler(handler)
+        handler.close()
+
+
 def _add(handler: logging.Handler) -> None:
-    """Adds a handler, replacing one of the same type, because a process may run several commands."""
-    for other in [h for h in LOG.handlers if type(h) is type(handler)]:
-        LOG.removeHandler(other)
-        other.close()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     LOG.addHandler(handler)
     LOG.info("oodinv %s, Python %s, %s", oodinv.__version__, platform.python_version(), " ".join(sys.argv[1:]))

@@ -142,7 +142,7 @@ def test_the_order_of_edits_makes_no_difference(here: Path, tiny_card: Path, tmp
 def test_the_last_inversion_is_taken_and_named(here: Path, tiny_card: Path) -> None:
     done = oodinv("edit", "--recipe", "one.yaml", "--model", tiny_card)
     assert done.exit_code == 0, done.exception
-    assert "working on out/" in done.stderr
+    assert "using the last inversion in this folder: out/" in done.stderr
     assert "out-one" in done.stderr
     assert (here / "out-one/report.html").is_file()
     again = oodinv("edit", "--recipe", "one.yaml", "--model", tiny_card, "--json", "--quiet")

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from command import MAIN, call_here, differing, files, start
+from command import MAIN, call, call_here, differing, files, start
 from PIL import Image
 
 from oodinv.cli.progress import Summary, follow
@@ -363,7 +363,7 @@ def test_files_that_no_reader_opens_are_named_and_counted(samples: Path, tiny_ca
     options = ("--model", tiny_card, "--save", "latents")
     done = call_here("invert", folder, "-o", tmp_path / "o", *options)
     assert done.returncode == 1
-    assert "1 done, 0 failed, 3 of kinds that can't be read, of 4" in done.stderr
+    assert "1 done, 0 failed, 3 of unsupported types, of 4" in done.stderr
     assert "2 .cr2 (" in done.stderr
     assert "clip.mp4" in done.stderr
     assert "1 other files were ignored (1 .txt)" in done.stderr
@@ -394,8 +394,8 @@ def test_names_that_are_not_utf8_survive_every_command(samples: Path, tiny_card:
         ("benchmark", "--dataset", folder, "--model", tiny_card, "-o", tmp_path / "b", "--ablate", "none"),
     )
     for arguments in commands:
-        done = call_here(*arguments)
-        assert done.returncode == 0, (arguments[0], done.stderr)
-        assert call_here(*arguments, "--json").returncode == 0
+        done = call(*arguments)
+        assert done.returncode == 0, ascii((arguments[0], done.stderr))
+        assert call(*arguments, "--json").returncode == 0
     assert (edited / "pasted" / odd.name).is_file()
     assert "caf\\udce9" in (edited / "report.html").read_text()

@@ -19,6 +19,7 @@ from PIL import Image
 from oodinv.training.parallel import ALONE
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.slow
 
 SCRIPT = """
 import sys
@@ -34,8 +35,6 @@ from oodinv.weights.build import load_model
 from oodinv.recipe.card import read_card
 from test_training import random_lpips
 from test_training_tasks import full_samm_recipe, generator_recipe
-
-pytestmark = pytest.mark.slow
 
 torch.set_num_threads(1)
 card, output = Path(sys.argv[1]), Path(sys.argv[2])

@@ -208,7 +208,7 @@ def test_samm_learns_through_every_network(tiny_card: Path) -> None:
     found = task.step(torch.zeros(2, 3, 32, 32), 0, 1e-3)
     assert {"mse", "lpips", "perceptual", "style", "identity", "adversarial", "discriminator", "area"} <= set(found)
     assert all(torch.isfinite(torch.tensor(value)) for value in found.values())
-    assert len(task.evaluate([torch.zeros(2, 3, 32, 32)]).rows) == 5
+    assert len(task.evaluate([torch.zeros(2, 3, 32, 32)]).pictures) == 5
 
 
 def test_a_missing_loss_is_named_in_the_log_and_the_checkpoint(tiny_card: Path, tmp_path: Path) -> None:
