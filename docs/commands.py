@@ -60,7 +60,7 @@ def row(parameter: Any) -> str:
 
 
 def placeholder(parameter: Any) -> str:
-    """What stands for an option's value."""
+    """Placeholder of an option's value in its usage line."""
     choices = getattr(parameter.type, "choices", None)
     if parameter.metavar:
         return str(parameter.metavar)

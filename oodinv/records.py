@@ -4,10 +4,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
+from typing import Annotated, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from oodinv.errors import suggestion
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Strict(BaseModel):
@@ -32,18 +35,29 @@ class Choice:
         return import_module(self.module)
 
 
-def names(choices: Iterable[Choice]) -> tuple[str, ...]:
-    """Names of the choices."""
-    return tuple(choice.name for choice in choices)
+class Named(Protocol):
+    """An entry of a registry."""
+
+    @property
+    def name(self) -> str:
+        """The name that users write."""
 
 
-def choose(choices: Iterable[Choice], name: str, noun: str) -> Choice:
-    """Returns the choice with this name; `noun` says in the error what it is a choice of.
+N = TypeVar("N", bound=Named)
+
+
+def names(entries: Iterable[Named]) -> tuple[str, ...]:
+    """Names of the entries of a registry."""
+    return tuple(entry.name for entry in entries)
+
+
+def choose(entries: Iterable[N], name: str, noun: str) -> N:
+    """Returns the entry with this name; `noun` says in the error what it is.
 
     Raises:
-        ValueError: no choice has this name; lists those there are.
+        ValueError: no entry has this name; lists those there are.
     """
-    known = {choice.name: choice for choice in choices}
+    known = {entry.name: entry for entry in entries}
     if name not in known:
         raise ValueError(f"no {noun} is named {name!r}; there are {', '.join(known)}{suggestion(name, known)}")
     return known[name]

@@ -38,7 +38,7 @@ def generate(
         typer.Option(help="Noise input of the generator.", rich_help_panel=options.COMPUTING),
     ] = "fixed",
     save: Annotated[
-        str, typer.Option(help="What to write, separated by commas: images, latents, arrays (unclipped float32).")
+        str, typer.Option(help="Outputs to write, separated by commas: images, latents, arrays (unclipped float32).")
     ] = DEFAULT_ARTEFACTS,
     device: options.Device = "auto",
     dtype: options.Dtype = "float32",

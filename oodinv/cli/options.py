@@ -146,7 +146,7 @@ def _check(name: str | None, known: tuple[str, ...], option: str) -> None:
 
 
 def _known_detector(name: str) -> str:
-    _check(name, tuple(kind.name for kind in DETECTORS), "--detector")
+    _check(name, names(DETECTORS), "--detector")
     return name
 
 

@@ -28,7 +28,7 @@ NAMED = 10
 
 @dataclass
 class StopRequest:
-    """Whether SIGINT or SIGTERM has asked the run to stop; `signal` is its number."""
+    """Records that SIGINT or SIGTERM has asked the run to stop; `signal` is its number."""
 
     signal: int = 0
 

@@ -116,7 +116,7 @@ class StoredFace:
 
     @property
     def is_unedited(self) -> bool:
-        """Whether the edit left this face unchanged."""
+        """True if the edit left this face unchanged."""
         return self.unedited_mask is None and np.array_equal(self.unedited, self.generated)
 
 

@@ -6,9 +6,8 @@ from pydantic import AfterValidator, Field
 
 from oodinv.compositing.regions import REGIONS
 from oodinv.compositing.techniques import TECHNIQUES
-from oodinv.records import Strict, choose
+from oodinv.records import Fraction, Strict, choose
 
-Share = Annotated[float, Field(ge=0, le=1)]
 Area = Annotated[str, AfterValidator(lambda name: choose(REGIONS, name, "area").name)]
 Technique = Annotated[str, AfterValidator(lambda name: choose(TECHNIQUES, name, "technique").name)]
 
@@ -26,10 +25,10 @@ class Composition(Strict):
     technique: Technique = "mask"
     keep_above: Annotated[float, Field(ge=0, lt=1)] = 0.0
     feather: Annotated[float, Field(ge=0, le=512)] = 0.0
-    detail: Share = 0.0
-    colour: Share = 0.0
+    detail: Fraction = 0.0
+    colour: Fraction = 0.0
 
     @property
     def restores_residual(self) -> bool:
-        """Whether detail or colour of the residual is added to the generated picture."""
+        """True if detail or colour of the residual is added to the generated picture."""
         return not self.detail == self.colour == 0

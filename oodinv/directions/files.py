@@ -59,7 +59,7 @@ class Direction:
         return chosen
 
     def outside(self, strength: float) -> bool:
-        """Whether a strength is outside the safe range; False where that is unknown."""
+        """Returns True for a strength outside the safe range; False if the range is unknown."""
         return self.safe_range is not None and not self.safe_range[0] <= strength <= self.safe_range[1]
 
 

@@ -20,7 +20,7 @@ NAMES = ("drawn_yaw", "drawn_turn", "drawn_smile")
 
 ON_CODES = "measured on codes"
 ON_PICTURES = "measured on generated pictures"
-"""How the unit of a direction was determined, as its file states it."""
+"""Description of the unit of a direction in its file."""
 
 BATCH = 16
 _DETECTOR_SIZE = 256  # px: smaller pictures are enlarged for the detector

@@ -36,7 +36,7 @@ class AlignedFace:
     cut_off: tuple[str, ...] = ()
 
     def to_json(self) -> str:
-        """What OUT/aligned/NAME.json holds: quad, landmarks, score, detector, photo_size, cut_off; no digit lost."""
+        """Content of OUT/aligned/NAME.json: quad, landmarks, score, detector, photo_size, cut_off; no digit lost."""
         record = {
             "quad": self.quad.tolist(),
             "landmarks": self.face.landmarks.tolist(),
@@ -58,7 +58,7 @@ class AlignedFaces:
 
 @dataclass(frozen=True, eq=False)
 class Placement:
-    """Where a saved crop belongs: quad (4, 2) in a photo of photo_size (width, height)."""
+    """Position of a saved crop: quad (4, 2) in a photo of photo_size (width, height)."""
 
     quad: Points
     photo_size: tuple[int, int]

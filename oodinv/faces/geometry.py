@@ -1,4 +1,4 @@
-"""Where the parts of a face lie in a crop aligned as FFHQ's are: eyes at 0.47 and mouth at 0.75 of the height."""
+"""Positions of the parts of a face in a crop aligned as FFHQ's are: eyes at 0.47 and mouth at 0.75 of the height."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -22,7 +22,6 @@ def _check_power_of_two(size: int) -> int:
 
 Size = Annotated[int, pydantic.AfterValidator(_check_power_of_two)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-Fraction = Annotated[float, Field(ge=0, le=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 

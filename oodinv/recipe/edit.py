@@ -7,8 +7,8 @@ from pydantic import Field, model_validator
 
 from oodinv.compositing.composition import Composition
 from oodinv.errors import RecipeError, suggestion
-from oodinv.recipe.base import Finite, Fraction, data_folder, read_yaml, recipe_names
-from oodinv.records import Strict
+from oodinv.recipe.base import Finite, data_folder, read_yaml, recipe_names
+from oodinv.records import Fraction, Strict
 
 Strengths = Annotated[list[Finite], Field(min_length=1)]
 Layers = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]

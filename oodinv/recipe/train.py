@@ -5,9 +5,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from oodinv.recipe.base import Fraction, Name, Size
+from oodinv.recipe.base import Name, Size
 from oodinv.recipe.card import Crop, CropScale
-from oodinv.records import Strict
+from oodinv.records import Fraction, Strict
 
 
 class FaceFolder(Strict):

@@ -13,12 +13,13 @@ from shapes import smooth
 from oodinv.errors import NoFaceError
 from oodinv.faces import detectors, framing
 from oodinv.faces.align import align
-from oodinv.faces.detectors import DetectorKind, load_detector
+from oodinv.faces.detectors import load_detector
 from oodinv.faces.detectors.base import Face
 from oodinv.faces.framing.base import Framing
 from oodinv.faces.framing.ffhq import ffhq_quad
 from oodinv.faces.selection import Likeness, Selection, outside, select, sharpness
 from oodinv.recipe.card import Crop
+from oodinv.records import Choice
 
 # Eyes, nose and mouth corners of a typical face, in units of the FFHQ square, which is the unit square here.
 TYPICAL = np.array([[0.375, 0.475], [0.625, 0.475], [0.5, 0.61], [0.395, 0.72], [0.605, 0.72]])
@@ -160,7 +161,7 @@ def test_a_detector_is_one_module_and_one_line(monkeypatch: pytest.MonkeyPatch) 
     module = types.ModuleType("tiny_detector")
     vars(module)["load"] = lambda fetch, _device: Tiny(face(0, 0, float(fetch("weights").name)))
     monkeypatch.setitem(sys.modules, "tiny_detector", module)
-    monkeypatch.setattr(detectors, "DETECTORS", (*detectors.DETECTORS, DetectorKind("tiny", "a test", "tiny_detector")))
+    monkeypatch.setattr(detectors, "DETECTORS", (*detectors.DETECTORS, Choice("tiny", "a test", "tiny_detector")))
     detector = load_detector("tiny", lambda entry: Path(entry).with_name("50"), "cpu")
     assert detector.detect(PHOTO)[0].points.max() == pytest.approx(36)
     with pytest.raises(ValueError, match="yunet, face-alignment, tiny"):

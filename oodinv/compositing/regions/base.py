@@ -34,7 +34,7 @@ class Region(ABC):
     """
 
     shows_generated: bool = True
-    """Whether generated pixels appear in the result; if not, the photo's own pixels are warped."""
+    """True if generated pixels appear in the result; otherwise the photo's own pixels are warped."""
 
     @abstractmethod
     def weight(self, size: int, crop_scale: float) -> Mask:

@@ -91,7 +91,7 @@ class Yunet:
         return found
 
     def _candidates(self, pixels: Pixels, views: Sequence[_View]) -> list[_Sighting]:
-        """What the network finds in copies of the photo of several sizes and turns."""
+        """Runs the network on copies of the photo in several sizes and rotations."""
         overview, scale = bounded(pixels, OVERVIEW)
         by_turn: dict[int, list[_Sighting]] = {}
         for view in views:
@@ -208,7 +208,7 @@ def _is_face(sighting: _Sighting) -> bool:
 
 
 def _plausible(sighting: _Sighting, pixels: Pixels) -> bool:
-    """Whether the face has a size and is centred in the photo; others are reflections in its padding."""
+    """Returns True if the face has a size and is centred in the photo; others are reflections in its padding."""
     centre = sighting.points.mean(axis=0)
     inside = (centre >= 0).all() and (centre <= pixels.shape[1::-1]).all()
     return bool(inside) and quad_side(ffhq_quad(sighting.points)) >= 1
@@ -268,7 +268,7 @@ def _distinct(sightings: list[_Sighting]) -> list[_Sighting]:
 
 
 def _same_face(a: _Sighting, b: _Sighting) -> bool:
-    """Whether the centres of two sightings lie within a third of the larger quad's side."""
+    """Returns True if the centres of two sightings lie within a third of the larger quad's side."""
     first, second = ffhq_quad(a.points), ffhq_quad(b.points)
     apart = float(np.hypot(*(first.mean(axis=0) - second.mean(axis=0))))
     return apart <= max(quad_side(first), quad_side(second)) / 3

@@ -2,17 +2,15 @@
 
 from oodinv.faces.framing.base import Framing
 from oodinv.faces.framing.ffhq import FFHQ
+from oodinv.records import choose
 
 FRAMINGS: tuple[Framing, ...] = (FFHQ,)
 
 
 def find_framing(name: str) -> Framing:
-    """The framing of this name.
+    """Returns the framing with this name.
 
     Raises:
         ValueError: there is none; lists those there are.
     """
-    for framing in FRAMINGS:
-        if framing.name == name:
-            return framing
-    raise ValueError(f"no framing is named {name!r}; there are {', '.join(f.name for f in FRAMINGS)}")
+    return choose(FRAMINGS, name, "framing")

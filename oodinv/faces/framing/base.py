@@ -1,4 +1,4 @@
-"""What a framing is: how the square around a face follows from its points."""
+"""The interface of framings, which compute the square around a face from its points."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -23,8 +23,8 @@ from oodinv.models.ops import resize
 from oodinv.models.perceptors.dlib_face import DlibFace, face_of
 from oodinv.models.perceptors.lpips import Lpips
 from oodinv.models.preview import PreviewHead, preview
-from oodinv.recipe.base import Fraction
 from oodinv.recipe.train import PhotoRecipe, check_one_piece
+from oodinv.records import Fraction
 from oodinv.training import ema, losses
 from oodinv.training.checkpoint import Stateful
 from oodinv.training.device import Compute

@@ -13,8 +13,8 @@ from torch.optim import Adam
 from oodinv.errors import RecipeError
 from oodinv.models.generators.base import Generator, map_latents
 from oodinv.models.preview import PreviewHead, dwt, head_for
-from oodinv.recipe.base import Fraction
 from oodinv.recipe.train import TrainRecipe, check_one_piece
+from oodinv.records import Fraction
 from oodinv.training.checkpoint import Stateful
 from oodinv.training.device import Compute
 from oodinv.training.loop import Evaluation

@@ -16,7 +16,7 @@ from oodinv.models.encoders.base import Encoding
 from oodinv.models.ops import composite, final_mask
 from oodinv.models.samm import Alignment, Predicted, Samm
 from oodinv.models.synthesis import synthesize, synthesize_aligned
-from oodinv.recipe.base import Fraction, Size
+from oodinv.recipe.base import Size
 from oodinv.recipe.card import ModelCard, SammCard
 from oodinv.recipe.train import (
     Adversarial,
@@ -28,6 +28,7 @@ from oodinv.recipe.train import (
     check_adversarial,
     sizes_from_four,
 )
+from oodinv.records import Fraction
 from oodinv.training import ema, losses
 from oodinv.training.adversarial import image_critic, weigh
 from oodinv.training.checkpoint import Stateful

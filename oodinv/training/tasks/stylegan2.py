@@ -16,7 +16,6 @@ from torch.optim import Adam
 from oodinv.models.generators import construct
 from oodinv.models.generators.base import Generator, map_latents
 from oodinv.models.synthesis import synthesize
-from oodinv.recipe.base import Fraction
 from oodinv.recipe.card import GeneratorOnlyCard
 from oodinv.recipe.train import (
     Adversarial,
@@ -26,7 +25,7 @@ from oodinv.recipe.train import (
     check_sizes,
     sizes_from_four,
 )
-from oodinv.records import Strict
+from oodinv.records import Fraction, Strict
 from oodinv.training import augment, ema, losses
 from oodinv.training.adversarial import image_critic
 from oodinv.training.checkpoint import Stateful
