@@ -60,7 +60,7 @@ def generate(
     from rich.markup import escape
     from rich.progress import track
 
-    from oodinv.cli.console import stderr
+    from oodinv.cli.console import say, stderr
     from oodinv.cli.directions.common import parse_numbers
     from oodinv.cli.prepare import choose_device
     from oodinv.imaging.provenance import Provenance
@@ -73,6 +73,8 @@ def generate(
     numbers = None if seeds is None else parse_numbers(seeds, "--seeds")
     wanted = parse_artefacts(save)
     loaded = load_generator(model)
+    for note in loaded.notes:
+        say(note, quiet)
     generator = loaded.generator.to(choose_device(device))
     if numbers is not None:
         chosen = codes_of_seeds(generator, numbers, truncation)
@@ -85,7 +87,7 @@ def generate(
     for code, picture in track(pictures, "generating", len(chosen), console=stderr, disable=quiet, transient=True):
         outputs += write_drawn(output, code, picture, wanted, made)
     if as_json:
-        typer.echo(json.dumps({"output": str(output), "done": len(chosen), "outputs": outputs}))
+        typer.echo(json.dumps({"output": str(output), "done": len(chosen), "outputs": outputs, "notes": loaded.notes}))
     elif not quiet:
         stderr.print(escape(f"{len(chosen)} generated in {output}"))
 

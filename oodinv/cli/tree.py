@@ -4,9 +4,10 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from typer.core import TyperGroup, TyperOption
+import typer
+from typer.core import TyperGroup
 
 from oodinv.cli import config, logs
 from oodinv.cli.options import MESSAGES
@@ -47,24 +48,34 @@ def _nodes(group: Any) -> Iterator[Any]:
 
 def _logging_options() -> list[Any]:
     """Builds `--verbose` and `--log-file`, which take effect when they are parsed."""
-    return [
-        TyperOption(
-            param_decls=["--verbose", "-v"],
-            is_flag=True,
-            expose_value=False,
-            callback=lambda _, __, asked: logs.to_terminal(bool(asked)),
-            help="Print the outcome of each photo.",
-            rich_help_panel=MESSAGES,
-        ),
-        TyperOption(
-            param_decls=["--log-file"],
-            metavar="FILE",
-            expose_value=False,
-            callback=lambda _, __, path: logs.to_file(Path(path) if path else None),
-            help="Append the outcome of each photo to a file.",
-            rich_help_panel=MESSAGES,
-        ),
-    ]
+    carrier = typer.Typer(add_completion=False)
+
+    @carrier.command()
+    def _carry(
+        verbose: Annotated[
+            bool,
+            typer.Option(
+                "--verbose",
+                "-v",
+                expose_value=False,
+                callback=logs.to_terminal,
+                help="Print the outcome of each photo.",
+                rich_help_panel=MESSAGES,
+            ),
+        ] = False,
+        log_file: Annotated[
+            Path | None,
+            typer.Option(
+                metavar="FILE",
+                expose_value=False,
+                callback=logs.to_file,
+                help="Append the outcome of each photo to a file.",
+                rich_help_panel=MESSAGES,
+            ),
+        ] = None,
+    ) -> None: ...
+
+    return typer.main.get_command(carrier).params
 
 
 def _make_plain(node: Any) -> None:

@@ -189,6 +189,7 @@ def _report_summary(report: "Report") -> Summary:
         "parameters": report.parameters,
         "sha256": report.sha256,
         "catalog": record,
+        "notes": list(report.notes),
     }
 
 
@@ -201,7 +202,13 @@ def _report_text(summary: Summary) -> str:
         "sha256": summary["sha256"],
         "catalog": summary["catalog"],
     }
-    return "\n".join([f"{summary['file']}:", *(f"    {k:<12}{v}" for k, v in facts.items() if v)])
+    lines = [f"    {k:<12}{v}" for k, v in facts.items() if v]
+    return "\n".join([f"{summary['file']}:", *lines, *(f"    {note}" for note in _notes(summary))])
+
+
+def _notes(summary: Summary) -> list[str]:
+    notes = summary.get("notes")
+    return list(notes) if isinstance(notes, list) else []
 
 
 @app.command("import", epilog="Example: oodinv weights import ffhq.pkl -o ffhq.safetensors")
@@ -218,9 +225,13 @@ def import_weights(
     from oodinv.weights.convert import convert
 
     def work(file: Path) -> Summary:
-        return {"file": str(file), "output": str(output), "part": convert(file, output, part)}
+        converted = convert(file, output, part)
+        return {"file": str(file), "output": str(output), "part": converted.part, "notes": list(converted.notes)}
 
-    _each([file], work, lambda summary: f"{summary['output']}  {summary['part']}", as_json)
+    def text(summary: Summary) -> str:
+        return "\n".join([f"{summary['output']}  {summary['part']}", *_notes(summary)])
+
+    _each([file], work, text, as_json)
 
 
 def _each(

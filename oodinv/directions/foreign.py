@@ -8,37 +8,30 @@
 | list, or dict by numbers such as 4 or layer_4, of (w_dim,) or (1, w_dim) | vectors for these rows, zero for others |
 | dict by other keys, of any of the above | one direction for each key |
 | dict of comp, mean, std; of act_comp, act_stdev; of lat_comp, lat_stdev (GANSpace) | component · sigma |
-| (N, num_ws, w_dim), N > 1 | codes of N people, not a direction: see `read_codes` |
+| (N, num_ws, w_dim), N > 1 | codes of N people, not a direction: see `codes.read_codes` |
 
 Files are .npy, .npz, .pt, .pkl or .safetensors, of any floating-point type; no pickled code is executed. The sign is
 the file's.
 """
 
 import re
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from oodinv.directions.contents import describe, only_tensor, read_contents
 from oodinv.directions.files import Direction, is_own, read
 from oodinv.errors import MissingWeights, UnknownLayout, WeightsError
 from oodinv.models import generators
 from oodinv.recipe.card import ModelCard
 from oodinv.weights.build import locate
 from oodinv.weights.families import build_generator
-from oodinv.weights.reading.damage import ARCHIVE_DAMAGE, NUMPY_DAMAGE
 from oodinv.weights.reading.read import read as read_weights
-from oodinv.weights.reading.read import read_values
 from oodinv.weights.translation import translate
-
-NUMPY_MAGIC = b"\x93NUMPY"
-MAX_BYTES = 1 << 30
-"""Upper bound on the unpacked size; larger claims are rejected."""
 
 GANSPACE_KEYS = (("lat_comp", "lat_stdev"), ("comp", "std"), ("act_comp", "act_stdev"))
 """Keys of components and their standard deviations; those of latents take precedence over activations."""
@@ -100,7 +93,7 @@ def import_file(path: Path, target: ModelShape, components: Sequence[int] | None
     """
     if is_own(path):
         return [_relabelled(read(path), target, path)]
-    values = _values(path)
+    values = read_contents(path)
     try:
         found = _ganspace(values, path, target, components)
         if found is None:
@@ -110,22 +103,6 @@ def import_file(path: Path, target: ModelShape, components: Sequence[int] | None
         return [_checked(direction) for direction in found]
     except WeightsError as error:
         raise type(error)(f"{path}: {error}") from error
-
-
-def read_codes(path: Path, num_ws: int, w_dim: int) -> Tensor:
-    """Codes of people, w_plus float32 (N, num_ws, w_dim), from (N, num_ws, w_dim) or (N, num_ws · w_dim).
-
-    Raises:
-        WeightsError: it is damaged, refused, or holds something else.
-    """
-    value = _only_tensor(_values(path))
-    flat = isinstance(value, Tensor) and value.ndim == 2 and value.shape[1] == num_ws * w_dim
-    rows = isinstance(value, Tensor) and value.ndim == 3 and tuple(value.shape[1:]) == (num_ws, w_dim)
-    if not isinstance(value, Tensor) or not (flat or rows) or not len(value) or not value.is_floating_point():
-        raise UnknownLayout(f"{path}: expected latent codes (N, {num_ws}, {w_dim}), found {_describe(value)}")
-    if not value.isfinite().all():
-        raise WeightsError(f"{path}: has values that are not finite; generate it again")
-    return value.reshape(-1, num_ws, w_dim).float()
 
 
 def _relabelled(direction: Direction, target: ModelShape, path: Path) -> Direction:
@@ -177,12 +154,12 @@ def _ganspace(values: Any, path: Path, target: ModelShape, components: Sequence[
 
 def _directions(values: Any, path: Path, target: ModelShape) -> list[Direction]:
     """One direction, one of single rows, or one for each key."""
-    values = _only_tensor(values)
+    values = only_tensor(values)
     if isinstance(values, Tensor):
         return [_direction(_rows(values, target), path.stem, None, path, target)]
     items = dict(enumerate(values)) if isinstance(values, list) else values
     if not isinstance(items, dict) or not items:
-        raise UnknownLayout(f"holds {_describe(values)}; expected a direction")
+        raise UnknownLayout(f"holds {describe(values)}; expected a direction")
     by_row = _by_row(items, target)
     if by_row is not None:
         vector = torch.zeros(target.num_ws, target.w_dim)
@@ -192,7 +169,7 @@ def _directions(values: Any, path: Path, target: ModelShape) -> list[Direction]:
         return [_direction(vector, path.stem, layers, path, target)]
     tensors = {str(key): value for key, value in items.items() if isinstance(value, Tensor)}
     if not tensors:
-        raise UnknownLayout(f"holds {_describe(items)}; expected a direction")
+        raise UnknownLayout(f"holds {describe(items)}; expected a direction")
     return [_direction(_rows(value, target, key), key, None, path, target) for key, value in tensors.items()]
 
 
@@ -258,92 +235,3 @@ def _direction(vector: Tensor, name: str, layers: tuple[int, ...] | None, path: 
 
 def _name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).lstrip("._-") or "direction"
-
-
-def _only_tensor(values: Any) -> Any:
-    """The tensor of a dict or list that holds just one beside plain settings, else the values as they are."""
-    items = list(values.values()) if isinstance(values, dict) else values
-    if isinstance(items, list):
-        tensors = [item for item in items if isinstance(item, Tensor)]
-        keys = list(values) if isinstance(values, dict) else [0]
-        numbered = len(items) == 1 and re.fullmatch(r"\D*\d+", str(keys[0])) and keys[0] not in (0, "arr_0")
-        if len(tensors) == 1 and not numbered and not any(isinstance(item, dict | list) for item in items):
-            return tensors[0]
-    return values
-
-
-def _describe(values: Any) -> str:
-    match values:
-        case Tensor():
-            return f"{values.dtype} {tuple(values.shape)}"
-        case dict():
-            keys = ", ".join(map(str, list(values)[:8]))
-            return f"a dict of {keys}" if keys else "an empty dict"
-        case list():
-            return f"a list of {len(values)}"
-    return f"a {type(values).__name__}"
-
-
-# Containers. NumPy's own; the others are read as weight files are.
-
-
-def _values(path: Path) -> Any:
-    try:
-        with path.open("rb") as file:
-            if file.read(len(NUMPY_MAGIC)) == NUMPY_MAGIC:
-                return _array(path, file)
-        archive = _numpy_archive(path)
-    except FileNotFoundError as error:
-        raise MissingWeights(f"{path}: there is no such file; check the path") from error
-    except OSError:
-        archive = None  # `read_values` says what is wrong with it
-    except ARCHIVE_DAMAGE as error:
-        raise WeightsError(f"{path}: is a damaged .npz file ({error}); get it again") from error
-    return read_values(path) if archive is None else archive
-
-
-def _array(path: Path, file: BinaryIO) -> Tensor:
-    """The array of a .npy file, once its header says that it holds plain numbers, as many as the file has."""
-    file.seek(0)
-    return _read_array(str(path), file, path.stat().st_size)
-
-
-def _read_array(where: str, file: BinaryIO, size: int) -> Tensor:
-    headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    try:
-        read_header = headers.get(np.lib.format.read_magic(file))
-        if read_header is None:
-            raise WeightsError(f"{where}: is a .npy file of an unknown version; save the array again")
-        shape, fortran, dtype = read_header(file)
-    except NUMPY_DAMAGE as error:
-        raise WeightsError(f"{where}: is a damaged .npy file ({error}); get it again") from error
-    if dtype.hasobject:
-        raise WeightsError(
-            f"{where}: refused: it holds pickled Python objects. Nothing in it was run. Save plain arrays, a file each"
-        )
-    count = int(np.prod([int(side) for side in shape], dtype=object))
-    if dtype.kind not in "fiub" or count * dtype.itemsize > min(size, MAX_BYTES):
-        raise WeightsError(f"{where}: claims {shape} numbers of type {dtype}, which it doesn't have or which are none")
-    content = file.read(count * dtype.itemsize)
-    if len(content) != count * dtype.itemsize:
-        raise WeightsError(f"{where}: is a damaged .npy file (it ends too early); get it again")
-    array = np.frombuffer(content, dtype).astype(dtype.newbyteorder("="))
-    return torch.from_numpy(array.reshape(shape, order="F" if fortran else "C").copy())
-
-
-def _numpy_archive(path: Path) -> dict[str, Tensor] | None:
-    """The arrays of a .npz file by name; None if it is none."""
-    if not zipfile.is_zipfile(path):
-        return None
-    with zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
-        if not entries or not all(entry.filename.endswith(".npy") for entry in entries):
-            return None
-        if sum(entry.file_size for entry in entries) > MAX_BYTES:
-            raise WeightsError(f"{path}: claims to unfold to more than {MAX_BYTES >> 20} MiB; no directions are that")
-        arrays = {}
-        for entry in entries:
-            name = entry.filename.removesuffix(".npy")
-            with archive.open(entry) as file:
-                arrays[name] = _read_array(f"{path}, {name}", cast(BinaryIO, file), entry.file_size)
-        return arrays

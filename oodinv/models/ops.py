@@ -57,9 +57,9 @@ def normalize_second_moment(z: Tensor, eps: float = 1e-8) -> Tensor:
 
 
 def leaky(x: Tensor, bias: Tensor | None = None, clamp: float | None = None) -> Tensor:
-    """√2 · leaky_relu(x + bias, 0.2), clipped to ±√2 · clamp if given; the gain keeps the variance.
+    """√2 · leaky_relu(x + bias, 0.2), clipped to ±clamp if given; the gain keeps the variance.
 
-    x (B, C, ...), bias (C,). Source: StyleGAN2; the clamp is that of StyleGAN2-ADA's half-precision layers.
+    x (B, C, ...), bias (C,). Source: StyleGAN2; StyleGAN2-ADA clips after the gain, which doesn't scale its bound.
     """
     if bias is None:
         x = F.leaky_relu(x, LEAKY_SLOPE) * ACTIVATION_GAIN
@@ -67,7 +67,7 @@ def leaky(x: Tensor, bias: Tensor | None = None, clamp: float | None = None) -> 
         shift = (bias * ACTIVATION_GAIN).to(x.dtype).reshape(1, -1, *([1] * (x.ndim - 2)))
         shifted = torch.add(shift, x, alpha=ACTIVATION_GAIN)
         x = F.leaky_relu(shifted, LEAKY_SLOPE, inplace=not torch.is_grad_enabled())
-    return x if clamp is None else x.clamp(-clamp * ACTIVATION_GAIN, clamp * ACTIVATION_GAIN)
+    return x if clamp is None else x.clamp(-clamp, clamp)
 
 
 @lru_cache(maxsize=1)

@@ -80,6 +80,7 @@ def load_model(card: ModelCard, path: Path) -> Model:
     samm = None
     if card.samm is not None and "samm" in sources:
         samm = build_samm(card.samm, sources["samm"])
+    notes += tuple(note for source in opened.values() for note in source.notes)
     model = Model(card, path, generator, encoder, samm, files, notes)
     _check_fit(model)
     return model
@@ -97,11 +98,15 @@ def load_named(name: str) -> Model:
 
 @dataclass(frozen=True)
 class GeneratorModel:
-    """A card's generator, in evaluation mode and without gradients; the card may name more. path is the card's."""
+    """A card's generator, in evaluation mode and without gradients; the card may name more.
+
+    path is the card's; notes say what the generator's file leaves out.
+    """
 
     card: GeneratorOnlyCard
     path: Path
     generator: Generator
+    notes: tuple[str, ...]
 
 
 def load_generator(name: str) -> GeneratorModel:
@@ -114,10 +119,11 @@ def load_generator(name: str) -> GeneratorModel:
     path = find_card(name)
     card: GeneratorOnlyCard = read_yaml(path, GeneratorOnlyCard)
     file = locate(card.generator.weights, path)
-    generator = build_generator(translate(read(file)), card.generator)
+    source = translate(read(file))
+    generator = build_generator(source, card.generator)
     if generator.size != card.size:
         raise WeightsError(f"{file}: makes images of {generator.size} px, and {path} says {card.size}; correct it")
-    return GeneratorModel(card, path, generator)
+    return GeneratorModel(card, path, generator, source.notes)
 
 
 def load_lpips(backbone: PerceptualBackbone) -> Lpips:

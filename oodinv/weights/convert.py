@@ -1,7 +1,7 @@
 """Foreign weight files rewritten in the project's own format: one network a file, full precision."""
 
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 
@@ -19,10 +19,17 @@ Convertible = Literal["generator", "samm"]
 """The parts that a file of the own format may hold; foreign encoders are used as they are."""
 
 
-def convert(source: Path, target: Path, part: Convertible | None = None) -> Convertible:
+class Converted(NamedTuple):
+    """The network that was written, and notes on what the file leaves out."""
+
+    part: Convertible
+    notes: tuple[str, ...]
+
+
+def convert(source: Path, target: Path, part: Convertible | None = None) -> Converted:
     """Write one network of `source` to `target` as .safetensors with its description, values unchanged.
 
-    part: which network, where the file has both; returns the one that was written.
+    part: which network, where the file has both.
 
     Raises:
         WeightsError: as `read`; the file doesn't hold that part, or holds both and `part` is None.
@@ -32,7 +39,7 @@ def convert(source: Path, target: Path, part: Convertible | None = None) -> Conv
     part = _choose(translation, part)
     module = _build(translation, part)
     native.save(target, module, torch.float32)
-    return part
+    return Converted(part, translation.notes)
 
 
 def _choose(source: Translation, part: Convertible | None) -> Convertible:

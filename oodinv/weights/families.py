@@ -118,7 +118,7 @@ def config_of(source: Translation, part: Literal["generator", "encoder"]) -> dic
     try:
         return family.arguments(source.part(part), source.file.settings)
     except ValueError as error:
-        raise UnknownLayout(f"{source.file.path}: its {part} is not complete: it {error}") from error
+        raise UnknownLayout(f"{source.file.path}: its {part} can't be built: it {error}") from error
 
 
 def build_generator(source: Translation, card: GeneratorCard | None = None) -> Generator:

@@ -94,12 +94,14 @@ class Translation:
     """A file's tensors under our names, by part, floating-point values as float32.
 
     average: the average latent that comes with the file, (w_dim,), (1, w_dim) or (num_ws, w_dim).
+    notes: what the file leaves out and oodinv supplied.
     """
 
     file: WeightsFile
     layout: str
     parts: dict[Part, dict[str, Tensor]]
     average: Tensor | None
+    notes: tuple[str, ...] = ()
 
     def part(self, part: Part) -> dict[str, Tensor]:
         """State of one module.
@@ -142,7 +144,18 @@ def translate(file: WeightsFile) -> Translation:
         prefix = f"{part}."
         if state := {k.removeprefix(prefix): v for k, v in renamed.items() if k.startswith(prefix)}:
             parts[part] = state
-    return Translation(file, layout.name, parts, average)
+    notes = _supply(file, parts["generator"]) if "generator" in parts else ()
+    return Translation(file, layout.name, parts, average, notes)
+
+
+def _supply(file: WeightsFile, state: dict[str, Tensor]) -> tuple[str, ...]:
+    """Adds the buffers that a generator's file may leave out; returns notes about them."""
+    family = next((f for f in generators.GENERATORS if any(re.fullmatch(f.mark, key) for key in state)), None)
+    supplied = None if family is None else family.supplied(state)
+    if supplied is None:
+        return ()
+    state |= supplied.buffers
+    return (f"{file.path}: {supplied.note}",)
 
 
 def _own_part(file: WeightsFile) -> Part:

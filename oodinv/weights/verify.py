@@ -33,6 +33,7 @@ class Report:
     parameters: how many numbers its tensors hold, buffers and what training left in it included.
     row: the catalog's row with the same sha256.
     namesake: without such a row, the one whose file has the same name.
+    notes: what the file leaves out and oodinv supplies.
     """
 
     path: Path
@@ -43,6 +44,7 @@ class Report:
     sha256: str
     row: catalog.Row | None
     namesake: catalog.Row | None
+    notes: tuple[str, ...] = ()
 
 
 def verify(path: Path) -> Report:
@@ -54,7 +56,8 @@ def verify(path: Path) -> Report:
         WeightsError: it is damaged, or asks for code to be run.
     """
     file = read(path)
-    layout, sizes = ("onnx", {}) if file.container == "onnx" else _identify(translate(file))
+    source = None if file.container == "onnx" else translate(file)
+    layout, sizes = ("onnx", {}) if source is None else _identify(source)
     sha256 = sha256_path(path)
     row = catalog.by_sha256(sha256)
     return Report(
@@ -66,6 +69,7 @@ def verify(path: Path) -> Report:
         sha256=sha256,
         row=row,
         namesake=None if row else catalog.by_file(path.name),
+        notes=() if source is None else source.notes,
     )
 
 

@@ -61,7 +61,7 @@ def codes_of_seeds(generator: Generator, seeds: Sequence[int], truncation_psi: f
 
 
 def codes_of_file(generator: Generator, path: Path, truncation_psi: float) -> list[Code]:
-    """Reads codes (N, w_dim) or (N, num_ws, w_dim) from a .npy or .npz file and truncates them towards the average.
+    """Reads codes (w_dim,), (N, w_dim) or (N, num_ws, w_dim) of a .npy or .npz file, truncated to the average.
 
     An .npz with `w_plus` (num_ws, w_dim), as `invert` writes it, is one code.
 
@@ -70,7 +70,7 @@ def codes_of_file(generator: Generator, path: Path, truncation_psi: float) -> li
     """
     values, single = _read_codes(path)
     rows, width = generator.num_ws, generator.w_dim
-    if single and values.ndim == 2:
+    if (single and values.ndim == 2) or values.ndim == 1:
         values = values[None]
     if values.ndim == 2 and values.shape[1] == width:
         values = np.broadcast_to(values[:, None], (len(values), rows, width))

@@ -10,17 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from command import call
+from command import call, call_here
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tolerances import FLOAT32, FLOAT32_DEEP, FLOAT64
 
 from oodinv import directions
 from oodinv.directions import Direction, files, labels, measures, regress
+from oodinv.directions.codes import read_codes
 from oodinv.directions.discover import factorise, ganspace, sefa, style_weights
 from oodinv.directions.faces import MeasuredFaces
 from oodinv.directions.fit import fit, score_labels
-from oodinv.directions.foreign import ModelShape, import_file, read_codes
+from oodinv.directions.foreign import ModelShape, import_file
 from oodinv.errors import MissingWeights, OodinvError, RecipeError, UnknownLayout, WeightsError
 from oodinv.imaging.encode import write_png
 from oodinv.imaging.files import write_npz
@@ -298,7 +299,48 @@ def test_published_codes_are_read(shared: Path) -> None:
     path = shared / "directions" / "styleclip_ffhq_w_plus_68.npy"
     with pytest.raises(WeightsError, match="latent codes of 68 people"):
         import_file(path, FFHQ)
-    np.testing.assert_array_equal(read_codes(path, 18, 512).numpy(), np.load(path).astype(np.float32))
+    np.testing.assert_array_equal(read_codes(path, FFHQ).numpy(), np.load(path).astype(np.float32))
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (1, 4, 3), (12,), (1, 12), (3,), (1, 3), (1, 1, 3), (6, 3), (18,)])
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".pt"])
+def test_a_single_code_is_read_in_every_shape(shape: tuple[int, ...], suffix: str, tmp_path: Path) -> None:
+    target, path = ModelShape("m", 4, 3, spare_rows=2), tmp_path / f"code{suffix}"
+    code = np.arange(np.prod(shape), dtype=np.float64).reshape(shape)
+    match suffix:
+        case ".npy":
+            np.save(path, code)
+        case ".npz":
+            np.savez(path, w_plus=code)
+        case ".pt":
+            torch.save(torch.from_numpy(code), path)
+    found = read_codes(path, target).numpy()
+    assert found.dtype == np.float32
+    expected = np.tile(code.reshape(1, 3), (4, 1)) if code.size == 3 else code.reshape(-1, 3)[:4]
+    np.testing.assert_array_equal(found, expected[None])
+
+
+@pytest.mark.parametrize("shape", [(5, 4, 3), (5, 12), (5, 3), (5, 1, 3), (5, 6, 3), (5, 18)])
+def test_several_codes_are_read_in_every_shape(shape: tuple[int, ...], tmp_path: Path) -> None:
+    np.save(tmp_path / "codes.npy", np.arange(np.prod(shape), dtype=np.float32).reshape(shape))
+    found = read_codes(tmp_path / "codes.npy", ModelShape("m", 4, 3, spare_rows=2))
+    assert found.shape == (5, 4, 3)
+    assert float(found[1, 0, 0]) == np.prod(shape[1:])
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (5,), (2, 5, 3), (0, 4, 3), (), (1, 1, 4, 3)])
+def test_other_arrays_are_no_codes(shape: tuple[int, ...], tmp_path: Path) -> None:
+    np.save(tmp_path / "codes.npy", np.zeros(shape, np.float32))
+    with pytest.raises(UnknownLayout, match=r"codes\.npy.*one latent code \(4, 3\)"):
+        read_codes(tmp_path / "codes.npy", ModelShape("m", 4, 3))
+
+
+def test_a_single_code_becomes_a_latent_by_command(tmp_path: Path) -> None:
+    code = np.random.default_rng(0).standard_normal((10, 256)).astype(np.float32)
+    np.save(tmp_path / "anna.npy", code)
+    done = call_here("directions", "import", "--codes", tmp_path / "anna.npy", "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_array_equal(np.load(tmp_path / "out" / "latents" / "anna.000.npz")["w_plus"], code)
 
 
 @settings(max_examples=30, deadline=None)

@@ -53,7 +53,7 @@ def import_directions(
     for file in files:
         try:
             if codes:
-                results += _import_codes(file, output, target.num_ws, target.w_dim)
+                results += _import_codes(file, output, target)
             else:
                 results += _import_file(file, output, target, chosen, rows, scale)
         except OodinvError as error:
@@ -70,15 +70,15 @@ def import_directions(
         raise typer.Exit(1)
 
 
-def _import_codes(file: Path, output: Path, num_ws: int, w_dim: int) -> list[dict[str, object]]:
-    from oodinv.directions.foreign import read_codes
+def _import_codes(file: Path, output: Path, target: "ModelShape") -> list[dict[str, object]]:
+    from oodinv.directions.codes import read_codes
     from oodinv.imaging.files import write_npz
 
     results: list[dict[str, object]] = []
-    for index, code in enumerate(read_codes(file, num_ws, w_dim)):
+    for index, code in enumerate(read_codes(file, target)):
         path = output / "latents" / f"{file.stem}.{index:03d}.npz"
         write_npz(path, w_plus=code.numpy())
-        results.append({"file": str(file), "path": str(path), "shape": [num_ws, w_dim]})
+        results.append({"file": str(file), "path": str(path), "shape": [target.num_ws, target.w_dim]})
     return results
 
 

@@ -29,6 +29,13 @@ class Tap(NamedTuple):
     resolution: int
 
 
+class Supplied(NamedTuple):
+    """Buffers that a foreign file leaves out, by parameter name, and a note that continues "FILE: …"."""
+
+    buffers: dict[str, Tensor]
+    note: str
+
+
 class GeneratorCard(Strict):
     """The `generator:` of a model card: its family and the file that holds it. Families may add fields."""
 
@@ -122,6 +129,11 @@ class Generator(nn.Module, ABC):
         Raises:
             ValueError: the network is not complete.
         """
+
+    @classmethod
+    def supplied(cls, state: State) -> Supplied | None:  # noqa: ARG003
+        """Buffers that some published files leave out, for a foreign file's state in our names; None if it has all."""
+        return None
 
 
 def draw_noise(source: torch.Generator | tuple[torch.Generator, ...], batch: int, size: int) -> Tensor:

@@ -3,6 +3,7 @@
 Source: "Analyzing and Improving the Image Quality of StyleGAN" (Karras et al., CVPR 2020), skip architecture.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from oodinv.models.generators.base import Features, Generator, Noise, Tap, draw_noise
+from oodinv.models.generators.base import Features, Generator, Noise, Supplied, Tap, draw_noise
 from oodinv.models.layers import EqualLinear, channel_plan, sizes_up_to
 from oodinv.models.naming import (
     DROP,
@@ -35,6 +36,9 @@ from oodinv.models.naming import (
 from oodinv.models.ops import leaky, modulated_conv2d, normalize_second_moment, upsample2
 
 MAPPING_LR_MULTIPLIER = 0.01
+LARGEST_CLAMP = 1e30
+NOISE_SEED = 0
+"""For the noise maps of files that have none."""
 
 
 class MappingNetwork(nn.Module):
@@ -366,10 +370,46 @@ class StyleGAN2(Generator):
             "conv_clamp": conv_clamp(settings),
         }
 
+    @classmethod
+    def supplied(cls, state: State) -> Supplied | None:
+        """Noise maps drawn from a fixed seed for files without any, such as rosinality's 256 px FFHQ file.
+
+        They may differ from those in the authors' memory; the generator was trained with noise drawn for each picture.
+        """
+        if any(re.fullmatch(r"blocks\.\d+\.(up|conv)\.noise", key) for key in state):
+            return None
+        seed = torch.Generator().manual_seed(NOISE_SEED)
+        sizes = numbers(state, r"blocks\.(\d+)\.conv\.noise_strength")
+        buffers = {
+            f"blocks.{size}.{layer}.noise": torch.randn(size, size, generator=seed)
+            for size in sizes
+            for layer in ("up", "conv")
+            if f"blocks.{size}.{layer}.noise_strength" in state
+        }
+        return Supplied(buffers, "has no noise maps; they are drawn from a fixed seed") if buffers else None
+
 
 def conv_clamp(settings: Settings) -> float | None:
-    """The bound on activations that a generator in NVIDIA's layout was trained with."""
-    match settings:
-        case {"G_ema.init_kwargs": {"synthesis_kwargs": {"conv_clamp": int() | float() as clamp}}}:
-            return float(clamp)
-    return None
+    """The bound on activations of a generator in NVIDIA's layout; None for no bound.
+
+    Layers state it. Where they don't, it is among the arguments of the generator: nested as in StyleGAN2-ADA, or flat
+    as in the StyleGAN2 of the stylegan3 repository.
+
+    Raises:
+        ValueError: it is no positive number, or not the same for all layers.
+    """
+    stated = [value for key, value in settings.items() if re.fullmatch(r"G_ema\.synthesis\..+\.conv_clamp", key)]
+    if not stated:
+        match settings.get("G_ema.init_kwargs"):
+            case {"synthesis_kwargs": {"conv_clamp": value}} | {"conv_clamp": value}:
+                stated = [value]
+            case _:
+                return None
+    if any(value != stated[0] for value in stated):
+        raise ValueError("has layers with different values of conv_clamp")
+    match stated[0]:
+        case None:
+            return None
+        case int() | float() as value if 0 < value < LARGEST_CLAMP:
+            return float(value)
+    raise ValueError("has a conv_clamp that is no positive number")

@@ -219,7 +219,7 @@ class Rebuilder:
         return cast(torch.TypedStorage, self._built[id(made)])
 
     def _members(self, module: Any, depth: int) -> dict[str, Any]:
-        """Parameters, buffers and submodules of an NVIDIA object, by name.
+        """Parameters, buffers, submodules and the bound on activations (`conv_clamp`) of an NVIDIA object, by name.
 
         The object also carries the source of its class, which unpickling would run; it is not looked at.
         """
@@ -233,7 +233,8 @@ class Rebuilder:
             raise WeightsError("holds an NVIDIA network that is incomplete or too deep")
         members = {_key(name): self.plain(item, depth) for name, item in (own | buffers).items()}
         members |= {_key(name): self._members(item, depth + 1) for name, item in submodules.items()}
-        return {name: item for name, item in members.items() if item is not None}
+        members = {name: item for name, item in members.items() if item is not None}
+        return members | {name: self.plain(state[name], depth) for name in ("conv_clamp",) if name in state}
 
     def _network(self, made: Made, depth: int) -> dict[str, Any]:
         """A whole network of an NVIDIA pickle: its members, and the name and arguments it was made with."""
