@@ -12,7 +12,7 @@ import oodinv
 from oodinv.cli import align, benchmark, blend, directions, doctor, edit, generate, invert, report, sign, train, weights
 from oodinv.cli.console import report_error
 from oodinv.cli.logs import LOG
-from oodinv.cli.memory import use_one_heap
+from oodinv.cli.memory import tune_allocator
 from oodinv.cli.tree import Root
 from oodinv.errors import OodinvError
 
@@ -69,7 +69,7 @@ def main() -> None:
     Exit status of every command: 0 success; 1 an error, or at least one input that failed or can't be read; 2 wrong
     usage; 130 interrupted.
     """
-    use_one_heap()
+    tune_allocator()
     _print_anything()
     try:
         app()
