@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from oodinv.models.winograd import conv3x3
+from oodinv.models.winograd import conv3x3, eager_on_cpu
 
 LEAKY_SLOPE = 0.2
 ACTIVATION_GAIN = math.sqrt(2.0)
@@ -108,7 +108,7 @@ def modulated_conv2d(x: Tensor, weight: Tensor, style: Tensor, *, demodulate: bo
     """
     scaled = weight * (1.0 / math.sqrt(weight[0].numel()))
     factors = demodulation(scaled, style) if demodulate else None
-    if x.device.type == "cpu" and not torch.is_grad_enabled():
+    if eager_on_cpu(x):
         weights = scaled * style[:, None, :, None, None]
         weights = weights if factors is None else weights * factors[:, :, None, None, None]
         return _joined([_convolve(one, w.to(x.dtype), up) for one, w in zip(x.split(1), weights, strict=True)])

@@ -24,8 +24,11 @@ def synthesize_aligned(
     features = generator.start(w_plus, noise)
     alignments: dict[int, Alignment] = {}
     coarser: Alignment | None = None
+    *_, last = generator.taps
     for key in generator.taps:
         if source is None or not acts_at(source, key):
+            if key == last:
+                return generator.conclude(features, w_plus, key, noise), alignments
             features = generator.run(features, w_plus, key, noise)
             continue
         x, coarser = align_at(source, generator.advance(features, w_plus, key), key, coarser)

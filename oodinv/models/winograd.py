@@ -77,14 +77,18 @@ def number_format(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
+def eager_on_cpu(x: Tensor) -> bool:
+    """Whether x is computed step by step on a CPU, without gradients: neither trained, nor compiled, nor exported."""
+    return x.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+
+
 def pays(x: Tensor, weight: Tensor) -> bool:
     """Whether `winograd` can do this convolution and is faster than `conv2d`."""
     height, width = x.shape[-2:]
     return (
-        x.device.type == "cpu"
+        eager_on_cpu(x)
         and (x.dtype == weight.dtype or torch.is_autocast_enabled("cpu"))
         and number_format(x) in (torch.float32, torch.bfloat16)
-        and not torch.is_grad_enabled()
         and min(weight.shape[:2]) >= LEAST_CHANNELS
         and height * width >= LEAST_PIXELS
         and height % TILE == width % TILE == 0

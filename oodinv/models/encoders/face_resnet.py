@@ -139,7 +139,7 @@ class FaceResnetEncoder(Encoder):
     def encode(self, image: Tensor, generator: Generator) -> Encoding:
         """All passes. image (B, 3, H, W) in [−1, 1] → w_plus, and features of the image."""
         maps = self.trunk.maps(downsized(image))
-        grid, codes = self.grid(maps), self.first_codes(len(image))
+        grid, codes = self.grid(maps), self.first_codes(1)  # one preview of the average latent serves the whole batch
         for _ in range(self.passes):
             codes = self.correct(grid, self.previewed(generator, codes), codes)
         return Encoding(self.w_plus(codes), {side: maps[side] for side in self.tap_channels})

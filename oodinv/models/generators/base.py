@@ -111,6 +111,10 @@ class Generator(nn.Module, ABC):
         """A whole block where nothing is aligned; families may have a faster way than both halves in turn."""
         return self.finish(self.advance(features, w_plus, key), features, w_plus, key, noise)
 
+    def conclude(self, features: Features, w_plus: Tensor, key: int, noise: Noise) -> Tensor:
+        """The last block where nothing is aligned, and the picture; families may have a faster way, as for `run`."""
+        return self.image(self.run(features, w_plus, key, noise), w_plus)
+
     @abstractmethod
     def image(self, features: Features, w_plus: Tensor) -> Tensor:
         """What the last block gave → picture (B, 3, size, size) in about [−1, 1], float32."""

@@ -5,7 +5,7 @@ arXiv 2104.04767). Its W is that of the StyleGAN2 it was distilled from, and so 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -13,11 +13,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from oodinv.models import bands
+from oodinv.models.bands import Bands
 from oodinv.models.generators.base import Features, Generator, Noise, Tap, draw_noise
 from oodinv.models.generators.mobilestylegan_ir import arrange
 from oodinv.models.layers import sizes_up_to
 from oodinv.models.naming import Layout, Rule, Settings, State, numbers, shape
 from oodinv.models.ops import ACTIVATION_GAIN, LEAKY_SLOPE, normalize_second_moment
+from oodinv.models.winograd import eager_on_cpu, number_format
 
 FIRST = 4
 """Side of the learned constant."""
@@ -28,6 +31,9 @@ CHANNELS = {4: 512, 8: 512, 16: 512, 32: 512, 64: 512, 128: 256, 256: 128, 512: 
 COLOURS = 3
 WAVELETS = 4
 """Bands of the Haar transform: low-pass, horizontal, vertical and diagonal detail."""
+
+NoiseMaps = tuple[Tensor | None, Tensor | None]
+"""What is added after each convolution of a block, (size, size), for one sample."""
 
 
 def idwt(x: Tensor) -> Tensor:
@@ -67,15 +73,25 @@ class Pointwise(nn.Module):
         """w (B, w_dim) → factors of the input channels (B, inputs)."""
         return self.affine(w) * self.gain  # type: ignore[no-any-return]
 
+    def noise_maps(self, noise: Noise, batch: int) -> Tensor | None:
+        """What is added to all channels, (1, 1, size, size) or (batch, 1, size, size)."""
+        if noise == "zero":
+            return None
+        if noise == "fixed":
+            return self.noise[None, None]
+        drawn = draw_noise(noise, batch, self.noise.shape[-1]).to(self.noise.device)
+        return drawn * self.noise.square().mean().sqrt()
+
     def finish(self, x: Tensor, noise: Noise) -> Tensor:
         """Noise, bias and leaky ReLU without gain. (B, outputs, size, size) → same."""
-        shift = self.bias[:, None, None]
-        if noise == "fixed":
-            shift = shift + self.noise
-        elif noise != "zero":
-            drawn = draw_noise(noise, x.shape[0], x.shape[-1]).to(x.device)
-            shift = shift + drawn * self.noise.square().mean().sqrt()
+        shift, maps = self.bias[:, None, None], self.noise_maps(noise, x.shape[0])
+        if maps is not None:
+            shift = shift + maps
         return F.leaky_relu(x + shift.to(x.dtype), LEAKY_SLOPE)
+
+    def finish_bands(self, x: Bands, noise: Tensor | None, dtype: torch.dtype) -> Bands:
+        """As `finish`, for one sample and its noise (size, size)."""
+        return bands.activate(x, self.bias.to(dtype), None if noise is None else noise.to(dtype), LEAKY_SLOPE)
 
 
 class DenseConv(Pointwise):
@@ -108,6 +124,11 @@ class SeparableConv(Pointwise):
         weights = (self.weight * self.style(w)[:, None, :]).to(x.dtype)
         return torch.bmm(weights, x.flatten(2)).reshape(x.shape[0], -1, *x.shape[2:])
 
+    def convolve_bands(self, x: Bands, w: Tensor, dtype: torch.dtype) -> Bands:
+        """As `convolve`, for one sample and its w (w_dim,)."""
+        x = bands.depthwise3x3(x, self.depthwise.to(dtype), len(self.noise))
+        return bands.pointwise(x, (self.weight * self.style(w)).to(dtype))
+
 
 class Block(nn.Module):
     """What the generator does at one size: a modulated inverse wavelet transform and two separable convolutions."""
@@ -121,6 +142,23 @@ class Block(nn.Module):
     def enlarge(self, x: Tensor, w: Tensor) -> Tensor:
         """x (B, inputs, H, W), w (B, w_dim) → (B, inputs / 4, 2H, 2W)."""
         return idwt(x * self.up(w)[:, :, None, None].to(x.dtype))
+
+    def noise_maps(self, noise: Noise, batch: int) -> Iterator[NoiseMaps]:
+        """Those of both convolutions for each sample."""
+        both = (conv.noise_maps(noise, batch) for conv in (self.conv1, self.conv2))
+        first, second = ([None] * batch if maps is None else maps[:, 0].expand(batch, -1, -1) for maps in both)
+        return zip(first, second, strict=True)
+
+    def advance_bands(self, x: Tensor, w: Tensor, dtype: torch.dtype) -> Bands:
+        """First half, for one sample (inputs, H, W) and its w (w_dim,)."""
+        widest = max(len(self.conv1.bias), len(self.up.bias) // 2)
+        rows = bands.cut(x.to(dtype), 2 * widest)
+        return self.conv1.convolve_bands(bands.idwt(rows, self.up(w).to(dtype)), w, dtype)
+
+    def finish_bands(self, x: Bands, w: Tensor, noise: NoiseMaps, dtype: torch.dtype) -> Bands:
+        """Second half, for one sample and its w (w_dim,)."""
+        x = self.conv2.convolve_bands(self.conv1.finish_bands(x, noise[0], dtype), w, dtype)
+        return self.conv2.finish_bands(x, noise[1], dtype)
 
 
 class ToImage(nn.Module):
@@ -140,8 +178,13 @@ class ToImage(nn.Module):
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """x (B, inputs, H, W), w (B, w_dim) → (B, 3, 2H, 2W) in float32."""
         weights = (self.weight * self.style(w)[:, None, :]).to(x.dtype)
-        bands = torch.bmm(weights, x.flatten(2)).unflatten(2, x.shape[2:])
-        return idwt(bands.float() + self.bias.float()[:, None, None])
+        coefficients = torch.bmm(weights, x.flatten(2)).unflatten(2, x.shape[2:])
+        return idwt(coefficients.float() + self.bias.float()[:, None, None])
+
+    def image_bands(self, x: Bands, w: Tensor, dtype: torch.dtype) -> Bands:
+        """As `forward`, for one sample and its w (w_dim,)."""
+        coefficients = bands.pointwise(x, (self.weight * self.style(w)).to(dtype))
+        return bands.idwt((band.float() + self.bias.float() for band in coefficients), 1.0)
 
 
 class MobileStyleGAN(Generator):
@@ -240,13 +283,43 @@ class MobileStyleGAN(Generator):
     def advance(self, features: Features, w_plus: Tensor, key: int) -> Tensor:
         """Enlarges by the wavelet transform and convolves up to the first noise. → (B, C, key, key)."""
         block, w = self.block(key), w_plus[:, self.rows(key)[0]]
-        return block.conv1.convolve(block.enlarge(features[0], w), w)
+        x = features[0]
+        if eager_on_cpu(x):
+            dtype = number_format(x)
+            return bands.collect([block.advance_bands(x[i], w[i], dtype) for i in range(len(x))], key)
+        return block.conv1.convolve(block.enlarge(x, w), w)
 
     def finish(self, x: Tensor, features: Features, w_plus: Tensor, key: int, noise: Noise) -> Features:  # noqa: ARG002
         """Noise, bias and activation, and the second convolution."""
         block, w = self.block(key), w_plus[:, self.rows(key)[1]]
+        if eager_on_cpu(x):
+            dtype, noises = number_format(x), block.noise_maps(noise, len(x))
+            cut = (bands.cut(one.to(dtype), len(block.conv1.bias)) for one in x)
+            return (bands.collect([block.finish_bands(*of, dtype) for of in zip(cut, w, noises, strict=True)], key),)
         x = block.conv1.finish(x, noise)
         return (block.conv2.finish(block.conv2.convolve(x, w), noise),)
+
+    def run(self, features: Features, w_plus: Tensor, key: int, noise: Noise) -> Features:
+        """Both halves without storing what is between them, where that pays."""
+        if not eager_on_cpu(features[0]):
+            return super().run(features, w_plus, key, noise)
+        return (bands.collect(self._run_bands(features[0], w_plus, key, noise), key),)
+
+    def conclude(self, features: Features, w_plus: Tensor, key: int, noise: Noise) -> Tensor:
+        """The last block and the picture without storing what is between them, where that pays."""
+        x = features[0]
+        if not eager_on_cpu(x):
+            return super().conclude(features, w_plus, key, noise)
+        last = zip(self._run_bands(x, w_plus, key, noise), w_plus[:, self.num_ws - 1], strict=True)
+        return bands.collect([self.to_image.image_bands(*of, number_format(x)) for of in last], self.size)
+
+    def _run_bands(self, x: Tensor, w_plus: Tensor, key: int, noise: Noise) -> list[Bands]:
+        """A whole block, in bands of each sample."""
+        block, dtype, (first, second) = self.block(key), number_format(x), self.rows(key)
+        return [
+            block.finish_bands(block.advance_bands(one, w[first], dtype), w[second], maps, dtype)
+            for one, w, maps in zip(x, w_plus, block.noise_maps(noise, len(x)), strict=True)
+        ]
 
     def image(self, features: Features, w_plus: Tensor) -> Tensor:
         """The picture's wavelet bands, transformed. → (B, 3, size, size)."""
