@@ -113,7 +113,7 @@ def train_judge(faces: list[Labelled], sface: Sface) -> tuple[Judge, dict[str, f
     cut = len(faces) * 3 // 4
     crops = [face.crop for face in faces]
     age, sex = (np.array([getattr(face, name) for face in faces]) for name in ("age", "sex"))
-    pixels = principal_components(flat(crops[:cut]), PIXEL_COMPONENTS, np.random.default_rng(0))
+    pixels = principal_components(flat(crops[:cut]), PIXEL_COMPONENTS)
     x = features(sface, pixels, crops)
     judge = Judge(sface, pixels, fit_score(x[:cut], age[:cut], False), fit_score(x[:cut], sex[:cut], True))
     quality = {

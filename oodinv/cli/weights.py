@@ -198,7 +198,7 @@ def _report_text(summary: Summary) -> str:
     facts = {
         "layout": f"{summary['layout']} ({summary['container']})",
         "sizes": ", ".join(f"{k} {v}" for k, v in sizes.items()) if isinstance(sizes, dict) else "",
-        "parameters": f"{summary['parameters']:,}",
+        "parameters": f"{summary['parameters']:,}" if summary["parameters"] else "",
         "sha256": summary["sha256"],
         "catalog": summary["catalog"],
     }

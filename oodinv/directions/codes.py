@@ -36,14 +36,14 @@ def _codes(value: Any, rows: tuple[int, int], w_dim: int) -> Tensor | None:
     """Codes as (N, 1 or one of rows, w_dim), float32; None for anything else."""
     if not isinstance(value, Tensor) or not value.is_floating_point() or not value.numel() or not value.ndim:
         return None
-    value = value.float()
-    width = value.shape[-1]
-    if value.ndim <= 3 and width == w_dim:
-        if value.ndim == 1 or (value.ndim == 2 and len(value) not in rows):
-            value = value.reshape(-1, 1, w_dim)
-        elif value.ndim == 2:
-            value = value[None]
-        return value if value.shape[1] in (1, *rows) else None
-    if value.ndim <= 2 and width in (w_dim * count for count in rows):
-        return value.reshape(-1, width // w_dim, w_dim)
+    codes: Tensor = value.float()
+    width = codes.shape[-1]
+    if codes.ndim <= 3 and width == w_dim:
+        if codes.ndim == 1 or (codes.ndim == 2 and len(codes) not in rows):
+            codes = codes.reshape(-1, 1, w_dim)
+        elif codes.ndim == 2:
+            codes = codes[None]
+        return codes if codes.shape[1] in (1, *rows) else None
+    if codes.ndim <= 2 and width in (w_dim * count for count in rows):
+        return codes.reshape(-1, width // w_dim, w_dim)
     return None

@@ -82,7 +82,7 @@ def ganspace(codes: Array, model: str, layers: tuple[int, ...] | None, num_ws: i
     flat = chosen.reshape(len(chosen), -1)
     if len(flat) < 2 * count:
         raise RecipeError(f"{len(flat)} codes are too few for {count} components; give at least {2 * count}")
-    components = principal_components(flat, count, np.random.default_rng(0))
+    components = principal_components(flat, count)
     places = components.project(flat)
     return [
         Direction(

@@ -164,7 +164,7 @@ def _on_layers(move: Array, shape: tuple[int, ...], wanted: DirectionSpec) -> Ar
 
 def fit_score(codes: Array, truth: Array, is_binary: bool) -> Score:
     """Regresses the truth (N,) on the components of codes (N, D), with the penalty chosen by cross-validation."""
-    components = principal_components(codes, min(COMPONENTS, len(codes) // 5), np.random.default_rng(0))
+    components = principal_components(codes, min(COMPONENTS, len(codes) // 5))
     x = components.project(codes)
     regress, judge = (logistic, discrimination) if is_binary else (ridge, determination)
     fold = np.arange(len(x)) % FOLDS

@@ -1,4 +1,4 @@
-"""Regression in latent space, in closed form or by Newton's method, in double precision.
+"""Regression in latent space, in double precision; ridge, logistic regression and PCA are scikit-learn's.
 
 Codes w are flattened to rows. The direction is the partial regression (Frisch and Waugh) of codes on labels,
 w = w̄ + Σ_j a_j d_j + residual: its row d for the attribute is the average change of codes with the attribute, while the
@@ -7,11 +7,29 @@ regression of the attribute on codes, which also applies to new faces. d is scal
 """
 
 from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from oodinv.errors import OodinvError
+
 Array = NDArray[np.float64]
+
+
+def sklearn(module: str) -> Any:
+    """Imports a module of scikit-learn, which is an extra.
+
+    Raises:
+        OodinvError: scikit-learn is not installed.
+    """
+    try:
+        return import_module(f"sklearn.{module}")
+    except ImportError as error:
+        raise OodinvError(
+            "fitting directions needs scikit-learn, which is not installed; pip install 'oodinv[fit]'"
+        ) from error
 
 
 def standardise(values: Array) -> Array:
@@ -52,53 +70,38 @@ class Components:
         return coordinates
 
 
-def principal_components(codes: Array, count: int, rng: np.random.Generator) -> Components:
-    """The strongest components of codes (N, D), largest first; by subspace iteration, exact where count is D.
+def principal_components(codes: Array, count: int) -> Components:
+    """The strongest components of codes (N, D), largest first, by a randomised SVD with a fixed seed.
 
     Source: "Finding structure with randomness" (Halko, Martinsson and Tropp, 2011), algorithm 4.4. The sign makes
     each column's largest element positive.
     """
-    mean = codes.mean(axis=0)
-    centred = codes - mean
-    count = min(count, *centred.shape)
-    subspace = rng.standard_normal((centred.shape[1], min(count + 16, centred.shape[1])))
-    for _ in range(4):
-        subspace = np.linalg.qr(centred.T @ (centred @ subspace))[0]
-    _, values, rows = np.linalg.svd(np.linalg.qr(centred @ subspace, mode="r"), full_matrices=False)
-    basis = (subspace @ rows.T)[:, :count]
-    basis *= np.sign(basis[np.abs(basis).argmax(axis=0), np.arange(count)])
-    deviations = values[:count] / np.sqrt(len(codes))
-    kept = deviations > 1e-7 * deviations[0]
-    return Components(mean, basis[:, kept], deviations[kept])
+    found = sklearn("decomposition").PCA(
+        min(count, *codes.shape), svd_solver="randomized", n_oversamples=16, iterated_power=4, random_state=0
+    )
+    found.fit(codes)
+    basis: Array = found.components_.T
+    basis = basis * np.sign(basis[np.abs(basis).argmax(axis=0), np.arange(basis.shape[1])])
+    deviations = found.singular_values_ / np.sqrt(len(codes))
+    varying = deviations > 1e-7 * deviations[0]
+    return Components(found.mean_, basis[:, varying], deviations[varying])
 
 
 def ridge(x: Array, y: Array, penalty: float) -> tuple[Array, float]:
     """Weights (R,) and offset that minimise |y − x·weights − offset|² / N + penalty · |weights|²."""
-    centre, level = x.mean(axis=0), float(y.mean())
-    centred = x - centre
-    gram = centred.T @ centred / len(x) + penalty * np.eye(x.shape[1])
-    weights: Array = np.linalg.solve(gram, centred.T @ (y - level) / len(x))
-    return weights, level - float(centre @ weights)
+    model = sklearn("linear_model").Ridge(alpha=penalty * len(x)).fit(x, y)
+    return model.coef_, float(model.intercept_)
 
 
-def logistic(x: Array, y: Array, penalty: float, passes: int = 25) -> tuple[Array, float]:
+def logistic(x: Array, y: Array, penalty: float) -> tuple[Array, float]:
     """Weights (R,) and offset of logistic regression of y in {0, 1}, by Newton's method.
 
     Minimises the mean of log(1 + exp(t)) − y·t, with t = x·weights + offset, plus penalty/2 · |weights|². With a
     penalty the minimum is unique and finite even where a plane separates the classes.
     """
-    columns = np.column_stack([x, np.ones(len(x))])
-    shrink = np.append(np.full(x.shape[1], penalty), 1e-9)
-    weights = np.zeros(columns.shape[1])
-    for _ in range(passes):
-        p = 1 / (1 + np.exp(-np.clip(columns @ weights, -30, 30)))
-        gradient = columns.T @ (p - y) / len(x) + shrink * weights
-        hessian = (columns.T * (p * (1 - p))) @ columns / len(x) + np.diag(shrink)
-        step = np.linalg.solve(hessian, gradient)
-        weights = weights - step * min(1.0, 5.0 / max(float(np.abs(step).max()), 1e-12))
-        if np.abs(step).max() < 1e-8:
-            break
-    return weights[:-1], float(weights[-1])
+    model = sklearn("linear_model").LogisticRegression(C=1 / (penalty * len(x)), solver="newton-cholesky", tol=1e-8)
+    model.fit(x, y)
+    return model.coef_[0], float(model.intercept_[0])
 
 
 def determination(predicted: Array, truth: Array) -> float:
@@ -110,9 +113,6 @@ def determination(predicted: Array, truth: Array) -> float:
 
 def discrimination(score: Array, truth: Array) -> float:
     """Area under the ROC curve of a score (N,) for truth in {0, 1}; 0.5 is chance."""
-    positive, negative = score[truth == 1], score[truth == 0]
-    if not len(positive) or not len(negative):
+    if len(np.unique(truth)) < 2:
         return 0.5
-    order = np.searchsorted(np.sort(negative), positive, side="left")
-    ties = np.searchsorted(np.sort(negative), positive, side="right") - order
-    return float((order + ties / 2).mean() / len(negative))
+    return float(sklearn("metrics").roc_auc_score(truth, score))

@@ -1,89 +1,71 @@
 """Locks that prevent two runs from writing to the same output folder.
 
-Locks are held by the operating system and released when the process ends for any reason: a killed run leaves a lock
-file behind, but no lock. A run removes its own lock file; stale files are removed by the next run.
+Locks are filelock's: the operating system holds them and releases them when the process ends for any reason, so that a
+killed run leaves a lock file behind, but no lock. A run removes its own files; stale ones are removed by the next run.
 """
 
 import errno
 import json
 import os
 import socket
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from oodinv.errors import OutputError
 
 PREFIX = ".lock"
 _GATE = f"{PREFIX}.gate"
 _WHOLE = "whole"
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    _FAR = 1 << 30  # beyond the content, because Windows blocks reads of locked bytes
-
-    def _lock(descriptor: int, wait: bool) -> None:
-        os.lseek(descriptor, _FAR, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
-else:
-    import fcntl
-
-    def _lock(descriptor: int, wait: bool) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+_HOLDER = ".holder"
+_POLL = 0.01  # seconds between attempts while a process waits at the gate
 
 
 class Held:
-    """An open, locked file; unlocked by `release`. The lock belongs to the file descriptor, so it stays open."""
+    """A locked file until `release`, and a record of its holder beside it: Windows blocks reads of locked files."""
 
-    def __init__(self, path: Path, descriptor: int) -> None:
-        self.path, self._descriptor = path, descriptor
+    def __init__(self, path: Path, lock: FileLock) -> None:
+        self.path, self._lock, self._file = path, lock, path.stat()
 
     def is_in_place(self) -> bool:
         """True if the path still refers to the locked file, that is, it was neither removed nor replaced."""
         try:
-            return os.path.samestat(os.fstat(self._descriptor), self.path.stat())
+            return os.path.samestat(self._file, self.path.stat())
         except OSError:
             return False
 
     def describe(self, part: str, plan: str) -> None:
-        """Writes the holder's process, host and start time into the file, for the error message of other runs."""
+        """Records the holder's process, host and start time, for the error message of other runs."""
         started = datetime.now().astimezone().isoformat(timespec="seconds")
         record = {"pid": os.getpid(), "host": socket.gethostname(), "started": started, "part": part, "plan": plan}
-        os.ftruncate(self._descriptor, 0)
-        os.lseek(self._descriptor, 0, os.SEEK_SET)
-        os.write(self._descriptor, json.dumps(record).encode())
+        _holder(self.path).write_text(json.dumps(record))
 
     def release(self) -> None:
-        """Removes the file, then unlocks it. Safe to call twice."""
-        if self._descriptor < 0:
+        """Removes the files, then unlocks. Safe to call twice."""
+        if not self._lock.is_locked:
             return
-        with suppress(OSError):  # Windows can't remove an open file; an unlocked leftover does no harm
+        with suppress(OSError):  # Windows can't remove an open file; filelock does so when it is unlocked
             if self.is_in_place():
-                self.path.unlink(missing_ok=True)
-        os.close(self._descriptor)
-        self._descriptor = -1
+                _holder(self.path).unlink(missing_ok=True)
+                self.path.unlink()
+        self._lock.release()
+
+
+def _holder(path: Path) -> Path:
+    return path.with_name(path.name.replace(PREFIX, _HOLDER, 1))
 
 
 def _acquire(path: Path, *, wait: bool) -> Held | None:
     """Locks a file, creating it if missing; returns None if another process holds the lock and `wait` is false."""
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        held = Held(path, descriptor)
-        try:
-            _lock(descriptor, wait)
-        except (BlockingIOError, PermissionError):
-            os.close(descriptor)
-            return None
-        except OSError:
-            os.close(descriptor)
-            raise
-        if held.is_in_place():  # otherwise its last holder removed it while this process waited
-            return held
-        os.close(descriptor)
+    lock = FileLock(path, thread_local=False, poll_interval=_POLL, fallback_to_soft=False)
+    try:
+        lock.acquire(blocking=wait)
+    except Timeout:
+        return None
+    return Held(path, lock)
 
 
 @contextmanager
@@ -183,7 +165,7 @@ def _try(path: Path) -> Held | None:
 
 def _description(path: Path) -> dict[str, object]:
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(_holder(path).read_text())
     except (OSError, ValueError):
         return {}
     return record if isinstance(record, dict) else {}

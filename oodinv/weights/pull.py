@@ -1,16 +1,15 @@
 """Fetches the catalog's files into a cache, and checks each before it is used.
 
-The cache is `$OODINV_CACHE`, else `$XDG_CACHE_HOME/oodinv`, else `~/.cache/oodinv`. A file there counts only
-if its size and sha256 are those on record; they are computed at every call (0.1 s for the largest), so that
-what is used is what was checked. Files arrive under a temporary name and are renamed when they have passed;
-two processes that pull the same file at once do the work twice and end with the same bytes.
+The cache is `$OODINV_CACHE`, by default the user's cache folder for oodinv (`~/.cache/oodinv` on Linux). A cached file
+is used only if its size and sha256 are those of the catalog, which is checked at every call (0.1 s for the largest).
+Files are downloaded under a temporary name and renamed once they are verified; two processes that pull the same file at
+once both download it.
 """
 
 import errno
 import hashlib
 import os
 import re
-import ssl
 import subprocess
 import sys
 import tarfile
@@ -18,16 +17,18 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from http.client import HTTPException, HTTPMessage
 from pathlib import Path
-from typing import IO
-from urllib.error import URLError
-from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_opener
+from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
+
+import platformdirs
 
 from oodinv.errors import ChecksumMismatch, MissingWeights, WeightsError
 from oodinv.weights.catalog import HttpsFile, Member, PackageFile, PackageFolder, Row, UserFile, named
 from oodinv.weights.checksum import sha256_file
+
+if TYPE_CHECKING:
+    from requests import Response
 
 TIMEOUT = 30.0
 """Seconds without a byte before an https download is given up."""
@@ -39,9 +40,7 @@ def cache_dir() -> Path:
     """The folder of pulled files; it may not exist yet."""
     if chosen := os.environ.get("OODINV_CACHE"):
         return Path(chosen)
-    if base := os.environ.get("XDG_CACHE_HOME"):
-        return Path(base) / "oodinv"
-    return Path.home() / ".cache" / "oodinv"
+    return platformdirs.user_cache_path("oodinv", appauthor=False)
 
 
 def find(name: str) -> Path | None:
@@ -247,26 +246,53 @@ def _member(row: Row, origin: PackageFile | PackageFolder, member: str, archive:
 # From an https address
 
 
-class _HttpsOnly(HTTPRedirectHandler):
-    """Follows to https only: the sha256 guards what comes, this guards what is asked for on the way."""
+class _Limited:
+    """A file to download to, of at most `size` bytes."""
 
-    def redirect_request(
-        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
-    ) -> Request | None:
-        if urlsplit(newurl).scheme != "https":
-            raise URLError(f"it sends on to {newurl}, which is not https")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        self._file, self._left = file, size
+        self.flush = file.flush
+
+    def write(self, chunk: bytes) -> int:
+        """Appends a chunk; raises ValueError once there are more bytes than expected."""
+        self._left -= len(chunk)
+        if self._left < 0:
+            raise ValueError("more bytes than that came")
+        return self._file.write(chunk)
+
+
+def _only_https(response: "Response", **_: object) -> None:
+    """Refuses redirects to other schemes: sha256 protects the content, this protects the request."""
+    target = urljoin(response.url, response.headers.get("Location", ""))
+    if response.is_redirect and urlsplit(target).scheme != "https":
+        raise ConnectionError(f"it redirects to {target}, which is not https")
 
 
 def _from_https(row: Row, origin: HttpsFile, part: Path) -> None:
+    """Downloads a file through pooch, which verifies its sha256."""
     if urlsplit(origin.url).scheme != "https":
         raise WeightsError(f"{row.name}: {origin.url} is not an https address")
-    opener = build_opener(HTTPSHandler(context=ssl.create_default_context()), _HttpsOnly())
+    import pooch  # with requests, which most commands don't need
+    from requests import RequestException
+
+    pooch.get_logger().setLevel("WARNING")
+    # requests trusts certifi's authorities; SSL_CERT_FILE is where OpenSSL's users name others
+    verify = os.environ.get("SSL_CERT_FILE") or True
+    get = pooch.HTTPDownloader(chunk_size=_CHUNK, timeout=TIMEOUT, verify=verify, hooks={"response": _only_https})
+
+    def download(url: str, output: str, caller: Any) -> None:
+        with Path(output).open("wb") as file:
+            get(url, _Limited(file, origin.size), caller)
+
     try:
-        with opener.open(origin.url, timeout=TIMEOUT) as source:
-            _save(row, source, origin.sha256, origin.size, part)
-    except (URLError, TimeoutError, ssl.SSLError, ConnectionError, HTTPException) as error:
+        pooch.retrieve(origin.url, f"sha256:{origin.sha256}", part.name, part.parent, downloader=download)
+    except (RequestException, ConnectionError) as error:
         raise MissingWeights(
-            f"{row.name}: {origin.url} can't be fetched ({error}); connect, or fetch it by other means and "
+            f"{row.name}: {origin.url} can't be downloaded ({error}); connect, or download it by other means and "
             f"put it into the cache as {row.file if part.name == row.file else f'{row.file}/{part.name}'}"
+        ) from error
+    except ValueError as error:
+        raise ChecksumMismatch(
+            f"{row.name}: expected {origin.size:,} bytes with sha256 {origin.sha256}; {error}; the file was removed. "
+            "Try again, and if it stays so, the origin has changed: report it"
         ) from error

@@ -1,6 +1,5 @@
 """Says what a weight file is, and whether it is complete."""
 
-import math
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from oodinv.weights.families import (
     build_vgg19,
     config_of,
 )
-from oodinv.weights.reading.read import Container, WeightsFile, read
+from oodinv.weights.reading.read import Container, container_of, read
 from oodinv.weights.translation import Translation, translate
 
 
@@ -30,7 +29,7 @@ class Report:
 
     layout: name of a layout, or "onnx".
     sizes: image `size` in pixels, `w_dim` and `num_ws` of the latent codes, as far as the file has them.
-    parameters: how many numbers its tensors hold, buffers and what training left in it included.
+    parameters: number of values of all its tensors, including buffers and training state; 0 for ONNX files.
     row: the catalog's row with the same sha256.
     namesake: without such a row, the one whose file has the same name.
     notes: what the file leaves out and oodinv supplies.
@@ -55,29 +54,27 @@ def verify(path: Path) -> Report:
         UnknownLayout: its contents fit no known layout, or not completely.
         WeightsError: it is damaged, or asks for code to be run.
     """
-    file = read(path)
-    source = None if file.container == "onnx" else translate(file)
-    layout, sizes = ("onnx", {}) if source is None else _identify(source)
+    container = container_of(path)
+    layout: str = container
+    sizes, parameters, notes = dict[str, int](), 0, tuple[str, ...]()
+    if container != "onnx":  # OpenCV runs these, so that their sha256 is all there is to check
+        file = read(path)
+        source = translate(file)
+        layout, sizes = _identify(source)
+        parameters, notes = sum(tensor.numel() for tensor in file.tensors.values()), source.notes
     sha256 = sha256_path(path)
     row = catalog.by_sha256(sha256)
     return Report(
         path=path,
-        container=file.container,
+        container=container,
         layout=layout,
         sizes=sizes,
-        parameters=sum(map(math.prod, _shapes(file))),
+        parameters=parameters,
         sha256=sha256,
         row=row,
         namesake=None if row else catalog.by_file(path.name),
-        notes=() if source is None else source.notes,
+        notes=notes,
     )
-
-
-def _shapes(file: WeightsFile) -> list[tuple[int, ...]]:
-    match file.settings:
-        case {"shapes": dict() as shapes} if file.container == "onnx":
-            return [tuple(shape) for shape in shapes.values()]
-    return [tuple(tensor.shape) for tensor in file.tensors.values()]
 
 
 def _identify(source: Translation) -> tuple[str, dict[str, int]]:

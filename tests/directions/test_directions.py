@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pickle
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -166,6 +167,12 @@ def test_newton_reaches_the_minimum_of_the_logistic_loss() -> None:
     assert tensor.grad.abs().max() < 1e-6
 
 
+def test_a_fit_without_scikit_learn_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
+    with pytest.raises(OodinvError, match=r"needs scikit-learn.*oodinv\[fit\]"):
+        regress.ridge(np.zeros((2, 1)), np.zeros(2), 0.1)
+
+
 def test_ridge_solves_its_normal_equations() -> None:
     rng = np.random.default_rng(2)
     x, y = rng.standard_normal((80, 5)), rng.standard_normal(80)
@@ -177,7 +184,7 @@ def test_ridge_solves_its_normal_equations() -> None:
 def test_principal_components_are_eigenvectors_of_the_covariance() -> None:
     rng = np.random.default_rng(4)
     codes = rng.standard_normal((300, 20)) * np.linspace(3, 0.1, 20)
-    found = regress.principal_components(codes, 3, np.random.default_rng(0))
+    found = regress.principal_components(codes, 3)
     values, vectors = np.linalg.eigh(np.cov(codes.T, bias=True))
     np.testing.assert_allclose(found.deviations**2, values[::-1][:3], rtol=1e-6)
     np.testing.assert_allclose(np.abs(found.basis.T @ vectors[:, ::-1][:, :3]), np.eye(3), atol=FLOAT32_DEEP)

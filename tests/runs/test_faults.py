@@ -53,7 +53,7 @@ def test_a_folder_is_one_runs_until_that_process_ends(photos: Path, tmp_path: Pa
         other.kill()
     assert lock._locks(out)  # left behind, and in nobody's way
     assert set(statuses(run(Neighbours(), photos, out)).values()) == {"done"}
-    assert not list(out.glob(".lock*"))
+    assert not list(out.glob(".[lh]o*"))
 
 
 def test_a_run_that_is_given_up_frees_its_folder(photos: Path, tmp_path: Path) -> None:

@@ -2,15 +2,11 @@
 
 from pathlib import Path
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from oodinv.errors import UnknownLayout, WeightsError
-from oodinv.weights.reading.damage import NUMPY_DAMAGE
+from oodinv.errors import UnknownLayout
+from oodinv.weights.reading.arrays import is_npy, read_npy
 from oodinv.weights.reading.read import flattened, read_values
-
-NUMPY_MAGIC = b"\x93NUMPY"
 
 
 def read_average(path: Path) -> Tensor:
@@ -20,25 +16,13 @@ def read_average(path: Path) -> Tensor:
         MissingWeights: there is no such file.
         WeightsError: it is damaged, or holds something else or more than one tensor.
     """
-    try:
-        with path.open("rb") as file:
-            numpy = file.read(len(NUMPY_MAGIC)) == NUMPY_MAGIC
-    except OSError:
-        numpy = False  # `read_values` says what is wrong with it
-    value = _from_numpy(path) if numpy else _from_weights(path)
+    value = read_npy(path) if is_npy(path) else _from_weights(path)
     if value.ndim not in (1, 2) or not value.is_floating_point():
         raise UnknownLayout(
             f"{path}: holds a {value.dtype} tensor of shape {tuple(value.shape)}; an average latent has "
             "shape (512,), (1, 512) or (num_ws, 512)"
         )
     return value.float()
-
-
-def _from_numpy(path: Path) -> Tensor:
-    try:  # mapped first, which refuses a shape that the file has too few bytes for before anything is allocated
-        return torch.from_numpy(np.array(np.load(path, allow_pickle=False, mmap_mode="r")))
-    except NUMPY_DAMAGE as error:
-        raise WeightsError(f"{path}: is a damaged .npy file ({error}); make it again") from error
 
 
 def _from_weights(path: Path) -> Tensor:

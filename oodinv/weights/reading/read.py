@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from oodinv.errors import MissingWeights, UnknownLayout, WeightsError
-from oodinv.weights.reading import inert, onnx, openvino, rebuild
+from oodinv.weights.reading import inert, openvino, rebuild
 from oodinv.weights.reading.damage import ARCHIVE_DAMAGE
 
 Container = Literal["torch", "nvidia-pickle", "numpy-pickle", "safetensors", "onnx", "openvino"]
@@ -32,8 +32,7 @@ class WeightsFile:
     `tensors` is flat: the keys of nested dicts are joined with ".", as in `g_ema.conv1.conv.weight`; the
     modules of an NVIDIA pickle are walked the same way, as in `G_ema.synthesis.b4.const`. `settings` has
     everything else under its joined key: a value, or a whole dict or list that holds no tensor (`opts`,
-    `G_ema.init_kwargs`, the metadata of a .safetensors file). Of an ONNX file, which OpenCV runs, only the
-    shapes are read: it has no `tensors`, and `settings["shapes"]`. An OpenVINO network NAME, or each of those in a
+    `G_ema.init_kwargs`, the metadata of a .safetensors file). An OpenVINO network NAME, or each of those in a
     folder, has its constants as `NAME.constants.LAYER`, and its graph in `settings["NAME.layers"]`.
     """
 
@@ -199,11 +198,8 @@ def _read_pickle(path: Path) -> Any:
             ) from error
 
 
-def _read_onnx(path: Path) -> Any:
-    try:
-        return {"shapes": onnx.shapes(memoryview(path.read_bytes()))}
-    except ValueError as error:
-        raise WeightsError(f"is a damaged .onnx file ({error}); download it again") from error
+def _read_onnx(path: Path) -> Any:  # noqa: ARG001
+    raise UnknownLayout("is an ONNX network, which OpenCV runs; a file of tensors was expected")
 
 
 def _read_torch(path: Path) -> Any:
