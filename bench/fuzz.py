@@ -2,11 +2,11 @@
 
     python bench/fuzz.py READER [--minutes 5] [--corpus tests/corpus]
 
-READER is picture, heic, xmp, exif, card, recipe, manifest, placement, arrays, average, direction or weights. Whatever
-it is given, a reader must return or raise an error of oodinv, within ten seconds and in bounded memory; the fuzzer
-stops at the first input for which that isn't so and writes it as crash-…, timeout-… or oom-… to CORPUS/READER, where
-the tests find it from then on. Inputs that reach new code are kept for the next run in a folder of the user's cache,
-not in the corpus.
+READER is picture, heic, xmp, exif, card, recipe, manifest, placement, arrays, average, direction, weights, or ir for
+OpenVINO's networks. Whatever it is given, a reader must return or raise an error of oodinv, within ten seconds and in
+bounded memory; the fuzzer stops at the first input for which that isn't so and writes it as crash-…, timeout-… or oom-…
+to CORPUS/READER, where the tests find it from then on. Inputs that reach new code are kept for the next run in a folder
+of the user's cache, not in the corpus.
 
 Needs Google's atheris (`pip install atheris`), which has wheels for Linux.
 """
@@ -28,7 +28,7 @@ from PIL import Image
 
 ReaderName = Literal[
     "picture", "heic", "xmp", "exif", "card", "recipe", "manifest", "placement", "arrays", "average", "direction",
-    "weights",
+    "weights", "ir",
 ]  # fmt: skip
 READERS: tuple[ReaderName, ...] = get_args(ReaderName)
 
@@ -37,6 +37,9 @@ CORPUS = ROOT / "tests" / "corpus"
 SECONDS = 10
 MEMORY_MB = 2500
 LONGEST = 4096
+LONGEST_IR = 1 << 16
+BETWEEN = b"\n---\n"
+"""Between the four files of a generator in OpenVINO's form, which make one input."""
 
 
 def reader(name: ReaderName, folder: Path) -> Callable[[bytes], object]:
@@ -52,7 +55,9 @@ def reader(name: ReaderName, folder: Path) -> Callable[[bytes], object]:
     from oodinv.recipe.card import read_card
     from oodinv.recipe.edit import read_edit_recipe
     from oodinv.runs import manifest, results
+    from oodinv.weights.families import build_generator
     from oodinv.weights.reading import average, read
+    from oodinv.weights.translation import translate
 
     def from_file(read_file: Callable[[Path], object], file_name: str, member: str = "") -> Callable[[bytes], object]:
         path = folder / file_name
@@ -74,6 +79,13 @@ def reader(name: ReaderName, folder: Path) -> Callable[[bytes], object]:
         count = count_frames(content, Path("odd.png"))
         decode_photo(content, Path("odd.png"), frame=min(count, 3) - 1)
         assert photo.exif is None or exif.orientation_of(photo.exif) in (None, 1)
+
+    def networks(content: bytes) -> None:
+        parts = content.split(BETWEEN, 3)
+        for file_name, part in zip(_IR_FILES, parts + [b""] * (4 - len(parts)), strict=True):
+            (folder / "ir").mkdir(exist_ok=True)
+            (folder / "ir" / file_name).write_bytes(part)
+        build_generator(translate(read.read(folder / "ir")))
 
     match name:
         case "picture" | "heic":
@@ -98,6 +110,8 @@ def reader(name: ReaderName, folder: Path) -> Callable[[bytes], object]:
             return from_file(lambda path: import_file(path, ModelShape("odd", 3, 4)), "odd.npz", "odd.npy")
         case "weights":
             return from_file(read.read, "odd.pt", "odd/data.pkl")
+        case "ir":
+            return networks
 
 
 def _archived(content: bytes, member: str) -> bytes:
@@ -154,6 +168,8 @@ def seeds(name: ReaderName) -> Iterator[bytes]:
             yield from _directions()
         case "weights":
             yield from _weights()
+        case "ir":
+            yield _networks()
 
 
 _XMP = (
@@ -211,6 +227,22 @@ def _weights() -> Iterator[bytes]:
     yield empty.getvalue()
 
 
+_IR_FILES = ("MappingNetwork.xml", "MappingNetwork.bin", "SynthesisNetwork.xml", "SynthesisNetwork.bin")
+
+
+def _networks() -> bytes:
+    """A tiny MobileStyleGAN in OpenVINO's form, its four files one after the other."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    import openvino_ir
+
+    from oodinv.models.generators.mobilestylegan import MobileStyleGAN
+
+    generator = MobileStyleGAN(16, {4: 4, 8: 2}, w_dim=2, z_dim=2, mapping_layers=1)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = openvino_ir.write(generator.requires_grad_(False), Path(scratch))
+        return BETWEEN.join((folder / name).read_bytes() for name in _IR_FILES)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Fuzzes one reader.")
     parser.add_argument("reader", choices=READERS)
@@ -231,7 +263,8 @@ def main() -> None:
         for n, seed in enumerate(seeds(options.reader)):
             (known / f"seed-{n}").write_bytes(seed)
         limits = [f"-max_total_time={round(60 * options.minutes)}", f"-timeout={SECONDS}", f"-rss_limit_mb={MEMORY_MB}"]
-        shape = [f"-max_len={LONGEST}", f"-artifact_prefix={found}/", "-print_final_stats=1"]
+        longest = LONGEST_IR if options.reader == "ir" else LONGEST
+        shape = [f"-max_len={longest}", f"-artifact_prefix={found}/", "-print_final_stats=1"]
         atheris.Setup([sys.argv[0], *limits, *shape, str(known)], lambda content: accepts(read, content) and None)
         atheris.Fuzz()
 
