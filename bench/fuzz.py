@@ -1,12 +1,12 @@
 """Feeds a reader bytes that a coverage-guided fuzzer makes up, for so many minutes.
 
-    python bench/fuzz.py READER [--minutes 5] [--corpus tests/corpus]
+    python bench/fuzz.py READER [--minutes 5] [--seconds 10] [--corpus tests/corpus]
 
 READER is picture, heic, xmp, exif, card, recipe, manifest, placement, arrays, average, direction, weights, or ir for
-OpenVINO's networks. Whatever it is given, a reader must return or raise an error of oodinv, within ten seconds and in
-bounded memory; the fuzzer stops at the first input for which that isn't so and writes it as crash-…, timeout-… or oom-…
-to CORPUS/READER, where the tests find it from then on. Inputs that reach new code are kept for the next run in a folder
-of the user's cache, not in the corpus.
+OpenVINO's networks. Whatever it is given, a reader must return or raise an error of oodinv, within so many seconds and
+in bounded memory. The fuzzer stops at the first input for which that isn't so and writes it as crash-…, timeout-… or
+oom-… to CORPUS/READER, where the tests find it from then on. Inputs that reach new code are kept for the next run in a
+folder of the user's cache, not in the corpus.
 
 Needs Google's atheris (`pip install atheris`), which has wheels for Linux.
 """
@@ -247,6 +247,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Fuzzes one reader.")
     parser.add_argument("reader", choices=READERS)
     parser.add_argument("--minutes", type=float, default=5)
+    parser.add_argument("--seconds", type=int, default=SECONDS, help="time for one input; more on a busy machine")
     parser.add_argument("--corpus", type=Path, default=CORPUS, help="folder for the inputs that a reader fails on")
     options = parser.parse_args()
     try:
@@ -262,7 +263,11 @@ def main() -> None:
             folder.mkdir(parents=True, exist_ok=True)
         for n, seed in enumerate(seeds(options.reader)):
             (known / f"seed-{n}").write_bytes(seed)
-        limits = [f"-max_total_time={round(60 * options.minutes)}", f"-timeout={SECONDS}", f"-rss_limit_mb={MEMORY_MB}"]
+        limits = [
+            f"-max_total_time={round(60 * options.minutes)}",
+            f"-timeout={options.seconds}",
+            f"-rss_limit_mb={MEMORY_MB}",
+        ]
         longest = LONGEST_IR if options.reader == "ir" else LONGEST
         shape = [f"-max_len={longest}", f"-artifact_prefix={found}/", "-print_final_stats=1"]
         atheris.Setup([sys.argv[0], *limits, *shape, str(known)], lambda content: accepts(read, content) and None)

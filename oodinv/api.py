@@ -24,10 +24,11 @@ from oodinv.compositing.paste_back import Patch
 from oodinv.editing.apply import Editor, InvertedFace
 from oodinv.editing.plan import prepare
 from oodinv.errors import ImageError, NoFaceError, RecipeError
-from oodinv.faces.align import Placement, align
+from oodinv.faces.align import align
 from oodinv.faces.detectors import load_detector
 from oodinv.faces.detectors.base import Detector
 from oodinv.faces.selection import ALL, Selection
+from oodinv.faces.upright import settled
 from oodinv.imaging.decode import decode_photo, read_photo
 from oodinv.imaging.encode import write_photo
 from oodinv.imaging.photo import Photo
@@ -110,6 +111,9 @@ class PhotoEditor:
             ImageError: the photo can't be read, or isn't square with `aligned`. NoFaceError: no face was found.
         """
         source, name = _photo(photo)
+        if isinstance(photo, str | os.PathLike) and not aligned:
+            path = Path(photo)
+            source = settled(source, self.detector, lambda n: read_photo(path, deep=True, orientation=n))
         subjects = self._crops(source, name, selection) if not aligned else [self._whole(source, name)]
 
         def compute(batch: list[Subject]) -> list[Artefacts]:
@@ -238,7 +242,7 @@ def _recipe(recipe: str | os.PathLike[str] | EditRecipe) -> tuple[EditRecipe, Pa
 
 def _inverted(face: Artefacts) -> InvertedFace:
     placed = face.subject.aligned
-    placement = None if placed is None else Placement(placed.quad, placed.photo_size)
+    placement = None if placed is None else placed.placement
     return InvertedFace(face.subject.name, face.subject.crop, face.w_plus, face.flows, placement)
 
 

@@ -30,6 +30,7 @@ from oodinv.recipe.benchmark import BenchmarkRecipe
 from oodinv.runs.manifest import Header, header_of
 from oodinv.runs.sources.base import Job
 from oodinv.weights.build import Model
+from oodinv.workflows.align import decode_upright
 from oodinv.workflows.invert import composed, square_crop
 
 Scores = dict[str, dict[str, dict[str, float | None]]]
@@ -84,11 +85,12 @@ class BenchmarkStages:
         Raises:
             ImageError: no readable picture. NoFaceError: no face in it.
         """
-        pixels = decode_photo(content, job.path).pixels
         card, finest = self.model.card, self._reference_size()
         if self.detector is None:
+            pixels = decode_photo(content, job.path).pixels
             seen = square_crop(pixels, card.size, job.path)
             return Crop(job, seen, seen if finest == card.size else resize_pixels(pixels, finest))
+        pixels = decode_upright(job, content, self.detector).pixels
         try:
             (face,) = align(pixels, self.detector, card.size, card.crop.quad, LARGEST).faces
         except NoFaceError as error:

@@ -26,7 +26,8 @@ class AlignedFace:
 
     quad (4, 2) in photo coordinates; photo_size (width, height) of the upright photo. The exact inverse of
     the crop is `crop_to_photo(quad, size)`. cut_off: names of the points that the photo doesn't show; empty unless
-    `Selection.cut_off` lets such faces through.
+    `Selection.cut_off` lets such faces through. orientation: as which the photo was decoded, 1 to 8, if its file
+    contradicts itself; see `faces.upright`.
     """
 
     crop: Pixels
@@ -34,9 +35,18 @@ class AlignedFace:
     face: Face
     photo_size: tuple[int, int]
     cut_off: tuple[str, ...] = ()
+    orientation: int | None = None
+
+    @property
+    def placement(self) -> "Placement":
+        """Position of the crop."""
+        return Placement(self.quad, self.photo_size, self.orientation)
 
     def to_json(self) -> str:
-        """Content of OUT/aligned/NAME.json: quad, landmarks, score, detector, photo_size, cut_off; no digit lost."""
+        """Content of OUT/aligned/NAME.json: quad, landmarks, score, detector, photo_size, cut_off; no digit lost.
+
+        Also orientation, if the photo's file contradicts itself.
+        """
         record = {
             "quad": self.quad.tolist(),
             "landmarks": self.face.landmarks.tolist(),
@@ -45,6 +55,8 @@ class AlignedFace:
             "photo_size": list(self.photo_size),
             "cut_off": list(self.cut_off),
         }
+        if self.orientation is not None:
+            record["orientation"] = self.orientation
         return json.dumps(record, indent=1) + "\n"
 
 
@@ -58,10 +70,14 @@ class AlignedFaces:
 
 @dataclass(frozen=True, eq=False)
 class Placement:
-    """Position of a saved crop: quad (4, 2) in a photo of photo_size (width, height)."""
+    """Position of a saved crop: quad (4, 2) in a photo of photo_size (width, height).
+
+    orientation: as which the photo must be decoded for it, 1 to 8; None if that is what its file says.
+    """
 
     quad: Points
     photo_size: tuple[int, int]
+    orientation: int | None = None
 
 
 def read_placement(path: Path) -> Placement:
@@ -74,11 +90,14 @@ def read_placement(path: Path) -> Placement:
         record = _read_record(path)
         quad = np.array(record["quad"], dtype=np.float64)
         width, height = (int(length) for length in record["photo_size"])
+        orientation = record.get("orientation")
     except _RECORD_DAMAGE as error:
         raise _bad_placement(path, str(error)) from error
     if quad.shape != (4, 2) or not np.isfinite(quad).all():
         raise _bad_placement(path, "its quad is no list of four corners")
-    return Placement(quad, (width, height))
+    if orientation is not None and orientation not in range(1, 9):
+        raise _bad_placement(path, "its orientation is no number from 1 to 8")
+    return Placement(quad, (width, height), orientation)
 
 
 def read_landmarks(path: Path) -> Points:

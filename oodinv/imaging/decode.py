@@ -23,7 +23,7 @@ from oodinv.errors import ImageError
 from oodinv.imaging.colour import profile_of_codes
 from oodinv.imaging.deep import deep_pixels
 from oodinv.imaging.formats import ANIMATED, READ
-from oodinv.imaging.metadata import metadata_of, orientation_of, upright
+from oodinv.imaging.metadata import metadata_of, orientations_of, upright
 from oodinv.imaging.photo import Photo
 from oodinv.imaging.pixels import Pixels, row_bands
 from oodinv.imaging.png import is_grey, read_chunks, turned
@@ -37,27 +37,32 @@ _DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, 
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-def read_photo(path: Path, *, deep: bool = False, frame: int = 0) -> Photo:
+def read_photo(path: Path, *, deep: bool = False, frame: int = 0, orientation: int | None = None) -> Photo:
     """Decodes a picture of a file, the first by default, to upright 8-bit RGB.
 
     16-bit values are scaled, palettes expanded, CMYK and Lab converted to sRGB. deep: keep 16 bits a channel too.
-    frame: of an animation or a file of several pages, counted from 0; see `count_frames`.
+    frame: of an animation or a file of several pages, counted from 0; see `count_frames`. orientation: 1 to 8, in place
+    of what the file says.
 
     Raises:
         ImageError: the file is missing, unreadable, no picture, damaged, or larger than MAX_PIXELS or MAX_SIDE, or has
             no such frame.
     """
     with _opened(path) as file:
-        return decode_photo(file.read(), path, deep=True, frame=frame) if deep else _decode(file, path, frame)
+        if deep:
+            return decode_photo(file.read(), path, deep=True, frame=frame, orientation=orientation)
+        return _decode(file, path, frame, orientation)
 
 
-def decode_photo(content: bytes, path: Path, *, deep: bool = False, frame: int = 0) -> Photo:
+def decode_photo(
+    content: bytes, path: Path, *, deep: bool = False, frame: int = 0, orientation: int | None = None
+) -> Photo:
     """As `read_photo`, from a file's bytes; `path` names it in errors. Frames after the first have 8 bits a channel.
 
     Raises:
         ImageError: no picture, damaged, larger than MAX_PIXELS or MAX_SIDE, or without such a frame.
     """
-    photo = _decode(BytesIO(content), path, frame)
+    photo = _decode(BytesIO(content), path, frame, orientation)
     return replace(photo, deep=deep_pixels(content, photo)) if deep and frame == 0 else photo
 
 
@@ -90,7 +95,7 @@ def _absence(path: Path) -> str:
     return "no such file; check the spelling, or whether it was moved while the run went on"
 
 
-def _decode(file: BinaryIO, path: Path, frame: int) -> Photo:
+def _decode(file: BinaryIO, path: Path, frame: int, orientation: int | None) -> Photo:
     if file.seek(0, 2) == 0:
         raise ImageError(f"{path}: expected a picture, found an empty file; export it again")
     file.seek(0)
@@ -100,7 +105,8 @@ def _decode(file: BinaryIO, path: Path, frame: int) -> Photo:
             _seek(picture, frame, path)
         picture.load()
         is_png = picture.format == "PNG"
-        return _photo(picture, read_chunks(file) if is_png else {}, grey=is_png and is_grey(file))
+        chunks = read_chunks(file) if is_png else {}
+        return _photo(picture, chunks, orientation, grey=is_png and is_grey(file))
 
 
 def _seek(picture: Image.Image, frame: int, path: Path) -> None:
@@ -139,7 +145,7 @@ def _too_large(path: Path) -> ImageError:
     )
 
 
-def _photo(picture: Image.Image, chunks: dict[bytes, bytes], *, grey: bool) -> Photo:
+def _photo(picture: Image.Image, chunks: dict[bytes, bytes], orientation: int | None, *, grey: bool) -> Photo:
     icc = picture.info.get("icc_profile")
     grey = grey or picture.mode in ("1", "L", "LA", "La", "I", "F") or picture.mode.startswith("I;16")
     codes = picture.info.get("nclx_profile")
@@ -149,7 +155,8 @@ def _photo(picture: Image.Image, chunks: dict[bytes, bytes], *, grey: bool) -> P
         rgb, alpha = _to_rgb(picture)
     if not icc and isinstance(codes, dict):
         icc = profile_of_codes(codes.get("color_primaries", 2), codes.get("transfer_characteristics", 2), grey=grey)
-    turn = orientation_of(picture)
+    said = orientations_of(picture)
+    turn = orientation or said.stated
     return Photo(
         pixels=upright(rgb, turn),
         alpha=None if alpha is None else upright(alpha, turn),
@@ -157,6 +164,8 @@ def _photo(picture: Image.Image, chunks: dict[bytes, bytes], *, grey: bool) -> P
         format=picture.format or "PNG",
         grey=grey,
         chunks=turned(chunks) if turn >= 5 else chunks,
+        orientation=turn,
+        disputed=said.disputed,
         **metadata_of(picture, turn),
     )
 

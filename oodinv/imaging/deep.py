@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from oodinv.imaging.formats import READ
-from oodinv.imaging.metadata import orientation_of, upright
+from oodinv.imaging.metadata import orientations_of, upright
 from oodinv.imaging.photo import Photo
 from oodinv.imaging.pixels import row_bands
 from oodinv.imaging.png import SIGNATURE
@@ -21,7 +21,7 @@ def decode_deep(content: bytes, size: int) -> NDArray[np.float32] | None:
 
     Upright. Only for bytes that `decode_photo` took: the size limit is checked there. Transparency is left out.
     """
-    found = _decode_16(content)
+    found = _decode_16(content, None)
     if found is None or found.shape[2] < 3:
         return None
     rgb = found[..., :3].astype(np.float32) / 32767.5 - 1
@@ -32,8 +32,11 @@ def decode_deep(content: bytes, size: int) -> NDArray[np.float32] | None:
     return np.ascontiguousarray(rgb.transpose(2, 0, 1))
 
 
-def _decode_16(content: bytes) -> NDArray[np.uint16] | None:
-    """A PNG or TIFF of 16 bits a channel, upright, (H, W, C): grey, RGB or RGB and transparency; None for others."""
+def _decode_16(content: bytes, orientation: int | None) -> NDArray[np.uint16] | None:
+    """A PNG or TIFF of 16 bits a channel, upright, (H, W, C): grey, RGB or RGB and transparency; None for others.
+
+    orientation: how it is stored; what the file says without.
+    """
     png = content.startswith(SIGNATURE) and content[24:25] == b"\x10"  # its bits a channel
     if not png and not content.startswith(_TIFF_MARKS):
         return None
@@ -47,12 +50,13 @@ def _decode_16(content: bytes) -> NDArray[np.uint16] | None:
     channels = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}.get(values.shape[2])
     if channels is None:
         return None
-    with Image.open(BytesIO(content), formats=READ) as picture:
-        picture.load()  # a PNG may say its orientation after the pixels
-        turn = orientation_of(picture)
+    if orientation is None:
+        with Image.open(BytesIO(content), formats=READ) as picture:
+            picture.load()  # a PNG may say its orientation after the pixels
+            orientation = orientations_of(picture).stated
     for rows in row_bands(len(values)):
         values[rows] = values[rows][..., channels]
-    return np.ascontiguousarray(upright(values, turn))
+    return np.ascontiguousarray(upright(values, orientation))
 
 
 def deep_pixels(content: bytes, photo: Photo) -> NDArray[np.uint16] | None:
@@ -60,7 +64,7 @@ def deep_pixels(content: bytes, photo: Photo) -> NDArray[np.uint16] | None:
 
     They differ for rarities (ink colours, transparency by colour, unusual TIFF); such a photo stays at 8 bits.
     """
-    found = _decode_16(content)
+    found = _decode_16(content, photo.orientation)
     if found is None:
         return None
     deep = np.repeat(found, 3, axis=2) if found.shape[2] == 1 else found

@@ -1,7 +1,7 @@
 """What a file says about its picture beside the pixels, made to agree with upright pixels."""
 
 import math
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,11 +36,19 @@ class Metadata(TypedDict):
     jpeg: JpegCoding | None
 
 
-def orientation_of(picture: Image.Image) -> int:
-    """Orientation 1 to 8 of a loaded picture: what EXIF says, else what XMP says, else 1.
+class Orientations(NamedTuple):
+    """Orientation 1 to 8 of a picture, and another one that its file states too; None where nothing contradicts."""
+
+    stated: int
+    disputed: int | None
+
+
+def orientations_of(picture: Image.Image) -> Orientations:
+    """Orientation of a loaded picture: what EXIF says, else what XMP says, else 1. XMP's is disputed beside EXIF's.
 
     EXIF goes first, as in browsers and in the guidelines of the Metadata Working Group: programs that turn pixels reset
-    it and often forget XMP's. HEIC and AVIF are turned by their container alone, which Pillow hands on as EXIF.
+    it and often forget XMP's. Others write 1 there without having looked; `faces.upright` tells by the faces which is
+    right. HEIC and AVIF are turned by their container alone, which Pillow hands on as EXIF.
     """
     if picture.format == "TIFF":
         said = picture.getexif().get(exif.ORIENTATION)
@@ -48,9 +56,10 @@ def orientation_of(picture: Image.Image) -> int:
     else:
         block = _exif_block(picture)
         said = None if block is None else exif.orientation_of(block)
-    if said is None and picture.format not in ("HEIF", "AVIF"):
-        said = xmp.orientation_of(_packet(picture))
-    return said or 1
+    other = None if picture.format in ("HEIF", "AVIF") else xmp.orientation_of(_packet(picture))
+    if said is None:
+        return Orientations(other or 1, None)
+    return Orientations(said, None if other == said else other)
 
 
 def upright(pixels: NDArray[Number], orientation: int) -> NDArray[Number]:

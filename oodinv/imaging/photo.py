@@ -32,6 +32,8 @@ class Photo:
     icc: the profile of pixels. chunks: how a PNG says that they are to be shown (`png.SHOWN_BY`), by name. dpi:
     pixels an inch, across and down. exif, xmp: blocks that agree with the upright pixels, without thumbnails and
     previews. comments of a JPEG or GIF. texts of a PNG by keyword. format: Pillow's name. jpeg: how it was compressed.
+    orientation: how the file's pixels were stored, 1 to 8, which was undone. disputed: another orientation that the
+    file states; see `metadata.orientations_of`.
     """
 
     pixels: Pixels
@@ -47,6 +49,8 @@ class Photo:
     comments: tuple[bytes, ...] = ()
     texts: dict[str, str] = field(default_factory=dict)
     jpeg: JpegCoding | None = None
+    orientation: int = 1
+    disputed: int | None = None
 
     @property
     def suffix(self) -> str:

@@ -113,6 +113,9 @@ _OPENCV_ZOO = (
 """The OpenCV Zoo at one commit. Its Git LFS pointers have the sha256 and size of the files."""
 _DRIVE = "https://drive.google.com/uc?export=download&id="
 """Where MobileStyleGAN's authors keep the files of their package, by the addresses that the package itself names."""
+_FACE_ALIGNMENT = "https://www.adrianbulat.com/downloads/python-fan"
+"""Where the face-alignment package fetches its networks. Their sha256 starts with the digits in their names; the rest
+of it, and the sizes, are those that several public projects have on record."""
 _FFHQ = "trained on FFHQ (CC BY-NC-SA 4.0)"
 
 ROWS: tuple[Row, ...] = (
@@ -144,6 +147,28 @@ ROWS: tuple[Row, ...] = (
             sha256="fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee",
             size=10_667_852,
             mirror=f"{_OPENCV_ZOO}/face_recognition_sface/face_recognition_sface_2021dec_int8bq.onnx",
+        ),
+    ),
+    Row(
+        name="s3fd",
+        file="s3fd-619a316812.pth",
+        purpose="finds faces (--detector face-alignment)",
+        licence="BSD-3-Clause",
+        origin=HttpsFile(
+            url=f"{_FACE_ALIGNMENT}/s3fd-619a316812.pth",
+            sha256="619a31681264d3f7f7fc7a16a42cbbe8b23f31a256f75a366e5a1bcd59b33543",
+            size=89_843_225,
+        ),
+    ),
+    Row(
+        name="fan-2d",
+        file="2DFAN4-11f355bf06.pth.tar",
+        purpose="68 landmarks a face (--detector face-alignment)",
+        licence="BSD-3-Clause",
+        origin=HttpsFile(
+            url=f"{_FACE_ALIGNMENT}/2DFAN4-11f355bf06.pth.tar",
+            sha256="11f355bf0693120222f5955ce3f9dc8fb5763ebb30a47d7906e509490d32e4aa",
+            size=95_641_761,
         ),
     ),
     Row(

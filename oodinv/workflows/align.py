@@ -10,8 +10,9 @@ from oodinv.errors import NoFaceError
 from oodinv.faces.align import align
 from oodinv.faces.detectors.base import Detector
 from oodinv.faces.selection import Selection
+from oodinv.faces.upright import settled
 from oodinv.imaging.decode import count_frames, decode_photo
-from oodinv.imaging.pixels import Pixels
+from oodinv.imaging.photo import Photo
 from oodinv.inversion import Subject
 from oodinv.recipe.card import Crop
 from oodinv.runs.manifest import Header
@@ -27,20 +28,35 @@ class CutOut:
     remarks: list[str]
 
 
-def cut_out(job: Job, pixels: Pixels, detector: Detector, size: int, how: Crop, selection: Selection) -> CutOut:
+def decode_upright(job: Job, content: bytes, detector: Detector, *, deep: bool = False) -> Photo:
+    """Decodes a photo; where its EXIF and XMP contradict each other, in the orientation in which its face is upright.
+
+    Raises:
+        ImageError: as `decode_photo`.
+    """
+
+    def decoded(orientation: int | None) -> Photo:
+        return decode_photo(content, job.path, deep=deep, frame=job.frame or 0, orientation=orientation)
+
+    return settled(decoded(None), detector, decoded)
+
+
+def cut_out(job: Job, photo: Photo, detector: Detector, size: int, how: Crop, selection: Selection) -> CutOut:
     """Cuts the selected faces out of a photo; if there are several, appends 0, 1, … to the photo's name.
 
     Raises:
         NoFaceError: there is no face, or none is selected.
     """
     try:
-        found = align(pixels, detector, size, how.quad, selection)
+        found = align(photo.pixels, detector, size, how.quad, selection)
     except NoFaceError as error:
         raise NoFaceError(f"{job.path}: {error}") from error
     remarks = [f"face {one.index} left out: {one.reason}" for one in found.dropped]
-    if len(found.faces) == 1:
-        return CutOut([Subject(job.name, found.faces[0].crop, found.faces[0])], remarks)
-    return CutOut([Subject(f"{job.name}.{n}", face.crop, face) for n, face in enumerate(found.faces)], remarks)
+    orientation = None if photo.disputed is None else photo.orientation
+    faces = [replace(face, orientation=orientation) for face in found.faces]
+    if len(faces) == 1:
+        return CutOut([Subject(job.name, faces[0].crop, faces[0])], remarks)
+    return CutOut([Subject(f"{job.name}.{n}", face.crop, face) for n, face in enumerate(faces)], remarks)
 
 
 def unused_frames(job: Job, content: bytes) -> list[str]:
@@ -64,8 +80,8 @@ class AlignStages:
         Raises:
             ImageError: no readable picture. NoFaceError: no face in it.
         """
-        pixels = decode_photo(content, job.path, frame=job.frame or 0).pixels
-        cut = cut_out(job, pixels, self.detector, self.size, self.crop, self.selection)
+        photo = decode_upright(job, content, self.detector)
+        cut = cut_out(job, photo, self.detector, self.size, self.crop, self.selection)
         return replace(cut, remarks=[*unused_frames(job, content), *cut.remarks])
 
     def compute(self, photos: list[CutOut]) -> list[CutOut]:

@@ -117,8 +117,13 @@ class EditStages:
         """
         outputs = [output for face in results.faces for output in self._write_face(face, folder)]
         if results.photo.content:
+            placement, job = results.faces[0].face.placement, results.photo.job
             photo = decode_photo(
-                results.photo.content, results.photo.job.path, deep=True, frame=results.photo.job.frame or 0
+                results.photo.content,
+                job.path,
+                deep=True,
+                frame=job.frame or 0,
+                orientation=None if placement is None else placement.orientation,
             )
             for number, variant in enumerate(self.editor.plan.variants):
                 patches = [patch for face in results.faces if (patch := self.patch(face, number)) is not None]
@@ -231,4 +236,4 @@ def edit_photo(inverting: InvertStages, editing: EditStages, job: Job, content: 
 
 
 def _placement(aligned: AlignedFace | None) -> Placement | None:
-    return None if aligned is None else Placement(aligned.quad, aligned.photo_size)
+    return None if aligned is None else aligned.placement

@@ -15,7 +15,7 @@ from oodinv.faces.detectors.base import Detector
 from oodinv.faces.detectors.face_alignment import face_of_68
 from oodinv.faces.geometry import REGIONS
 from oodinv.faces.selection import LARGEST
-from oodinv.imaging.decode import decode_photo, read_photo
+from oodinv.imaging.decode import read_photo
 from oodinv.imaging.pixels import Pixels, to_tensor
 from oodinv.inversion import encode
 from oodinv.runs import manifest
@@ -23,6 +23,7 @@ from oodinv.runs.pipeline import read_bytes
 from oodinv.runs.results import read_latents
 from oodinv.runs.sources.base import Job
 from oodinv.weights.build import Model, Role
+from oodinv.workflows.align import decode_upright
 
 HELD_OUT_SHARE = 10
 """One face in this many, chosen by the hash of its file, is held out of the fit and used to evaluate it."""
@@ -81,7 +82,8 @@ def encode_photos(model: Model, jobs: list[Job], detector: Detector) -> Iterator
 def _cut_out(model: Model, job: Job, detector: Detector) -> _Crop:
     content = read_bytes(job.path)
     card = model.card
-    face = align(decode_photo(content, job.path).pixels, detector, card.size, card.crop.quad, LARGEST).faces[0]
+    photo = decode_upright(job, content, detector)
+    face = align(photo.pixels, detector, card.size, card.crop.quad, LARGEST).faces[0]
     measured = measures.of_points(face.face.points) | measures.of_crop(face.crop, card.crop.scale)
     return _Crop(job.name + job.path.suffix, face.crop, measured, _is_held_out(content))
 

@@ -29,7 +29,7 @@ from oodinv.runs.sinks.aligned import write_aligned
 from oodinv.runs.sinks.photo import write_pasted
 from oodinv.runs.sources.base import Job
 from oodinv.weights.build import Model
-from oodinv.workflows.align import cut_out, selection_record, unused_frames
+from oodinv.workflows.align import cut_out, decode_upright, selection_record, unused_frames
 
 NoiseName = Literal["fixed", "zero", "random"]
 
@@ -49,11 +49,11 @@ class Portrait:
 
     def decoded(self) -> Photo:
         """Returns the photo from memory, or decodes it again."""
-        return (
-            self.photo
-            if self.photo is not None
-            else decode_photo(self.content, self.job.path, deep=True, frame=self.job.frame or 0)
-        )
+        if self.photo is not None:
+            return self.photo
+        aligned = self.subjects[0].aligned
+        orientation = None if aligned is None else aligned.orientation
+        return decode_photo(self.content, self.job.path, deep=True, frame=self.job.frame or 0, orientation=orientation)
 
 
 def square_crop(pixels: Pixels, size: int, path: Path) -> Pixels:
@@ -105,14 +105,15 @@ class InvertStages:
             ImageError: no readable picture. NoFaceError: no face in it.
         """
         pasting = PASTED in self.save and self.detector is not None
-        photo = decode_photo(content, job.path, deep=pasting, frame=job.frame or 0)
         remarks = unused_frames(job, content)
         card = self.model.card
         if self.detector is None:
+            photo = decode_photo(content, job.path, frame=job.frame or 0)
             crop = square_crop(photo.pixels, card.size, job.path)
             deep = None if job.frame else decode_deep(content, card.size)
             return Portrait(job, [Subject(job.name, crop, None, deep)], b"", None, remarks)
-        cut = cut_out(job, photo.pixels, self.detector, card.size, card.crop, self.selection)
+        photo = decode_upright(job, content, self.detector, deep=pasting)
+        cut = cut_out(job, photo, self.detector, card.size, card.crop, self.selection)
         small = photo.pixels.size // 3 <= KEPT_PIXELS
         kept = photo if pasting and small else None
         return Portrait(job, cut.subjects, content if pasting else b"", kept, [*remarks, *cut.remarks])

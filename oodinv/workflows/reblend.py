@@ -98,12 +98,15 @@ class BlendStages:
         for face, composed in results.faces:
             outputs.append(write_png_composite(folder, face.name, composed.after, self.made))
         if self.pasted is not None:
-            photo = decode_photo(results.content, results.job.path, deep=True, frame=results.job.frame or 0)
             patches: dict[str, list[Patch]] = {suffix: [] for suffix in self.results.suffixes}
+            orientation: int | None = None
             for face, composed in results.pasted:
-                quad = read_placement(self.results.path / f"aligned/{face.crop}.json").quad
-                patch = Patch(quad, composed.before, composed.after, composed.detail_flow)
+                placement = read_placement(self.results.path / f"aligned/{face.crop}.json")
+                orientation = placement.orientation
+                patch = Patch(placement.quad, composed.before, composed.after, composed.detail_flow)
                 patches[face.name.removeprefix(face.crop)].append(patch)
+            job = results.job
+            photo = decode_photo(results.content, job.path, deep=True, frame=job.frame or 0, orientation=orientation)
             for suffix, changes in patches.items():
                 outputs.append(
                     write_pasted(

@@ -6,11 +6,13 @@ import subprocess
 import sys
 import threading
 import types
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tolerances import FLOAT64
 
@@ -18,14 +20,16 @@ from oodinv.directions import measures
 from oodinv.errors import ImageError, MissingWeights, NoFaceError, WeightsError
 from oodinv.faces.align import AlignedFace, align, read_placement
 from oodinv.faces.crop import crop
+from oodinv.faces.detectors import face_alignment
 from oodinv.faces.detectors.base import Face
-from oodinv.faces.detectors.face_alignment import FaceAlignment, face_of_68
+from oodinv.faces.detectors.face_alignment import face_of_68
 from oodinv.faces.detectors.yunet import Yunet, as_ffhq
 from oodinv.faces.framing.ffhq import ffhq_quad
 from oodinv.faces.quads import quad_side, square, transform
 from oodinv.faces.selection import LARGEST
 from oodinv.imaging.decode import read_photo
 from oodinv.imaging.pixels import resize_pixels
+from oodinv.weights.catalog import named
 from oodinv.weights.pull import pull
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -254,6 +258,8 @@ class StandIn:
 
     def __init__(self, landmarks_type: int, device: str, compile: bool) -> None:
         assert (landmarks_type, device, compile) == (1, "cpu", False)
+        found = {path.name: path.read_bytes() for path in (Path(torch.hub.get_dir()) / "checkpoints").iterdir()}
+        assert found == {"s3fd-619a316812.pth": b"s3fd", "2DFAN4-11f355bf06.pth.tar": b"fan-2d"}
         self.face_detector = self
 
     def detect_from_image(self, overview: np.ndarray) -> list[np.ndarray]:
@@ -266,8 +272,20 @@ class StandIn:
         return [landmarks68()]
 
 
-def offline(*_: object, **__: object) -> None:
-    raise OSError("no route to host")
+def damaged(*_: object, **__: object) -> None:
+    raise RuntimeError("PytorchStreamReader failed")
+
+
+@pytest.fixture
+def fetch(tmp_path: Path) -> Callable[[str], Path]:
+    """A cache with the files that the catalog names, with their names as their content."""
+
+    def fetched(name: str) -> Path:
+        path = tmp_path / named(name).file
+        path.write_bytes(name.encode())
+        return path
+
+    return fetched
 
 
 def install(monkeypatch: pytest.MonkeyPatch, make: object) -> None:
@@ -276,15 +294,47 @@ def install(monkeypatch: pytest.MonkeyPatch, make: object) -> None:
     monkeypatch.setitem(sys.modules, "face_alignment", module)
 
 
-def test_face_alignment_searches_a_bounded_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_face_alignment_searches_a_bounded_copy_with_the_networks_of_the_catalog(
+    monkeypatch: pytest.MonkeyPatch, fetch: Callable[[str], Path]
+) -> None:
     install(monkeypatch, StandIn)
-    (face,) = FaceAlignment("cpu").detect(np.zeros((1200, 1920, 3), np.uint8))
+    before = torch.hub.get_dir()
+    (face,) = face_alignment.load(fetch, "cpu").detect(np.zeros((1200, 1920, 3), np.uint8))
+    assert torch.hub.get_dir() == before
     assert face.detector == "face-alignment"
     assert face.landmarks.shape == (68, 2)
     np.testing.assert_allclose(face.points, TYPICAL * 400)
 
 
-def test_face_alignment_offline_names_the_other_detector(monkeypatch: pytest.MonkeyPatch) -> None:
-    install(monkeypatch, offline)
-    with pytest.raises(MissingWeights, match="--detector yunet"):
-        FaceAlignment("cpu")
+def test_face_alignment_offline_names_the_other_detector() -> None:
+    def offline(name: str) -> Path:
+        raise MissingWeights(f"{name}: can't be fetched")
+
+    with pytest.raises(MissingWeights, match="s3fd: can't be fetched; or use --detector yunet"):
+        face_alignment.load(offline, "cpu")
+
+
+def test_damaged_networks_of_face_alignment_are_named(
+    monkeypatch: pytest.MonkeyPatch, fetch: Callable[[str], Path]
+) -> None:
+    install(monkeypatch, damaged)
+    with pytest.raises(WeightsError, match=r"s3fd-619a316812\.pth.*--detector yunet"):
+        face_alignment.load(fetch, "cpu")
+
+
+def test_the_package_itself_takes_the_files_and_fetches_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With networks of random weights in place of the published ones, which are not to be had everywhere."""
+    package = pytest.importorskip("face_alignment")
+    s3fd = pytest.importorskip("face_alignment.detection.sfd.net_s3fd").s3fd
+    files = {"s3fd": s3fd().state_dict(), "fan-2d": package.models.FAN(4).state_dict()}
+    for name, state in files.items():
+        torch.save(state, tmp_path / named(name).file)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("something was to be downloaded")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    detector = face_alignment.load(lambda name: tmp_path / named(name).file, "cpu")
+    assert detector.detect(np.zeros((64, 64, 3), np.uint8)) == []

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from oodinv.models.perceptors.vgg19 import Vgg19
 from oodinv.recipe.card import read_card
 from oodinv.recipe.train import Schedule, StepDecay
 from oodinv.training import ema, loop
+from oodinv.training.device import Compute
 from oodinv.training.loop import Saved, Task
 from oodinv.training.networks import LossNetworks
 from oodinv.training.occluders import skin
@@ -78,18 +80,18 @@ def full_samm_recipe(steps: int, card: Path) -> SammRecipe:
 Make = Callable[[], Task]
 
 
-def tasks(card: Path, steps: int) -> dict[str, tuple[Make, Schedule, int]]:
+def tasks(card: Path, steps: int, compute: Compute = CPU) -> dict[str, tuple[Make, Schedule, int]]:
     made = generator_recipe(steps), encoder_recipe(steps, card), full_samm_recipe(steps, card)
     generator, encoder, samm = made
 
     def samm_task() -> Task:
-        return SammTask(samm, load_model(read_card(card), card), LossNetworks(random_lpips()), CPU)
+        return SammTask(samm, load_model(read_card(card), card), LossNetworks(random_lpips()), compute)
 
     def encoder_task() -> Task:
-        return EncoderTask(encoder, fixed_generator(str(card)), LossNetworks(random_lpips()), CPU)
+        return EncoderTask(encoder, fixed_generator(str(card)), LossNetworks(random_lpips()), compute)
 
     return {
-        "generator": (lambda: GeneratorTask(generator, CPU), generator.schedule, SIZE),
+        "generator": (lambda: GeneratorTask(generator, compute), generator.schedule, SIZE),
         "encoder": (encoder_task, encoder.schedule, 32),
         "samm": (samm_task, samm.schedule, 32),
     }
@@ -106,6 +108,14 @@ def test_a_resumed_run_has_the_losses_of_an_undisturbed_one(kind: str, tiny_card
     rest = losses_of(list(loop.run(make(), faces, settings, True, tmp_path / "stopped", resume=True)))
     assert rest == whole[4:]
     assert [step for step, _ in rest] == [5]
+
+
+@pytest.mark.parametrize("kind", ["generator", "encoder", "samm"])
+def test_every_task_trains_in_bfloat16(kind: str, tiny_card: Path, tmp_path: Path) -> None:
+    make, settings, size = tasks(tiny_card, 2, Compute(torch.device("cpu"), bfloat16=True))[kind]
+    found = losses_of(list(loop.run(make(), random_faces(size), settings, True, tmp_path, resume=False)))
+    assert [step for step, _ in found] == [1, 2]
+    assert all(math.isfinite(value) for _, losses in found for value in losses.values())
 
 
 def test_a_generator_gives_a_card_that_an_encoder_makes_whole(tmp_path: Path) -> None:

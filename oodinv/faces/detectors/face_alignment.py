@@ -1,37 +1,47 @@
 """The face-alignment package: 68 landmarks a face."""
 
+import pickle
+import shutil
+import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from oodinv.errors import MissingWeights
+from oodinv.errors import MissingWeights, WeightsError
 from oodinv.faces.detectors.base import FACE_SCORE, OVERVIEW, Face, bounded, left_to_right
 from oodinv.faces.quads import Points
 from oodinv.imaging.pixels import Pixels
 
+NETWORKS = ("s3fd", "fan-2d")
+"""Names in the catalog."""
+
 
 class FaceAlignment:
-    """68 landmarks by the face-alignment package (S3FD, FAN), which downloads its networks on first use."""
+    """68 landmarks by the face-alignment package (S3FD, FAN), with networks of the catalog."""
 
     name: str = "face-alignment"
 
-    def __init__(self, device: str) -> None:
-        """device: as torch names it, such as cpu or cuda:0.
+    def __init__(self, networks: Sequence[Path], device: str) -> None:
+        """networks: files of S3FD and FAN, named as the package names them. device: as torch names it, such as cuda:0.
 
         Raises:
-            MissingWeights: the networks can't be downloaded.
+            WeightsError: a network is damaged, or the package wants another.
         """
         import face_alignment  # takes seconds, and few runs need it
 
         landmarks = face_alignment.LandmarksType.TWO_D
         try:
-            # Compiling would cost every first run minutes to save each photo a fraction of a second.
-            self._network = face_alignment.FaceAlignment(landmarks, device=device, compile=False)
-        except OSError as error:
-            raise MissingWeights(
-                f"face-alignment can't download its networks ({error}); connect once, or use --detector yunet"
+            with _only(networks):
+                # Compiling would cost every first run minutes to save each photo a fraction of a second.
+                self._network = face_alignment.FaceAlignment(landmarks, device=device, compile=False)
+        except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+            names = " or ".join(str(path) for path in networks)
+            raise WeightsError(
+                f"{names} can't be used by face-alignment ({error}); remove them to have them fetched again, or use "
+                "--detector yunet"
             ) from error
         self._lock = threading.Lock()
 
@@ -49,9 +59,38 @@ class FaceAlignment:
         return left_to_right(faces)
 
 
-def load(fetch: Callable[[str], Path], device: str) -> FaceAlignment:  # noqa: ARG001
-    """For `load_detector`."""
-    return FaceAlignment(device)
+@contextmanager
+def _only(networks: Sequence[Path]) -> Iterator[None]:
+    """Makes these files the ones that torch's hub has, so that the package finds them there and fetches nothing."""
+    import torch
+
+    before = torch.hub.get_dir()
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoints = Path(folder) / "checkpoints"
+        checkpoints.mkdir()
+        for path in networks:
+            try:
+                (checkpoints / path.name).symlink_to(path.resolve())
+            except OSError:  # a system without links
+                shutil.copyfile(path, checkpoints / path.name)
+        torch.hub.set_dir(folder)
+        try:
+            yield
+        finally:
+            torch.hub.set_dir(before)
+
+
+def load(fetch: Callable[[str], Path], device: str) -> FaceAlignment:
+    """For `load_detector`.
+
+    Raises:
+        MissingWeights: a network can't be had. WeightsError: as `FaceAlignment`.
+    """
+    try:
+        networks = [fetch(name) for name in NETWORKS]
+    except MissingWeights as error:
+        raise MissingWeights(f"{error}; or use --detector yunet") from error
+    return FaceAlignment(networks, device)
 
 
 def face_of_68(landmarks: Points, score: float) -> Face:

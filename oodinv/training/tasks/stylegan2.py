@@ -157,7 +157,7 @@ class GeneratorTask:
         first, second = (map_latents(self.generator, team.share(part).to(self.compute.device)) for part in z)
         with torch.no_grad():
             mean = torch.stack([team.mean(column) for column in first.detach().T])
-            self.generator.w_avg.lerp_(mean, 1 - W_AVERAGE_DECAY)
+            self.generator.w_avg.lerp_(mean.to(self.generator.w_avg.dtype), 1 - W_AVERAGE_DECAY)
         cuts = torch_generator(self.recipe.schedule.seed, step, f"{stream} mixing", team=team)
         return mix_styles(first, second, self.generator.num_ws, self.recipe.mixing, cuts)
 

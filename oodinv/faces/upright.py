@@ -1,0 +1,52 @@
+"""Settles which of two orientations of a photo is right, where its EXIF and XMP contradict each other.
+
+EXIF 1 beside XMP 6 is what two kinds of programs leave behind: those that turned the pixels and forgot XMP, and those
+that write EXIF anew without having looked. Only the picture tells them apart.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from oodinv.faces.detectors.base import Detector, Face
+from oodinv.faces.framing.ffhq import ffhq_quad
+from oodinv.faces.quads import Points, quad_side
+from oodinv.imaging.photo import Photo
+
+CLEARLY = 0.5
+"""How much more upright, as a difference of cosines, the face must be for EXIF's orientation to be overruled."""
+
+
+def settled(photo: Photo, detector: Detector, decode: Callable[[int], Photo]) -> Photo:
+    """The photo in the orientation in which its largest face is upright; EXIF's unless the other is clearly better.
+
+    decode: decodes the photo again for an orientation, 1 to 8. Photos without contradictions are returned as they are.
+    """
+    if photo.disputed is None:
+        return photo
+    faces = detector.detect(photo.pixels)
+    if not faces:
+        other = decode(photo.disputed)
+        return other if detector.detect(other.pixels) else photo
+    largest = max(faces, key=lambda face: quad_side(ffhq_quad(face.points)))
+    stored = _stored(_downwards(largest), photo.orientation)
+    gain = _undone(stored, photo.disputed)[1] - _undone(stored, photo.orientation)[1]
+    return decode(photo.disputed) if gain > CLEARLY else photo
+
+
+def _downwards(face: Face) -> Points:
+    """Unit vector (2,) from the eyes to the mouth."""
+    left_eye, right_eye, _, left_corner, right_corner = face.points
+    down = left_corner + right_corner - left_eye - right_eye
+    return np.asarray(down / max(float(np.hypot(*down)), 1e-9))
+
+
+def _undone(vector: Points, orientation: int) -> Points:
+    """A vector (x, y) of a stored picture in the upright one; the same steps as `imaging.metadata.upright`."""
+    x, y = vector[::-1] if orientation >= 5 else vector
+    return np.array([-x if orientation in (2, 3, 6, 7) else x, -y if orientation in (3, 4, 7, 8) else y])
+
+
+def _stored(vector: Points, orientation: int) -> Points:
+    """The inverse of `_undone`."""
+    return _undone(vector, {6: 8, 8: 6}.get(orientation, orientation))
