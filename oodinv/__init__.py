@@ -11,12 +11,18 @@ __all__ = ["PhotoEditor", "Result", "__version__", "load"]
 
 
 def load(
-    model: str = "mini", *, device: str = "auto", dtype: "Dtype" = "float32", detector: str = "yunet"
+    model: str = "mini",
+    *,
+    device: str = "auto",
+    dtype: "Dtype" = "float32",
+    detector: str = "yunet",
+    refine: int | None = None,
 ) -> "PhotoEditor":
     """Loads a model and a face detector, to invert and edit photos with.
 
     model: name of a model, or a card as FILE.yaml. device: auto, cpu, cuda or cuda:N. dtype: number format of
-    convolutions and matrix products. detector: name of a face detector. Weights that are missing are fetched.
+    convolutions and matrix products. detector: name of a face detector. refine: optimisation steps for each face's
+    codes; by default as many as the model's card says. Weights that are missing are fetched.
 
     Raises:
         RecipeError: there is no such model. WeightsError: a weight file is missing, damaged or of another kind.
@@ -24,7 +30,7 @@ def load(
     """
     from oodinv.api import load_editor  # imports torch, which takes a second
 
-    return load_editor(model, device, dtype, detector)
+    return load_editor(model, device, dtype, detector, refine)
 
 
 def __getattr__(name: str) -> Any:

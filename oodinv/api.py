@@ -36,6 +36,7 @@ from oodinv.imaging.pixels import Pixels, rounded
 from oodinv.imaging.provenance import Provenance
 from oodinv.inversion import DTYPES, Artefacts, Dtype, Subject, artefacts, in_halves, invert
 from oodinv.recipe.edit import EditRecipe, find_edit_recipe, read_edit_recipe
+from oodinv.refinement import Refiner, refiner_for
 from oodinv.runs.sinks.photo import pasted
 from oodinv.weights.build import Model, load_named
 from oodinv.weights.pull import pull
@@ -93,6 +94,7 @@ class PhotoEditor:
     detector: Detector
     device: torch.device
     dtype: Dtype
+    refiner: Refiner | None = None
 
     def invert(
         self,
@@ -118,7 +120,7 @@ class PhotoEditor:
 
         def compute(batch: list[Subject]) -> list[Artefacts]:
             crops = torch.stack([subject.tensor() for subject in batch]).to(self.device)
-            return artefacts(batch, invert(self.model, crops, dtype=DTYPES[self.dtype]))
+            return artefacts(batch, invert(self.model, crops, dtype=DTYPES[self.dtype], refiner=self.refiner))
 
         found = self._in_batches(subjects, compute)
         faces = tuple(replace(face, composite=composed(face, Composition())) for face in found)
@@ -197,10 +199,11 @@ class PhotoEditor:
         ]
 
 
-def load_editor(name: str, device: str, dtype: Dtype, detector: str) -> PhotoEditor:
+def load_editor(name: str, device: str, dtype: Dtype, detector: str, refine: int | None = None) -> PhotoEditor:
     """Loads a model and a face detector; see `oodinv.load`."""
     chosen = devices.choose(device)
-    return PhotoEditor(load_named(name).to(chosen), load_detector(detector, pull, str(chosen)), chosen, dtype)
+    model, found = load_named(name).to(chosen), load_detector(detector, pull, str(chosen))
+    return PhotoEditor(model, found, chosen, dtype, refiner_for(model, refine))
 
 
 def _photo(photo: PhotoLike) -> tuple[Photo, str]:

@@ -22,6 +22,7 @@ from oodinv.models.generators.base import Noise
 from oodinv.models.ops import composite, final_mask
 from oodinv.models.samm import Alignment, AlignmentSource, Predicted, Reused
 from oodinv.models.synthesis import synthesize_aligned
+from oodinv.refinement import Refiner
 from oodinv.weights.build import Model
 
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -56,9 +57,16 @@ def inference(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
 
     A CPU without instructions for a half-precision `dtype` uses float32, which is several times as fast there.
     """
+    with torch.inference_mode(), autocast(device, dtype):
+        yield
+
+
+@contextmanager
+def autocast(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
+    """Context of the dtypes of `inference`, with gradients."""
     half = dtype != torch.float32 and supports_natively(device, dtype)
     exact = torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=half)
-    with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=half), exact:
+    with torch.autocast(device.type, dtype, enabled=half), exact:
         yield
 
 
@@ -109,14 +117,19 @@ def invert(
     noise: Noise = "fixed",
     delta: Tensor | None = None,
     dtype: torch.dtype = torch.float32,
+    refiner: Refiner | None = None,
 ) -> Inversion:
     """Inverts aligned crops (B, 3, H, W) in [−1, 1], H = W = the model's size, on the model's device.
 
+    refiner: optimises the encoder's codes before the picture is generated.
     delta: added to the latent codes, broadcastable to (B, num_ws, w_dim); flows and masks are then those of the edited
     pass. For those of the unedited pass, call `decode` with its alignments.
     """
     encoding = encode(model, image, dtype)
     w_plus = encoding.w_plus.float()
+    if refiner is not None and refiner.steps:
+        with autocast(image.device, dtype):
+            w_plus = refiner.refine(model.generator, image, w_plus)
     return decode(model, image, w_plus if delta is None else w_plus + delta, encoding, noise, dtype)
 
 

@@ -21,6 +21,7 @@ class Request:
     mask: Literal["unedited", "edited"] | None
     compose: dict[str, Any]
     preview: bool
+    refine: int | None
     aligned: bool
     detector: str
     chosen: Chosen

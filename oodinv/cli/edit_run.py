@@ -116,7 +116,8 @@ def _overridden(recipe: EditRecipe, request: Request) -> EditRecipe:
     """Returns the recipe with fields overridden by options."""
     compose = recipe.compose.model_copy(update=request.compose)
     mask = recipe.mask if request.mask is None else request.mask
-    return recipe.model_copy(update={"compose": compose, "mask": mask})
+    refine = recipe.refine if request.refine is None else request.refine
+    return recipe.model_copy(update={"compose": compose, "mask": mask, "refine": refine})
 
 
 def _inputs(request: Request, recipe: EditRecipe, path: Path) -> list[Path]:
@@ -194,6 +195,7 @@ def _inverted(run: _Run, name: str, inputs: list[Path]) -> tuple[EditStages, lis
         save=frozenset({"latents", "flows"}),
         colour=1.0,
         chosen=request.chosen,
+        refine=run.recipe.refine,
     )
     stages = make_stages(run.local_device)
     header = invert_header(stages, request.detector)

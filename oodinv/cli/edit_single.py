@@ -51,6 +51,7 @@ def run_single(request: Request, recipe: EditRecipe, path: Path) -> None:
         save=frozenset({"latents", "flows", "pasted"}),
         colour=1.0,
         chosen=request.chosen,
+        refine=recipe.refine,
     )
     nothing = Results(Path(), invert_header(inverting, request.detector), {})
     editing = edit_stages(

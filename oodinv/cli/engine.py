@@ -17,6 +17,7 @@ from oodinv.inversion import Dtype
 from oodinv.models.generators.base import Noise
 from oodinv.recipe.card import Crop
 from oodinv.recipe.edit import EditRecipe
+from oodinv.refinement import refiner_for
 from oodinv.runs.pipeline import Stages, work_through
 from oodinv.runs.ray_engine import Cluster, Workers, start
 from oodinv.runs.results import Results, read_person
@@ -48,12 +49,17 @@ def invert_stages(
     colour: float,
     chosen: Chosen,
     output_format: OutputFormat = AS_SOURCE,
+    refine: int | None = None,
 ) -> InvertStages:
-    """Builds the stages of `oodinv invert`, like `align_stages`. detector: None if the inputs are crops."""
+    """Builds the stages of `oodinv invert`, like `align_stages`.
+
+    detector: None if the inputs are crops. refine: steps of refinement; None for the card's.
+    """
     place = choose_device(device)
     made = None if detector is None else make_detector(detector, place)
+    loaded = load_named(model).to(place)
     return InvertStages(
-        model=load_named(model).to(place),
+        model=loaded,
         device=place,
         dtype=dtype,
         detector=made,
@@ -63,6 +69,7 @@ def invert_stages(
         colour=colour,
         selection=ALL if made is None else make_selection(chosen, made),
         output_format=output_format,
+        refiner=refiner_for(loaded, refine),
     )
 
 

@@ -21,6 +21,7 @@ def invert(
         Literal["fixed", "zero", "random"],
         typer.Option(help="Noise input of the generator.", rich_help_panel=options.COMPUTING),
     ] = "fixed",
+    refine: options.Refine = None,
     save: Annotated[
         str,
         typer.Option(
@@ -86,6 +87,7 @@ def invert(
         batch_size=batch_size,
         save=parse_save(save),
         colour=colour,
+        refine=refine,
         output_format=output_format(format, quality),
         chosen=options.Chosen(faces, min_face, min_score, tuple(face or ()), tuple(like or ()), blurred, cut_off),
     )

@@ -239,6 +239,15 @@ Dtype = Annotated[
         help="Number format of convolutions; float32 on CPUs that support no other.", rich_help_panel=COMPUTING
     ),
 ]
+Refine = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Optimisation steps for each face's codes; more are slower and closer to the photo.",
+        show_default="the model's",
+        rich_help_panel=COMPUTING,
+    ),
+]
 BatchSize = Annotated[
     int, typer.Option(min=1, help="Number of faces per batch, and of photos per chunk.", rich_help_panel=COMPUTING)
 ]

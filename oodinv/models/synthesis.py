@@ -3,51 +3,56 @@
 from torch import Tensor
 
 from oodinv.models.generators.base import Generator, Noise
+from oodinv.models.preview import PreviewHead
 from oodinv.models.samm import Alignment, AlignmentSource, acts_at, align_at
 
 
-def synthesize(generator: Generator, w_plus: Tensor, noise: Noise = "fixed") -> Tensor:
+def synthesize(
+    generator: Generator, w_plus: Tensor, noise: Noise = "fixed", *, head: PreviewHead | None = None
+) -> Tensor:
     """Runs the generator. w_plus (B, num_ws, w_dim) → image (B, 3, size, size), about [−1, 1], float32.
 
-    The features have the dtype of `w_plus`; the picture is computed in float32.
+    The features have the dtype of `w_plus`; the picture is computed in float32. With a preview head the generator ends
+    at the head's block, with a picture of twice that block's side.
     """
-    return synthesize_aligned(generator, w_plus, None, noise)[0]
+    return synthesize_aligned(generator, w_plus, None, noise, head=head)[0]
 
 
 def synthesize_aligned(
-    generator: Generator, w_plus: Tensor, source: AlignmentSource | None, noise: Noise = "fixed"
+    generator: Generator,
+    w_plus: Tensor,
+    source: AlignmentSource | None,
+    noise: Noise = "fixed",
+    *,
+    head: PreviewHead | None = None,
 ) -> tuple[Tensor, dict[int, Alignment]]:
     """Runs the generator with its features aligned between the two halves of each block; without a source, as they are.
 
-    w_plus (B, num_ws, w_dim) → image (B, 3, H, W) in about [−1, 1] and the alignment at each key.
+    w_plus (B, num_ws, w_dim) → image (B, 3, H, W) in about [−1, 1] and the alignment at each key. head: as for
+    `synthesize`.
+
+    Raises:
+        ValueError: the generator has no block of the head's key.
     """
+    if head is not None and head.key not in generator.taps:
+        raise ValueError(f"the generator has blocks {sorted(generator.taps)}, none is {head.key}")
     features = generator.start(w_plus, noise)
     alignments: dict[int, Alignment] = {}
     coarser: Alignment | None = None
     *_, last = generator.taps
     for key in generator.taps:
-        if source is None or not acts_at(source, key):
+        ends = head is not None and key == head.key
+        aligns = source is not None and acts_at(source, key)
+        if not (ends or aligns):
             if key == last:
                 return generator.conclude(features, w_plus, key, noise), alignments
             features = generator.run(features, w_plus, key, noise)
             continue
-        x, coarser = align_at(source, generator.advance(features, w_plus, key), key, coarser)
-        alignments[key] = coarser
+        x = generator.advance(features, w_plus, key)
+        if source is not None and aligns:
+            x, coarser = align_at(source, x, key, coarser)
+            alignments[key] = coarser
+        if head is not None and ends:
+            return head(x, w_plus), alignments
         features = generator.finish(x, features, w_plus, key, noise)
     return generator.image(features, w_plus), alignments
-
-
-def features_after(generator: Generator, w_plus: Tensor, key: int, noise: Noise = "fixed") -> Tensor:
-    """Feature maps (B, C, S, S) that the block `key` ends with; later blocks are not computed.
-
-    Raises:
-        ValueError: the generator has no such block.
-    """
-    if key not in generator.taps:
-        raise ValueError(f"the generator has blocks {sorted(generator.taps)}, none is {key}")
-    features = generator.start(w_plus, noise)
-    for block in generator.taps:
-        features = generator.run(features, w_plus, block, noise)
-        if block == key:
-            break
-    return features[0]

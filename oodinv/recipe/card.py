@@ -3,7 +3,15 @@
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, SerializeAsAny, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    SerializeAsAny,
+    model_validator,
+)
 
 from oodinv.errors import RecipeError, suggestion
 from oodinv.faces.framing import find_framing
@@ -62,6 +70,12 @@ class SammCard(Strict):
         return self
 
 
+class PreviewCard(Strict):
+    """Preview heads of the generator, which make refinement cheap."""
+
+    weights: str
+
+
 class GeneratorOnlyCard(Strict):
     """What `oodinv train encoder` reads of a card: its generator. Written for a generator that has no encoder yet."""
 
@@ -71,14 +85,19 @@ class GeneratorOnlyCard(Strict):
     generator: AnyGeneratorCard
     encoder: AnyEncoderCard | None = None
     samm: SammCard | None = None
+    preview: PreviewCard | None = None
     licence: str
     description: str = ""
 
 
 class ModelCard(GeneratorOnlyCard):
-    """A model: where its parts come from and how photos are cropped for it."""
+    """A model: where its parts come from and how photos are cropped for it.
+
+    refine: optimisation steps of each face's codes unless a command says otherwise.
+    """
 
     encoder: AnyEncoderCard
+    refine: NonNegativeInt = 0
 
 
 def find_card(model: str) -> Path:

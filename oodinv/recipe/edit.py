@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeInt, model_validator
 
 from oodinv.compositing.composition import Composition
 from oodinv.errors import RecipeError, suggestion
@@ -59,7 +59,8 @@ class Interpolation(Strict):
 class EditRecipe(Strict):
     """Edit of faces. Paths are relative to the current folder, those of direction files to the recipe's.
 
-    mask: the pass that gives flow and mask, the unedited inversion or the edited pass.
+    mask: the pass that gives flow and mask, the unedited inversion or the edited pass. refine: optimisation steps of
+    photos that are inverted first; by default as many as the model's card says.
     """
 
     description: str = ""
@@ -71,6 +72,7 @@ class EditRecipe(Strict):
     mix: Mix | None = None
     interpolate: Interpolation | None = None
     mask: Literal["unedited", "edited"] = "unedited"
+    refine: NonNegativeInt | None = None
     compose: Composition = Composition()
 
     @model_validator(mode="after")

@@ -14,6 +14,7 @@ from oodinv.device import supports_natively
 from oodinv.training.parallel import ALONE, Team
 
 M = TypeVar("M", bound=nn.Module)
+R = TypeVar("R")
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -39,7 +40,7 @@ class Compute:
         """bfloat16 autocast, or nothing in float32."""
         return torch.autocast(self.device.type, torch.bfloat16) if self.bfloat16 else nullcontext()
 
-    def compiled(self, function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    def compiled(self, function: Callable[[Tensor], R]) -> Callable[[Tensor], R]:
         """The function compiled for fixed shapes, if `compiles`."""
         return torch.compile(function, dynamic=False) if self.compiles else function
 

@@ -10,18 +10,10 @@ from torch import Tensor, nn
 from oodinv.faces.geometry import inner_box
 from oodinv.models.ops import resize
 from oodinv.models.perceptors.arcface import FACE_SIZE
-from oodinv.models.perceptors.lpips import Lpips
-
-PERCEPTUAL_SIZE = 128
-"""Smaller images are enlarged to this size (px) for LPIPS: AlexNet's first layer has stride 4."""
+from oodinv.models.perceptors.lpips import Lpips, perceptual_size
 
 VGG19_WEIGHTS = (0.1, 0.1, 1.0, 1.0, 1.0)
 """Of conv1_2, conv2_2, conv3_4, conv4_4 and conv5_4 (METHOD §4)."""
-
-
-def perceptual_size(image: Tensor) -> Tensor:
-    """Enlarges images below `PERCEPTUAL_SIZE` bilinearly. (B, 3, S, S) → (B, 3, max(S, 128), …)."""
-    return resize(image, PERCEPTUAL_SIZE) if image.shape[-1] < PERCEPTUAL_SIZE else image
 
 
 def lpips_each(network: Lpips, a: Tensor, b: Tensor) -> Tensor:

@@ -11,27 +11,32 @@ from torch import Tensor
 from oodinv.errors import MissingWeights, WeightsError
 from oodinv.models.encoders.base import Encoder
 from oodinv.models.generators.base import Generator
+from oodinv.models.perceptors.dlib_face import DlibFace
 from oodinv.models.perceptors.lpips import Backbone as PerceptualBackbone
 from oodinv.models.perceptors.lpips import Lpips
+from oodinv.models.preview import PreviewHead
 from oodinv.models.samm import Samm
 from oodinv.recipe.base import read_yaml
 from oodinv.recipe.card import GeneratorOnlyCard, ModelCard, find_card, read_card
 from oodinv.weights import catalog
 from oodinv.weights.checksum import sha256_path
 from oodinv.weights.families import build_encoder, build_generator, build_lpips, build_samm
+from oodinv.weights.heads import read_heads
 from oodinv.weights.pull import cache_dir, pull
 from oodinv.weights.reading.average import read_average
+from oodinv.weights.reading.dlib import read_dlib
 from oodinv.weights.reading.read import read
 from oodinv.weights.translation import Translation, translate
 
-Role = Literal["generator", "encoder", "average", "samm"]
+Role = Literal["generator", "encoder", "average", "samm", "preview"]
 
 
 @dataclass(frozen=True)
 class Model:
     """A card's networks, in evaluation mode and without gradients.
 
-    path is the card's; files has the weight file of each role; notes say what is missing but not needed.
+    path is the card's; files has the weight file of each role; notes say what is missing but not needed. preview: the
+    head of the largest pictures.
     """
 
     card: ModelCard
@@ -41,6 +46,7 @@ class Model:
     samm: Samm | None
     files: dict[Role, Path]
     notes: tuple[str, ...]
+    preview: PreviewHead | None = None
 
     @cached_property
     def sha256(self) -> dict[Role, str]:
@@ -59,6 +65,7 @@ class Model:
             generator=self.generator.to(device),
             encoder=self.encoder.to(device),
             samm=None if self.samm is None else self.samm.to(device),
+            preview=None if self.preview is None else self.preview.to(device),
         )
 
 
@@ -70,8 +77,9 @@ def load_model(card: ModelCard, path: Path) -> Model:
         WeightsError: a file is damaged, unknown, of another kind or of other sizes than the card says.
     """
     files, notes = find_files(card, path)
-    opened = {file: translate(read(file)) for role, file in files.items() if role != "average"}
-    sources: dict[Role, Translation] = {role: opened[file] for role, file in files.items() if role != "average"}
+    networks = {role: file for role, file in files.items() if role not in ("average", "preview")}
+    opened = {file: translate(read(file)) for file in networks.values()}
+    sources: dict[Role, Translation] = {role: opened[file] for role, file in networks.items()}
     generator = build_generator(sources["generator"], card.generator)
     encoder = build_encoder(sources["encoder"], card.encoder)
     average = choose_average(files, sources, generator)
@@ -81,7 +89,8 @@ def load_model(card: ModelCard, path: Path) -> Model:
     if card.samm is not None and "samm" in sources:
         samm = build_samm(card.samm, sources["samm"])
     notes += tuple(note for source in opened.values() for note in source.notes)
-    model = Model(card, path, generator, encoder, samm, files, notes)
+    heads = read_heads(files["preview"]) if "preview" in files else {}
+    model = Model(card, path, generator, encoder, samm, files, notes, heads[max(heads)] if heads else None)
     _check_fit(model)
     return model
 
@@ -135,6 +144,21 @@ def load_lpips(backbone: PerceptualBackbone) -> Lpips:
     return build_lpips(backbone, translate(read(pull(f"lpips-{backbone}"))))
 
 
+def load_dlib_face() -> DlibFace:
+    """dlib's face recognition network, frozen; fetched if need be.
+
+    Raises:
+        WeightsError: its file can't be had, or is damaged.
+    """
+    path = pull("dlib-face")
+    network = DlibFace()
+    try:
+        network.load_layers(read_dlib(path))
+    except ValueError as error:
+        raise WeightsError(f"{path}: {error}; fetch it again") from error
+    return network.eval().requires_grad_(False)
+
+
 # ---------------------------------------------------------------------------------------------------------
 # Files
 
@@ -151,6 +175,8 @@ def find_files(card: ModelCard, path: Path) -> tuple[dict[Role, Path], tuple[str
     }
     if card.encoder.average is not None:
         files["average"] = locate(card.encoder.average, path)
+    if card.preview is not None:
+        files["preview"] = locate(card.preview.weights, path)
     if card.samm is None:
         return files, (f"{card.name} has no SAMM: inversion is plain, masks are zero",)
     try:
@@ -227,6 +253,11 @@ def _check_fit(model: Model) -> None:
     _check_equal(model, "generator", "the image size", generator.size, "the card", model.card.size)
     latents = (generator.num_ws, generator.w_dim)
     _check_equal(model, "encoder", "w_plus", (encoder.num_ws, encoder.w_dim), "the generator", latents)
+    if model.preview is not None:
+        key, config = model.preview.key, model.preview.config()
+        fits = (generator.taps[key].channels, generator.w_dim) if key in generator.taps else None
+        has = (config["channels"], config["w_dim"])
+        _check_equal(model, "preview", f"the shape of the head at {key}", has, "the generator", fits)
     if model.samm is None:
         return
     for size in model.samm.sizes:

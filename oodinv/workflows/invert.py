@@ -23,6 +23,7 @@ from oodinv.imaging.pixels import Pixels, resize_pixels, rounded
 from oodinv.imaging.provenance import Provenance
 from oodinv.inversion import DTYPES, Artefacts, Dtype, Subject, artefacts, in_halves, invert
 from oodinv.models.generators.base import Noise
+from oodinv.refinement import Refiner
 from oodinv.runs.manifest import Header, header_of
 from oodinv.runs.sinks import PASTED, output_names, write_artefacts
 from oodinv.runs.sinks.aligned import write_aligned
@@ -84,7 +85,8 @@ class InvertStages:
     """Aligns, inverts and composites photos, and pastes the result back.
 
     detector: None if the inputs are already crops. save: artefacts to write in addition to the crops. colour: fraction
-    [0, 1] of the photo's colour and light that is transferred to pasted composites.
+    [0, 1] of the photo's colour and light that is transferred to pasted composites. refiner: optimises
+    the encoder's codes.
     """
 
     model: Model
@@ -97,6 +99,7 @@ class InvertStages:
     colour: float = 1.0
     selection: Selection = ALL
     output_format: OutputFormat = AS_SOURCE
+    refiner: Refiner | None = None
 
     def read(self, job: Job, content: bytes) -> Portrait:
         """Decodes a photo and cuts out its faces, or, without a detector, uses it as a crop.
@@ -139,7 +142,8 @@ class InvertStages:
 
     def _batch(self, subjects: list[Subject]) -> list[Artefacts]:
         crops = torch.stack([subject.tensor() for subject in subjects]).to(self.device)
-        inversion = invert(self.model, crops, noise=self._noise(subjects), dtype=DTYPES[self.dtype])
+        noise, dtype = self._noise(subjects), DTYPES[self.dtype]
+        inversion = invert(self.model, crops, noise=noise, dtype=dtype, refiner=self.refiner)
         return [replace(a, composite=composed(a, Composition())) for a in artefacts(subjects, inversion)]
 
     def _noise(self, subjects: list[Subject]) -> Noise:
@@ -190,6 +194,7 @@ def invert_header(stages: InvertStages, detector: str) -> Header:
         "detector": None if stages.detector is None else detector,
         "selection": None if stages.detector is None else selection_record(stages.selection),
         "noise": stages.noise,
+        "refine": 0 if stages.refiner is None else stages.refiner.steps,
         "dtype": stages.dtype,
         "save": [name for name in output_names() if name in stages.save],
         "colour": stages.colour,

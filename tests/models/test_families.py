@@ -1,5 +1,6 @@
 """Families of generators: MobileStyleGAN's arithmetic, and a family from outside the package in every part of it."""
 
+import itertools
 import math
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from oodinv.models import generators
 from oodinv.models.generators.base import map_latents
 from oodinv.models.generators.mobilestylegan import MobileStyleGAN, idwt
 from oodinv.models.samm import Predicted, Samm
-from oodinv.models.synthesis import features_after, synthesize, synthesize_aligned
+from oodinv.models.synthesis import synthesize, synthesize_aligned
 from oodinv.recipe.card import read_card
 from oodinv.weights.build import load_generator, load_model
 
@@ -77,6 +78,14 @@ def test_mobilestylegan_agrees_with_the_method_written_down_step_by_step(mobile:
     expected = straightforward(mobile, w_plus)
     with torch.set_grad_enabled(grad):
         torch.testing.assert_close(synthesize(mobile, w_plus), expected, rtol=1e-4, atol=1e-4 * float(expected.std()))
+
+
+def features_after(generator: MobileStyleGAN, w_plus: torch.Tensor, key: int) -> torch.Tensor:
+    """What a block ends with."""
+    features = generator.start(w_plus, "fixed")
+    for block in itertools.takewhile(lambda block: block <= key, generator.taps):
+        features = generator.run(features, w_plus, block, "fixed")
+    return features[0]
 
 
 def test_each_row_moves_the_layers_that_read_it(mobile: MobileStyleGAN) -> None:

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from oodinv.models.encoders.base import Encoder, EncoderCard, EncoderPlan, Encoding
 from oodinv.models.encoders.dlib_trunk import DlibTrunk
-from oodinv.models.generators.base import Generator, map_latents
+from oodinv.models.generators.base import Generator, whitening
 from oodinv.models.naming import Settings, State
 from oodinv.models.ops import LEAKY_SLOPE, resize
-from oodinv.models.preview import PreviewHead, head_for, preview
+from oodinv.models.preview import PreviewHead, head_for
+from oodinv.models.synthesis import synthesize
 
 INPUT_SIZE = 256
 """Side in pixels of what the encoder sees."""
@@ -28,10 +29,8 @@ GRID_CHANNELS = 64 + 4 * 128 + 256 + 256
 """Channels of the grid: the maps of 32, 16, 8 and 4 px brought to its side."""
 SQUEEZED = 64
 OFFSET_SCALE = 0.1
-TAPS = {128: 32, 64: 32, 32: 64, 16: 128, 8: 256}
-"""Feature maps for SAMM: side and channels."""
-WHITENING_SAMPLES = 16384
-WHITENING_SEED = 5
+TAPS = {256: 3 + 32, 128: 32, 64: 32, 32: 64, 16: 128, 8: 256}
+"""Feature maps for SAMM: side and channels. Those of 256 px are the input itself and the enlarged maps of 128 px."""
 
 
 class FaceResnetCard(EncoderCard):
@@ -57,7 +56,7 @@ class WhitenedCodes:
 
 
 class FaceResnetEncoder(Encoder):
-    """Image → w_plus, and feature maps of 8 to 128 px.
+    """Image → w_plus, and feature maps of 8 to 256 px.
 
     axes (w_dim, w_dim): rows are principal axes of W times their standard deviations.
     """
@@ -78,7 +77,7 @@ class FaceResnetEncoder(Encoder):
         hidden: int = 768,
         preview: int = 64,
         preview_channels: int = 512,
-        preview_row: int = 9,
+        preview_row: int = 8,
     ) -> None:
         super().__init__()
         self.num_ws, self.w_dim, self.passes = num_ws, w_dim, passes
@@ -115,7 +114,7 @@ class FaceResnetEncoder(Encoder):
 
     def previewed(self, generator: Generator, codes: WhitenedCodes) -> Tensor:
         """Preview of codes as a pass looks at it, (B, 3, 256, 256) in [−1, 1]."""
-        return resize(preview(generator, self.head, self.w_plus(codes)).clamp(-1, 1), INPUT_SIZE)
+        return resize(synthesize(generator, self.w_plus(codes), head=self.head).clamp(-1, 1), INPUT_SIZE)
 
     def correct(self, grid: Tensor, shown: Tensor, codes: WhitenedCodes) -> WhitenedCodes:
         """One pass. grid: `grid` of the image's maps; shown (B, 3, 256, 256): preview of the codes so far."""
@@ -138,20 +137,22 @@ class FaceResnetEncoder(Encoder):
 
     def encode(self, image: Tensor, generator: Generator) -> Encoding:
         """All passes. image (B, 3, H, W) in [−1, 1] → w_plus, and features of the image."""
-        maps = self.trunk.maps(downsized(image))
+        small = downsized(image)
+        maps = self.trunk.maps(small)
         grid, codes = self.grid(maps), self.first_codes(1)  # one preview of the average latent serves the whole batch
         for _ in range(self.passes):
             codes = self.correct(grid, self.previewed(generator, codes), codes)
-        return Encoding(self.w_plus(codes), {side: maps[side] for side in self.tap_channels})
+        return Encoding(self.w_plus(codes), features(small, maps))
 
     def refine(self, image: Tensor, w_plus: Tensor, generator: Generator) -> Encoding:
         """One pass from codes; their base is taken to be the mean of their rows."""
         whitened = torch.linalg.solve(self.axes.T, (w_plus - self.w_avg).transpose(1, 2)).transpose(1, 2)
         base = whitened.mean(dim=1)
         codes = WhitenedCodes(base, whitened - base[:, None])
-        maps = self.trunk.maps(downsized(image))
+        small = downsized(image)
+        maps = self.trunk.maps(small)
         codes = self.correct(self.grid(maps), self.previewed(generator, codes), codes)
-        return Encoding(self.w_plus(codes), {side: maps[side] for side in self.tap_channels})
+        return Encoding(self.w_plus(codes), features(small, maps))
 
     def config(self) -> dict[str, Any]:
         """Shapes, passes, and the preview's block."""
@@ -159,7 +160,7 @@ class FaceResnetEncoder(Encoder):
             **super().config(),
             "hidden": self.fc1.out_features,
             "preview": self.head.key,
-            "preview_channels": self.head.weight.shape[1],
+            "preview_channels": self.head.config()["channels"],
             "preview_row": self.head.row,
         }
 
@@ -174,7 +175,7 @@ class FaceResnetEncoder(Encoder):
             passes=plan.passes,
             hidden=plan.hidden,
             preview=head.key,
-            preview_channels=head.weight.shape[1],
+            preview_channels=head.config()["channels"],
             preview_row=head.row,
         )
         with torch.no_grad():
@@ -193,12 +194,7 @@ def downsized(image: Tensor) -> Tensor:
     return F.adaptive_avg_pool2d(image, INPUT_SIZE) if image.shape[-1] > INPUT_SIZE else resize(image, INPUT_SIZE)
 
 
-@torch.no_grad()
-def whitening(generator: Generator) -> Tensor:
-    """Principal axes of W times their standard deviations, as rows, (w_dim, w_dim)."""
-    rng = torch.Generator().manual_seed(WHITENING_SEED)
-    z = torch.randn(WHITENING_SAMPLES, generator.z_dim, generator=rng).to(generator.w_avg.device)
-    centred = torch.cat([map_latents(generator, some) for some in z.split(2048)]) - generator.w_avg
-    axes, variances, _ = torch.linalg.svd(centred.T @ centred / len(centred))
-    whitened: Tensor = (axes * variances.sqrt()).T
-    return whitened
+def features(image: Tensor, maps: dict[int, Tensor]) -> dict[int, Tensor]:
+    """Feature maps for SAMM of images (B, 3, 256, 256) and their trunk's maps → {side: (B, TAPS[side], side, side)}."""
+    finest = torch.cat([image, resize(maps[128], INPUT_SIZE)], dim=1)
+    return {side: finest if side == INPUT_SIZE else maps[side] for side in TAPS}

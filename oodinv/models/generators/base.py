@@ -18,6 +18,9 @@ Noise = Literal["fixed", "zero"] | torch.Generator | tuple[torch.Generator, ...]
 """Noise input: the maps that come with the weights, none, or random maps from one generator for the batch or from one
 for each of its samples, which then get the same noise whatever their neighbours."""
 
+WHITENING_SAMPLES = 16384
+WHITENING_SEED = 5
+
 Features = tuple[Tensor, ...]
 """What a block hands on to the next: feature maps (B, C, H, W) first, then whatever else the family carries along."""
 
@@ -157,3 +160,19 @@ def map_latents(generator: Generator, z: Tensor, truncation_psi: float = 1.0) ->
     """z (B, z_dim) → w (B, w_dim), pulled towards the average by w_avg + ψ·(w − w_avg)."""
     w = generator.map(z)
     return w if truncation_psi == 1.0 else generator.w_avg.lerp(w, truncation_psi)
+
+
+@torch.no_grad()
+def whitening(generator: Generator) -> Tensor:
+    """Principal axes of W times their standard deviations, as rows, (w_dim, w_dim).
+
+    Those of a generator without a mapping network are the unit vectors.
+    """
+    if not generator.has_mapping:
+        return torch.eye(generator.w_dim, device=generator.w_avg.device)
+    rng = torch.Generator().manual_seed(WHITENING_SEED)
+    z = torch.randn(WHITENING_SAMPLES, generator.z_dim, generator=rng).to(generator.w_avg.device)
+    centred = torch.cat([map_latents(generator, some) for some in z.split(2048)]) - generator.w_avg
+    axes, variances, _ = torch.linalg.svd(centred.T @ centred / len(centred))
+    whitened: Tensor = (axes * variances.sqrt()).T
+    return whitened

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from oodinv.models.ops import resize
+
 Backbone = Literal["alexnet", "vgg16"]
 
 SHIFT = (-0.030, -0.088, -0.188)
@@ -53,9 +55,19 @@ VGG16 = (
 BACKBONES: dict[Backbone, tuple[Convolution, ...]] = {"alexnet": ALEXNET, "vgg16": VGG16}
 
 
+PERCEPTUAL_SIZE = 128
+"""Smaller images are enlarged to this size (px) for losses: AlexNet's first layer has stride 4."""
+
+
+def perceptual_size(image: Tensor) -> Tensor:
+    """Enlarges images below `PERCEPTUAL_SIZE` bilinearly. (B, 3, S, S) → (B, 3, max(S, 128), …)."""
+    return resize(image, PERCEPTUAL_SIZE) if image.shape[-1] < PERCEPTUAL_SIZE else image
+
+
 def unit_length(x: Tensor, eps: float = 1e-10) -> Tensor:
     """Divides each pixel's feature vector by its length. (B, C, H, W) → (B, C, H, W)."""
-    return x / (x.square().sum(dim=1, keepdim=True).sqrt() + eps)
+    length: Tensor = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    return x / (length + eps)
 
 
 class Lpips(nn.Module):

@@ -22,7 +22,8 @@ from oodinv.models.generators.base import map_latents
 from oodinv.models.ops import resize
 from oodinv.models.perceptors.dlib_face import DlibFace, face_of
 from oodinv.models.perceptors.lpips import Lpips
-from oodinv.models.preview import PreviewHead, preview
+from oodinv.models.preview import PreviewHead
+from oodinv.models.synthesis import synthesize
 from oodinv.recipe.train import PhotoRecipe, check_one_piece
 from oodinv.records import Fraction
 from oodinv.training import ema, losses
@@ -30,11 +31,11 @@ from oodinv.training.checkpoint import Stateful
 from oodinv.training.device import Compute
 from oodinv.training.export import write_encoder
 from oodinv.training.loop import Evaluation
-from oodinv.training.previews import load_dlib_face, load_heads
+from oodinv.training.previews import load_heads
 from oodinv.training.randomness import torch_generator
 from oodinv.training.setup import FixedGenerator, fixed_generator, take_over
 from oodinv.training.tasks.base import Definition
-from oodinv.weights.build import Model, load_lpips, load_named
+from oodinv.weights.build import Model, load_dlib_face, load_lpips, load_named
 
 Weight = Annotated[float, Field(ge=0)]
 SOFTER_SIZES = (96, 128, 160, 192)
@@ -126,8 +127,8 @@ class PreviewEncoderTask:
         )
         variances = self.encoder.axes.square().sum(dim=1)
         self.importance = (variances / variances.mean()).clamp(*IMPORTANCE)
-        self.drawn = compute.compiled(lambda w_plus: preview(self.generator, self.encoder.head, w_plus))
-        self.sampled = compute.compiled(lambda w_plus: preview(self.generator, self.sample_head, w_plus))
+        self.drawn = compute.compiled(lambda w_plus: synthesize(self.generator, w_plus, head=self.encoder.head))
+        self.sampled = compute.compiled(lambda w_plus: synthesize(self.generator, w_plus, head=self.sample_head))
 
     def parts(self) -> dict[str, Stateful]:
         """Encoder, its average and the optimiser."""

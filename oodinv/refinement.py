@@ -1,0 +1,149 @@
+"""Refines the latent codes of single photos by gradient descent, with the generator fixed.
+
+Source: the projection of "Analyzing and Improving the Image Quality of StyleGAN" (Karras et al., CVPR 2020, appendix
+D), from an encoder's codes instead of the average latent, and with offsets of the rows that are penalised as in
+"Designing an Encoder for StyleGAN Image Manipulation" (Tov et al., SIGGRAPH 2021).
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from oodinv.faces.geometry import inner_box
+from oodinv.models.generators.base import Generator, whitening
+from oodinv.models.ops import resize
+from oodinv.models.perceptors.dlib_face import DlibFace, face_of
+from oodinv.models.perceptors.lpips import Lpips, perceptual_size
+from oodinv.models.preview import PreviewHead
+from oodinv.models.synthesis import synthesize
+from oodinv.weights.build import Model, load_dlib_face, load_lpips
+
+SIZE = 256
+"""Side in pixels at which pictures are compared."""
+WHOLE_SHARE = 5
+"""One step in this many, the last ones, runs the whole generator; the others end at the preview head."""
+BASE_RATE, OFFSETS_RATE = 0.2, 0.1
+"""Learning rates of the whitened base latent and of the rows' offsets; half of them for the whole generator."""
+WARMUP = 3
+L2, INNER, IDENTITY, OFFSETS, LATENTS = 0.5, 0.5, 0.5, 2e-4, 3e-3
+"""Weights beside that of LPIPS: L2, LPIPS of the inner face, distance of dlib's descriptors, squares of offsets in W
+and of whitened latents.
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Refiner:
+    """Settings of a refinement, and the networks that it needs.
+
+    steps: number of optimiser steps. head: preview head of the generator; without one every step runs the whole
+    generator. crop_scale: `crop.scale` of the model's card.
+    """
+
+    steps: int
+    lpips: Lpips
+    recognition: DlibFace
+    head: PreviewHead | None = None
+    crop_scale: float = 1.0
+
+    def refine(self, generator: Generator, image: Tensor, w_plus: Tensor) -> Tensor:
+        """Optimises codes so that the generated picture looks like the image.
+
+        image (B, 3, H, W) in [−1, 1], w_plus (B, num_ws, w_dim) → refined w_plus. The photos of a batch don't influence
+        each other.
+        """
+        with torch.inference_mode(False), torch.enable_grad():
+            return _Descent(self, generator, image.clone(), w_plus.float().clone()).run()
+
+
+class _Descent:
+    """One batch: its codes in whitened coordinates, and what their pictures are compared with."""
+
+    def __init__(self, refiner: Refiner, generator: Generator, image: Tensor, w_plus: Tensor) -> None:
+        self.refiner, self.generator = refiner, generator
+        self.wanted = at_size(image, min(SIZE, image.shape[-1]))
+        self.box = inner_box(self.wanted.shape[-1], refiner.crop_scale)
+        with torch.no_grad():
+            self.features = self.perceived(self.wanted)
+            self.inner_features = self.perceived(self.inner(self.wanted))
+            self.person = self.describe(self.wanted)
+        self.axes = whitening(generator)
+        whitened = torch.linalg.solve(self.axes.T, (w_plus - generator.w_avg).transpose(1, 2)).transpose(1, 2)
+        self.base = whitened.mean(dim=1).requires_grad_()
+        self.offsets = (whitened - whitened.mean(dim=1, keepdim=True)).requires_grad_()
+
+    def inner(self, picture: Tensor) -> Tensor:
+        """Cuts the inner face out of pictures (B, 3, S, S)."""
+        left, top, right, bottom = self.box
+        return picture[:, :, top:bottom, left:right]
+
+    def perceived(self, picture: Tensor) -> list[Tensor]:
+        """Finds LPIPS's features of pictures (B, 3, S, S)."""
+        return self.refiner.lpips.features(perceptual_size(picture))
+
+    def describe(self, picture: Tensor) -> Tensor:
+        """Describes the persons in pictures (B, 3, S, S) → (B, 128)."""
+        descriptors: Tensor = self.refiner.recognition(face_of(picture, self.refiner.crop_scale))
+        return descriptors
+
+    def w_plus(self) -> Tensor:
+        """Codes (B, num_ws, w_dim)."""
+        w_plus: Tensor = self.generator.w_avg + (self.base[:, None] + self.offsets) @ self.axes
+        return w_plus
+
+    def run(self) -> Tensor:
+        """Runs all steps: those through the preview head first."""
+        steps, head = self.refiner.steps, self.refiner.head
+        whole = steps if head is None else -(-steps // WHOLE_SHARE)
+        self.descend(steps - whole, 1.0, head)
+        self.descend(whole, 1.0 if head is None else 0.5, None)
+        return self.w_plus().detach()
+
+    def descend(self, steps: int, rate: float, head: PreviewHead | None) -> None:
+        """Takes Adam steps with learning rates that fall as √(1 − t)."""
+        groups = [{"params": [self.base], "lr": BASE_RATE}, {"params": [self.offsets], "lr": OFFSETS_RATE}]
+        optimizer = torch.optim.Adam(groups, betas=(0.9, 0.95))
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: rate * min(1, (step + 1) / WARMUP) * (1 - step / max(steps, 1)) ** 0.5
+        )
+        for _ in range(steps):
+            picture = synthesize(self.generator, self.w_plus(), head=head)
+            loss = self.loss(at_size(picture, self.wanted.shape[-1]))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+
+    def loss(self, picture: Tensor) -> Tensor:
+        """Sum over the batch of the distances of pictures (B, 3, S, S) and of the penalties of codes."""
+        lpips = self.refiner.lpips
+        offsets = (self.offsets @ self.axes).square().sum(dim=2).mean(dim=1)
+        each: Tensor = (
+            lpips.distance(self.perceived(picture), self.features)
+            + INNER * lpips.distance(self.perceived(self.inner(picture)), self.inner_features)
+            + IDENTITY * (self.describe(picture) - self.person).square().sum(dim=1)
+            + L2 * (picture - self.wanted).square().mean(dim=(1, 2, 3))
+            + OFFSETS * offsets
+            + LATENTS * self.base.square().mean(dim=1)
+        )
+        return each.sum()
+
+
+def at_size(picture: Tensor, size: int) -> Tensor:
+    """Averages pictures (B, 3, S, S) down, or enlarges them, to (B, 3, size, size)."""
+    return F.adaptive_avg_pool2d(picture, size) if picture.shape[-1] > size else resize(picture, size)
+
+
+def refiner_for(model: Model, steps: int | None) -> Refiner | None:
+    """Builds the refiner of a model. steps: None for as many as its card says; 0 for no refinement.
+
+    Raises:
+        WeightsError: LPIPS or dlib's network, by which it compares pictures, can't be fetched.
+    """
+    steps = model.card.refine if steps is None else steps
+    if not steps:
+        return None
+    device = model.generator.w_avg.device
+    lpips, recognition = load_lpips("alexnet").to(device), load_dlib_face().to(device)
+    return Refiner(steps, lpips, recognition, model.preview, model.card.crop.scale)
