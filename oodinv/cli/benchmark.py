@@ -61,6 +61,7 @@ def benchmark(
     shard: options.Shard = None,
     engine: options.Engine = "local",
     workers: options.Workers = None,
+    dry_run: options.DryRun = False,
     restart: options.Restart = False,
     quiet: options.Quiet = False,
     json: options.Json = False,
@@ -88,6 +89,7 @@ def benchmark(
     from oodinv.benchmark.results import score_tables
     from oodinv.benchmark.score import check_metrics
     from oodinv.cli.engine import plan_workers
+    from oodinv.cli.plan import print_plan
     from oodinv.cli.prepare import choose_shard
     from oodinv.recipe.edit import find_edit_recipe
     from oodinv.runs.collect import look_through
@@ -112,7 +114,11 @@ def benchmark(
         restart=restart,
         quiet=quiet,
     )
-    measured = [run.measure(card, output) for card in _distinct_cards(model)]
+    cards = _distinct_cards(model)
+    if dry_run:
+        print_plan([row for card in cards for row in run.plan(card, output)], output, found.notes, as_json=json)
+        return
+    measured = [run.measure(card, output) for card in cards]
     summaries = [one.summary for one in measured]
     outcomes = [one.outcome for one in measured if one.outcome is not None]
     if len(outcomes) < len(measured):
@@ -170,6 +176,28 @@ class _Run:
     restart: bool
     quiet: bool
 
+    def plan(self, path: Path, output: Path) -> list[dict[str, str]]:
+        """Returns what `measure` would do with each photo, after all its checks."""
+        from oodinv.benchmark.stages import header
+        from oodinv.cli.plan import plan_rows
+        from oodinv.recipe.card import read_card
+        from oodinv.runs.collect import Collected
+
+        folder = output / "models" / read_card(path).name
+        return plan_rows(Collected(self.jobs, ()), folder, header(self._makes(path)("cpu")), restart=self.restart)
+
+    def _makes(self, path: Path) -> "partial[BenchmarkStages]":
+        """Returns `_stages` for the card at `path`; it takes a device."""
+        return partial(
+            _stages,
+            path=path,
+            recipe=self.recipe,
+            ablations=self.ablations,
+            edits=self.edits,
+            detector=self.detector,
+            dtype=self.dtype,
+        )
+
     def measure(self, path: Path, output: Path) -> "_Measured":
         """Measures the model of one card below OUT/models/NAME; cost only without Ray."""
         from oodinv.benchmark import cost
@@ -182,15 +210,7 @@ class _Run:
         from oodinv.runs.runner import run_on
 
         card = read_card(path)
-        make_stages = partial(
-            _stages,
-            path=path,
-            recipe=self.recipe,
-            ablations=self.ablations,
-            edits=self.edits,
-            detector=self.detector,
-            dtype=self.dtype,
-        )
+        make_stages = self._makes(path)
         stages = make_stages(self.device if self.workers is None else "cpu")
         folder = output / "models" / card.name
         events = run_on(

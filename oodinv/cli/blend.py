@@ -25,6 +25,7 @@ def blend(
         Path | None,
         typer.Option("--output", "-o", help="Folder for the results; by default OUT itself.", file_okay=False),
     ] = None,
+    dry_run: options.DryRun = False,
     restart: options.Restart = False,
     quiet: options.Quiet = False,
     json: options.Json = False,
@@ -41,8 +42,10 @@ def blend(
 
         oodinv blend out/ --technique poisson --feather 4 -o poisson/
     """
+    from oodinv.cli.plan import show_plan
     from oodinv.cli.progress import Summary, conclude, follow
     from oodinv.reporting.pages import is_reported
+    from oodinv.runs.collect import Collected
     from oodinv.runs.results import open_results
     from oodinv.runs.runner import run
     from oodinv.workflows.reblend import BlendStages, blend_header, recompose
@@ -54,7 +57,12 @@ def blend(
         composition=results.composition.model_copy(update=chosen),
         pasted=results.pasted_composition.model_copy(update=chosen) if paste else None,
     )
-    if output is None or output.resolve() == folder.resolve():
+    in_place = output is None or output.resolve() == folder.resolve()
+    if dry_run:
+        target, header = folder if in_place or output is None else output, blend_header(stages)
+        show_plan(Collected(results.jobs()[0], ()), target, header, restart=restart or in_place, as_json=json)
+        return
+    if in_place or output is None:
         events = recompose(stages)
     else:
         jobs, _ = results.jobs()

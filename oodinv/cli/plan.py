@@ -1,6 +1,7 @@
 """`--dry-run`: lists the planned work of a command after all of its checks."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import typer
@@ -16,6 +17,15 @@ def show_plan(found: Collected, output: Path, header: Header, *, restart: bool, 
     Raises:
         ManifestError: the output folder holds other results.
     """
+    print_plan(plan_rows(found, output, header, restart=restart), output, found.notes, as_json=as_json)
+
+
+def plan_rows(found: Collected, output: Path, header: Header, *, restart: bool) -> list[dict[str, str]]:
+    """Returns one row per input: its path, the name of its results, their place, and whether they already exist.
+
+    Raises:
+        ManifestError: the output folder holds other results.
+    """
     if not restart:
         manifest.check_output(output, header)
     past = None if restart else manifest.read_all(output)
@@ -25,11 +35,16 @@ def show_plan(found: Collected, output: Path, header: Header, *, restart: bool, 
         entry = entries.get(job.name)
         is_done = entry is not None and entry.is_complete(output)
         state = "unsupported" if job.unsupported is not None else "done already" if is_done else "to do"
-        rows.append({"input": str(job.path), "name": job.name, "state": state})
+        rows.append({"input": str(job.path), "name": job.name, "results": str(output / job.name), "state": state})
+    return rows
+
+
+def print_plan(rows: list[dict[str, str]], output: Path, notes: Iterable[str], *, as_json: bool) -> None:
+    """Prints rows of `plan_rows`, as one JSON object or a line each."""
     if as_json:
-        typer.echo(json.dumps({"output": str(output), "plan": rows, "notes": list(found.notes)}))
+        typer.echo(json.dumps({"output": str(output), "plan": rows, "notes": list(notes)}))
         return
     for row in rows:
-        typer.echo(f"{row['state']:<13}{row['input']} -> {output / row['name']}")
-    for note in found.notes:
+        typer.echo(f"{row['state']:<13}{row['input']} -> {row['results']}")
+    for note in notes:
         typer.echo(f"note: {note}", err=True)

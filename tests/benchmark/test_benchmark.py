@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from command import call, smooth_crops
+from command import call, call_here, smooth_crops
 from skimage.metrics import peak_signal_noise_ratio
 
 from oodinv.benchmark.ablations import EncodedBatch, ablations_of, find_ablations
@@ -224,6 +224,40 @@ def test_a_repeated_run_gives_the_same_scores_to_the_last_digit(
     assert {name: (report / name).read_bytes() for name in names} == before
     measure(crops, tiny_card, tmp_path / "fresh")
     assert {name: (tmp_path / "fresh" / name).read_bytes() for name in names} == before
+
+
+def test_shards_of_a_benchmark_end_as_one_run(report: Path, crops: Path, tiny_card: Path, tmp_path: Path) -> None:
+    """The photo that is none belongs to one of them."""
+    protocol = tmp_path / "test.yaml"
+    protocol.write_text(yaml.safe_dump(PROTOCOL))
+    options = ("--aligned", "--batch-size", "2", "--quiet", "--protocol", protocol, "--model", tiny_card)
+    codes = [
+        call_here("benchmark", "--dataset", crops, "-o", tmp_path / "out", *options, "--shard", f"{n}/2").returncode
+        for n in range(2)
+    ]
+    assert sorted(codes) == [0, 1]
+    for path in report.glob("scores*"):
+        assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_a_dry_run_of_a_benchmark_lists_every_models_photos(
+    report: Path, crops: Path, tiny_card: Path, tmp_path: Path
+) -> None:
+    protocol = report.parent / "test.yaml"
+    options = ("--aligned", "--protocol", protocol, "--model", tiny_card, "--dry-run", "--json")
+    fresh = call_here("benchmark", "--dataset", crops, "-o", tmp_path / "out", *options)
+    assert fresh.returncode == 0, fresh.stderr
+    plan = json.loads(fresh.stdout)["plan"]
+    assert {row["state"] for row in plan} == {"to do"}
+    assert {row["results"] for row in plan} == {
+        str(tmp_path / "out" / "models" / "tiny" / path.stem) for path in crops.iterdir()
+    }
+    assert not (tmp_path / "out").exists()
+    before = {path: path.read_bytes() for path in report.rglob("*") if path.is_file()}
+    again = json.loads(call_here("benchmark", "--dataset", crops, "-o", report, *options, "--batch-size", "2").stdout)
+    states = {row["name"]: row["state"] for row in again["plan"]}
+    assert states == {path.stem: "to do" if path.stem == "bad" else "done already" for path in crops.iterdir()}
+    assert {path: path.read_bytes() for path in report.rglob("*") if path.is_file()} == before
 
 
 def test_the_html_report_stands_alone(report: Path) -> None:

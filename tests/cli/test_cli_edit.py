@@ -586,6 +586,20 @@ def test_commands_that_replace_files_wait_for_no_other_run(
     assert oodinv(command, tmp_path / "e", "--quiet").exit_code == 0
 
 
+def test_a_dry_run_of_blend_lists_and_writes_nothing(here: Path, tiny_card: Path, tmp_path: Path) -> None:
+    edited(here, tiny_card, "one", tmp_path / "e")
+    before = files(tmp_path / "e")
+    plan = json.loads(oodinv("blend", tmp_path / "e", "--dry-run", "--json").stdout)["plan"]
+    assert [(row["name"], row["state"]) for row in plan] == [(name, "to do") for name in NAMES]
+    assert files(tmp_path / "e") == before
+    assert oodinv("blend", tmp_path / "e", "-o", tmp_path / "b", "--dry-run").exit_code == 0
+    assert not (tmp_path / "b").exists()
+    assert oodinv("blend", tmp_path / "e", "-o", tmp_path / "b", "--quiet").exit_code == 0
+    assert "done already" in oodinv("blend", tmp_path / "e", "-o", tmp_path / "b", "--dry-run").stdout
+    other = oodinv("blend", tmp_path / "e", "-o", tmp_path / "b", "--feather", "3", "--dry-run")
+    assert "--restart" in str(other.exception)
+
+
 def test_blend_composes_as_the_run_did_but_for_its_options(here: Path, tiny_card: Path, tmp_path: Path) -> None:
     (here / "composed.yaml").write_text(
         "edits: [{direction: first, strength: 1}]\ncompose: {keep_above: 0.4, detail: 1, colour: 1}"

@@ -11,6 +11,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from oodinv.runs.runner import alone_in
+
 c2pa = pytest.importorskip("c2pa")
 
 SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/"
@@ -122,6 +124,15 @@ def test_signed_copies_say_what_they_are(out: Path, credentials: tuple[Path, Pat
     created = actions["c2pa.created"]
     assert isinstance(created, dict)
     assert created["digitalSourceType"] == SOURCE + "trainedAlgorithmicMedia"
+
+
+def test_a_run_that_others_work_on_is_not_signed(out: Path, credentials: tuple[Path, Path]) -> None:
+    options = ("--certificate", credentials[0], "--key", credentials[1], "--quiet")
+    with alone_in(out):
+        refused = call("sign", out, *options)
+    assert refused.returncode == 1
+    assert "is in use by another run" in refused.stderr
+    assert call("sign", out, *options).returncode == 0
 
 
 def test_a_photo_that_is_gone_is_not_named(out: Path, credentials: tuple[Path, Path]) -> None:
