@@ -24,7 +24,8 @@ MESSAGES = "Messages"
 # --- input and output ------------------------------------------------------------------------------------
 
 Inputs = Annotated[
-    list[Path], typer.Argument(help="Photos, or folders that are searched recursively.", show_default=False)
+    list[Path],
+    typer.Argument(metavar="INPUT...", help="Photos, or folders that are searched recursively.", show_default=False),
 ]
 Output = Annotated[
     Path,
@@ -112,8 +113,8 @@ Colour = Annotated[
 Area = Annotated[
     str | None,
     typer.Option(
-        metavar="|".join(names(REGIONS)),
-        help="Region that an edit may change.",
+        metavar="REGION",
+        help=f"Region that an edit may change: {', '.join(names(REGIONS))}.",
         rich_help_panel=COMPOSING,
     ),
 ]

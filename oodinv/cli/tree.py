@@ -2,7 +2,8 @@
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,8 @@ from oodinv.cli.options import MESSAGES
 
 NARROW = 70
 """Terminal width below which help is printed without panels, as these would truncate option names."""
+LEAST = 36
+"""Columns that help takes at least: those of the longest option with its values."""
 _MARKUP = re.compile(r"(?<!\\)\[/?[a-z ]*\]")
 
 
@@ -29,9 +32,10 @@ class Root(TyperGroup):
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Extends click's method with defaults from the user's files and with plain help on narrow terminals."""
-        if shutil.get_terminal_size().columns < NARROW:
+        columns = shutil.get_terminal_size().columns
+        if columns < NARROW:
             for node in (self, *_nodes(self)):
-                _make_plain(node)
+                _make_plain(node, columns)
         extra.setdefault("default_map", config.default_map(self))
         return super().make_context(info_name, args, parent, **extra)
 
@@ -78,10 +82,38 @@ def _logging_options() -> list[Any]:
     return typer.main.get_command(carrier).params
 
 
-def _make_plain(node: Any) -> None:
-    """Makes a command print its help without panels and colours."""
+def _make_plain(node: Any, width: int) -> None:
+    """Makes a command print its help without panels and colours, in a terminal of so many columns."""
     node.rich_markup_mode = None
     for attribute in ("help", "epilog", "short_help"):
         text = getattr(node, attribute, None)
         if text:
             setattr(node, attribute, _MARKUP.sub("", text).replace("\\[", "["))
+    if node.help and not node.short_help:
+        node.short_help = " ".join(node.help.split("\n\n")[0].split())  # whole, where click would cut it off
+    node.get_help = partial(_narrow_help, node, width=width)
+
+
+def _narrow_help(node: Any, context: Any, width: int) -> str:
+    """Formats help for less than the 50 columns that click takes at least; help starts below long names."""
+    formatter = context.make_formatter()
+    formatter.width = max(width, LEAST)
+    write = formatter.write_dl
+
+    def write_dl(rows: Iterable[tuple[str, str]], *_: object, **__: object) -> None:
+        room = formatter.width - formatter.current_indent - 4
+        write([(_folded(term, room), text) for term, text in rows], col_max=min(30, formatter.width // 3))
+
+    formatter.write_dl = write_dl
+    node.format_help(context, formatter)
+    return str(formatter.getvalue()).rstrip("\n")
+
+
+def _folded(term: str, room: int) -> str:
+    """Folds a name with many values between these."""
+    lines = [""]
+    for part in re.split(r"(?<=\|)", term):
+        if lines[-1] and len(lines[-1]) + len(part) > room:
+            lines.append("")
+        lines[-1] += part
+    return "\n      ".join(lines)

@@ -3,7 +3,11 @@
 import json
 import os
 import re
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -225,20 +229,51 @@ def test_a_read_only_folder_is_called_that(here: Path, tiny_card: Path) -> None:
     assert "lock" not in message
 
 
+def commands(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    yield path, node
+    for name, child in getattr(node, "commands", {}).items():
+        yield from commands(child, (*path, name))
+
+
+HELP = """
+import contextlib, io, json, sys
+from oodinv.cli.main import main
+shown = {}
+for path in json.loads(sys.argv[1]):
+    text = io.StringIO()
+    sys.argv = ["oodinv", *path, "--help"]
+    with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
+        main()
+    shown[" ".join(path)] = text.getvalue()
+print(json.dumps(shown))
+"""
+
+
 @pytest.mark.parametrize("columns", [40, 80, 200])
-@pytest.mark.parametrize("command", ["invert", "edit", "blend", "sign", "benchmark"])
-def test_no_name_is_cut_off_in_help(command: str, columns: int) -> None:
+def test_help_fits_the_terminal_and_cuts_no_name_off(columns: int) -> None:
+    """In a process of its own, since click's test runner has a width of its own."""
     from typer.main import get_command
 
-    shown = oodinv(command, "--help", columns=columns).stdout
-    assert "…" not in shown
-    words = re.sub(r"[\s│╭╰─╮╯]", "", shown)
-    for parameter in get_command(app).commands[command].params:  # type: ignore[attr-defined]
-        for name in parameter.opts:
-            if name.startswith("--"):
-                assert name in words, name
-    assert shown.count("oodinv " + command) >= 1
-    assert "[bold]" not in shown
+    nodes = dict(commands(get_command(app)))
+    environment = os.environ | {"COLUMNS": str(columns), "TERMINAL_WIDTH": str(columns)}
+    paths = json.dumps([list(path) for path in nodes])
+    done = subprocess.run(
+        [sys.executable, "-c", HELP, paths], env=environment, capture_output=True, text=True, check=True
+    )
+    shown = json.loads(done.stdout)
+    for path, node in nodes.items():
+        text = shown[" ".join(path)]
+        assert not [line for line in text.splitlines() if len(line.rstrip()) > columns], path
+        words = re.sub(r"[\s│╭╰─╮╯]", "", text)
+        for parameter in node.params:
+            for name in parameter.opts:
+                assert not name.startswith("--") or name in words, (path, name)
+            for value in re.findall(r"\w+", getattr(parameter, "metavar", None) or ""):
+                assert value in words, (path, value)
+        for child in getattr(node, "commands", {}).values():
+            first = " ".join(child.help.split("\n\n")[0].split())
+            assert re.sub(r"\s|\[/?bold\]", "", first) in words, (path, first)
+        assert not re.search(r"\w…|\[bold\]", text)
 
 
 def test_what_is_to_be_installed_is_named_whole() -> None:
