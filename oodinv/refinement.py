@@ -38,7 +38,8 @@ class Refiner:
     """Settings of a refinement, and the networks that it needs.
 
     steps: number of optimiser steps. head: preview head of the generator; without one every step runs the whole
-    generator. crop_scale: `crop.scale` of the model's card.
+    generator. crop_scale: `crop.scale` of the model's card. whole: number of steps that run the whole generator; by
+    default one in five.
     """
 
     steps: int
@@ -46,6 +47,7 @@ class Refiner:
     recognition: DlibFace
     head: PreviewHead | None = None
     crop_scale: float = 1.0
+    whole: int | None = None
 
     def refine(self, generator: Generator, image: Tensor, w_plus: Tensor) -> Tensor:
         """Optimises codes so that the generated picture looks like the image.
@@ -96,6 +98,8 @@ class _Descent:
         """Runs all steps: those through the preview head first."""
         steps, head = self.refiner.steps, self.refiner.head
         whole = steps if head is None else -(-steps // WHOLE_SHARE)
+        if self.refiner.whole is not None:
+            whole = min(self.refiner.whole, steps)
         self.descend(steps - whole, 1.0, head)
         self.descend(whole, 1.0 if head is None else 0.5, None)
         return self.w_plus().detach()

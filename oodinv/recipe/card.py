@@ -77,7 +77,10 @@ class PreviewCard(Strict):
 
 
 class GeneratorOnlyCard(Strict):
-    """What `oodinv train encoder` reads of a card: its generator. Written for a generator that has no encoder yet."""
+    """What `oodinv train encoder` reads of a card: its generator. Written for a generator that has no encoder yet.
+
+    refine: optimisation steps of each face's codes unless a command says otherwise.
+    """
 
     name: Name
     size: Size
@@ -86,18 +89,15 @@ class GeneratorOnlyCard(Strict):
     encoder: AnyEncoderCard | None = None
     samm: SammCard | None = None
     preview: PreviewCard | None = None
+    refine: NonNegativeInt = 0
     licence: str
     description: str = ""
 
 
 class ModelCard(GeneratorOnlyCard):
-    """A model: where its parts come from and how photos are cropped for it.
-
-    refine: optimisation steps of each face's codes unless a command says otherwise.
-    """
+    """A model: where its parts come from and how photos are cropped for it."""
 
     encoder: AnyEncoderCard
-    refine: NonNegativeInt = 0
 
 
 def find_card(model: str) -> Path:

@@ -1,7 +1,7 @@
 """What the recipes of all training tasks share: data, schedule and losses."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -14,7 +14,8 @@ class FaceFolder(Strict):
     """The photos of a folder and its sub-folders; a twentieth, chosen by the hash of each file, is held out.
 
     Photos are cropped to their largest face; with `aligned` they are crops already. more_scales: further `crop.scale`s
-    at which training faces are cropped, which makes a model robust to inexact framing.
+    at which training faces are cropped, which makes a model robust to inexact framing. labels: folder of label maps of
+    aligned crops, as in CelebAMask-HQ: for PHOTO.jpg a grey PHOTO.png whose levels are classes; photos may lack one.
     """
 
     folder: str
@@ -23,11 +24,14 @@ class FaceFolder(Strict):
     more_scales: tuple[CropScale, ...] = ()
     aligned: bool = False
     flip: bool = True
+    labels: str | None = None
 
     @model_validator(mode="after")
     def _aligned_crops_have_one_scale(self) -> Self:
         if self.aligned and self.more_scales:
             raise ValueError("crops that are aligned already can't be cropped at more_scales; leave one of both out")
+        if self.labels is not None and not self.aligned:
+            raise ValueError("labels are maps of aligned crops; set aligned: true, or leave labels out")
         return self
 
 
@@ -104,9 +108,17 @@ class TrainRecipe(Strict):
 
 
 class PhotoRecipe(TrainRecipe):
-    """A training recipe that needs photos."""
+    """A training recipe that needs photos. uses_labels: whether the task knows what to do with label maps."""
+
+    uses_labels: ClassVar[bool] = False
 
     data: FaceFolder
+
+    @model_validator(mode="after")
+    def _labels_are_used(self) -> Self:
+        if self.data.labels is not None and not self.uses_labels:
+            raise ValueError("data.labels: this kind of training uses no labels; leave it out")
+        return self
 
 
 class LatentAdversarial(Strict):

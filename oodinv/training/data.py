@@ -23,6 +23,7 @@ class UnusablePhoto:
 class Faces:
     """Crops uint8 (N, size, size, 3) RGB, in memory or memory-mapped, and the rows of training and held-out ones.
 
+    With labels, crops have a fourth channel whose levels are classes.
     unusable: photos that could not be read or show no face.
     """
 
@@ -83,7 +84,7 @@ class StepBatches:
 
 
 class FaceDataset(Dataset[Tensor]):
-    """Rows of an array of crops as images, float (3, size, size) in [−1, 1]."""
+    """Rows of an array of crops as images, float (3, size, size) in [−1, 1]; with labels they have four channels."""
 
     def __init__(self, crops: Pixels, rows: NDArray[np.int64]) -> None:
         self.crops, self.rows = crops, rows

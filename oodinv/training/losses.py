@@ -41,6 +41,16 @@ def r1_penalty(discriminator: nn.Module, real: Tensor) -> Tensor:
     return gradient.square().flatten(1).sum(dim=1).mean() / 2
 
 
+def mean_on(values: Tensor, where: Tensor) -> Tensor:
+    """Means of values (B, 1, S, S) over the pixels of each image that are chosen, (N,): of those that have any; else 0.
+
+    where: bool (B, 1, S, S).
+    """
+    counts = where.sum(dim=(1, 2, 3))
+    means = (values * where).sum(dim=(1, 2, 3)) / counts.clamp_min(1)
+    return means[counts > 0] if bool((counts > 0).any()) else values.new_zeros(1)
+
+
 def mask_binary(masks: Mapping[int | str, Tensor]) -> Tensor:
     """Σ_s mean(min(m_s, 1 − m_s)): pulls masks to 0 or 1 (METHOD §4). {s: (B, 1, s, s)} → scalar."""
     return torch.stack([torch.minimum(m, 1 - m).mean() for m in masks.values()]).sum()

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from oodinv.errors import ImageError, OutputError, RecipeError
 from oodinv.faces.align import align
@@ -26,13 +27,15 @@ from oodinv.training.data import Faces, UnusablePhoto
 
 HELD_OUT_SHARE = 20
 """One file in this many is held out."""
+UNLABELLED = 255
+"""Level of a label map where nothing is known."""
 AHEAD = 32
 """Photos that are decoded before they are written."""
 
 
 @dataclass(frozen=True, eq=False)
 class DecodedPhoto:
-    """The crops of a photo's face, uint8 (K, size, size, 3), and whether the photo is held out."""
+    """The crops of a photo's face, uint8 (K, size, size, 3 or 4), and whether the photo is held out."""
 
     crops: Pixels
     held_out: bool
@@ -60,17 +63,37 @@ def list_images(folder: Path) -> list[Path]:
 def decode(content: bytes, path: Path, data: FaceFolder, detector: Detector | None) -> Pixels:
     """Crops a photo's largest face at the model's scale and at `more_scales`. → uint8 (1 + K, size, size, 3)
 
-    detector: None for photos that are crops already; they are resized.
+    detector: None for photos that are crops already; they are resized. With labels there is a fourth channel for them.
 
     Raises:
-        ImageError: not a readable picture, or no face in it.
+        ImageError: not a readable picture, or no face in it, or a label map can't be read.
     """
     pixels = decode_photo(content, path).pixels
     if detector is None:
-        return resize_pixels(pixels, data.size)[None]
+        resized = resize_pixels(pixels, data.size)
+        return (resized if data.labels is None else np.dstack([resized, read_labels(path, data)]))[None]
     face = align(pixels, detector, data.size, data.crop.quad, LARGEST).faces[0]
     others = [crop(pixels, scale_quad(face.quad, scale / data.crop.scale), data.size) for scale in data.more_scales]
     return np.stack([face.crop, *others])
+
+
+def read_labels(path: Path, data: FaceFolder) -> Pixels:
+    """Reads the label map of a crop, uint8 (size, size); `UNLABELLED` all over for a crop without one.
+
+    Raises:
+        ImageError: the file can't be read, or isn't grey.
+    """
+    assert data.labels is not None
+    file = (Path(data.labels) / path.relative_to(data.folder)).with_suffix(".png")
+    if not file.is_file():
+        return np.full((data.size, data.size), UNLABELLED, np.uint8)
+    try:
+        with Image.open(file) as picture:
+            if picture.mode not in ("L", "P"):
+                raise ImageError(f"{file}: has mode {picture.mode}, and a label map has one 8-bit channel; convert it")
+            return np.array(picture.resize((data.size, data.size), Image.Resampling.NEAREST))
+    except (OSError, SyntaxError) as error:
+        raise ImageError(f"{file}: can't be read as a label map ({error})") from error
 
 
 def decode_all(
@@ -116,6 +139,8 @@ class FaceCache:
         for path in paths:
             stat = path.stat()
             digest.update(f"{path}:{stat.st_size}:{stat.st_mtime_ns}".encode(errors="surrogateescape"))
+        for path in sorted(Path(data.labels).rglob("*.png")) if data.labels is not None else ():
+            digest.update(f"{path}:{path.stat().st_mtime_ns}".encode(errors="surrogateescape"))
         return cls(data, paths, parent / f"faces-{digest.hexdigest()[:16]}")
 
     @property
@@ -130,7 +155,8 @@ class FaceCache:
             RecipeError: nothing is left to train on or to hold out.
             OutputError: the cache can't be written, for instance for lack of space.
         """
-        shape = (len(self.paths) * (1 + len(self.data.more_scales)), self.data.size, self.data.size, 3)
+        channels = 3 if self.data.labels is None else 4
+        shape = (len(self.paths) * (1 + len(self.data.more_scales)), self.data.size, self.data.size, channels)
         rows: dict[bool, list[int]] = {False: [], True: []}
         unusable, count = list[UnusablePhoto](), 0
         try:
@@ -179,7 +205,8 @@ class FaceCache:
             crops = np.load(self.folder / "crops.npy", mmap_mode="r", allow_pickle=False)
             unusable = tuple(UnusablePhoto(**photo) for photo in index["unusable"])
             faces = Faces(crops, np.array(index["train"], np.int64), np.array(index["held_out"], np.int64), unusable)
-            if crops.shape[1:] != (self.data.size, self.data.size, 3) or crops.dtype != np.uint8:
+            channels = 3 if self.data.labels is None else 4
+            if crops.shape[1:] != (self.data.size, self.data.size, channels) or crops.dtype != np.uint8:
                 raise ValueError(f"crops have shape {crops.shape} and type {crops.dtype}")
             if not min(faces.train.min(), faces.held_out.min()) >= 0:
                 raise ValueError("negative rows")

@@ -1,34 +1,24 @@
 """SAMM trained with the encoder and the generator fixed (METHOD §4)."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal, Self
 
 import torch
-from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor
 from torch.optim import Adam
 
 from oodinv.errors import RecipeError
+from oodinv.imaging.pixels import levels_of
 from oodinv.metrics.pixel import psnr
 from oodinv.models.encoders.base import Encoding
 from oodinv.models.ops import composite, final_mask
+from oodinv.models.perceptors.dlib_face import DlibFace
+from oodinv.models.preview import PreviewHead
 from oodinv.models.samm import Alignment, Predicted, Samm
 from oodinv.models.synthesis import synthesize, synthesize_aligned
-from oodinv.recipe.base import Size
 from oodinv.recipe.card import ModelCard, SammCard
-from oodinv.recipe.train import (
-    Adversarial,
-    Identity,
-    LpipsBackbone,
-    Missing,
-    Perceptual,
-    PhotoRecipe,
-    check_adversarial,
-    sizes_from_four,
-)
-from oodinv.records import Fraction
+from oodinv.refinement import Refiner
 from oodinv.training import ema, losses
 from oodinv.training.adversarial import image_critic, weigh
 from oodinv.training.checkpoint import Stateful
@@ -38,52 +28,15 @@ from oodinv.training.loop import Evaluation
 from oodinv.training.networks import LossNetworks, gather
 from oodinv.training.occluders import OccludedBatch, occlude_batch, skin
 from oodinv.training.pictures import flow_pictures, mask_grey
+from oodinv.training.previews import load_heads
 from oodinv.training.randomness import numpy_generator
 from oodinv.training.setup import take_over
 from oodinv.training.tasks.base import Definition
+from oodinv.training.tasks.samm_recipe import SammRecipe
 from oodinv.weights import native
-from oodinv.weights.build import Model, load_named
+from oodinv.weights.build import Model, load_dlib_face, load_named
 
 FINAL = "final"
-
-
-class SammRecipe(PhotoRecipe):
-    """SAMM trained with encoder and generator fixed (METHOD §4).
-
-    area, final_area: largest mean of the masks by size and of the final mask. occluders: share of the training faces
-    with a pasted shape, letters, hat or limb. uncovered: weight of the mean of 1 − M on occluders. face_area: largest
-    mean of M on the face of those photos, without the occluder.
-    """
-
-    kind: Literal["samm"]
-    model: str
-    sizes: Annotated[list[Size], Field(min_length=1)]
-    cycles: PositiveInt = 2
-    flow_range: Annotated[float, Field(gt=0, le=1)] = 0.08
-    channels: PositiveInt | None = None
-    start_steps: dict[int, int]
-    mse: Annotated[float, Field(ge=0)] = 1.0
-    lpips: Annotated[float, Field(ge=0)] = 1.0
-    lpips_backbone: LpipsBackbone = "alexnet"
-    perceptual: Perceptual | None = None
-    identity: Identity | None = None
-    adversarial: Adversarial | None = None
-    missing: Missing = "refuse"
-    occluders: Fraction = 0.0
-    uncovered: Annotated[float, Field(ge=0)] = 0.0
-    mask: Annotated[float, Field(ge=0)] = 5.0
-    binary: Annotated[float, Field(ge=0)] = 0.04
-    area: dict[int, Fraction]
-    final_area: Fraction = 0.2
-    face_area: Fraction = 1.0
-
-    @model_validator(mode="after")
-    def _every_size(self) -> Self:
-        for key, table in (("start_steps", self.start_steps), ("area", self.area)):
-            if sorted(table) != self.sizes:
-                raise ValueError(f"{key} must have one entry for each of sizes {self.sizes}, it has {sorted(table)}")
-        check_adversarial(self.adversarial, sizes_from_four(self.data.size))
-        return self
 
 
 def active_sizes(start_steps: dict[int, int], step: int) -> list[int]:
@@ -116,24 +69,41 @@ class SammTask:
     """Trains SAMM to reconstruct photos by its composites; sizes start one after another."""
 
     def __init__(
-        self, recipe: SammRecipe, model: Model, networks: LossNetworks, compute: Compute, start: Model | None = None
+        self,
+        recipe: SammRecipe,
+        model: Model,
+        networks: LossNetworks,
+        compute: Compute,
+        start: Model | None = None,
+        head: PreviewHead | None = None,
+        recognition: DlibFace | None = None,
     ) -> None:
         """`model`: the encoder and generator that stay fixed; `start`: a model whose SAMM to go on from.
+
+        head: preview head to train through. recognition: for refined codes.
 
         Raises:
             RecipeError: the recipe's sizes are not those of the model.
             WeightsError: the model to start from has no SAMM, or one of other sizes than the recipe.
         """
         known = model.generator.taps.keys() & model.encoder.tap_channels.keys()
-        if not known.issuperset(recipe.sizes) or recipe.data.size != model.card.size:
+        size = model.card.size if head is None else 2 * head.key
+        if head is not None:
+            known = {key for key in known if key <= head.key}
+        if not known.issuperset(recipe.sizes) or recipe.data.size != size:
             raise RecipeError(
                 f"recipe {recipe.name}: sizes {recipe.sizes} at {recipe.data.size} px do not fit {model.path}, which "
-                f"has {sorted(known)} at {model.card.size} px; correct sizes and data.size"
+                f"has {sorted(known)} at {size} px; correct sizes and data.size"
             )
         torch.manual_seed(recipe.schedule.seed)
         self.recipe, self.model, self.compute = recipe, model, compute
         self.encoder, self.generator = model.encoder, compute.place(model.generator)
         compute.place(model.encoder)
+        self.head = None if head is None else compute.place(head)
+        self.refiner: Refiner | None = None
+        if recipe.refine and networks.lpips is not None and recognition is not None:
+            lpips, scale = compute.place(networks.lpips), recipe.data.crop.scale
+            self.refiner = Refiner(recipe.refine_steps, lpips, compute.place(recognition), self.head, scale, whole=0)
         samm = Samm(
             {s: model.generator.taps[s].channels for s in recipe.sizes},
             {s: model.encoder.tap_channels[s] for s in recipe.sizes},
@@ -162,16 +132,20 @@ class SammTask:
         }
         return own if self.critic is None else own | self.critic.parts()
 
-    def encode(self, images: Tensor) -> Encoding:
+    def encode(self, images: Tensor, *, refined: bool = False) -> Encoding:
         """Encodes images (B, 3, S, S) by the fixed encoder."""
         with torch.no_grad():
-            return self.encoder.encode(images, self.generator)
+            encoding = self.encoder.encode(images, self.generator)
+        if not refined or self.refiner is None:
+            return encoding
+        return replace(encoding, w_plus=self.refiner.refine(self.generator, images, encoding.w_plus))
 
     def align(self, samm: Samm, images: Tensor, encoding: Encoding, sizes: list[int]) -> Aligned:
         """Aligns and composites images (B, 3, S, S) with SAMM acting at `sizes`."""
         source = Predicted(samm, encoding.features, frozenset(sizes))
-        generated, alignments = synthesize_aligned(self.generator, encoding.w_plus, source, "zero")
-        mask = final_mask({size: a.mask for size, a in alignments.items()}, self.generator.size)
+        noise = self.recipe.noise
+        generated, alignments = synthesize_aligned(self.generator, encoding.w_plus, source, noise, head=self.head)
+        mask = final_mask({size: a.mask for size, a in alignments.items()}, self.recipe.data.size)
         return Aligned(generated, alignments, mask, composite(images, generated, mask))
 
     def mask_losses(self, aligned: Aligned, where: Tensor) -> tuple[Tensor, Tensor]:
@@ -200,6 +174,20 @@ class SammTask:
             terms["identity"] = (recipe.identity.weight, networks.identity(blended, images))
         return terms
 
+    def labelled(self, mask: Tensor, where: Tensor, classes: Tensor) -> dict[str, tuple[float, Tensor]]:
+        """Weight and value of the terms on labelled classes (B, 1, S, S), outside occluders."""
+        settings = self.recipe.labels
+        if settings is None:
+            return {}
+        free = where == 0
+        kept = losses.mean_on(1 - mask, torch.isin(classes, classes.new_tensor(settings.kept)) & free)
+        generated = losses.mean_on(mask, torch.isin(classes, classes.new_tensor(settings.generated)) & free)
+        excess = (generated - settings.generated_area).relu()
+        return {
+            "kept": (settings.kept_weight, kept.mean()),
+            "generated": (settings.generated_weight, excess.mean()),
+        }
+
     def adversarial(self, blended: Tensor, step: int) -> dict[str, tuple[float, Tensor]]:
         """Weight and value of the adversarial term, from its start on."""
         settings = self.recipe.adversarial
@@ -207,15 +195,22 @@ class SammTask:
             return {}
         return {"adversarial": (settings.weight, self.critic.judge(blended))}
 
-    def backward(self, piece: OccludedBatch, step: int, share: float) -> tuple[dict[str, float], Tensor]:
-        """Accumulates the gradient of a piece of the batch; returns its losses and composites."""
+    def backward(
+        self, piece: OccludedBatch, classes: Tensor, step: int, share: float
+    ) -> tuple[dict[str, float], Tensor]:
+        """Accumulates the gradient of a piece of the batch; returns its losses and composites.
+
+        classes (B, 0 or 1, S, S): labels of its pixels.
+        """
         recipe, images = self.recipe, piece.images
         with self.compute.autocast():
-            encoding = self.encode(images)
+            chosen = numpy_generator(recipe.schedule.seed, step, "refine").random() < recipe.refine
+            encoding = self.encode(images, refined=chosen)
             aligned = self.align(self.samm, images, encoding, active_sizes(recipe.start_steps, step))
             terms = self.fidelity(aligned.blended, images) | self.adversarial(aligned.blended, step)
             if recipe.uncovered > 0:
                 terms["uncovered"] = (recipe.uncovered, losses.uncovered(aligned.mask, piece.where))
+            terms |= self.labelled(aligned.mask, piece.where, classes)
             binary, area = self.mask_losses(aligned, piece.where)
             loss = sum((weight * value for weight, value in terms.values()), torch.zeros((), device=images.device))
             loss = loss + recipe.mask * (recipe.binary * binary + area)
@@ -228,16 +223,17 @@ class SammTask:
         """Updates SAMM, then the discriminator if there is one."""
         schedule, team = self.recipe.schedule, self.compute.team
         rng = numpy_generator(schedule.seed, step, f"occluders {team.rank}")
+        images, labels = images[:, :3], levels_of(images[:, 3:]).round()
         occluded = occlude_batch(images, self.recipe.occluders, rng)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.zero_grad(set_to_none=True)
         reports, pairs = [], []
-        pieces = zip(occluded.images.chunk(schedule.accumulate), occluded.where.chunk(schedule.accumulate), strict=True)
-        for faces, where in pieces:
+        parts = (occluded.images, occluded.where, labels)
+        for faces, where, classes in zip(*(part.chunk(schedule.accumulate) for part in parts), strict=True):
             piece = OccludedBatch(self.compute.move(faces), where.to(self.compute.device))
             share = len(faces) / len(images)
-            report, blended = self.backward(piece, step, share)
+            report, blended = self.backward(piece, classes.to(self.compute.device), step, share)
             reports.append((share, report))
             pairs.append((piece.images, blended))
         team.average_gradients(self.samm)
@@ -258,10 +254,10 @@ class SammTask:
         found: dict[str, list[Tensor]] = {}
         pictures: list[Tensor] = []
         for batch in batches:
-            images = self.compute.move(batch)
+            images = self.compute.move(batch[:, :3])
             encoding = self.encode(images)
             aligned = self.align(self.average_samm, images, encoding, self.recipe.sizes)
-            plain = synthesize(self.generator, encoding.w_plus, "zero")
+            plain = synthesize(self.generator, encoding.w_plus, self.recipe.noise, head=self.head)
             for name, values in self.scores(images, aligned, plain).items():
                 found.setdefault(name, []).append(values)
             if not pictures:
@@ -338,7 +334,14 @@ def build(recipe: SammRecipe, init: str | None, compute: Compute) -> SammTask:
         perceptual=recipe.perceptual,
         identity=recipe.identity,
     )
-    return SammTask(recipe, load_named(recipe.model), networks, compute, None if init is None else load_named(init))
+    head, recognition = None, None
+    if recipe.heads is not None:
+        heads = load_heads(recipe.heads, f"recipe {recipe.name}")
+        head = heads[max(heads)]
+    if recipe.refine:
+        recognition = load_dlib_face()
+    start = None if init is None else load_named(init)
+    return SammTask(recipe, load_named(recipe.model), networks, compute, start, head, recognition)
 
 
 TASK = Definition(SammRecipe, build)
