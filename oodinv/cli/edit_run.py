@@ -29,7 +29,7 @@ from oodinv.runs.runner import alone_in, run_on
 from oodinv.runs.sharding import Shard
 from oodinv.runs.sources.base import Job
 from oodinv.weights.build import load_named
-from oodinv.workflows.edit import EditStages, check_model, edit_header, notes
+from oodinv.workflows.edit import EditStages, check_model, check_saved, edit_header, notes
 from oodinv.workflows.invert import InvertStages, invert_header
 
 
@@ -89,6 +89,7 @@ def run_edit(request: Request) -> None:
         if request.chosen != Chosen():
             raise typer.BadParameter(f"faces can be chosen in photos only; {inputs[0]} is an inversion")
         inversion = open_results(inputs[0], ("invert",))
+        check_saved(inversion)
         name = request.model or recipe.model or _card_of(inversion)
         model = load_named(name)
         check_model(model, inversion)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from oodinv.compositing.paste_back import Patch
 from oodinv.editing.apply import EditedFace, Editor, InvertedFace
-from oodinv.errors import ImageError, RecipeError
+from oodinv.errors import ImageError, ManifestError, RecipeError
 from oodinv.faces.align import AlignedFace, Placement, read_placement
 from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.encode import AS_SOURCE, OutputFormat, write_png
@@ -194,6 +194,25 @@ def edit_header(stages: EditStages) -> Header:
         "inversion": {"settings": inversion.settings, "weights": inversion.weights},
     }
     return header_of("edit", stages.editor.model, settings)
+
+
+EDITED_FROM = ("latents", "flows")
+"""What an inversion must have saved to be edited."""
+
+
+def check_saved(results: Results) -> None:
+    """Checks that an inversion saved what an edit starts from.
+
+    Raises:
+        ManifestError: it saved less.
+    """
+    saved = results.header.settings.get("save")
+    missing = [name for name in EDITED_FROM if isinstance(saved, list) and name not in saved]
+    if missing:
+        raise ManifestError(
+            f"{results.path} has no {' and '.join(missing)}, from which faces are edited; invert the photos again with "
+            f"{','.join(EDITED_FROM)} among --save, or pass the photos"
+        )
 
 
 def check_model(model: Model, results: Results) -> None:

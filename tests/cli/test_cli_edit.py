@@ -232,6 +232,14 @@ def test_mixing_takes_layers_of_another_person(here: Path, tiny_card: Path, tmp_
     np.testing.assert_array_equal(mixed, np.concatenate([own[:4], other[4:]]))
 
 
+def test_an_inversion_that_saved_too_little_is_one_error(here: Path, tiny_card: Path, tmp_path: Path) -> None:
+    inverted = oodinv("invert", here / "photos", "-o", tmp_path / "i", "--model", tiny_card, "--save", "pasted")
+    assert inverted.exit_code == 0
+    done = oodinv("edit", tmp_path / "i", "-r", "one", "-o", tmp_path / "e", "--model", tiny_card)
+    assert "has no latents and flows" in str(done.exception)
+    assert not (tmp_path / "e").exists()
+
+
 def test_a_strength_beyond_the_range_is_refused_before_any_work(here: Path, tiny_card: Path, tmp_path: Path) -> None:
     for inputs in (here / "out", here / "photos"):
         done = oodinv("edit", inputs, "-r", "far", "-o", tmp_path / "x", "--model", tiny_card)
