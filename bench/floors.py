@@ -4,7 +4,7 @@
 
 Each environment then runs a smoke test: `pip check`, the help of every command, an alignment of the samples; an
 inversion, an edit and a benchmark with a tiny random model; and a run of training. torch is pinned to one version in
-both, since older builds for CPUs are not to be had everywhere: its floor follows from the functions that are called.
+both, because older CPU builds aren't available everywhere: its floor follows from the functions that are called.
 """
 
 import argparse

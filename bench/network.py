@@ -140,7 +140,7 @@ def psnr(found: Tensor, reference: Tensor) -> float:
 
 
 def forget_peak() -> None:
-    """Starts the record of the process's peak memory anew, where the system can do so.
+    """Resets the process's peak memory, if the system can.
 
     Gives back first what the run before has freed and the C library keeps, where that is glibc.
     """

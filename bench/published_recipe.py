@@ -3,7 +3,7 @@
     python bench/published_recipe.py [--recipe ffhq-e4e-samm] [--steps 2]
 
 Writes random weights of the published sizes (encoder and generator) and noise for photos to a temporary folder, and
-runs `oodinv train samm --allow-missing` on them: without VGG19 and ArcFace at hand, their losses are left out, and the
+runs `oodinv train samm --allow-missing` on them: without VGG19 and ArcFace, their losses are skipped, and the
 log says so. Prints the log of each step and the highest resident memory of that process.
 """
 

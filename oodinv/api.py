@@ -3,8 +3,8 @@
     editor = oodinv.load("mini")
     editor.edit("photo.jpg", "smile").save("smiling.jpg")
 
-Photos are file paths, arrays uint8 (H, W, 3) in RGB, or PIL images. Folders, resuming and several processes are the
-command line's part.
+Photos are file paths, arrays uint8 (H, W, 3) in RGB, or PIL images. Folders, resuming and
+several processes are features of the command line.
 """
 
 import os
@@ -52,7 +52,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """An inverted or edited photo, and what was computed for each of its faces.
+    """An inverted or edited photo, and the results of each of its faces.
 
     original, photo: the upright photo before and after, with its metadata. faces: from left to right; each has
     w_plus float32 (num_ws, w_dim), `generated` and `composite` uint8 (S, S, 3), `mask` uint8 (S, S) with 255 = copied
@@ -107,7 +107,7 @@ class PhotoEditor:
         """Inverts the faces of a photo.
 
         aligned: the photo is a square crop already; nothing is detected, and the pasted photo is the composite.
-        colour: share of the photo's colours and light that the pasted faces get back, 0 to 1. selection: which faces.
+        colour: fraction of the photo's colour and light to transfer to pasted faces, 0 to 1. selection: which faces.
 
         Raises:
             ImageError: the photo can't be read, or isn't square with `aligned`. NoFaceError: no face was found.
@@ -144,13 +144,13 @@ class PhotoEditor:
         aligned: bool = False,
         selection: Selection = ALL,
     ) -> Result:
-        """Edits the faces of a photo, or of what `invert` returned for it, which saves inverting it again.
+        """Edits the faces of a photo, or of a result of `invert`, which is not inverted again.
 
         recipe: the name of a recipe, a FILE.yaml, or an `EditRecipe`. strength: multiplies the recipe's strengths.
-        force: allow strengths beyond the range in which faces stay faces. aligned, selection: as `invert` has them.
+        force: allow strengths outside a direction's safe range. aligned, selection: see `invert`.
 
         Raises:
-            RecipeError: the recipe can't be read, doesn't fit the model, or asks for several results. ImageError,
+            RecipeError: the recipe can't be read, doesn't fit the model, or produces several results. ImageError,
             NoFaceError: as `invert`.
         """
         read, path = _recipe(recipe)
@@ -207,7 +207,7 @@ def load_editor(name: str, device: str, dtype: Dtype, detector: str, refine: int
 
 
 def _photo(photo: PhotoLike) -> tuple[Photo, str]:
-    """A photo as it is decoded, and what to call it in errors."""
+    """Decodes a photo; returns also its name for errors."""
     if isinstance(photo, Image.Image):
         name = str(getattr(photo, "filename", "") or "the PIL image")
         return _from_pil(photo, name), name
@@ -224,7 +224,7 @@ def _photo(photo: PhotoLike) -> tuple[Photo, str]:
 
 
 def _from_pil(picture: Image.Image, name: str) -> Photo:
-    """A PIL image as the decoder sees it; by way of an uncompressed TIFF, which holds every mode that files have."""
+    """Passes a PIL image through the decoder as an uncompressed TIFF, which supports every mode."""
     content = BytesIO()
     try:
         shown = ImageOps.exif_transpose(picture)
@@ -236,7 +236,7 @@ def _from_pil(picture: Image.Image, name: str) -> Photo:
 
 
 def _recipe(recipe: str | os.PathLike[str] | EditRecipe) -> tuple[EditRecipe, Path]:
-    """A recipe and where it lies; one that was built in Python counts as lying in the current folder."""
+    """Reads a recipe and returns it with its path; a recipe built in Python is given a path in the current folder."""
     if isinstance(recipe, EditRecipe):
         return recipe, Path("recipe")
     path = find_edit_recipe(os.fspath(recipe))
@@ -250,7 +250,7 @@ def _inverted(face: Artefacts) -> InvertedFace:
 
 
 def _with_levels(photo: Photo) -> Photo:
-    """The photo with its 8-bit pixels made of those of 16 bits a channel, where it has them."""
+    """Derives the photo's 8-bit pixels from those of 16 bits per channel, if it has them."""
     if photo.deep is None:
         return photo
     return replace(photo, pixels=rounded((photo.deep[..., :3] / 257).astype(np.float32)))

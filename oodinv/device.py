@@ -31,7 +31,7 @@ INSTRUCTIONS = {
 
 
 def supports_natively(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether the device has instructions for a number format.
+    """True if the device has instructions for a number format.
 
     A CPU without them (AMX or AVX-512 BF16, AMX-FP16) is several times slower than in float32.
     """

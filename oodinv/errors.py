@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 
 class OodinvError(Exception):
-    """Base of all errors that a user can cause and fix."""
+    """Base of all expected errors."""
 
 
 class RecipeError(OodinvError):

@@ -1,4 +1,4 @@
-"""What cards, recipes and registries are made of: strict records, and implementations that are chosen by name."""
+"""Strict records for cards and recipes, and lookup by name for registries."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Strict(BaseModel):
 class Choice:
     """An implementation that recipes and options name.
 
-    name: as users write it. summary: a few words for the help. module: imported only once it is chosen.
+    name: in recipes and options. summary: a few words for the help. module: imported when it is chosen.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Named(Protocol):
 
     @property
     def name(self) -> str:
-        """The name that users write."""
+        """Name in recipes and options."""
 
 
 N = TypeVar("N", bound=Named)
@@ -52,10 +52,10 @@ def names(entries: Iterable[Named]) -> tuple[str, ...]:
 
 
 def choose(entries: Iterable[N], name: str, noun: str) -> N:
-    """Returns the entry with this name; `noun` says in the error what it is.
+    """Returns the entry with this name; noun: kind of entry, for the error.
 
     Raises:
-        ValueError: no entry has this name; lists those there are.
+        ValueError: no entry has this name; the message lists all names.
     """
     known = {entry.name: entry for entry in entries}
     if name not in known:

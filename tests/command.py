@@ -49,6 +49,15 @@ def smooth_crops(folder: Path, count: int) -> Path:
     return folder
 
 
+def numbered_photos(folder: Path, count: int) -> Path:
+    """Writes files 00.jpg, 01.jpg, … without pictures; 03 contains "bad", 07 "bug"."""
+    folder.mkdir()
+    for n in range(count):
+        content = {3: b"bad", 7: b"bug"}.get(n, f"photo {n}".encode())
+        (folder / f"{n:02d}.jpg").write_bytes(content)
+    return folder
+
+
 def files(folder: Path) -> dict[str, str]:
     """The sha256 of every file below a folder but the manifest, by its relative path."""
     paths = [p for p in sorted(folder.rglob("*")) if p.is_file()]

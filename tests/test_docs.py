@@ -6,6 +6,7 @@ import runpy
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from markdown_it import MarkdownIt
 
 from oodinv.cli.main import app
 from oodinv.compositing.regions.base import EditedCrop
+from oodinv.imaging.provenance import Provenance
 from oodinv.metrics.base import Setting
 from oodinv.models.synthesis import synthesize
 from oodinv.recipe.base import data_folder
@@ -199,6 +201,13 @@ def test_the_example_of_a_source_lists_files(tmp_path: Path) -> None:
     assert source.accepts(tmp_path / "photos.txt")
     found = [(one.path, one.relative) for one in source.find(tmp_path / "photos.txt", frozenset())]
     assert found == [(tmp_path / "a.jpg", Path("a.jpg")), (tmp_path / "b/c.png", Path("c.png"))]
+
+
+def test_the_example_of_a_sink_writes_a_number(tmp_path: Path) -> None:
+    sink = example("oodinv/runs/sinks/areas.py")["AREAS"]
+    face = SimpleNamespace(subject=SimpleNamespace(name="a/b"), mask=np.full((4, 4), 51, np.uint8))
+    assert list(sink.write(face, tmp_path, Provenance())) == ["areas/a/b.txt"]
+    assert (tmp_path / "areas/a/b.txt").read_text() == "0.2000\n"
 
 
 def test_the_example_of_a_region_limits_an_edit() -> None:

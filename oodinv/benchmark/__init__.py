@@ -1,1 +1,1 @@
-"""Measuring models on a folder of photos: variants, scores, cost, tables and report."""
+"""Measures models on a folder of photos: ablations, scores, cost, tables and report."""

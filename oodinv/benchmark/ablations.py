@@ -43,8 +43,8 @@ class Ablation:
         name: as given to --ablate, and in tables and files.
         meaning: explanation in reports.
         invert: computes the inversion.
-        composite_only: whether it differs from the full method in the composite alone.
-        after_full: whether it starts from the full method's result, whose cost is then part of its own.
+        composite_only: true if only the composite differs from the full method's.
+        after_full: true if it starts from the full method's result, whose cost it then includes.
     """
 
     name: str
@@ -56,13 +56,13 @@ class Ablation:
 
 @dataclass(frozen=True)
 class AblationPattern:
-    """A family of ablations under one pattern of names.
+    """A family of ablations whose names match a pattern.
 
     Args:
         usage: the names as help texts write them.
         pattern: regular expression of the whole name.
-        expand: the ablations of one name for a SAMM; None stands for any SAMM, to check the name alone. Raises
-            RecipeError for a name that makes no sense.
+        expand: returns the ablations of one name for a SAMM; None: only checks the name. Raises RecipeError for an
+            invalid name.
     """
 
     usage: str
@@ -79,7 +79,7 @@ def _plain(batch: EncodedBatch) -> Inversion:
 
 
 def without_flow(batch: EncodedBatch) -> Inversion:
-    """The inversion with the full method's masks and all flows set to zero."""
+    """Inverts with the full method's masks and all flows set to zero."""
     still = {s: Alignment(torch.zeros_like(a.flow), a.mask) for s, a in batch.full.alignments.items()}
     return batch.decode(batch.model, still)
 
@@ -91,7 +91,7 @@ def _without_mask(batch: EncodedBatch) -> Inversion:
 
 
 def _composed(technique: str, batch: EncodedBatch) -> Inversion:
-    """The full method's pictures, composed by another technique."""
+    """Composes the full method's pictures by another technique."""
     full = batch.full
     x, generated = (levels_of(t).clamp(0, 255).permute(0, 2, 3, 1).cpu().numpy() for t in (batch.image, full.generated))
     masks = full.mask[:, 0].float().cpu().numpy()
@@ -101,7 +101,7 @@ def _composed(technique: str, batch: EncodedBatch) -> Inversion:
 
 
 def _rebuilt(samm: Samm, sizes: list[int], cycles: int) -> Samm:
-    """A SAMM with the same parameters, which it shares, for some of the sizes and another number of cycles."""
+    """Builds a SAMM that shares the parameters, for some of the sizes and another number of cycles."""
     with torch.device("meta"):
         changed = Samm(
             {size: samm.channels[size] for size in sizes},
@@ -164,7 +164,7 @@ ABLATIONS: tuple[Ablation | AblationPattern, ...] = (
 
 
 def find_ablations(names: Iterable[str], samm: Samm | None) -> list[Ablation]:
-    """The ablations that names stand for, each once; `full` is first. samm: None checks the names alone.
+    """Finds ablations by their names, each once; `full` is first. samm: None only checks the names.
 
     Raises:
         RecipeError: an unknown name, an empty range, or a size that SAMM doesn't have.
@@ -189,5 +189,5 @@ def _find(name: str, samm: Samm | None) -> Iterator[Ablation]:
 
 
 def ablations_of(names: Iterable[str], samm: Samm | None) -> list[Ablation]:
-    """As `find_ablations` for a model; without SAMM only `full`, which is then plain inversion."""
+    """Finds the ablations of a model; without SAMM only `full`, which is then plain inversion."""
     return [FULL] if samm is None else find_ablations(names, samm)

@@ -1,7 +1,7 @@
 """Cost of a model: seconds by stage, pictures a second, peak memory.
 
 Pictures are processed one at a time after a warm-up; the device is synchronised before the clock is read. Cost is
-kept apart from scores, which are reproducible to the last digit.
+separate from scores, which are bitwise reproducible.
 """
 
 import platform
@@ -96,7 +96,7 @@ def timed(device: torch.device, work: Callable[[], T]) -> tuple[T, float]:
 
 
 def measure(stages: BenchmarkStages, jobs: list[Job]) -> list[Cost]:
-    """Measures each ablation over up to `recipe.cost_images` of these photos, which have to be readable.
+    """Measures each ablation over up to `recipe.cost_images` of these photos, which must be readable.
 
     Reading and encoding are the same for all ablations and measured once.
     """

@@ -38,7 +38,7 @@ WAYS: dict[str, str] = {
     "no-detail": "without restoring detail and colour of the photo",
 } | {choice.name: f"joined {choice.summary}" for choice in TECHNIQUES}
 ASKED = 0.05
-"""Strength below which an attribute counts as not edited."""
+"""Strength below which an attribute is treated as not edited."""
 
 EditScores = dict[str, dict[str, list[float]]]
 """By edit and "way/metric", one value for each photo."""
@@ -46,7 +46,7 @@ EditScores = dict[str, dict[str, list[float]]]
 
 @dataclass(frozen=True, eq=False)
 class Attributes:
-    """Directions along which codes are measured; units (K, num_ws · w_dim): what strength 1 of each adds."""
+    """Directions along which codes are measured; units (K, num_ws · w_dim): change of the codes by strength 1."""
 
     names: tuple[str, ...]
     units: Tensor
@@ -79,7 +79,7 @@ class Trials:
     sface: Sface
 
     def record(self) -> dict[str, Any]:
-        """Everything here that scores depend on, for a manifest."""
+        """Returns all settings that scores depend on, for the manifest."""
         digest = hashlib.sha256(self.attributes.units.numpy().tobytes())
         for trial in self.trials:
             edit = trial.variant.edit
@@ -111,7 +111,7 @@ def plan_trials(paths: Sequence[Path], model: Model, detector: Detector, sface: 
     """Reads edit recipes for a model.
 
     Raises:
-        RecipeError: one doesn't validate, needs other people's codes, or names a direction that isn't there.
+        RecipeError: one doesn't validate, needs other people's codes, or names a direction that doesn't exist.
     """
     trials = list[Trial]()
     chosen: dict[str, directions.Direction] = {
@@ -149,7 +149,7 @@ def carry_out(
     trials: Trials, model: Model, device: torch.device, dtype: Dtype, crops: list[Pixels],
     full: Inversion,
 ) -> Tried:  # fmt: skip
-    """Edits crops uint8 (S, S, 3) from their inversion by the full method in every way, and measures the results."""
+    """Carries out all trials on inverted crops uint8 (S, S, 3) and measures the results."""
     faces = inverted_faces(crops, full)
     seen = to_batch(crops, device)
     scores: EditScores = {}

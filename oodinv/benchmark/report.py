@@ -60,7 +60,7 @@ class Section:
 def write(
     folder: Path, recipe: BenchmarkRecipe, outcomes: list[Outcome], scores: list[Table], cost: Table
 ) -> list[Path]:
-    """Writes all files of a report and returns their paths. Those of scores are reproducible to the last digit.
+    """Writes all files of a report and returns their paths; those of scores are bitwise reproducible.
 
     Raises:
         OutputError: the folder can't be written.
@@ -77,7 +77,7 @@ def write(
 
 
 def page(recipe: BenchmarkRecipe, outcomes: list[Outcome], tables: list[Table]) -> str:
-    """The report as one HTML page without other files; the columns' meanings are folded where they repeat."""
+    """Renders the report as one self-contained HTML page; repeated explanations of columns are collapsed."""
     shown, explained = [], frozenset[Column]()
     for table in tables:
         notes = tuple(note for note in table.notes if note != recipe.protocol)  # the page has it above
@@ -158,7 +158,7 @@ def _area(outcome: Outcome, name: str) -> str:
 
 
 def _edited(outcome: Outcome) -> list[Gallery]:
-    """Results of the edits, as their recipes say, for the first photos."""
+    """Results of the unchanged edit recipes for the first photos."""
     edits = [edit.removeprefix(EDIT) for edit in edits_of(outcome)]
     if not edits:
         return []

@@ -1,4 +1,4 @@
-"""Tables of scores from the score files of a run; the same files and seed give the same tables to the last digit."""
+"""Tables of scores from the score files of a run; the same files and seed give identical tables."""
 
 import json
 from collections.abc import Iterable, Sequence

@@ -40,7 +40,7 @@ class LoadedDistance:
 class Scorer:
     """The metrics and distances of a protocol, loaded.
 
-    notes name those that are skipped for want of a file that has to be fetched by hand, and where it comes from.
+    notes: metrics skipped because a file has to be downloaded by hand, and its source.
     """
 
     metrics: tuple[LoadedMetric, ...]
@@ -50,7 +50,7 @@ class Scorer:
     def score(self, reference: Tensor, result: Tensor, weight: Tensor | None = None) -> dict[str, list[float]]:
         """Scores of results (B, 3, H, W) against references (B, 3, R, R), both in [−1, 1], by the metrics' keys.
 
-        weight (B, 1, H, W) restricts them to a region; metrics that can't be restricted are then left out.
+        weight (B, 1, H, W) restricts them to a region; metrics that can't be restricted are then omitted.
         """
         scores = {}
         with torch.inference_mode():
@@ -87,10 +87,10 @@ def check_metrics(recipe: BenchmarkRecipe, model_size: int | None = None) -> Non
 
 
 def load_scorer(recipe: BenchmarkRecipe, setting: Setting) -> Scorer:
-    """Loads the networks that a protocol's metrics and distances need; they are fetched if need be.
+    """Loads the networks of a protocol's metrics and distances, downloading them if necessary.
 
     Raises:
-        WeightsError: a file can't be fetched, or is damaged or another network.
+        WeightsError: a file can't be downloaded, is damaged, or is another network.
     """
     notes: list[str] = []
 

@@ -180,12 +180,12 @@ class BenchmarkStages:
 
 
 def feature_key(distance: str, name: str) -> str:
-    """Key in features/NAME.npz: of the composite of an ablation, or of the photo itself as `reference`."""
+    """Key in features/NAME.npz of an ablation's composite, or of the photo (`reference`)."""
     return f"{distance}-{name}"
 
 
 def _as_written(photos: list[Crop], inversion: Inversion) -> Inversion:
-    """The inversion with the composites that `oodinv invert` writes, of arrays in the precision of their files."""
+    """Replaces the composites by those of `oodinv invert`, made from arrays in the precision of their files."""
     subjects = [Subject(photo.job.name, photo.seen, None) for photo in photos]
     pictures = np.stack([composed(a, Composition()) for a in artefacts(subjects, inversion)])
     return replace(inversion, composite=to_tensor(pictures).to(inversion.composite.device))
@@ -214,7 +214,7 @@ def _strips(seen: Tensor, full: Inversion) -> list[Pixels]:
 
 
 def header(stages: BenchmarkStages) -> Header:
-    """Header of the manifest: everything that scores depend on."""
+    """Builds the manifest header, with all settings that scores depend on."""
     protocol: dict[str, Any] = stages.recipe.model_dump(
         mode="json", include={"name", "reference", "metrics", "distances"}, exclude_none=True
     )

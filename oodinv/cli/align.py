@@ -5,8 +5,10 @@ from typing import Annotated
 import typer
 
 from oodinv.cli import options
+from oodinv.cli.groups import AlignComputeOptions, FaceOptions, MessageOptions, grouped
 
 
+@grouped
 def align(
     *,
     inputs: options.Inputs,
@@ -18,24 +20,11 @@ def align(
     crop_scale: Annotated[
         float | None, typer.Option(min=0.2, max=4, help="Scale of the FFHQ crop; below 1 is tighter; not with --model.")
     ] = None,
-    detector: options.Detector = options.DEFAULT_DETECTOR,
-    faces: options.Faces = "all",
-    face: options.Face = None,
-    like: options.Like = None,
-    min_face: options.MinFace = 0.0,
-    min_score: options.MinScore = 0.0,
-    blurred: options.Blurred = False,
-    cut_off: options.CutOff = False,
-    frames: options.Frames = "first",
-    device: options.Device = "auto",
-    batch_size: options.BatchSize = 8,
-    shard: options.Shard = None,
-    engine: options.Engine = "local",
-    workers: options.Workers = None,
+    select: FaceOptions,
+    compute: AlignComputeOptions,
     restart: options.Restart = False,
     dry_run: options.DryRun = False,
-    quiet: options.Quiet = False,
-    json: options.Json = False,
+    messages: MessageOptions,
 ) -> None:
     """Find faces and crop them upright with the FFHQ alignment.
 
@@ -52,13 +41,9 @@ def align(
         raise typer.BadParameter("--model fixes size and framing; leave out --size and --crop-scale")
     from functools import partial
 
-    from oodinv.cli.engine import align_stages, choose_engine
-    from oodinv.cli.plan import show_plan
-    from oodinv.cli.prepare import choose_shard, shard_notes
-    from oodinv.cli.progress import Summary, conclude, follow
+    from oodinv.cli.engine import align_stages
+    from oodinv.cli.photo_run import PhotoRun
     from oodinv.recipe.card import Crop, find_card, read_card
-    from oodinv.runs.collect import look_through
-    from oodinv.runs.runner import run_on
     from oodinv.workflows.align import align_header
 
     if model is not None:
@@ -68,21 +53,18 @@ def align(
         crop = Crop() if crop_scale is None else Crop(scale=crop_scale)
     make_stages = partial(
         align_stages,
-        detector=detector,
+        detector=select.detector,
         size=size or 1024,
         crop=crop,
-        chosen=options.Chosen(faces, min_face, min_score, tuple(face or ()), tuple(like or ()), blurred, cut_off),
+        chosen=select.chosen,
     )
-    share = choose_shard(shard, restart)
-    found = look_through(inputs, output, frames=frames == "all")
-    stages, computing = choose_engine(make_stages, device, engine, workers, share)
-    header = align_header(stages, detector)
-    if dry_run:
-        show_plan(found, output, header, restart=restart, as_json=json)
-        return
-    events = run_on(computing, found.jobs, output, header, chunk=batch_size, restart=restart, shard=share)
-    conclude(
-        follow(events, Summary(output, (*found.notes, *shard_notes(share))), "aligning", quiet),
-        as_json=json,
-        quiet=quiet,
-    )
+    PhotoRun(
+        inputs=inputs,
+        output=output,
+        select=select,
+        compute=compute,
+        restart=restart,
+        dry_run=dry_run,
+        messages=messages,
+        verb="aligning",
+    ).carry_out(make_stages, align_header)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from oodinv.cli import options
+from oodinv.cli.groups import ComputeOptions, MessageOptions, grouped
 
 if TYPE_CHECKING:
     from oodinv.benchmark.cost import Cost
@@ -45,6 +46,7 @@ EditOption = Annotated[
 ProtocolOption = Annotated[str, typer.Option(help="Benchmark protocol for a folder of photos: a name or FILE.yaml.")]
 
 
+@grouped
 def benchmark(
     *,
     dataset: DatasetOption,
@@ -55,16 +57,10 @@ def benchmark(
     protocol: ProtocolOption = "folder",
     aligned: Annotated[bool, typer.Option("--aligned", help="The photos are already aligned crops.")] = False,
     detector: options.Detector = options.DEFAULT_DETECTOR,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "float32",
-    batch_size: options.BatchSize = 8,
-    shard: options.Shard = None,
-    engine: options.Engine = "local",
-    workers: options.Workers = None,
+    compute: ComputeOptions,
     dry_run: options.DryRun = False,
     restart: options.Restart = False,
-    quiet: options.Quiet = False,
-    json: options.Json = False,
+    messages: MessageOptions,
 ) -> None:
     """Measure reconstruction, in-domain scores, ablations, edits and cost of models, next to published results.
 
@@ -99,30 +95,30 @@ def benchmark(
     find_ablations(names, None)
     check_metrics(recipe)
     found = look_through([folder], output)
-    share = choose_shard(shard, restart)
+    share = choose_shard(compute.shard, restart)
     run = _Run(
         recipe=recipe,
         jobs=found.jobs,
         ablations=names,
         edits=list(dict.fromkeys(map(find_edit_recipe, edit or recipe.edits))),
         detector=None if is_aligned else detector,
-        device=device,
-        dtype=dtype,
-        batch_size=batch_size,
+        compute=compute,
         shard=share,
-        workers=plan_workers(engine, workers, share, device),
+        workers=plan_workers(compute, share),
         restart=restart,
-        quiet=quiet,
+        quiet=messages.quiet,
     )
     cards = _distinct_cards(model)
     if dry_run:
-        print_plan([row for card in cards for row in run.plan(card, output)], output, found.notes, as_json=json)
+        print_plan(
+            [row for card in cards for row in run.plan(card, output)], output, found.notes, as_json=messages.json
+        )
         return
     measured = [run.measure(card, output) for card in cards]
     summaries = [one.summary for one in measured]
     outcomes = [one.outcome for one in measured if one.outcome is not None]
     if len(outcomes) < len(measured):
-        _conclude(summaries, [], None, [], quiet=quiet, as_json=json)
+        _conclude(summaries, [], None, [], quiet=messages.quiet, as_json=messages.json)
         return
     costs = [(outcome.model, c) for outcome, one in zip(outcomes, measured, strict=True) for c in one.cost]
     count = None if recipe.dataset is None else recipe.dataset.count
@@ -130,7 +126,7 @@ def benchmark(
     scores = score_tables(recipe, outcomes, count) + ([] if edited is None else [edited])
     cost_of = cost_table(costs)
     files = report.write(output, recipe, outcomes, scores, cost_of)
-    _conclude(summaries, scores, cost_of, files, quiet=quiet, as_json=json)
+    _conclude(summaries, scores, cost_of, files, quiet=messages.quiet, as_json=messages.json)
 
 
 def _protocol(dataset: str, protocol: str, aligned: bool) -> "tuple[BenchmarkRecipe, Path, bool]":
@@ -168,9 +164,7 @@ class _Run:
     ablations: list[str]
     edits: list[Path]
     detector: str | None
-    device: str
-    dtype: options.DtypeName
-    batch_size: int
+    compute: ComputeOptions
     shard: "Shard | None"
     workers: "Workers | None"
     restart: bool
@@ -195,7 +189,7 @@ class _Run:
             ablations=self.ablations,
             edits=self.edits,
             detector=self.detector,
-            dtype=self.dtype,
+            dtype=self.compute.dtype,
         )
 
     def measure(self, path: Path, output: Path) -> "_Measured":
@@ -211,14 +205,14 @@ class _Run:
 
         card = read_card(path)
         make_stages = self._makes(path)
-        stages = make_stages(self.device if self.workers is None else "cpu")
+        stages = make_stages(self.compute.device if self.workers is None else "cpu")
         folder = output / "models" / card.name
         events = run_on(
-            engine_for(stages, make_stages, self.device, self.workers),
+            engine_for(stages, make_stages, self.compute.device, self.workers),
             self.jobs,
             folder,
             header(stages),
-            chunk=self.batch_size,
+            chunk=self.compute.batch_size,
             restart=self.restart,
             shard=self.shard,
         )

@@ -6,20 +6,17 @@ from typing import Annotated
 import typer
 
 from oodinv.cli import options
+from oodinv.cli.groups import CompositionOptions, MessageOptions, grouped
 
 CHUNK = 8
 """Number of photos per chunk."""
 
 
+@grouped
 def blend(
     *,
     folder: Annotated[Path, typer.Argument(metavar="OUT", help="Output folder of invert or edit.", show_default=False)],
-    technique: options.Technique = None,
-    keep_above: options.KeepAbove = None,
-    feather: options.Feather = None,
-    detail: options.Detail = None,
-    colour: options.Colour = None,
-    area: options.Area = None,
+    compose: CompositionOptions,
     paste: Annotated[bool, typer.Option("--paste", help="Also paste the composites into the photos.")] = False,
     output: Annotated[
         Path | None,
@@ -27,8 +24,7 @@ def blend(
     ] = None,
     dry_run: options.DryRun = False,
     restart: options.Restart = False,
-    quiet: options.Quiet = False,
-    json: options.Json = False,
+    messages: MessageOptions,
 ) -> None:
     """Recompute composites from saved crops, generated pictures and masks, in milliseconds per photo.
 
@@ -51,7 +47,7 @@ def blend(
     from oodinv.workflows.reblend import BlendStages, blend_header, recompose
 
     results = open_results(folder, ("invert", "edit"))
-    chosen = options.composition(technique, keep_above, feather, detail, colour, area)
+    chosen = compose.values()
     stages = BlendStages(
         results=results,
         composition=results.composition.model_copy(update=chosen),
@@ -60,14 +56,14 @@ def blend(
     in_place = output is None or output.resolve() == folder.resolve()
     if dry_run:
         target, header = folder if in_place or output is None else output, blend_header(stages)
-        show_plan(Collected(results.jobs()[0], ()), target, header, restart=restart or in_place, as_json=json)
+        show_plan(Collected(results.jobs()[0], ()), target, header, restart=restart or in_place, as_json=messages.json)
         return
     if in_place or output is None:
         events = recompose(stages)
     else:
         jobs, _ = results.jobs()
         events = run(stages, jobs, output, blend_header(stages), chunk=CHUNK, restart=restart)
-    summary = follow(events, Summary(output or folder), "blending", quiet)
+    summary = follow(events, Summary(output or folder), "blending", messages.quiet)
     if is_reported(summary.output):
         summary.notes = (f"the report shows composites as they were; `oodinv report {summary.output}` makes it again",)
-    conclude(summary, as_json=json, quiet=quiet)
+    conclude(summary, as_json=messages.json, quiet=messages.quiet)

@@ -106,4 +106,4 @@ def _merge(into: dict[str, Any], table: dict[str, Any]) -> None:
 
 
 def _unknown(path: Path, name: str, known: Any, what: str) -> RecipeError:
-    return RecipeError(f"{path}: {name} is no {what}{suggestion(_key(name), known)}")
+    return RecipeError(f"{path}: {name}: no such {what}{suggestion(_key(name), known)}")

@@ -6,8 +6,17 @@ from typing import Annotated, Literal
 import typer
 
 from oodinv.cli import options
+from oodinv.cli.groups import (
+    CompositionOptions,
+    ComputeOptions,
+    FaceOptions,
+    FormatOptions,
+    MessageOptions,
+    grouped,
+)
 
 
+@grouped
 def edit(
     *,
     recipe: Annotated[
@@ -41,43 +50,21 @@ def edit(
         Literal["unedited", "edited"] | None,
         typer.Option(help="Generator pass that provides flow and mask.", rich_help_panel=options.COMPOSING),
     ] = None,
-    technique: options.Technique = None,
-    keep_above: options.KeepAbove = None,
-    feather: options.Feather = None,
-    detail: options.Detail = None,
-    colour: options.Colour = None,
-    area: options.Area = None,
+    compose: CompositionOptions,
     preview: Annotated[
         bool,
         typer.Option(
             "--preview", help="Write only the contact sheet; nothing is pasted.", rich_help_panel=options.OUTPUT
         ),
     ] = False,
-    aligned: Annotated[
-        bool, typer.Option("--aligned", help="Inputs are aligned crops: nothing is detected or pasted.")
-    ] = False,
-    detector: options.Detector = options.DEFAULT_DETECTOR,
-    faces: options.Faces = "all",
-    face: options.Face = None,
-    like: options.Like = None,
-    min_face: options.MinFace = 0.0,
-    min_score: options.MinScore = 0.0,
-    blurred: options.Blurred = False,
-    cut_off: options.CutOff = False,
-    frames: options.Frames = "first",
-    format: options.Format = None,
-    quality: options.Quality = None,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "float32",
-    batch_size: options.BatchSize = 8,
+    aligned: options.Aligned = False,
+    select: FaceOptions,
+    files: FormatOptions,
     refine: options.Refine = None,
-    shard: options.Shard = None,
-    engine: options.Engine = "local",
-    workers: options.Workers = None,
+    compute: ComputeOptions,
     restart: options.Restart = False,
     dry_run: options.DryRun = False,
-    quiet: options.Quiet = False,
-    json: options.Json = False,
+    messages: MessageOptions,
 ) -> None:
     """Edit faces with a recipe (age, smile, pose, mixing, interpolation) and leave the rest of the photo unchanged.
 
@@ -104,25 +91,16 @@ def edit(
         force=force,
         model=model,
         mask=mask,
-        compose=options.composition(technique, keep_above, feather, detail, colour, area),
+        compose=compose.values(),
         preview=preview,
         aligned=aligned,
-        detector=detector,
-        chosen=options.Chosen(faces, min_face, min_score, tuple(face or ()), tuple(like or ()), blurred, cut_off),
-        frames=frames,
-        format=format,
-        quality=quality,
-        device=device,
-        dtype=dtype,
-        batch_size=batch_size,
+        select=select,
+        files=files,
         refine=refine,
-        shard=shard,
-        engine=engine,
-        workers=workers,
+        compute=compute,
         restart=restart,
         dry_run=dry_run,
-        quiet=quiet,
-        json=json,
+        messages=messages,
     )
     run_edit(request)
 

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from oodinv.cli.options import Chosen, DtypeName, EngineName
-from oodinv.imaging.encode import FormatName
+from oodinv.cli.groups import ComputeOptions, FaceOptions, FormatOptions, MessageOptions
 
 
 @dataclass(frozen=True)
@@ -23,18 +22,9 @@ class Request:
     preview: bool
     refine: int | None
     aligned: bool
-    detector: str
-    chosen: Chosen
-    frames: Literal["first", "all"]
-    format: FormatName | None
-    quality: int | None
-    device: str
-    dtype: DtypeName
-    batch_size: int
-    shard: str | None
-    engine: EngineName
-    workers: int | None
+    select: FaceOptions
+    files: FormatOptions
+    compute: ComputeOptions
     restart: bool
     dry_run: bool
-    quiet: bool
-    json: bool
+    messages: MessageOptions

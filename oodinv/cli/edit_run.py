@@ -48,7 +48,7 @@ class _Run:
     @property
     def local_device(self) -> str:
         """Device of this process: the CPU if Ray workers compute."""
-        return self.request.device if self.workers is None else "cpu"
+        return self.request.compute.device if self.workers is None else "cpu"
 
     def stages(self, device: str, model: Any, inversion: Results, knows_people: bool = True) -> EditStages:
         """Builds the stages of the edit on a device. model: a loaded model, or its name."""
@@ -60,11 +60,11 @@ class _Run:
             path=self.path,
             factors=request.factors,
             force=request.force,
-            dtype=request.dtype,
-            batch_size=request.batch_size,
+            dtype=request.compute.dtype,
+            batch_size=request.compute.batch_size,
             inversion=inversion,
             knows_people=knows_people,
-            output_format=output_format(request.format, request.quality),
+            output_format=output_format(request.files.format, request.files.quality),
         )
 
 
@@ -79,14 +79,14 @@ def run_edit(request: Request) -> None:
     if is_single(request.inputs, request.output):
         run_single(request, recipe, path)
         return
-    shard = choose_shard(request.shard, request.restart)
+    shard = choose_shard(request.compute.shard, request.restart)
     inputs = _inputs(request, recipe, path)
     _check_inputs(inputs)
     output = _output(request, recipe, path, inputs)
-    workers = plan_workers(request.engine, request.workers, shard, request.device)
+    workers = plan_workers(request.compute, shard)
     run = _Run(request, recipe, path, output, shard, workers, Summary(output, shard_notes(shard)))
     if len(inputs) == 1 and is_inversion(inputs[0]):
-        if request.chosen != Chosen():
+        if request.select.chosen != Chosen():
             raise typer.BadParameter(f"faces can be chosen in photos only; {inputs[0]} is an inversion")
         inversion = open_results(inputs[0], ("invert",))
         check_saved(inversion)
@@ -100,17 +100,19 @@ def run_edit(request: Request) -> None:
         name = request.model or recipe.model or "mini"
         stages, photos = _inverted(run, name, inputs)
     if request.dry_run:
-        show_plan(Collected(photos, ()), output, edit_header(stages), restart=request.restart, as_json=request.json)
+        show_plan(
+            Collected(photos, ()), output, edit_header(stages), restart=request.restart, as_json=request.messages.json
+        )
         return
     if not request.restart:
         manifest.check_output(output, edit_header(stages))
     run.summary.notes = (*run.summary.notes, *stages.editor.model.notes)
-    run.summary.warn(stages.editor.plan.warnings, request.quiet)
+    run.summary.warn(stages.editor.plan.warnings, request.messages.quiet)
     if request.preview:
         _preview(run, stages)
     else:
         _edit(run, stages, name, photos)
-    conclude(run.summary, as_json=request.json, quiet=request.quiet)
+    conclude(run.summary, as_json=request.messages.json, quiet=request.messages.quiet)
 
 
 def _overridden(recipe: EditRecipe, request: Request) -> EditRecipe:
@@ -126,14 +128,14 @@ def _inputs(request: Request, recipe: EditRecipe, path: Path) -> list[Path]:
     if request.inputs:
         return request.inputs
     if recipe.inputs:
-        say(f"using the inputs of {path}: {', '.join(recipe.inputs)}", request.quiet)
+        say(f"using the inputs of {path}: {', '.join(recipe.inputs)}", request.messages.quiet)
         return [Path(name) for name in recipe.inputs]
     found = last_inversion(Path())
     if found is None:
         raise RecipeError(
             f"{path} names no inputs and there is no inversion here; pass photos, or an output folder of oodinv invert"
         )
-    say(f"using the last inversion in this folder: {found}/", request.quiet)
+    say(f"using the last inversion in this folder: {found}/", request.messages.quiet)
     return [found]
 
 
@@ -156,7 +158,7 @@ def _output(request: Request, recipe: EditRecipe, path: Path, inputs: list[Path]
         name = f"{path.stem}" if factors == [1.0] else f"{path.stem}@{','.join(f'{factor:g}' for factor in factors)}"
         chosen = source.resolve().parent / f"{source.resolve().name}-{name}"
         chosen = chosen.relative_to(Path.cwd()) if chosen.is_relative_to(Path.cwd()) else chosen
-        say(f"writing to {chosen}/", request.quiet)
+        say(f"writing to {chosen}/", request.messages.quiet)
     place = chosen.resolve()
     within = [entry for entry in inputs if place.is_relative_to(entry.resolve())]
     if any(place == entry.resolve() or is_inversion(entry) for entry in within):
@@ -184,36 +186,42 @@ def _card_of(inversion: Results) -> str:
 def _inverted(run: _Run, name: str, inputs: list[Path]) -> tuple[EditStages, list[Job]]:
     """Inverts photos into OUT/inversion after checking the edit; returns the stages and jobs of the edit."""
     request, folder = run.request, run.output / "inversion"
-    found = look_through(inputs, run.output, frames=request.frames == "all")
+    found = look_through(inputs, run.output, frames=request.select.all_frames)
     run.summary.notes = (*run.summary.notes, *found.notes)
     make_stages = partial(
         invert_stages,
         model=name,
-        dtype=request.dtype,
-        detector=None if request.aligned else request.detector,
+        dtype=request.compute.dtype,
+        detector=None if request.aligned else request.select.detector,
         noise="fixed",
-        batch_size=request.batch_size,
+        batch_size=request.compute.batch_size,
         save=frozenset({"latents", "flows"}),
         colour=1.0,
-        chosen=request.chosen,
+        chosen=request.select.chosen,
         refine=run.recipe.refine,
     )
     stages = make_stages(run.local_device)
-    header = invert_header(stages, request.detector)
+    header = invert_header(stages, request.select.detector)
     _check_edit(run, stages, Results(folder, header, {}))
     if request.dry_run:
-        show_plan(found, folder, header, restart=request.restart, as_json=request.json)
+        show_plan(found, folder, header, restart=request.restart, as_json=request.messages.json)
         raise typer.Exit
-    computing = engine_for(stages, make_stages, request.device, run.workers)
+    computing = engine_for(stages, make_stages, request.compute.device, run.workers)
     events = run_on(
-        computing, found.jobs, folder, header, chunk=request.batch_size, restart=request.restart, shard=run.shard
+        computing,
+        found.jobs,
+        folder,
+        header,
+        chunk=request.compute.batch_size,
+        restart=request.restart,
+        shard=run.shard,
     )
-    made = follow(events, Summary(folder), "inverting", request.quiet)
+    made = follow(events, Summary(folder), "inverting", request.messages.quiet)
     if run.shard is None:
         run.summary.take_failures(made)  # with shards, the edit reports the failures
-    say(f"{made.done} inverted, {made.kept} done by an earlier run: {folder}/", request.quiet)
+    say(f"{made.done} inverted, {made.kept} done by an earlier run: {folder}/", request.messages.quiet)
     if made.done + made.kept == 0:
-        conclude(run.summary, as_json=request.json, quiet=request.quiet)
+        conclude(run.summary, as_json=request.messages.json, quiet=request.messages.quiet)
         raise typer.Exit(1 if made.total else 0)
     results = open_results(folder, ("invert",))
     names = {job.name for job in found.jobs}
@@ -233,7 +241,7 @@ def _check_edit(run: _Run, stages: InvertStages, expected: Results) -> None:
     if run.recipe.mix is not None or run.recipe.interpolate is not None:
         return  # people are looked up in the inversion
     edited = run.stages(run.local_device, stages.model, expected, knows_people=False)
-    say("; ".join(f"range of {text}" for text in edited.editor.plan.ranges), run.request.quiet)
+    say("; ".join(f"range of {text}" for text in edited.editor.plan.ranges), run.request.messages.quiet)
     if not run.request.restart:
         manifest.check_output(run.output, edit_header(edited))
 
@@ -241,26 +249,26 @@ def _check_edit(run: _Run, stages: InvertStages, expected: Results) -> None:
 def _edit(run: _Run, stages: EditStages, name: str, photos: list[Job]) -> None:
     request, summary = run.request, run.summary
     computing = engine_for(
-        stages, partial(run.stages, model=name, inversion=stages.inversion), request.device, run.workers
+        stages, partial(run.stages, model=name, inversion=stages.inversion), request.compute.device, run.workers
     )
     events = run_on(
         computing,
         photos,
         run.output,
         edit_header(stages),
-        chunk=request.batch_size,
+        chunk=request.compute.batch_size,
         restart=request.restart,
         shard=run.shard,
     )
     failed_before = summary.total
-    follow(events, summary, "editing", request.quiet)
+    follow(events, summary, "editing", request.messages.quiet)
     summary.total += failed_before
     if manifest.part_names(run.output):
         summary.notes = (*summary.notes, "the last shard to finish makes the contact sheet and the report")
     elif summary.done + summary.kept:
         with alone_in(run.output):
             paths = write_report(open_results(run.output, ("edit",)))
-        say(f"to look at: {', '.join(map(str, paths))}", request.quiet)
+        say(f"to look at: {', '.join(map(str, paths))}", request.messages.quiet)
 
 
 def _preview(run: _Run, stages: EditStages) -> None:
@@ -270,4 +278,4 @@ def _preview(run: _Run, stages: EditStages) -> None:
         paths = write_sheets(run.output, stages.preview(photos), composite_mark(stages.made))
     summary.done += len(photos)
     summary.total += len(photos)
-    say(f"to look at: {', '.join(map(str, paths))}", run.request.quiet)
+    say(f"to look at: {', '.join(map(str, paths))}", run.request.messages.quiet)

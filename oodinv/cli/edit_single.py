@@ -42,46 +42,46 @@ def run_single(request: Request, recipe: EditRecipe, path: Path) -> None:
     start = time.perf_counter()
     content = sys.stdin.buffer.read() if source == STREAM else read_bytes(source)
     inverting = invert_stages(
-        request.device,
+        request.compute.device,
         model=request.model or recipe.model or "mini",
-        dtype=request.dtype,
-        detector=request.detector,
+        dtype=request.compute.dtype,
+        detector=request.select.detector,
         noise="fixed",
-        batch_size=request.batch_size,
+        batch_size=request.compute.batch_size,
         save=frozenset({"latents", "flows", "pasted"}),
         colour=1.0,
-        chosen=request.chosen,
+        chosen=request.select.chosen,
         refine=recipe.refine,
     )
-    nothing = Results(Path(), invert_header(inverting, request.detector), {})
+    nothing = Results(Path(), invert_header(inverting, request.select.detector), {})
     editing = edit_stages(
-        request.device,
+        request.compute.device,
         model=inverting.model,
         recipe=recipe,
         path=path,
         factors=request.factors,
         force=request.force,
-        dtype=request.dtype,
-        batch_size=request.batch_size,
+        dtype=request.compute.dtype,
+        batch_size=request.compute.batch_size,
         inversion=nothing,
     )
     if len(editing.editor.plan.variants) != 1:
         raise typer.BadParameter("several strengths make several photos; pass a folder as --output")
     summary = Summary(target, inverting.model.notes, total=1)
-    summary.warn(editing.editor.plan.warnings, request.quiet)
+    summary.warn(editing.editor.plan.warnings, request.messages.quiet)
     edited = edit_photo(inverting, editing, Job(source, "photo"), content)
     summary.notes = (*summary.notes, *edited.remarks)
     if target == STREAM:
         with tempfile.TemporaryDirectory() as folder:
-            how = output_format(request.format, request.quality)
+            how = output_format(request.files.format, request.files.quality)
             file = Path(folder, f"photo{how.suffix(edited.photo)}")
-            write_photo(file, edited.photo, request.quality)
+            write_photo(file, edited.photo, request.files.quality)
             sys.stdout.buffer.write(file.read_bytes())
             sys.stdout.buffer.flush()
     else:
-        write_photo(target, edited.photo, request.quality)
+        write_photo(target, edited.photo, request.files.quality)
     summary.done, summary.seconds = 1, time.perf_counter() - start
-    conclude(summary, as_json=request.json, quiet=request.quiet)
+    conclude(summary, as_json=request.messages.json, quiet=request.messages.quiet)
 
 
 def _check(request: Request) -> None:
@@ -96,11 +96,11 @@ def _check(request: Request) -> None:
         )
     if output != STREAM and output.exists() and output.resolve() == inputs[0].resolve():
         raise typer.BadParameter("is the input; choose another file", param_hint="--output")
-    if output == STREAM and request.json:
+    if output == STREAM and request.messages.json:
         raise typer.BadParameter("stdout is used for the photo; leave out --json or pass a file as --output")
-    if request.format is not None and output != STREAM:
+    if request.files.format is not None and output != STREAM:
         raise typer.BadParameter("the suffix of --output determines the format; leave out --format")
-    if request.preview or request.aligned or request.dry_run or request.frames == "all":
+    if request.preview or request.aligned or request.dry_run or request.select.all_frames:
         raise typer.BadParameter("--preview, --aligned, --dry-run and --frames all need a folder as --output")
-    if request.shard or request.engine != "local":
+    if request.compute.shard or request.compute.engine != "local":
         raise typer.BadParameter("--shard and --engine need a folder as --output")

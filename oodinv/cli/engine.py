@@ -7,7 +7,8 @@ from typing import TypeVar
 
 import typer
 
-from oodinv.cli.options import Chosen, EngineName
+from oodinv.cli.groups import AlignComputeOptions
+from oodinv.cli.options import Chosen
 from oodinv.cli.prepare import choose_device, make_detector, make_selection
 from oodinv.editing.apply import Editor
 from oodinv.editing.plan import no_person, prepare
@@ -103,22 +104,22 @@ def edit_stages(
     return EditStages(Editor(loaded, place, dtype, noise, batch_size, recipe, plan), inversion, output_format)
 
 
-def plan_workers(engine: EngineName, workers: int | None, shard: Shard | None, device: str) -> Workers | None:
+def plan_workers(compute: AlignComputeOptions, shard: Shard | None) -> Workers | None:
     """Plans the Ray workers for `--engine` and `--workers`; None if this process computes.
 
     Raises:
         typer.BadParameter: `--workers` without Ray, or Ray with a shard.
         OodinvError: Ray is not available, or has too few resources for that many workers.
     """
-    if engine == "local":
-        if workers is not None:
+    if compute.engine == "local":
+        if compute.workers is not None:
             raise typer.BadParameter("needs --engine ray; leave it out", param_hint="--workers")
         return None
     if shard is not None:
         raise typer.BadParameter(
             "Ray distributes the photos itself; leave out --shard and torchrun", param_hint="--engine"
         )
-    return start(workers, device)
+    return start(compute.workers, compute.device)
 
 
 def engine_for(stages: S, make_stages: Callable[[str], S], device: str, workers: Workers | None) -> Engine:
@@ -129,13 +130,13 @@ def engine_for(stages: S, make_stages: Callable[[str], S], device: str, workers:
 
 
 def choose_engine(
-    make_stages: Callable[[str], S], device: str, engine: EngineName, workers: int | None, shard: Shard | None
+    make_stages: Callable[[str], S], compute: AlignComputeOptions, shard: Shard | None
 ) -> tuple[S, Engine]:
     """Returns stages for this process, used for the run's header, and the engine that the options select.
 
     Raises:
         typer.BadParameter, OodinvError: see `plan_workers`.
     """
-    planned = plan_workers(engine, workers, shard, device)
-    stages = make_stages(device if planned is None else "cpu")
-    return stages, engine_for(stages, make_stages, device, planned)
+    planned = plan_workers(compute, shard)
+    stages = make_stages(compute.device if planned is None else "cpu")
+    return stages, engine_for(stages, make_stages, compute.device, planned)

@@ -16,14 +16,14 @@ LOG.addHandler(logging.NullHandler())  # without --verbose and --log-file, nothi
 
 
 def to_terminal(wanted: bool) -> None:
-    """Starts logging to stderr, or ends what an earlier command of this process started."""
+    """Starts logging to stderr, or stops logging started by an earlier command of this process."""
     _remove(logging.StreamHandler)
     if wanted:
         _add(logging.StreamHandler(sys.stderr))
 
 
 def to_file(path: Path | None) -> None:
-    """Starts appending the log to a file; without one, ends what an earlier command of this process started.
+    """Starts appending the log to a file; without one, stops logging started by an earlier command of this process.
 
     Raises:
         typer.BadParameter: the file can't be written.

@@ -38,6 +38,7 @@ Output = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+Aligned = Annotated[bool, typer.Option("--aligned", help="Inputs are aligned crops: nothing is detected or pasted.")]
 Restart = Annotated[
     bool, typer.Option("--restart", help="Replace existing results in the output folder.", rich_help_panel=OUTPUT)
 ]
@@ -74,10 +75,29 @@ Quality = Annotated[
 
 # --- composition -----------------------------------------------------------------------------------------
 
+
+def _check(name: str | None, known: tuple[str, ...], option: str) -> None:
+    if name is not None and name not in known:
+        raise typer.BadParameter(
+            f"{name!r} is not one of {', '.join(known)}{suggestion(name, known)}", param_hint=option
+        )
+
+
+def _known_technique(name: str | None) -> str | None:
+    _check(name, names(TECHNIQUES), "--technique")
+    return name
+
+
+def _known_area(name: str | None) -> str | None:
+    _check(name, names(REGIONS), "--area")
+    return name
+
+
 Technique = Annotated[
     str | None,
     typer.Option(
         metavar="|".join(names(TECHNIQUES)),
+        callback=_known_technique,
         help="Blending technique for input and generated pixels.",
         rich_help_panel=COMPOSING,
     ),
@@ -114,34 +134,11 @@ Area = Annotated[
     str | None,
     typer.Option(
         metavar="REGION",
+        callback=_known_area,
         help=f"Region that an edit may change: {', '.join(names(REGIONS))}.",
         rich_help_panel=COMPOSING,
     ),
 ]
-
-
-def composition(
-    technique: str | None, keep_above: float | None, feather: float | None, detail: float | None,
-    colour: float | None, area: str | None,
-) -> dict[str, str | float]:  # fmt: skip
-    """Returns the fields of a `Composition` that are set by options.
-
-    Raises:
-        typer.BadParameter: unknown technique or area.
-    """
-    _check(technique, names(TECHNIQUES), "--technique")
-    _check(area, names(REGIONS), "--area")
-    values = {"technique": technique, "area": area}
-    shares = {"keep_above": keep_above, "feather": feather, "detail": detail, "colour": colour}
-    return {key: value for key, value in (values | shares).items() if value is not None}
-
-
-def _check(name: str | None, known: tuple[str, ...], option: str) -> None:
-    if name is not None and name not in known:
-        raise typer.BadParameter(
-            f"{name!r} is not one of {', '.join(known)}{suggestion(name, known)}", param_hint=option
-        )
-
 
 # --- faces -----------------------------------------------------------------------------------------------
 

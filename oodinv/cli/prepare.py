@@ -60,7 +60,7 @@ def choose_shard(text: str | None, restart: bool) -> Shard | None:
     """Returns the shard of `--shard` or of torchrun; None for the whole run.
 
     Raises:
-        typer.BadParameter: the text is no shard, or `restart` is combined with a shard.
+        typer.BadParameter: the text is not a shard, or `restart` is combined with a shard.
     """
     try:
         shard = launched(os.environ) if text is None else parse(text)
@@ -146,8 +146,8 @@ def parse_save(text: str) -> frozenset[str]:
     Raises:
         typer.BadParameter: the list contains an unknown name.
     """
-    names = {name.strip() for name in text.split(",") if name.strip()}
     known = output_names()
+    names = set(known) if text == "all" else {name.strip() for name in text.split(",") if name.strip()}
     unknown = sorted(names - set(known))
     if unknown:
         raise typer.BadParameter(f"{', '.join(unknown)}: choose among {', '.join(known)}", param_hint="--save")

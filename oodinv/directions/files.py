@@ -97,7 +97,7 @@ def write(path: Path, direction: Direction) -> None:
 
 
 def is_own(path: Path) -> bool:
-    """Whether a file is one of the project's own direction files."""
+    """True if a file is one of the project's own direction files."""
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
@@ -118,7 +118,7 @@ def read(path: Path) -> Direction:
     text = file.settings.get("direction")
     if file.settings.get("format") != FORMAT or not isinstance(text, str) or set(file.tensors) != {"vector"}:
         raise WeightsError(
-            f"{path}: is no direction file of oodinv; convert a foreign one with `oodinv directions import`"
+            f"{path}: is not a direction file of oodinv; convert a foreign one with `oodinv directions import`"
         )
     vector = file.tensors["vector"]
     try:

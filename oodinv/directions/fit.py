@@ -73,14 +73,13 @@ class Score:
 def fit(faces: MeasuredFaces, labels: Labels, wanted: DirectionSpec, categories: Sequence[str], model: str) -> Fitted:
     """Fits the direction of an attribute, conditioned on others, in its unit.
 
-    The move is what changes in w_plus on average when the attribute alone changes (`regress.partial_effect`),
-    restricted to the chosen layers. Its length is such that a strength of 1 raises the score, a regression of the
-    attribute on codes, by the standard deviation that the score has over the faces. The safe range are the scores'
-    1st and 99th percentile about their mean, in units of the spread; the labels' own where they were measured on drawn
-    pictures.
+    The vector is the partial effect of the attribute on w_plus (`regress.partial_effect`), restricted to the chosen
+    layers. Its length is such that strength 1 raises the score, a regression of the attribute on codes, by one standard
+    deviation over the faces. The safe range is between the 1st and 99th percentile of the scores, relative to their
+    mean and in that unit; of the labels, if these were measured on generated pictures.
 
     Raises:
-        RecipeError: a label isn't there, is constant, has too few faces, or can't be predicted from the codes.
+        RecipeError: a label is missing, constant, has too few faces, or can't be predicted from the codes.
     """
     usable = _usable(labels, wanted)
     train, held_out = usable & ~faces.held_out, usable & faces.held_out
@@ -113,12 +112,14 @@ def fit(faces: MeasuredFaces, labels: Labels, wanted: DirectionSpec, categories:
 
 
 def score_labels(fitted: Fitted, faces: MeasuredFaces) -> Labels:
-    """Scores faces by the fit of an earlier direction NAME, as the label told_NAME for other fits.
+    """Label predicted_NAME for later fits: scores of the faces by the fit of an earlier direction NAME.
 
-    It allows conditions for which the faces themselves have no labels.
+    It serves as a condition for faces without that label.
     """
     return {
-        f"told_{fitted.direction.name}": fitted.score.of(faces.w_plus.reshape(len(faces.w_plus), -1).astype(np.float64))
+        f"predicted_{fitted.direction.name}": fitted.score.of(
+            faces.w_plus.reshape(len(faces.w_plus), -1).astype(np.float64)
+        )
     }
 
 
@@ -134,7 +135,7 @@ def _usable(labels: Labels, wanted: DirectionSpec) -> NDArray[np.bool_]:
 
 
 def _truth(values: Array, train: NDArray[np.bool_], wanted: DirectionSpec) -> tuple[Array, bool]:
-    """The regression's target, and whether it is logistic: two values become 0 and 1."""
+    """Returns the regression's target, and True for logistic regression: two values become 0 and 1."""
     kinds = np.unique(values[train])
     if len(kinds) < 2:
         raise RecipeError(f"{wanted.name}: {wanted.attribute} has the same value for all faces")

@@ -11,7 +11,7 @@
 | (N, num_ws, w_dim), N > 1 | codes of N people, not a direction: see `codes.read_codes` |
 
 Files are .npy, .npz, .pt, .pkl or .safetensors, of any floating-point type; no pickled code is executed. The sign is
-the file's.
+kept.
 """
 
 import re
@@ -38,14 +38,15 @@ GANSPACE_KEYS = (("lat_comp", "lat_stdev"), ("comp", "std"), ("act_comp", "act_s
 
 PUBLISHED_W_DIM = 512
 NORMAL_99 = 2.326
-"""98 % of a normal distribution lie within this many standard deviations."""
+"""98 % of a normal distribution is within this many standard deviations."""
 
 
 @dataclass(frozen=True)
 class ModelShape:
-    """The model of a direction: the name of its card, and the shape of its w_plus.
+    """Model of a direction: the name of its card, and the shape of its w_plus.
 
-    spare_rows: how many rows beyond `num_ws` a direction may have, which are left out; see `Generator.spare_rows`.
+    spare_rows: number of rows beyond `num_ws` that a direction may have and that are dropped; see
+    `Generator.spare_rows`.
     """
 
     model: str
@@ -55,7 +56,7 @@ class ModelShape:
 
 
 def model_shape(card: ModelCard, path: Path) -> ModelShape:
-    """The model of a card read from `path`; where its generator isn't there, w_dim is that of published ones, 512.
+    """Returns the model of a card read from `path`; if its generator is missing, w_dim is 512, as in published ones.
 
     Raises:
         WeightsError: the generator's file is damaged or unknown.
@@ -85,11 +86,11 @@ def import_one(path: Path, target: ModelShape) -> Direction:
 
 
 def import_file(path: Path, target: ModelShape, components: Sequence[int] | None = None) -> list[Direction]:
-    """The directions of a file in any form above. components: which ones of a GANSpace file, all without.
+    """Reads the directions of a file in any form above. components: of a GANSpace file, by default all.
 
     Raises:
         MissingWeights: there is no such file.
-        WeightsError: it is damaged, would execute code, is for another model, or is no direction.
+        WeightsError: it is damaged, would execute code, is for another model, or is not a direction.
     """
     if is_own(path):
         return [_relabelled(read(path), target, path)]
@@ -98,7 +99,7 @@ def import_file(path: Path, target: ModelShape, components: Sequence[int] | None
         found = _ganspace(values, path, target, components)
         if found is None:
             if components is not None:
-                raise UnknownLayout("has no components to choose from; it is no GANSpace file")
+                raise UnknownLayout("has no components to choose from; it is not a GANSpace file")
             found = _directions(values, path, target)
         return [_checked(direction) for direction in found]
     except WeightsError as error:
@@ -120,7 +121,7 @@ def _checked(direction: Direction) -> Direction:
     if not direction.vector.isfinite().all():
         raise WeightsError(f"{direction.name} has values that are not finite; get the file again")
     if not direction.vector.any():
-        raise WeightsError(f"{direction.name} is zero everywhere and moves nothing")
+        raise WeightsError(f"{direction.name} is zero everywhere")
     return direction
 
 
@@ -174,7 +175,7 @@ def _directions(values: Any, path: Path, target: ModelShape) -> list[Direction]:
 
 
 def _by_row(items: dict[Any, Any], target: ModelShape) -> dict[int, Tensor] | None:
-    """Vectors by row of w_plus if every key is a number or ends in one; None if that is not what this is."""
+    """Vectors by row of w_plus if every key is a number or ends in one; None for other keys."""
     found: dict[int, Tensor] = {}
     for key, value in items.items():
         number = re.fullmatch(r"\D*(\d{1,4})", str(key))
@@ -204,14 +205,14 @@ def _rows(value: Tensor, target: ModelShape, key: str = "") -> Tensor:
     where = f"{key}: " if key else ""
     if shape[-2:] == (num_ws, w_dim) and len(shape) == 3:
         raise UnknownLayout(
-            f"{where}holds the latent codes of {shape[0]} people, which are no direction; with --codes they become "
+            f"{where}holds the latent codes of {shape[0]} people, not a direction; with --codes they become "
             "latents that edit recipes can mix with and interpolate to"
         )
     if len(shape) == 2 and shape[1] == w_dim:
         raise UnknownLayout(f"{where}holds {shape[0]} vectors; expected one, or one for each of {num_ws} layers")
     raise UnknownLayout(
         f"{where}has shape {tuple(value.shape)}; a direction of {target.model} has shape ({w_dim},), "
-        f"({num_ws}, {w_dim}) or ({num_ws * w_dim},), so this is for another model or no direction"
+        f"({num_ws}, {w_dim}) or ({num_ws * w_dim},), so this is for another model, or not a direction"
     )
 
 

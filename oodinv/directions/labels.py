@@ -48,7 +48,7 @@ def _read_rows(path: Path) -> list[dict[str, str]]:
     if "file" not in names or len(names) < 2 or len(set(names)) != len(names):
         raise RecipeError(f"{path}: needs a heading with `file` and one or more labels, each once; it has {names}")
     if any(None in row or None in row.values() for row in rows) or not rows:
-        raise RecipeError(f"{path}: each line must have {len(names)} values, and there must be one; mend the file")
+        raise RecipeError(f"{path}: expected {len(names)} values in each line, and at least one line")
     return rows
 
 

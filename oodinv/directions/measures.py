@@ -5,10 +5,10 @@
 | yaw | offset of the nose from the middle of the eyes to the picture's right, in eye distances |
 | turn | absolute value of yaw |
 | smile | width of the mouth in eye distances |
-| hair | brightness of the region above the forehead, 0 to 1 |
-| forehead | brightness of the forehead up to the hairline, 0 to 1 |
-| light | brightness of the face between eyes and mouth, 0 to 1 |
-| background | brightness beside the head, 0 to 1 |
+| hair | luma (BT.601) of the region above the forehead, 0 to 1 |
+| forehead | luma of the forehead up to the hairline, 0 to 1 |
+| light | luma of the face between eyes and mouth, 0 to 1 |
+| background | luma beside the head, 0 to 1 |
 """
 
 import numpy as np
@@ -18,12 +18,9 @@ from oodinv.faces.detectors.base import Detector
 from oodinv.faces.geometry import REGIONS, Box
 from oodinv.faces.quads import Points
 from oodinv.faces.selection import face_size
-from oodinv.imaging.pixels import Pixels
+from oodinv.imaging.pixels import Pixels, luma
 
 NAMES = ("yaw", "turn", "smile", "hair", "forehead", "light", "background")
-
-REC_709 = np.array([0.2126, 0.7152, 0.0722])
-"""Luma weights; not BT.601 as in `pixels.luma`, since the shipped directions were fitted to, and scaled by, these."""
 
 
 def of_points(points: Points) -> dict[str, float]:
@@ -52,4 +49,4 @@ def _mean(crop: Pixels, box: Box, crop_scale: float) -> float:
     left, top, right, bottom = (np.clip((np.array(box) - 0.5) / crop_scale + 0.5, 0, 1) * size).round().astype(int)
     left, top = min(left, size - 1), min(top, size - 1)
     region: NDArray[np.uint8] = crop[top : max(bottom, top + 1), left : max(right, left + 1)]
-    return float((region / 255 @ REC_709).mean())
+    return float(luma(region.astype(np.float32)).mean()) / 255

@@ -33,7 +33,7 @@ def sklearn(module: str) -> Any:
 
 
 def standardise(values: Array) -> Array:
-    """Columns (N, K) shifted and scaled to mean 0 and standard deviation 1; constant ones become 0."""
+    """Shifts and scales columns (N, K) to mean 0 and standard deviation 1; constant ones become 0."""
     spread = values.std(axis=0)
     scaled: Array = (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1)
     return scaled

@@ -94,9 +94,9 @@ def read_placement(path: Path) -> Placement:
     except _RECORD_DAMAGE as error:
         raise _bad_placement(path, str(error)) from error
     if quad.shape != (4, 2) or not np.isfinite(quad).all():
-        raise _bad_placement(path, "its quad is no list of four corners")
+        raise _bad_placement(path, "its quad is not a list of four corners")
     if orientation is not None and orientation not in range(1, 9):
-        raise _bad_placement(path, "its orientation is no number from 1 to 8")
+        raise _bad_placement(path, "its orientation is not a number from 1 to 8")
     return Placement(quad, (width, height), orientation)
 
 

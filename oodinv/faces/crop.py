@@ -14,8 +14,8 @@ from oodinv.imaging.pixels import Pixels, blurred
 def crop(pixels: Pixels, quad: Points, size: int) -> Pixels:
     """The quad's content, upright, anti-aliased: photo uint8 (H, W, 3) → uint8 (size, size, 3).
 
-    Where the quad leaves the photo, the photo is reflected, and fades to a blur and then to its median
-    colour, as in FFHQ; unlike there, no pixel of the photo itself is blurred.
+    Outside the photo, its reflection fades to a blur and then to its median colour, as in FFHQ; unlike there, no pixel
+    of the photo itself is blurred.
 
     Raises:
         ValueError: the quad and the photo don't overlap.
@@ -34,7 +34,7 @@ def crop(pixels: Pixels, quad: Points, size: int) -> Pixels:
 
 
 def rough_crop(pixels: Pixels, quad: Points, size: int) -> Pixels:
-    """What `crop` gives, in a tenth of the time: not wholly anti-aliased, and outside the photo its border repeats.
+    """The same as `crop` in a tenth of the time: not wholly anti-aliased, and outside the photo its border repeats.
 
     For pictures that a detector looks at and nobody else.
 

@@ -15,7 +15,7 @@ from oodinv.faces.quads import quad_side
 from oodinv.imaging.pixels import Pixels, luma
 
 SAME_PERSON = 0.363
-"""Cosine similarity of SFace features from which on two faces count as one person (OpenCV's threshold for it)."""
+"""Smallest cosine similarity of SFace features of the same person (OpenCV's threshold)."""
 BLURRED = 0.25
 """A face with less than this share of a larger face's sharpness is a blurred passer-by."""
 _SHARPNESS_SIZE = 128  # pixels of the crop in which sharpness is measured: finer detail than this doesn't count
@@ -44,7 +44,7 @@ class Likeness:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which faces to work on. A face must pass every filter; `faces` then says how many are taken.
+    """Which faces to work on. A face must pass every filter; at most `faces` of them are used.
 
     faces: all of them, or the largest N; `largest` means one. min_size: side of the FFHQ crop in photo pixels.
     min_score: the detector's, in [0, 1]. min_sharpness: share of the sharpness of the sharpest face that is at least
@@ -131,14 +131,14 @@ def face_size(face: Face) -> float:
 
 
 def outside(face: Face, pixels: Pixels) -> tuple[str, ...]:
-    """Names of the points of a face that lie outside the photo (H, W, 3), so that a detector can only guess them."""
+    """Names of the landmarks outside the photo (H, W, 3), which detectors can only guess."""
     margin = _CUT_OFF * face_size(face)
     beyond = np.maximum(-face.points, face.points - pixels.shape[1::-1]).max(axis=1)
     return tuple(name for name, distance in zip(_POINTS, beyond, strict=True) if distance > margin)
 
 
 def sharpness(pixels: Pixels, face: Face) -> float:
-    """How sharp a face in a photo uint8 (H, W, 3) is, in [0, 1]: 1 for a sharp one, whatever its size.
+    """Sharpness of a face in a photo uint8 (H, W, 3), in [0, 1]: 1 for a sharp one, whatever its size.
 
     The root of the ratio of energy in two neighbouring bands of detail (blurs of 0, 1 and 2 pixels), in which contrast
     and exposure cancel out; pixels are those of the photo or of a 128 px crop, whichever are coarser. On 23 portraits

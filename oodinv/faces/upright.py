@@ -1,7 +1,7 @@
 """Settles which of two orientations of a photo is right, where its EXIF and XMP contradict each other.
 
 EXIF 1 beside XMP 6 is what two kinds of programs leave behind: those that turned the pixels and forgot XMP, and those
-that write EXIF anew without having looked. Only the picture tells them apart.
+that rewrite EXIF without regard to the pixels. Only the picture can decide.
 """
 
 from collections.abc import Callable

@@ -1,1 +1,1 @@
-"""Photos in and out: decoding, encoding, metadata, pixels, and files that are whole or absent."""
+"""Reads and writes photos: decoding, encoding, metadata, pixels, atomic files."""

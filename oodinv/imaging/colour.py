@@ -1,4 +1,4 @@
-"""Colour spaces: ICC profiles for what PNG and HEIC say in numbers, and pictures without colour.
+"""Colour spaces: ICC profiles for the colour chunks of PNG and code points of HEIC, and colourless pictures.
 
 Sources: ICC.1:2010 (profile version 4.3); PNG specification, third edition, 11.3.2; ITU-T H.273 for the code points.
 """
@@ -26,7 +26,7 @@ _COLOURLESS = 2  # grey levels by which channels of a grey photo may differ, fro
 
 
 def is_colourless(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> bool:
-    """Whether a picture of 8 or 16 bits (H, W, 3) shows no colour: its channels are equal but for rounding."""
+    """True if the channels of a picture of 8 or 16 bits (H, W, 3) are equal up to rounding."""
     if pixels.shape[0] > _SPARSE and not is_colourless(pixels[::_SPARSE]):
         return False  # the answer for most photos, at a fraction of the cost
     red, green, blue = (pixels[..., channel].astype(np.int32) for channel in range(3))
@@ -35,17 +35,17 @@ def is_colourless(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> bool:
 
 
 def without_colour(levels: Levels) -> Levels:
-    """The brightness of grey levels (H, W, 3), or of a change of them, in every channel."""
+    """Replaces every channel of grey levels (H, W, 3), or of their change, by the luma."""
     return np.repeat(luma(levels)[..., None], 3, axis=2)
 
 
 def matching_colour(made: Pixels, source: Pixels) -> Pixels:
-    """A picture uint8 (H, W, 3), without colour if the one that it was made of has none."""
+    """Removes the colour of a picture uint8 (H, W, 3) if its source is colourless."""
     return rounded(without_colour(made.astype(np.float32))) if is_colourless(source) else made
 
 
 def profile_of_png(chunks: Mapping[bytes, bytes], *, grey: bool) -> bytes | None:
-    """An ICC profile that says what cICP, or gAMA and cHRM, say; None where they are missing or mean sRGB."""
+    """ICC profile equivalent to the chunks cICP, or gAMA and cHRM; None if they are missing or mean sRGB."""
     if len(code := chunks.get(b"cICP", b"")) == 4:
         return profile_of_codes(code[0], code[1], grey=grey)
     if b"sRGB" in chunks or len(chunks.get(b"gAMA", b"")) != 4:
@@ -57,14 +57,14 @@ def profile_of_png(chunks: Mapping[bytes, bytes], *, grey: bool) -> bytes | None
 
 
 def profile_of_codes(primaries: int, transfer: int, *, grey: bool) -> bytes | None:
-    """An ICC profile for code points of H.273, as in HEIC and cICP; None for sRGB's own and for those not known."""
+    """ICC profile for code points of H.273, as in HEIC and cICP; None for sRGB and unknown ones."""
     chromaticities, curve = _PRIMARIES.get(primaries), _CURVES.get(transfer)
     is_srgb = (primaries, transfer) == (1, 13)
     return None if chromaticities is None or curve is None or is_srgb else _profile(chromaticities, curve, grey)
 
 
 def _profile(places: Chromaticities, curve: tuple[float, ...], grey: bool) -> bytes | None:
-    """A display profile; curve: the parameters of a parametric curve of type 0 or 3. None for impossible colours."""
+    """Display profile. curve: parameters of a parametric curve of type 0 or 3. None for invalid primaries."""
     try:
         columns = None if grey else _to_d50(places)
     except np.linalg.LinAlgError:
@@ -83,7 +83,7 @@ def _profile(places: Chromaticities, curve: tuple[float, ...], grey: bool) -> by
 
 
 def _to_d50(places: Chromaticities) -> NDArray[np.float64]:
-    """XYZ of the primaries (3, 3), a column each, adapted to D50 by Bradford's method."""
+    """XYZ of the primaries as columns (3, 3), adapted to D50 by Bradford's method."""
     white, *primaries = (np.array([x, y, 1 - x - y]) / max(y, 1e-6) for x, y in zip(*[iter(places)] * 2, strict=True))
     matrix = np.stack(primaries, axis=1)
     matrix = matrix * np.linalg.solve(matrix, white)
@@ -120,5 +120,5 @@ def _assembled(tags: Mapping[bytes, bytes], space: bytes) -> bytes:
 
 
 def equal_channels(pixels: NDArray[Number]) -> bool:
-    """Whether all channels of a picture (H, W, C) are the same."""
+    """True if all channels of a picture (H, W, C) are equal."""
     return bool((pixels[..., :1] == pixels).all())

@@ -1,8 +1,7 @@
-"""Decodes photos to upright 8-bit RGB, and where asked to 16 bits a channel.
+"""Decodes photos to upright RGB of 8 bits, optionally of 16 bits per channel.
 
-Pixels stay in the photo's own colour space. A network trained on untagged pictures sees what such a picture
-would hold, and the profile goes back into the file, so nothing is rounded twice. Only spaces that are no RGB
-at all (CMYK, Lab) are converted, to sRGB.
+Pixels stay in the photo's colour space, and its profile is written to the results, so that values are rounded once.
+Only other spaces than RGB (CMYK, Lab) are converted, to sRGB.
 """
 
 import struct
@@ -29,9 +28,9 @@ from oodinv.imaging.pixels import Pixels, row_bands
 from oodinv.imaging.png import is_grey, read_chunks, turned
 
 MAX_PIXELS = 178_956_970  # Pillow's own hard limit, read from the header before anything is decoded
-MAX_SIDE = 65_535  # a JPEG's limit; a row or column of a hundred million pixels is no photo
+MAX_SIDE = 65_535  # a JPEG's limit; longer rows or columns don't occur in photos
 _DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, RuntimeError, struct.error, zlib.error)
-"""What Pillow and its plugins raise on damaged files."""
+"""Exceptions of Pillow and its plugins for damaged files."""
 
 # Pillow warns of large photos and odd metadata, both dealt with here; a filter per call is not thread-safe.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -40,13 +39,14 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 def read_photo(path: Path, *, deep: bool = False, frame: int = 0, orientation: int | None = None) -> Photo:
     """Decodes a picture of a file, the first by default, to upright 8-bit RGB.
 
-    16-bit values are scaled, palettes expanded, CMYK and Lab converted to sRGB. deep: keep 16 bits a channel too.
-    frame: of an animation or a file of several pages, counted from 0; see `count_frames`. orientation: 1 to 8, in place
-    of what the file says.
+    16-bit values are scaled, palettes expanded, CMYK and Lab converted to sRGB. deep: also keep 16 bits per channel.
+    frame: of an animation or a file of several pages, counted from 0; see `count_frames`. orientation: 1 to 8,
+    instead of the file's.
 
     Raises:
-        ImageError: the file is missing, unreadable, no picture, damaged, or larger than MAX_PIXELS or MAX_SIDE, or has
-            no such frame.
+        ImageError: the file is missing, unreadable, not a picture, damaged, larger than MAX_PIXELS or MAX_SIDE, or has
+        no
+            such frame.
     """
     with _opened(path) as file:
         if deep:
@@ -57,22 +57,22 @@ def read_photo(path: Path, *, deep: bool = False, frame: int = 0, orientation: i
 def decode_photo(
     content: bytes, path: Path, *, deep: bool = False, frame: int = 0, orientation: int | None = None
 ) -> Photo:
-    """As `read_photo`, from a file's bytes; `path` names it in errors. Frames after the first have 8 bits a channel.
+    """Decodes the bytes of a file like `read_photo`; path: for errors. Frames after the first have 8 bits per channel.
 
     Raises:
-        ImageError: no picture, damaged, larger than MAX_PIXELS or MAX_SIDE, or without such a frame.
+        ImageError: it is not a picture, damaged, larger than MAX_PIXELS or MAX_SIDE, or without such a frame.
     """
     photo = _decode(BytesIO(content), path, frame, orientation)
     return replace(photo, deep=deep_pixels(content, photo)) if deep and frame == 0 else photo
 
 
 def count_frames(content: bytes, path: Path) -> int:
-    """How many pictures of equal rank a file holds: frames of an animated GIF, WebP, PNG or AVIF, pages of a TIFF.
+    """Counts the frames of an animated GIF, WebP, PNG or AVIF, or the pages of a TIFF.
 
-    1 for other formats, where further pictures are previews, depth maps and the like. Decodes no pixels.
+    1 for other formats, in which further pictures are previews, depth maps, etc. Decodes no pixels.
 
     Raises:
-        ImageError: no picture, or damaged before its end.
+        ImageError: it is not a picture, or damaged.
     """
     with _damage_named(path), Image.open(BytesIO(content), formats=READ) as picture:
         return int(getattr(picture, "n_frames", 1)) if picture.format in ANIMATED else 1
@@ -119,7 +119,7 @@ def _seek(picture: Image.Image, frame: int, path: Path) -> None:
 
 @contextmanager
 def _damage_named(path: Path) -> Iterator[None]:
-    """Turns what Pillow raises on files that it can't read into errors that name the file."""
+    """Converts Pillow's exceptions to errors that name the file."""
     try:
         yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -181,12 +181,12 @@ def _to_rgb(picture: Image.Image) -> tuple[Pixels, Pixels | None]:
 
 
 def _values(picture: Image.Image, mode: Literal["RGB", "RGBA"]) -> Pixels:
-    """The picture in a mode, (H, W, 3 or 4)."""
+    """Converts a picture to a mode, (H, W, 3 or 4)."""
     return _by_bands(picture, len(mode), lambda band: np.asarray(band.convert(mode)))
 
 
 def _by_bands(picture: Image.Image, channels: int, convert: Callable[[Image.Image], Pixels]) -> Pixels:
-    """A picture converted some rows at a time, (H, W, channels); at once, it would take up to three copies more."""
+    """Converts a picture in bands of rows to save memory, (H, W, channels)."""
     width, height = picture.size
     values = np.empty((height, width, channels), dtype=np.uint8)
     for rows in row_bands(height):
@@ -195,7 +195,7 @@ def _by_bands(picture: Image.Image, channels: int, convert: Callable[[Image.Imag
 
 
 def _scale(values: NDArray[np.float32], white: float) -> Pixels:
-    """Values in [0, white] → uint8 in [0, 255], rounded; ValueError for others, whose range nobody stated."""
+    """Values in [0, white] → uint8 in [0, 255], rounded; ValueError for other values, whose range is unknown."""
     if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= white):
         raise ValueError(f"grey values outside 0 to {white:g}")
     scaled: NDArray[np.float32] = np.rint(values * np.float32(255.0 / white))
@@ -207,7 +207,7 @@ def _repeat(grey: Pixels) -> Pixels:
 
 
 def _to_srgb(picture: Image.Image, icc: bytes | None) -> Pixels:
-    """CMYK or Lab → sRGB through the embedded profile, or by Pillow's plain formula where CMYK has none."""
+    """Converts CMYK or Lab to sRGB by the embedded profile; CMYK without one by Pillow's formula."""
     if picture.mode == "LAB":
         source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
     elif icc is None or icc[16:20] != b"CMYK":

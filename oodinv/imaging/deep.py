@@ -1,4 +1,4 @@
-"""Pictures of 16 bits a channel, which Pillow rounds to 8, read by OpenCV."""
+"""Reads pictures of 16 bits per channel, which Pillow rounds to 8, with OpenCV."""
 
 from io import BytesIO
 
@@ -17,9 +17,9 @@ _TIFF_MARKS = (b"II*\0", b"MM\0*")
 
 
 def decode_deep(content: bytes, size: int) -> NDArray[np.float32] | None:
-    """A 16-bit colour picture without rounding to 8 bits, float32 (3, size, size) in [−1, 1]; None for others.
+    """Decodes a 16-bit colour picture, upright, float32 (3, size, size) in [−1, 1], without alpha; None for others.
 
-    Upright. Only for bytes that `decode_photo` took: the size limit is checked there. Transparency is left out.
+    Only for bytes that `decode_photo` has accepted, because it checks the size limit.
     """
     found = _decode_16(content, None)
     if found is None or found.shape[2] < 3:
@@ -33,9 +33,9 @@ def decode_deep(content: bytes, size: int) -> NDArray[np.float32] | None:
 
 
 def _decode_16(content: bytes, orientation: int | None) -> NDArray[np.uint16] | None:
-    """A PNG or TIFF of 16 bits a channel, upright, (H, W, C): grey, RGB or RGB and transparency; None for others.
+    """Decodes a PNG or TIFF of 16 bits per channel, upright, (H, W, C): grey, RGB or RGBA; None for others.
 
-    orientation: how it is stored; what the file says without.
+    orientation: of the stored pixels, by default from the file.
     """
     png = content.startswith(SIGNATURE) and content[24:25] == b"\x10"  # its bits a channel
     if not png and not content.startswith(_TIFF_MARKS):
@@ -60,9 +60,9 @@ def _decode_16(content: bytes, orientation: int | None) -> NDArray[np.uint16] | 
 
 
 def deep_pixels(content: bytes, photo: Photo) -> NDArray[np.uint16] | None:
-    """The photo unrounded, if its file has 16 bits a channel and OpenCV sees in it what Pillow saw.
+    """Returns 16-bit pixels if the file has them and OpenCV decodes the same picture as Pillow, otherwise None.
 
-    They differ for rarities (ink colours, transparency by colour, unusual TIFF); such a photo stays at 8 bits.
+    The decoders differ for rare files (ink colours, a transparent colour, unusual TIFF), which stay at 8 bits.
     """
     found = _decode_16(content, photo.orientation)
     if found is None:

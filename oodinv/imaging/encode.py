@@ -24,7 +24,7 @@ from oodinv.imaging.png import SHOWN_BY, XMP_KEYWORD, pack_16, text_chunk, with_
 # On photos, run lengths alone are packed as fast as zlib's level 1 and smaller; level 6 takes three times as long.
 PNG_PACKING = {"compress_level": 1, "compress_type": zlib.Z_RLE}
 JPEG_QUALITY = 95
-"""For photos that were no JPEG, without chroma subsampling."""
+"""For photos from other formats, without chroma subsampling."""
 _WEBP_SIDE = 16_383
 _XMP_TAG = 700
 
@@ -36,12 +36,12 @@ FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
 class OutputFormat:
     """The format in which photos are written.
 
-    name: None writes each photo as `Photo.suffix` says, JPEG as JPEG and all else as PNG. quality, 1 to 100, is for
+    name: None: by `Photo.suffix`, that is, JPEG as JPEG and other formats as PNG. quality, 1 to 100, is for
     jpg and webp; None keeps a JPEG's own quantisation tables and chroma subsampling, writes other photos as JPEG of
     quality 95 without subsampling, and WebP without loss.
 
     Raises:
-        ValueError: quality is out of range, or for a format without one.
+        ValueError: quality is out of range, or the format has none.
     """
 
     name: FormatName | None = None
@@ -58,7 +58,7 @@ class OutputFormat:
             )
 
     def suffix(self, photo: Photo) -> str:
-        """The suffix of this photo's file, with its dot."""
+        """Suffix of this photo's file, with the dot."""
         return photo.suffix if self.name is None else f".{self.name}"
 
 
@@ -78,10 +78,10 @@ def write_png(path: Path, pixels: Pixels, xmp: bytes | None = None) -> None:
 
 
 def write_photo(path: Path, photo: Photo, quality: int | None = None) -> None:
-    """Writes a photo with its metadata, profile and transparency, as the suffix says: .png, .jpg, .webp or .tiff.
+    """Writes a photo with its metadata, profile and transparency as .png, .jpg, .webp or .tiff, by the suffix.
 
-    A grey photo whose channels are still equal is written with one channel. PNG has 16 bits a channel where the photo
-    has `deep`, the others have 8. quality: see `OutputFormat`.
+    A grey photo whose channels are still equal is written with one channel. PNG has 16 bits per channel if the photo
+    has `deep`, other formats have 8. quality: see `OutputFormat`.
 
     Raises:
         ImageError: another suffix, transparency in a JPEG, or a picture that is too large for WebP. OutputError: see
@@ -106,7 +106,7 @@ def _png(_path: Path, photo: Photo, _quality: int | None) -> bytes:
 
 
 def _png_chunks(photo: Photo, mode: str) -> list[tuple[bytes, bytes]]:
-    """What a PNG of this mode says about the photo, in an order that the specification allows."""
+    """Lists the chunks with the photo's metadata for a PNG of this mode, in an order that the specification allows."""
     shown = dict(photo.chunks)
     if b"pHYs" not in shown and photo.dpi is not None:
         across, down = (round(value / 0.0254) for value in photo.dpi)
@@ -141,7 +141,7 @@ def _jpeg(path: Path, photo: Photo, quality: int | None) -> bytes:
 
 
 def _tables(tables: tuple[tuple[int, ...], ...], mode: str) -> tuple[tuple[int, ...], ...]:
-    """One table for each channel of this mode; libjpeg repeats the last one."""
+    """Returns quantisation tables for the channels of this mode; libjpeg repeats the last one."""
     if mode == "L":
         return tables[:1]
     return tables[:2] if tables[1:2] == tables[2:3] else tables
@@ -185,7 +185,7 @@ _ENCODERS: dict[str, Callable[[Path, Photo, int | None], bytes]] = {
 
 
 def _metadata(photo: Photo, mode: str, longest_exif: int | None = None) -> dict[str, Any]:
-    """EXIF, profile and resolution as Pillow's options."""
+    """Returns EXIF, profile and resolution as options of Pillow."""
     found: dict[str, Any] = {}
     if photo.exif is not None and (longest_exif is None or len(photo.exif) <= longest_exif):
         found["exif"] = photo.exif
@@ -203,13 +203,13 @@ def _picture(photo: Photo) -> Image.Image:
 
 
 def _channels(photo: Photo, values: NDArray[Number]) -> NDArray[Number]:
-    """(H, W, 3 or 4) with one colour channel if the photo was grey and still is: (H, W, 1 or 2)."""
+    """Reduces (H, W, 3 or 4) to one colour channel, (H, W, 1 or 2), if the photo was and still is grey."""
     grey = photo.grey and equal_channels(values[..., :3])
     return np.ascontiguousarray(values[..., [0, 3][: values.shape[2] - 2]]) if grey else values
 
 
 def _of_8_bits(photo: Photo) -> Photo:
-    """The photo as `deep` has it, rounded."""
+    """Rounds the photo's `deep` pixels to 8 bits."""
     if photo.deep is None:
         return photo
     pixels = np.rint(photo.deep[..., :3] * np.float32(1 / 257)).astype(np.uint8)

@@ -1,6 +1,6 @@
-"""EXIF blocks that agree with the picture they are written to: upright, of its size, and without other pictures.
+"""Adapts EXIF blocks to the written picture: upright, of its size, without thumbnails.
 
-A block is changed in place, so that maker notes, whose offsets count from its start, stay readable.
+Blocks are changed in place, because the offsets in maker notes are relative to their start.
 Sources: Exif 2.32 (JEITA CP-3451E); TIFF 6.0 for the layout of directories.
 """
 
@@ -47,13 +47,13 @@ class _Block:
         struct.pack_into(self.endian + form, self.data, offset, *values)
 
     def entries(self, directory: int) -> list[_Entry]:
-        """Those within the block; a directory that is cut short has fewer than it says."""
+        """Fields of a directory that are within the block; a truncated directory has fewer than it states."""
         count = min(self.read("H", directory), (len(self.data) - directory - 2) // 12)
         places = (directory + 2 + 12 * n for n in range(count))
         return [_Entry(self.read("H", p), self.read("H", p + 2), self.read("I", p + 4), p) for p in places]
 
     def numbers(self, entry: _Entry) -> list[int]:
-        """The values of a field of short or long integers; none of another type or outside the block."""
+        """Values of a field of short or long integers; empty for other types and outside the block."""
         width = _BYTES.get(entry.kind, 0)
         if width == 0 or entry.count > len(self.data) // width:
             return []
@@ -74,7 +74,7 @@ class _Block:
         self.data[start:end] = bytes(max(0, end - start))
 
     def remove(self, directory: int, tags: frozenset[int]) -> None:
-        """Takes fields out of a directory, whose remaining fields move up."""
+        """Removes fields from a directory; the remaining ones move up."""
         entries = self.entries(directory)
         kept = [bytes(self.data[e.offset : e.offset + 12]) for e in entries if e.tag not in tags]
         end = directory + 2 + 12 * len(entries)
@@ -85,10 +85,10 @@ class _Block:
 
 
 def clean(block: bytes, size: tuple[int, int]) -> bytes | None:
-    """An EXIF block for upright pixels of this size (width, height): orientation 1, no thumbnail and no preview.
+    """Adapts an EXIF block to upright pixels of this size (width, height): orientation 1, no thumbnail, no preview.
 
-    Thumbnails and the previews in maker notes show the photo as it was before it was edited, so their bytes are
-    overwritten with zeros. None for what is no EXIF block. The result starts with PREFIX.
+    Thumbnails and previews in maker notes show the unedited photo, so their bytes are overwritten with zeros. Returns
+    None for an invalid block. The result starts with PREFIX.
     """
     try:
         found = _Block(block.removeprefix(PREFIX))
@@ -104,7 +104,7 @@ def clean(block: bytes, size: tuple[int, int]) -> bytes | None:
 
 
 def orientation_of(block: bytes) -> int | None:
-    """Orientation 1 to 8 in the main directory of an EXIF block; None where it says none."""
+    """Orientation 1 to 8 in the main directory of an EXIF block; None if it is missing."""
     try:
         found = _Block(block.removeprefix(PREFIX))
         values = [found.numbers(e) for e in found.entries(found.read("I", 4)) if e.tag == ORIENTATION]
@@ -118,7 +118,7 @@ def _is_directory(block: _Block, entry: _Entry) -> bool:
 
 
 def _state(block: _Block, directory: int, size: tuple[int, int]) -> None:
-    """Sets orientation and size where a directory says them."""
+    """Sets orientation and size in a directory that has these fields."""
     for entry in block.entries(directory):
         if entry.tag == ORIENTATION:
             block.set_number(entry, 1)
@@ -129,7 +129,7 @@ def _state(block: _Block, directory: int, size: tuple[int, int]) -> None:
 
 
 def _drop_thumbnail(block: _Block, main: int) -> None:
-    """Ends the chain of directories after the main one, and blanks the pictures of the rest."""
+    """Ends the chain of directories after the main one, and overwrites the pictures of the others."""
     _blank_strips(block, main)
     place = main + 2 + 12 * len(block.entries(main))
     if place + 4 > len(block.data):
@@ -142,7 +142,7 @@ def _drop_thumbnail(block: _Block, main: int) -> None:
 
 
 def _blank_strips(block: _Block, directory: int) -> None:
-    """Blanks the picture that a directory describes, whether it is a JPEG or plain."""
+    """Overwrites the picture of a directory, JPEG or uncompressed."""
     fields = {entry.tag: block.numbers(entry) for entry in block.entries(directory)}
     for starts, lengths in ((_THUMBNAIL, _THUMBNAIL_BYTES), (_STRIPS, _STRIP_BYTES)):
         for start, length in zip(fields.get(starts, []), fields.get(lengths, []), strict=False):
@@ -151,7 +151,7 @@ def _blank_strips(block: _Block, directory: int) -> None:
 
 
 def _blank_pictures(block: _Block) -> None:
-    """Blanks every JPEG in the block, as maker notes have them."""
+    """Overwrites every JPEG in the block, such as those in maker notes."""
     position = 0
     while (match := _JPEG.search(block.data, position)) is not None:
         end = _jpeg_end(block.data, match.start() + 1)
@@ -163,9 +163,9 @@ def _blank_pictures(block: _Block) -> None:
 
 
 def _jpeg_end(data: bytearray, position: int) -> int | None:
-    """Where the JPEG ends whose first segment starts here; None if it is none.
+    """End of the JPEG whose first segment starts here; None if it is not a JPEG.
 
-    One that is cut short ends with the block.
+    A truncated JPEG ends with the block.
     """
     segments = 0
     while position + 4 <= len(data):

@@ -1,4 +1,4 @@
-"""Writes of files that are whole or absent."""
+"""Writes files atomically: complete or not at all."""
 
 import errno
 import hashlib
@@ -17,19 +17,18 @@ from oodinv.errors import ImageError, OutputError
 TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.[0-9a-f]{8}\.tmp")
 """Names of the temporary files of `atomic_write`: a killed process leaves one behind."""
 _REFUSED_NAMES = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
-"""What file systems answer to names that they can't hold: too long, with a colon on exFAT, not UTF-8 on APFS."""
+"""Errors of file systems for unsupported names: too long, with a colon on exFAT, not UTF-8 on APFS."""
 
 
 def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Lets `write` fill a temporary file beside path and renames it, so that path is whole or absent.
+    """Calls `write` for a temporary file beside path, then renames it, so that path is complete or absent.
 
-    Missing folders are made. Each call has a temporary file of its own, so processes can't tear each other's files.
-    File and folder are on the disk when this returns, so that a manifest line written later is true after a power
-    failure.
+    Creates missing folders. Each call has its own temporary file, so that processes don't interfere. File and folder
+    are synchronised to disk, so that a manifest line written later is true after a power failure.
 
     Raises:
         OutputError: the operating system refuses (no space, no permission, a file where a folder should be).
-        ImageError: the file system can't hold this one name.
+        ImageError: the file system doesn't support this name.
     """
     digest = hashlib.sha256(path.name.encode(errors="surrogateescape")).hexdigest()
     temporary = path.with_name(f".{digest[:16]}.{secrets.token_hex(4)}.tmp")  # short, so that long names fit
@@ -51,10 +50,10 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def _named(path: Path, action: Callable[[], object]) -> None:
-    """Does what gives a file or folder the name of path.
+    """Runs an operation that creates a file or folder named path.
 
     Raises:
-        ImageError: the file system can't hold the name. OSError: anything else.
+        ImageError: the file system doesn't support the name. OSError: anything else.
     """
     try:
         action()
@@ -69,7 +68,7 @@ def _named(path: Path, action: Callable[[], object]) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Puts a folder's list of files on the disk, where its file system can do that."""
+    """Synchronises a folder's entries to disk, if the file system supports that."""
     if os.name == "nt":
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -83,12 +82,12 @@ def _sync_folder(folder: Path) -> None:
 
 
 def readable(text: str) -> str:
-    """The text with what UTF-8 can't hold spelled out: bytes of file names that aren't UTF-8 become \\udcXX."""
+    """Escapes what UTF-8 can't represent: bytes of file names that aren't UTF-8 become \\udcXX."""
     return text.encode(errors="backslashreplace").decode()
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes text in UTF-8, as `readable` makes it.
+    """Writes text in UTF-8, escaped by `readable`.
 
     Raises:
         OutputError, ImageError: see `atomic_write`.

@@ -1,4 +1,4 @@
-"""Flow: pictures sampled where it says, and flow itself enlarged and as colours."""
+"""Flow fields: warping of pictures, resizing, and display in colours."""
 
 import cv2
 import numpy as np
@@ -41,7 +41,7 @@ def colour_wheel() -> NDArray[np.float64]:
 
 
 def flow_colours(flow: NDArray[np.floating], largest: float | None = None) -> Pixels:
-    """A flow (2, H, W) of dx, dy as colours, uint8 (H, W, 3): hue is direction, white is no motion.
+    """Draws a flow (2, H, W) of dx, dy in colours, uint8 (H, W, 3): hue is direction, white is no motion.
 
     Full saturation at a length of `largest`, the flow's own maximum by default; longer ones are darkened.
     """

@@ -1,4 +1,4 @@
-"""Formats of picture files: what can be read, and what is known by its suffix and can't be."""
+"""Formats of picture files: supported ones, and suffixes of unsupported ones."""
 
 from pathlib import Path
 from typing import Literal
@@ -10,7 +10,7 @@ pillow_heif.register_heif_opener()
 READ = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF", "HEIF")
 """Formats that are read, by Pillow's names."""
 ANIMATED = frozenset({"PNG", "WEBP", "GIF", "TIFF", "AVIF"})
-"""Those that may hold several pictures of equal rank. Further pictures of a JPEG or HEIC are previews and the like."""
+"""Formats with frames or pages. Further pictures of a JPEG or HEIC are previews, depth maps, etc."""
 LOSSY = frozenset({"JPEG", "MPO", "HEIF", "AVIF"})
 """Formats whose pixels went through lossy compression; WebP may or may not."""
 
@@ -32,16 +32,16 @@ UNSUPPORTED_SUFFIXES = {
     **dict.fromkeys(_VIDEOS.split(), "export frames of the video as pictures"),
     **dict.fromkeys(_DOCUMENTS.split(), "export the pictures in it"),
 }
-"""Files that may show faces and can't be read, by suffix, with what to do about them."""
+"""Suffixes of unsupported files that may show faces, each with advice."""
 
 SuffixKind = Literal["readable", "unsupported", "other"]
 
 
 def suffix_kind(path: Path) -> SuffixKind:
-    """What a file's suffix, in any letter case, says of it.
+    """Classifies a file by its suffix, in any letter case.
 
-    readable: a picture that can be read, if it is what it says. unsupported: a picture, film or document that a user
-    may expect to be worked on, and that isn't (`UNSUPPORTED_SUFFIXES`). other: anything else, such as sidecars.
+    readable: a picture in a supported format. unsupported: a picture, film or document in another
+    (`UNSUPPORTED_SUFFIXES`). other: anything else, such as sidecars.
     """
     suffix = path.suffix.lower()
     if suffix in READABLE_SUFFIXES:

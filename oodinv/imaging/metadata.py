@@ -1,4 +1,4 @@
-"""What a file says about its picture beside the pixels, made to agree with upright pixels."""
+"""Reads metadata of pictures and makes it consistent with upright pixels."""
 
 import math
 from typing import NamedTuple, TypedDict
@@ -14,7 +14,7 @@ from oodinv.imaging.pixels import Number
 from oodinv.imaging.png import XMP_KEYWORD
 
 JPEG_SEGMENT_BYTES = 65_533
-"""What one segment of a JPEG holds."""
+"""Capacity of one JPEG segment."""
 _JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
 JPEG_XMP_BYTES = JPEG_SEGMENT_BYTES - len(_JPEG_XMP)
 """The longest XMP packet that fits a JPEG without extensions."""
@@ -22,7 +22,7 @@ _TIFF_DESCRIPTIVE = frozenset({270, 271, 272, 282, 283, 296, 305, 306, 315, 3343
 _EXIF_FOLDERS = (0x8769, 0x8825)  # camera settings, place
 _RAW_PROFILE = "raw profile type "  # ImageMagick's way to put EXIF and other blocks into text chunks of a PNG
 _FILE_TEXTS = (_RAW_PROFILE, "thumb::", "xml:com.adobe.xmp")
-"""What keywords of PNG texts begin with that describe the file, not the picture."""
+"""Prefixes of keywords of PNG texts that describe the file rather than the picture."""
 
 
 class Metadata(TypedDict):
@@ -37,18 +37,18 @@ class Metadata(TypedDict):
 
 
 class Orientations(NamedTuple):
-    """Orientation 1 to 8 of a picture, and another one that its file states too; None where nothing contradicts."""
+    """Orientation 1 to 8 of a picture, and a second one that contradicts it in the same file, or None."""
 
     stated: int
     disputed: int | None
 
 
 def orientations_of(picture: Image.Image) -> Orientations:
-    """Orientation of a loaded picture: what EXIF says, else what XMP says, else 1. XMP's is disputed beside EXIF's.
+    """Orientation of a loaded picture: from EXIF, else from XMP, else 1; a contradicting one of XMP is disputed.
 
-    EXIF goes first, as in browsers and in the guidelines of the Metadata Working Group: programs that turn pixels reset
-    it and often forget XMP's. Others write 1 there without having looked; `faces.upright` tells by the faces which is
-    right. HEIC and AVIF are turned by their container alone, which Pillow hands on as EXIF.
+    EXIF takes precedence, as in browsers and in the guidelines of the Metadata Working Group: programs that rotate
+    pixels reset it and often forget XMP. Others always write 1 to EXIF; `faces.upright` decides by the faces. HEIC and
+    AVIF are rotated by their container alone, which Pillow returns as EXIF.
     """
     if picture.format == "TIFF":
         said = picture.getexif().get(exif.ORIENTATION)
@@ -63,9 +63,9 @@ def orientations_of(picture: Image.Image) -> Orientations:
 
 
 def upright(pixels: NDArray[Number], orientation: int) -> NDArray[Number]:
-    """Undoes EXIF orientation 1 to 8 on (H, W) or (H, W, C); other values count as 1.
+    """Undoes EXIF orientation 1 to 8 on (H, W) or (H, W, C); other values are treated as 1.
 
-    Source: Exif 2.32, tag 0x0112: the value says where row 0 and column 0 are seen.
+    Source: Exif 2.32, tag 0x0112: the value states the sides at which row 0 and column 0 appear.
     """
     if not 2 <= orientation <= 8:
         return pixels
@@ -79,7 +79,7 @@ def upright(pixels: NDArray[Number], orientation: int) -> NDArray[Number]:
 
 
 def metadata_of(picture: Image.Image, orientation: int) -> Metadata:
-    """What a loaded picture's file says, for pixels that were turned upright from this orientation."""
+    """Reads the metadata of a loaded picture, for pixels that were rotated upright from this orientation."""
     size = picture.size if orientation < 5 else picture.size[::-1]
     block = _exif_block(picture)
     dpi = _dpi(picture)
@@ -94,7 +94,7 @@ def metadata_of(picture: Image.Image, orientation: int) -> Metadata:
 
 
 def _exif_block(picture: Image.Image) -> bytes | None:
-    """The EXIF block as the file has it. Of TIFF, which has it among its own tags, the descriptive ones."""
+    """Reads the EXIF block; from TIFF, which has the fields among its own tags, the descriptive ones."""
     block = picture.info.get("exif")
     if isinstance(block, bytes):
         return block
@@ -110,7 +110,7 @@ def _exif_block(picture: Image.Image) -> bytes | None:
 
 
 def _raw_profile(picture: Image.Image) -> bytes | None:
-    """An EXIF block in a text chunk of a PNG: a name, a length, and hexadecimal digits."""
+    """Decodes an EXIF block in a text chunk of a PNG: a name, a length, and hexadecimal digits."""
     for key, text in picture.info.items():
         if str(key).lower() in (f"{_RAW_PROFILE}exif", f"{_RAW_PROFILE}app1") and isinstance(text, str):
             try:
@@ -123,7 +123,7 @@ def _raw_profile(picture: Image.Image) -> bytes | None:
 
 
 def _packet(picture: Image.Image) -> bytes | None:
-    """The XMP packet as the file has it."""
+    """Reads the XMP packet."""
     found = picture.info.get("xmp") or picture.info.get(XMP_KEYWORD)
     found = found.encode(errors="replace") if isinstance(found, str) else found
     return found if isinstance(found, bytes) else None
@@ -152,7 +152,7 @@ def _texts(picture: Image.Image) -> dict[str, str]:
 
 
 def _coding(picture: Image.Image) -> JpegCoding | None:
-    """How a JPEG in grey or YCbCr was compressed; None for others, whose tables are for other channels."""
+    """Compression settings of a JPEG in grey or YCbCr; None for others, whose tables are for other channels."""
     if not isinstance(picture, JpegImagePlugin.JpegImageFile) or picture.info.get("adobe_transform") == 0:
         return None
     sampling = 0 if picture.mode == "L" else JpegImagePlugin.get_sampling(picture)
@@ -165,7 +165,7 @@ def _coding(picture: Image.Image) -> JpegCoding | None:
 
 
 def jpeg_segments(packet: bytes | None, comments: tuple[bytes, ...]) -> bytes:
-    """Segments with an XMP packet (XMP specification, part 3) and comments; what is too long for one is left out."""
+    """Builds segments with an XMP packet (XMP specification, part 3) and comments; omits what is too long for one."""
     parts = [] if packet is None else [(b"\xff\xe1", _JPEG_XMP + packet)]
     parts += [(b"\xff\xfe", comment) for comment in comments]
     return b"".join(
@@ -174,5 +174,5 @@ def jpeg_segments(packet: bytes | None, comments: tuple[bytes, ...]) -> bytes:
 
 
 def profile_fits(icc: bytes, mode: str) -> bool:
-    """Whether a profile describes this mode; viewers reject files with a grey profile on RGB pixels."""
+    """True if a profile describes this mode; viewers reject files with a grey profile on RGB pixels."""
     return icc[16:20] == (b"GRAY" if mode in ("L", "LA") else b"RGB ")

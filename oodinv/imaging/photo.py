@@ -1,4 +1,4 @@
-"""A decoded photo, with what its file needs to be written again."""
+"""Decoded photos."""
 
 from dataclasses import dataclass, field
 
@@ -11,9 +11,9 @@ from oodinv.imaging.pixels import Pixels
 
 @dataclass(frozen=True)
 class JpegCoding:
-    """How a JPEG was compressed: a quantisation table of 64 numbers for each component, and chroma subsampling.
+    """Compression settings of a JPEG: a quantisation table of 64 numbers for each component, and chroma subsampling.
 
-    subsampling: as Pillow counts it, 0 for 4:4:4, 1 for 4:2:2, 2 for 4:2:0.
+    subsampling: Pillow's number, 0 for 4:4:4, 1 for 4:2:2, 2 for 4:2:0.
     """
 
     tables: tuple[tuple[int, ...], ...]
@@ -22,18 +22,18 @@ class JpegCoding:
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """A decoded photo and what its file needs to be written again.
+    """A decoded photo, with everything needed to write it again.
 
-    pixels uint8 (H, W, 3), upright. alpha uint8 (H, W) or None; pixels under it keep the colours that the
-    file has there, since blending them over a background could not be undone on writing. deep: where it was asked for
-    and the file has 16 bits a channel, the same picture unrounded, uint16 (H, W, 3), or (H, W, 4) with transparency;
-    a PNG is then written of it. grey: the file had one colour channel.
+    pixels uint8 (H, W, 3), upright. alpha uint8 (H, W) or None; transparent pixels keep their colours, because
+    blending with a background can't be undone. deep: if requested and the file has 16 bits per channel, the same
+    picture, uint16 (H, W, 3), or (H, W, 4) with transparency; used for writing PNG. grey: the file had one colour
+    channel.
 
-    icc: the profile of pixels. chunks: how a PNG says that they are to be shown (`png.SHOWN_BY`), by name. dpi:
-    pixels an inch, across and down. exif, xmp: blocks that agree with the upright pixels, without thumbnails and
-    previews. comments of a JPEG or GIF. texts of a PNG by keyword. format: Pillow's name. jpeg: how it was compressed.
-    orientation: how the file's pixels were stored, 1 to 8, which was undone. disputed: another orientation that the
-    file states; see `metadata.orientations_of`.
+    icc: the profile of pixels. chunks: the chunks of a PNG about its display (`png.SHOWN_BY`), by name. dpi:
+    pixels an inch, across and down. exif, xmp: blocks adapted to the upright pixels, without thumbnails and
+    previews. comments of a JPEG or GIF. texts of a PNG by keyword. format: Pillow's name. jpeg: compression settings.
+    orientation: of the stored pixels, 1 to 8, which was undone. disputed: another orientation that the file states; see
+    `metadata.orientations_of`.
     """
 
     pixels: Pixels

@@ -16,27 +16,27 @@ Pixels = NDArray[np.uint8]
 Levels = NDArray[np.float32]
 """A picture in grey levels, (H, W, 3) in about [0, 255]."""
 Mask = NDArray[np.float32]
-"""Shares for each pixel, (H, W) in [0, 1]."""
+"""Weight of each pixel, (H, W) in [0, 1]."""
 Flow = NDArray[np.float32]
-"""Where each pixel of a picture comes from in another, as an offset (H, W, 2) in pixels."""
+"""Offset from each pixel of a picture to its source in another, (H, W, 2) in pixels."""
 Number = TypeVar("Number", bound=np.generic)
 _ROWS = 256
 
 
 def resize_pixels(pixels: Pixels, size: int) -> Pixels:
-    """uint8 (H, W, 3) → (size, size, 3), anti-aliased (Lanczos); one of that size is returned as it is."""
+    """uint8 (H, W, 3) → (size, size, 3), anti-aliased (Lanczos); returned unchanged if it has that size."""
     if pixels.shape[:2] == (size, size):
         return pixels
     return np.array(Image.fromarray(pixels).resize((size, size), Image.Resampling.LANCZOS))
 
 
 def row_bands(height: int) -> Iterator[slice]:
-    """Rows to work on at a time, so that a large photo needs little memory beside itself."""
+    """Yields bands of rows, so that large photos are processed with little memory."""
     return (slice(top, min(top + _ROWS, height)) for top in range(0, height, _ROWS))
 
 
 def smoothstep(t: NDArray[np.float32]) -> NDArray[np.float32]:
-    """3t² − 2t³, with t clipped to [0, 1]: a fade that is level at both ends."""
+    """3t² − 2t³, with t clipped to [0, 1]: a transition with zero slope at both ends."""
     t = t.clip(0, 1)
     return t * t * (3 - 2 * t)
 
@@ -47,7 +47,7 @@ def luma(levels: Levels) -> NDArray[np.float32]:
 
 
 def blurred(picture: NDArray[np.float32], deviation: float) -> NDArray[np.float32]:
-    """A Gaussian blur, (H, W) or (H, W, C); a wide one is computed on a smaller picture, less what shrinking blurs."""
+    """Gaussian blur, (H, W) or (H, W, C); wide ones are computed on a reduced picture."""
     factor = int(deviation / 4)
     if factor < 2:
         return np.asarray(cv2.GaussianBlur(picture, (0, 0), deviation), dtype=np.float32)
@@ -84,11 +84,11 @@ def to_uint8(images: "Tensor") -> Pixels:
 
 
 def to_levels(images: "Tensor") -> Levels:
-    """float (B, 3, S, S) in [−1, 1] → float32 (B, S, S, 3) in grey levels, clipped to those that a picture can show."""
+    """float (B, 3, S, S) in [−1, 1] → float32 (B, S, S, 3) in grey levels, clipped to [0, 255]."""
     scaled = levels_of(images.detach()).clamp(0, 255).permute(0, 2, 3, 1)
     return np.ascontiguousarray(scaled.cpu().numpy(), dtype=np.float32)
 
 
 def rounded(levels: Levels) -> Pixels:
-    """Grey levels as a picture holds them, uint8."""
+    """Rounds grey levels to uint8."""
     return np.asarray(np.rint(levels).clip(0, 255), dtype=np.uint8)

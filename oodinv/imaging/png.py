@@ -1,4 +1,4 @@
-"""PNG files by chunks: those that say how pixels are to be shown, and pictures of 16 bits a channel.
+"""Reads and writes chunks of PNG files, and pictures of 16 bits per channel.
 
 Source: PNG specification, third edition.
 """
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 XMP_KEYWORD = "XML:com.adobe.xmp"
 SHOWN_BY = (b"cICP", b"mDCV", b"cLLI", b"gAMA", b"cHRM", b"sRGB", b"pHYs")
-"""Chunks that say how pixels are to be shown, in an order in which they may be written."""
+"""Chunks about the display of pixels, in an order in which they may be written."""
 _LONGEST = 1 << 10  # bytes; none of them has more than 32
 _TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # colour type by number of channels
 _BAND = 256  # rows packed at a time
@@ -39,7 +39,7 @@ def read_chunks(file: BinaryIO) -> dict[bytes, bytes]:
 
 
 def is_grey(file: BinaryIO) -> bool:
-    """Whether a PNG has one colour channel; Pillow reads grey and transparency of 16 bits as RGBA."""
+    """True if a PNG has one colour channel; Pillow reads grey and transparency of 16 bits as RGBA."""
     file.seek(25)
     return file.read(1) in (b"\0", b"\4")
 
@@ -51,14 +51,14 @@ def turned(chunks: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
 
 
 def with_chunks(png: bytes, chunks: list[tuple[bytes, bytes]]) -> bytes:
-    """A PNG with chunks (name, body) put after its header, or after its signature where there is no more yet."""
+    """Inserts chunks (name, body) after the header of a PNG, or after its signature if there is no header yet."""
     end_of_header = len(SIGNATURE) + 25
     added = b"".join(struct.pack(">I", len(body)) + kind + body + _check(kind, body) for kind, body in chunks)
     return png[:end_of_header] + added + png[end_of_header:]
 
 
 def text_chunk(keyword: str, text: str) -> tuple[bytes, bytes]:
-    """A tEXt chunk, or iTXt for what Latin-1 can't write."""
+    """Builds a tEXt chunk, or iTXt for text outside Latin-1."""
     try:
         return b"tEXt", keyword.encode("latin-1") + b"\0" + text.encode("latin-1")
     except UnicodeEncodeError:

@@ -1,6 +1,6 @@
-"""What a picture says about its own making: an XMP packet with IPTC's DigitalSourceType, tool, model and recipe.
+"""Provenance of pictures: an XMP packet with IPTC's DigitalSourceType, tool, model and recipe.
 
-A packet that the photo came with is kept; ours is added to it. Nothing in it depends on the time or the machine.
+An existing packet of the photo is preserved; ours is added to it. Nothing in it depends on the time or the machine.
 
 Sources: XMP specification, part 1 (ISO 16684-1); IPTC Photo Metadata Standard 2025.1 (DigitalSourceType, AISystemUsed,
 AISystemVersionUsed); IPTC NewsCodes, digitalsourcetype.
@@ -15,7 +15,7 @@ from oodinv.imaging.files import readable
 from oodinv.imaging.xmp import NOTE, RDF, XMP, rdf_of, serialized
 
 SourceType = Literal["trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia"]
-"""The first for pictures that a network drew, the second for photos with such parts."""
+"""Of generated pictures, and of photos with generated parts."""
 
 SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
@@ -25,7 +25,7 @@ ET.register_namespace("oodinv", OWN)
 
 @dataclass(frozen=True)
 class Provenance:
-    """How a picture was made. `source` is None for pictures that hold no more than their photo did, such as crops."""
+    """Origin of a picture. source: None for pictures without generated parts, such as crops."""
 
     source: SourceType | None = None
     model: str | None = None
@@ -47,11 +47,10 @@ class Provenance:
 
 
 def packet(provenance: Provenance, existing: bytes | None = None, limit: int | None = None) -> bytes:
-    """An XMP packet in UTF-8, added to the photo's own where there is one.
+    """Builds an XMP packet in UTF-8; an existing one is extended.
 
-    Properties of ours replace those of the same name, but the tool that made the photo keeps its place as
-    CreatorTool. A packet that is no XML, declares entities, or is no XMP is replaced, and so is one with which
-    more than `limit` bytes would come together: what the picture is must be said, whatever else has to go.
+    Our properties replace those of the same name, except CreatorTool. A packet that is not XMP, declares entities, or
+    would exceed `limit` bytes in total is replaced, because the provenance takes precedence.
     """
     rdf = rdf_of(existing)
     if rdf is None:
@@ -71,7 +70,7 @@ def packet(provenance: Provenance, existing: bytes | None = None, limit: int | N
 
 
 def composite_mark(made: Provenance, existing: bytes | None = None, limit: int | None = None) -> bytes:
-    """As `packet`, for a picture that joins photo and generated parts."""
+    """Builds the packet of a picture composed of photo and generated parts."""
     return packet(replace(made, source="compositeWithTrainedAlgorithmicMedia"), existing, limit)
 
 

@@ -1,7 +1,7 @@
-"""XMP packets: what contradicts an upright, edited picture is taken out of them.
+"""Removes from XMP packets what contradicts an upright, edited picture.
 
 Sources: XMP specification, parts 1 to 3 (ISO 16684-1); Metadata Working Group, guidelines 2.0, for the orientation,
-where EXIF goes before XMP, and for regions.
+where EXIF takes precedence, and for regions.
 """
 
 import re
@@ -42,7 +42,7 @@ _STALE = frozenset(
         f"{{{NOTE}}}HasExtendedXMP",
     }
 )
-"""Orientation and size are the file's own; thumbnails show the photo before its edit; the extension isn't written."""
+"""Properties to remove: orientation and size of the original file, thumbnails of the unedited photo, the extension."""
 _GONE = (
     "http://ns.google.com/photos/1.0/",
     "http://ns.google.com/photos/dd/1.0/",
@@ -50,17 +50,17 @@ _GONE = (
     "http://ns.apple.com/HDRGainMap/",
     "http://ns.apple.com/pixeldatainfo/",
 )
-"""Describe pictures and films that followed the photo in its file: depth, gain maps, motion photos."""
+"""Properties of pictures and films appended to the photo's file: depth, gain maps, motion photos."""
 _REGIONS = (
     "http://www.metadataworkinggroup.com/schemas/regions/",
     "http://ns.microsoft.com/photo/1.2/",
 )
-"""Places in the picture as it was stored; they are wrong after it is turned."""
+"""Positions in the stored picture, which are wrong after a rotation."""
 _BASE64 = re.compile(r"[A-Za-z0-9+/=]{1024,}")
 
 
 def rdf_of(packet: bytes | None) -> ET.Element | None:
-    """The rdf:RDF element of a packet; None where there is none, or it declares entities or can't be parsed."""
+    """Finds the rdf:RDF element of a packet; None if it is missing, declares entities or can't be parsed."""
     if packet is None or b"<!" in packet.replace(b"<!--", b""):
         return None
     try:
@@ -71,7 +71,7 @@ def rdf_of(packet: bytes | None) -> ET.Element | None:
 
 
 def orientation_of(packet: bytes | None) -> int | None:
-    """tiff:Orientation, 1 to 8, as an attribute or an element; None where a packet says none."""
+    """tiff:Orientation, 1 to 8, as an attribute or an element; None if a packet has none."""
     rdf = rdf_of(packet)
     if rdf is None:
         return None
@@ -83,9 +83,9 @@ def orientation_of(packet: bytes | None) -> int | None:
 
 
 def clean(packet: bytes | None, *, turned: bool) -> bytes | None:
-    """A packet without what contradicts the upright picture: orientation, size, pictures, and parts left behind.
+    """Removes from a packet what contradicts the upright picture: orientation, size, pictures, and parts left behind.
 
-    turned: whether the pixels were turned, after which regions of faces are wrong too. A packet with nothing to take
+    turned: true if the pixels were rotated, which invalidates regions of faces too. A packet with nothing to take
     out is returned as it is, byte for byte; one that can't be read can't be cleaned, so it is dropped (None).
     """
     rdf = rdf_of(packet)
@@ -96,7 +96,7 @@ def clean(packet: bytes | None, *, turned: bool) -> bytes | None:
 
 
 def serialized(rdf: ET.Element) -> bytes:
-    """A packet in UTF-8 with this rdf:RDF element."""
+    """Serialises a packet in UTF-8 with this rdf:RDF element."""
     meta = ET.Element(f"{{{META}}}xmpmeta")
     meta.append(rdf)
     body = ET.tostring(meta, encoding="unicode")
@@ -104,7 +104,7 @@ def serialized(rdf: ET.Element) -> bytes:
 
 
 def _strip(element: ET.Element, turned: bool) -> bool:
-    """Removes an element's stale attributes and children; whether there were any."""
+    """Removes stale attributes and children of an element; returns True if there were any."""
     attributes = [name for name, value in element.attrib.items() if _is_stale(name, turned) or _is_picture(value)]
     children = [child for child in element if _is_stale(child.tag, turned) or _is_picture(child.text or "")]
     for name in attributes:
@@ -120,5 +120,5 @@ def _is_stale(name: str, turned: bool) -> bool:
 
 
 def _is_picture(text: str) -> bool:
-    """Whether a value is a picture in base64, whatever the property is called: long, and nothing else."""
+    """True if a value is a picture in base64, under any property: long, and nothing else."""
     return len(text) >= 1024 and _BASE64.fullmatch("".join(text.split())) is not None

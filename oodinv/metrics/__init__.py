@@ -1,10 +1,11 @@
-"""Metrics: how well pictures agree, one line each in `METRICS` or `DISTANCES`."""
+"""Registry of metrics: one line each in `METRICS` or `DISTANCES`."""
 
 from typing import TypeVar
 
 from oodinv.errors import RecipeError
 from oodinv.metrics import frechet, identity, perceptual, pixel, structure
 from oodinv.metrics.base import FeatureDistance, Metric
+from oodinv.records import choose
 
 M = TypeVar("M", Metric, FeatureDistance)
 
@@ -31,17 +32,21 @@ DISTANCES: tuple[FeatureDistance, ...] = (
 
 
 def find_metric(name: str) -> Metric:
-    """Returns the metric of a name; raises RecipeError with the names that there are."""
-    return _find(METRICS, "metric", name)
+    """Returns the metric of a name.
+
+    Raises:
+        RecipeError: there is none; the message lists all names.
+    """
+    return _named(METRICS, name, "metric")
 
 
 def find_distance(name: str) -> FeatureDistance:
-    """Returns the distance of a name; raises RecipeError with the names that there are."""
-    return _find(DISTANCES, "distance", name)
+    """Returns the distance of a name; raises as `find_metric`."""
+    return _named(DISTANCES, name, "distance")
 
 
-def _find(listed: tuple[M, ...], noun: str, name: str) -> M:
-    found = {entry.name: entry for entry in listed}
-    if name not in found:
-        raise RecipeError(f"there is no {noun} {name!r}; choose among {', '.join(found)}")
-    return found[name]
+def _named(entries: tuple[M, ...], name: str, noun: str) -> M:
+    try:
+        return choose(entries, name, noun)
+    except ValueError as error:
+        raise RecipeError(str(error)) from error

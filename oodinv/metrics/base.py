@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Better = Literal["lower", "higher"]
-"""The side of a score that is the better one."""
+"""Direction of better scores."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a metric's networks are loaded for: the device, and `crop.scale` of the model's card."""
+    """Setting in which a metric is used: the device, and `crop.scale` of the model's card."""
 
     device: torch.device
     crop_scale: float = 1.0
@@ -40,12 +40,12 @@ class Metric:
     Args:
         name: key in protocols and files.
         title: heading in tables.
-        better: the better side.
+        better: direction of better scores.
         digits: decimals in tables.
         meaning: explanation in tables and reports.
         load: loads the networks and returns the measure; raises MissingWeights for a file that has to be
-            fetched by hand.
-        regional: whether it can be restricted to a region by a weight.
+            downloaded by hand.
+        regional: true if a weight can restrict it to a region.
         min_size: smallest side in pixels at which it is defined.
     """
 

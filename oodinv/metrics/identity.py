@@ -15,10 +15,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from oodinv.errors import WeightsError
-from oodinv.faces.geometry import inner_box
 from oodinv.imaging.pixels import levels_of
 from oodinv.metrics.base import Measure, Metric, Setting
-from oodinv.models.perceptors.arcface import FACE_SIZE, Recognition
+from oodinv.models.perceptors.arcface import Recognition, inner_face
 from oodinv.weights.families import build_recognition
 from oodinv.weights.pull import pull
 from oodinv.weights.reading.read import read
@@ -29,7 +28,7 @@ class Sface:
     """SFace, read from its ONNX file; 128 features of unit length."""
 
     def __init__(self, path: Path, crop_scale: float = 1.0) -> None:
-        """crop_scale: `crop.scale` of the model's card; it determines where the face lies in a crop.
+        """crop_scale: `crop.scale` of the model's card; it determines the position of the face in a crop.
 
         Raises:
             WeightsError: OpenCV can't read the file.
@@ -54,13 +53,6 @@ class Sface:
 def arcface(network: Recognition, images: Tensor, crop_scale: float) -> Tensor:
     """images (B, 3, H, W) in [−1, 1], FFHQ-aligned → (B, 512), float64 of unit length, on their device."""
     return F.normalize(network(inner_face(images.float(), crop_scale)).double(), dim=1)
-
-
-def inner_face(images: Tensor, crop_scale: float) -> Tensor:
-    """Crops the inner face out of aligned crops. (B, 3, H, W) → (B, 3, 112, 112), anti-aliased."""
-    left, top, right, bottom = inner_box(images.shape[-1], crop_scale)
-    inner = images[..., top:bottom, left:right]
-    return F.interpolate(inner, (FACE_SIZE, FACE_SIZE), mode="bilinear", antialias=True)
 
 
 def identity(a: Tensor, b: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from oodinv.metrics.base import Measure, Metric, Setting
 from oodinv.metrics.pixel import weighted_mean
-from oodinv.models.perceptors.lpips import Backbone, Lpips
+from oodinv.models.perceptors.lpips import Lpips
 from oodinv.weights.build import load_lpips
 
 
@@ -28,7 +28,7 @@ def lpips(network: Lpips, a: Tensor, b: Tensor, weight: Tensor | None = None) ->
     return torch.stack(terms).sum(dim=0)
 
 
-def _load(backbone: Backbone, setting: Setting) -> Measure:
+def _load(backbone: str, setting: Setting) -> Measure:
     return partial(lpips, load_lpips(backbone).to(setting.device).eval())
 
 

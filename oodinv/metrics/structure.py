@@ -2,7 +2,7 @@
 
 Sources: "Image Quality Assessment: From Error Visibility to Structural Similarity" (Wang et al., 2004) and
 "Multiscale Structural Similarity for Image Quality Assessment" (Wang et al., 2003). Colour
-channels are measured separately and averaged; only windows that lie wholly inside the picture count.
+channels are measured separately and averaged; only windows completely inside the picture are used.
 """
 
 import torch
@@ -20,7 +20,7 @@ SMALLEST = (TAPS - 1) * 2 ** (len(SCALE_WEIGHTS) - 1) + 1
 
 
 def _smooth(x: Tensor) -> Tensor:
-    """Gaussian window, where it lies wholly inside. (B, C, H, W) → (B, C, H − 10, W − 10)."""
+    """Gaussian window, without padding. (B, C, H, W) → (B, C, H − 10, W − 10)."""
     position = torch.arange(TAPS, dtype=x.dtype, device=x.device) - TAPS // 2
     taps = torch.exp(-position.square() / (2 * SIGMA**2))
     taps = (taps / taps.sum()).expand(x.shape[1], 1, 1, TAPS)
@@ -62,7 +62,7 @@ def ssim(a: Tensor, b: Tensor, weight: Tensor | None = None) -> Tensor:
 def ms_ssim(a: Tensor, b: Tensor, weight: Tensor | None = None) -> Tensor:
     """MS-SSIM over five scales of pictures a, b (B, 3, H, W) in [−1, 1] → (B,), 1 for equal ones.
 
-    Each channel's product over scales is taken before channels are averaged; negative factors count as 0.
+    Each channel's product over scales is taken before channels are averaged; negative factors are treated as 0.
 
     Raises:
         ValueError: a picture is smaller than SMALLEST pixels.

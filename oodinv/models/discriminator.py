@@ -49,8 +49,8 @@ class DiscriminatorBlock(nn.Module):
 def append_batch_deviation(x: Tensor, group: int = 4, eps: float = 1e-8) -> Tensor:
     """Adds a channel with the mean standard deviation over groups of samples (minibatch discrimination).
 
-    (B, C, H, W) → (B, C + 1, H, W). Samples n, n + B/group, … form a group; a batch that `group` does not
-    divide is one group. Source: "Progressive growing of GANs" (Karras et al. 2018), section 3.
+    (B, C, H, W) → (B, C + 1, H, W). Samples n, n + B/group, … form a group; a batch not divisible by
+    `group` is one group. Source: "Progressive growing of GANs" (Karras et al. 2018), section 3.
     """
     batch, channels, height, width = x.shape
     group = group if batch % group == 0 else batch
@@ -91,7 +91,7 @@ class Discriminator(nn.Module):
 
 
 class LatentDiscriminator(nn.Module):
-    """Tells the mapping network's latents from an encoder's: (B, w_dim) → (B,) logits, positive for the former.
+    """Distinguishes the mapping network's latents (positive logits) from an encoder's: (B, w_dim) → (B,).
 
     Source: "Designing an Encoder for StyleGAN Image Manipulation" (Tov et al., SIGGRAPH 2021), section 4.
     """

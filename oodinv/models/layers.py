@@ -1,4 +1,4 @@
-"""Layers with equalised learning rate, and the sizes and channels of networks that double or halve a picture.
+"""Layers with equalised learning rate, and tables of sizes and channels.
 
 Source: "Analyzing and Improving the Image Quality of StyleGAN" (Karras et al., CVPR 2020).
 """

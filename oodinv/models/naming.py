@@ -1,4 +1,4 @@
-"""How weight files of other projects name a network's parameters, as tables of rules that each family brings along.
+"""Tables of rules that rename the parameters in weight files of other projects; each family has its own.
 
 The first rule that matches a key wins. Targets start with the part of a model that they belong to (`generator.`,
 `encoder.`, `samm.`, …), or are `average`, the average latent.
@@ -17,11 +17,11 @@ State = Mapping[str, Tensor]
 """Tensors of one network by parameter name."""
 
 Settings = Mapping[str, Any]
-"""What a weight file holds besides tensors, by key."""
+"""Settings in a weight file besides tensors, by key."""
 
 
 class Drop(Enum):
-    """Marks keys that are in a file but not in our module: constants, or parameters without effect."""
+    """Marks keys of a file that our module doesn't have: constants, or parameters without effect."""
 
     DROP = "drop"
 
@@ -38,10 +38,10 @@ class Refuse:
 
 @dataclass(frozen=True)
 class Rule:
-    """Keys that match `pattern` from end to end become `target`, which may use its groups.
+    """Keys that match `pattern` completely become `target`, which may use its groups.
 
-    transform gives a value the shape that we store; it raises ValueError for one that it can't mean. A
-    dropped value is only checked by it.
+    transform: converts a value to the shape that we store; raises ValueError for invalid ones. Dropped values are only
+    checked.
     """
 
     pattern: str
@@ -51,7 +51,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Embedded:
-    """Keys below `prefix` belong to a network of any registered family, in the names of that family's own files."""
+    """Keys below `prefix` belong to a network of any registered family, with the keys of that family's files."""
 
     prefix: str
     part: Literal["generator", "encoder"]
@@ -62,11 +62,11 @@ Rules = tuple[Rule | Embedded, ...]
 
 @dataclass(frozen=True)
 class Layout:
-    """A way to lay out a file; a file has it if one of its keys matches `mark` from end to end.
+    """Layout of a weight file; a file has it if one of its keys matches `mark` completely.
 
-    encoder_type: what the file's options call the encoder, if they do: pSp's keys are e4e's, but its rows of w_plus
-    are no offsets. arrange: turns tensors and settings into a flat state under other names, for files whose tensors
-    have no names of their own; raises ValueError for a file that it doesn't understand.
+    encoder_type: name of the encoder in the file's options, if any: pSp's keys are e4e's, but its rows of w_plus are
+    not offsets. arrange: turns tensors and settings into a flat state under other names, for files whose tensors have
+    no names of their own; raises ValueError for a file that it doesn't understand.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Layout:
 
 
 def under(source: str, target: str, rules: Rules) -> Rules:
-    """The same rules for keys that start with `source`, to targets that start with `target`."""
+    """Prefixes the keys of rules with `source` and their targets with `target`."""
     return tuple(_under(source, target, rule) for rule in rules)
 
 
@@ -89,7 +89,7 @@ def _under(source: str, target: str, rule: Rule | Embedded) -> Rule | Embedded:
 
 
 def each(tables: Iterable[Rules]) -> Rules:
-    """Tables one after the other."""
+    """Concatenates tables of rules."""
     return tuple(rule for table in tables for rule in table)
 
 
@@ -98,7 +98,7 @@ def each(tables: Iterable[Rules]) -> Rules:
 
 
 def first(x: Tensor) -> Tensor:
-    """Takes off a leading axis of length 1: (1, ...) → (...)."""
+    """Removes a leading axis of length 1: (1, ...) → (...)."""
     if x.ndim == 0 or x.shape[0] != 1:
         raise ValueError(f"has shape {tuple(x.shape)} where a leading 1 was expected")
     return x[0]
@@ -115,12 +115,12 @@ def flat(x: Tensor) -> Tensor:
 
 
 def outputs_first(x: Tensor) -> Tensor:
-    """The kernel of a JAX convolution, (k, k, I, O), as PyTorch has it: (O, I, k, k)."""
+    """Converts the kernel of a JAX convolution to PyTorch's: (k, k, I, O) → (O, I, k, k)."""
     return x.permute(3, 2, 0, 1)
 
 
 def binomial(x: Tensor) -> Tensor:
-    """Checks that a resampling filter is the [1, 3, 3, 1] that is part of our arithmetic, up to a factor."""
+    """Checks that a resampling filter is [1, 3, 3, 1] up to a factor, as in our arithmetic."""
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
     if x.shape != (4, 4) or not torch.allclose(x.float() / x.float().sum(), torch.outer(taps, taps), atol=1e-6):
         raise ValueError("is another filter than [1, 3, 3, 1]")
@@ -144,10 +144,10 @@ LATENT_AVG: Rules = (Rule(r"latent_avg", "average"),)
 
 
 def shape(state: State, key: str) -> tuple[int, ...]:
-    """Shape of a tensor that tells a network's size.
+    """Shape of a tensor from which a network's size follows.
 
     Raises:
-        ValueError: it is not there, or has no shape.
+        ValueError: it is missing, or has no shape.
     """
     if key not in state or state[key].ndim == 0:
         raise ValueError(f"lacks {key} (in oodinv's names)")
@@ -155,5 +155,5 @@ def shape(state: State, key: str) -> tuple[int, ...]:
 
 
 def numbers(state: State, pattern: str) -> list[int]:
-    """The numbers that the one group of `pattern` takes in the keys, rising."""
+    """Numbers that the group of `pattern` matches in the keys, ascending."""
     return sorted({int(m[1]) for key in state if (m := re.fullmatch(pattern, key))})

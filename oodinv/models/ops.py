@@ -74,20 +74,20 @@ def leaky(x: Tensor, bias: Tensor | None = None, clamp: float | None = None) -> 
 def _start_vector_math() -> None:
     """Calls MKL's tanh once from a single thread, before threads share it.
 
-    Where the first call of a process comes from two threads at once, one of them may be served by a variant that is
-    off by up to 5e-5 (seen with PyTorch 2.13 on a CPU with AVX-512, about once in a thousand processes).
+    If two threads make the first call of a process at once, one of them may get a variant with errors of up to 5e-5
+    (observed with PyTorch 2.13 on a CPU with AVX-512, about once in a thousand processes).
     """
     torch.tanh(torch.zeros(1))
 
 
 def tanh(x: Tensor) -> Tensor:
-    """Hyperbolic tangent, of any shape; the same in the first call of a process as in later ones."""
+    """Hyperbolic tangent, of any shape; reproducible from the first call of a process on."""
     _start_vector_math()
     return torch.tanh(x)
 
 
 def demodulation(weight: Tensor, style: Tensor, eps: float = 1e-8) -> Tensor:
-    """Factors that bring each output channel of a modulated convolution back to unit variance.
+    """Factors that restore unit variance in each output channel of a modulated convolution.
 
     weight (O, I, k, k), style (B, I) → (B, O): (Σ_{i,k} (w_oik · s_i)² + eps)^(−1/2), summed in float32.
     Source: StyleGAN2, equation 3.
@@ -117,14 +117,14 @@ def modulated_conv2d(x: Tensor, weight: Tensor, style: Tensor, *, demodulate: bo
 
 
 def _convolve(x: Tensor, weight: Tensor, up: bool) -> Tensor:
-    """The convolution of `modulated_conv2d`, with weights (O, I, k, k) as they are."""
+    """Convolution of `modulated_conv2d`, with weights (O, I, k, k) that are already scaled."""
     if up:
         return blur(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2), 1, 1, gain=4.0)
     return conv3x3(x, weight) if weight.shape[-1] == 3 else F.conv2d(x, weight, padding=weight.shape[-1] // 2)
 
 
 def _joined(samples: list[Tensor]) -> Tensor:
-    """One batch of several samples (1, ...)."""
+    """Concatenates samples (1, ...) to a batch."""
     return samples[0] if len(samples) == 1 else torch.cat(samples)
 
 

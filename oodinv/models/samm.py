@@ -17,7 +17,7 @@ from oodinv.models.winograd import Convolution, conv3x3, convolution
 
 @dataclass(frozen=True)
 class Alignment:
-    """What SAMM found at one size S.
+    """Flow and mask of SAMM at one size S.
 
     flow (B, 2, S, S): dx, dy in grid units (2 is the picture's width), |flow| ≤ flow_range.
     mask (B, 1, S, S) in [0, 1]: at this size, 1 where the warped features are used.
@@ -59,10 +59,10 @@ def normed(norm: nn.InstanceNorm2d, x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a body makes of encoder features alone, and its convolutions: the same in every cycle.
+    """Terms of a body that depend on encoder features alone, and its convolutions; the same in every cycle.
 
-    normed (B, C, S, S): the features after instance norm. convolved (B, 2C, S, S): their share of the first
-    convolution. conv1: that convolution of the other C channels, conv2: the one after it.
+    normed (B, C, S, S): the features after instance norm. convolved (B, 2C, S, S): their contribution to
+    the first convolution. conv1: that convolution of the other C channels, conv2: the one after it.
     """
 
     normed: Tensor
@@ -72,10 +72,10 @@ class Seen:
 
 
 class AlignmentBody(nn.Module):
-    """Two residual units, 2C → 2C → 3: what predicts dx, dy and the mask at one size.
+    """Two residual units, 2C → 2C → 3, which predict dx, dy and the mask at one size.
 
-    Its input is the concatenation of a difference and encoder features. The first unit's norm keeps channels apart
-    and its convolution is linear, so that both are done on each half by itself, on the second half by `see` once.
+    Its input is the concatenation of a difference and encoder features. The first unit's norm acts on single channels
+    and its convolution is linear, so both are computed for each half separately; for the second half once, by `see`.
     """
 
     def __init__(self, channels: int) -> None:
@@ -91,7 +91,7 @@ class AlignmentBody(nn.Module):
         return unit
 
     def see(self, features: Tensor) -> Seen:
-        """Encoder features (B, C, S, S), before instance norm."""
+        """Computes the terms of encoder features (B, C, S, S), given before instance norm."""
         known, weight = instance_norm(features), self.first.conv1.weight
         convolved = conv3x3(self._norm_share(known, slice(self.channels, None)), weight[:, self.channels :])
         return Seen(
@@ -158,7 +158,7 @@ class Samm(nn.Module):
         }
 
     def align(self, generated: Tensor, tap: Tensor, size: int, coarser: Alignment | None) -> tuple[Tensor, Alignment]:
-        """As `align_features`, with this module's parameters for `size` and an unprojected encoder tap."""
+        """Calls `align_features` with the parameters for `size` and the projection of an encoder tap."""
         features = self.project[str(size)](tap)
         mask = None if coarser is None else coarser.mask
         body = self.bodies[str(size)]
@@ -175,14 +175,14 @@ def apply_alignment(generated: Tensor, alignment: Alignment) -> Tensor:
 
 
 def predict(body: AlignmentBody, aligned: Tensor, seen: Seen, flow_range: float) -> Alignment:
-    """One prediction from generator features aligned so far (B, C, S, S) and what is known of the encoder's."""
+    """Predicts flow and mask from generator features aligned so far (B, C, S, S) and the terms of the encoder's."""
     h = body(instance_norm(aligned) - seen.normed, seen).float()
     smooth = blur(torch.cat([flow_range * tanh(h[:, :2]), torch.sigmoid(h[:, 2:])], dim=1), 2, 1)
     return Alignment(flow=smooth[:, :2], mask=smooth[:, 2:])
 
 
 def refine(known: Alignment, found: Alignment, flow_range: float) -> Alignment:
-    """A later cycle's prediction on top of the earlier ones."""
+    """Adds a later cycle's prediction to the earlier ones."""
     flow = (known.flow + found.flow).clamp(-flow_range, flow_range)
     return Alignment(flow, fuse_masks(known.mask, found.mask))
 
@@ -231,7 +231,7 @@ class Predicted:
 
 @dataclass(frozen=True)
 class Reused:
-    """Alignments found earlier, for instance those of the unedited inversion."""
+    """Existing alignments, such as those of the unedited inversion."""
 
     alignments: Mapping[int, Alignment]
 
@@ -240,7 +240,7 @@ AlignmentSource = Predicted | Reused
 
 
 def acts_at(source: AlignmentSource, key: int) -> bool:
-    """Whether features of the block `key` are aligned."""
+    """True if features of the block `key` are aligned."""
     match source:
         case Predicted(samm, _, sizes):
             return key in (samm.channels if sizes is None else sizes)
@@ -251,7 +251,7 @@ def acts_at(source: AlignmentSource, key: int) -> bool:
 def align_at(
     source: AlignmentSource, generated: Tensor, key: int, coarser: Alignment | None
 ) -> tuple[Tensor, Alignment]:
-    """Aligned features (B, C, S, S) of the block `key`, where the source acts, and their alignment."""
+    """Aligns features (B, C, S, S) of the block `key`, if the source acts there; returns also the alignment."""
     match source:
         case Predicted(samm, features):
             return samm.align(generated, features[key], key, coarser)

@@ -1,10 +1,10 @@
-"""3 × 3 convolution with a quarter of the multiplications, for inference on the CPU, where PyTorch has none.
+"""Winograd's 3 × 3 convolution for inference on the CPU: a quarter of the multiplications.
 
 Source: "Fast Algorithms for Convolutional Neural Networks" (Lavin and Gray, CVPR 2016): F(4 × 4, 3 × 3). Windows of
 6 × 6 pixels that overlap by two are transformed, multiplied with transformed weights as 36 matrix products over the
 channels, and transformed back to tiles of 4 × 4. The points ±1/√2 and ±√2 in place of the paper's ±1 and ±2 make the
-rounding errors four times smaller: 1e-5 of the result's standard deviation at most. In bfloat16, where sums are still
-kept in float32, the error is 1.5 % of the standard deviation on average, five times that of a plain convolution.
+rounding errors four times smaller: 1e-5 of the result's standard deviation at most. In bfloat16, where sums are in
+float32, the error is 1.5 % of the standard deviation on average, five times that of a plain convolution.
 """
 
 import math
@@ -18,15 +18,15 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 POINTS = (0.0, math.sqrt(0.5), -math.sqrt(0.5), math.sqrt(2.0), -math.sqrt(2.0))
-"""Where polynomials are evaluated; the sixth point is infinity."""
+"""Points at which polynomials are evaluated; the sixth is infinity."""
 
 TILE, TAPS, WINDOW = 4, 3, 6
 TILES_AT_ONCE = 128
-"""Tiles in flight: enough for efficient products, few enough to stay in the processor's cache. With many channels
-it pays to take more, because each portion of tiles reads all the weights."""
+"""Tiles per matrix product: enough for efficiency, few enough for the processor's cache. With many channels more tiles
+are faster, because each product reads all the weights."""
 
 LEAST_CHANNELS, LEAST_PIXELS = 128, 1024
-"""Below these, transforming costs more than it saves."""
+"""Below these, the transforms cost more time than they save."""
 
 
 class Transforms(NamedTuple):
@@ -57,7 +57,7 @@ Convolution = Callable[[Tensor], Tensor]
 
 
 def conv3x3(x: Tensor, weight: Tensor) -> Tensor:
-    """3 × 3 convolution with stride 1 and zeros around, the fast way where it pays and no gradient is wanted.
+    """3 × 3 convolution with stride 1 and zero padding; by Winograd's algorithm if that is faster, without gradients.
 
     x (B, I, H, W), weight (O, I, 3, 3) → (B, O, H, W).
     """
@@ -72,18 +72,18 @@ def convolution(weight: Tensor, example: Tensor) -> Convolution:
 
 
 def number_format(x: Tensor) -> torch.dtype:
-    """In what a convolution of x is computed: the format of autocast where that is on, else x's own."""
+    """Number format of a convolution of x: that of autocast if it is enabled, otherwise of x."""
     kind = x.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
 def eager_on_cpu(x: Tensor) -> bool:
-    """Whether x is computed step by step on a CPU, without gradients: neither trained, nor compiled, nor exported."""
+    """True if x is on a CPU and neither trained, compiled nor exported."""
     return x.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
 def pays(x: Tensor, weight: Tensor) -> bool:
-    """Whether `winograd` can do this convolution and is faster than `conv2d`."""
+    """True if `winograd` can do this convolution and is faster than `conv2d`."""
     height, width = x.shape[-2:]
     return (
         eager_on_cpu(x)
@@ -105,7 +105,7 @@ def transformed(weight: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def winograd(x: Tensor, weights: Tensor) -> Tensor:
-    """As `F.conv2d(x, weight, padding=1)`, for H and W that are multiples of four and `transformed` weights.
+    """Equals `F.conv2d(x, weight, padding=1)`, for H and W divisible by four and `transformed` weights.
 
     x (B, I, H, W) on the CPU, weights (36, I, O), float32 or bfloat16 → (B, O, H, W) in the format of the weights,
     channels last in memory.
@@ -128,7 +128,7 @@ def winograd(x: Tensor, weights: Tensor) -> Tensor:
 
 
 def framed(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """(B, C, H, W) → (B, H + 2, W + 2, C) in `dtype`, with zeros around."""
+    """(B, C, H, W) → (B, H + 2, W + 2, C) in `dtype`, zero-padded."""
     batch, channels, height, width = x.shape
     padded = x.new_empty(batch, height + 2, width + 2, channels, dtype=dtype)
     padded[:, 1:-1, 1:-1] = x.permute(0, 2, 3, 1)

@@ -1,4 +1,4 @@
-"""Model cards: where a model's parts come from, and how photos are cropped for it."""
+"""Model cards: the files of a model's parts, and the framing of its crops."""
 
 from pathlib import Path
 from typing import Annotated, Self
@@ -31,7 +31,7 @@ def _known_framing(name: str) -> str:
 
 
 class Crop(Strict):
-    """How photos are cropped: a framing by name, `scale` < 1 for a tighter crop."""
+    """Framing of crops, by name; scale < 1 is tighter."""
 
     framing: Annotated[str, AfterValidator(_known_framing)] = FFHQ.name
     scale: CropScale = 1.0
@@ -44,17 +44,17 @@ class Crop(Strict):
 DEFAULT_KIND = GeneratorCard.model_fields["kind"].default
 
 AnyGeneratorCard = Annotated[SerializeAsAny[GeneratorCard], BeforeValidator(by_kind(generator_cards, DEFAULT_KIND))]
-"""The `generator:` of a card, of any family; StyleGAN2 where it doesn't say."""
+"""The `generator:` of a card, of any family, by default StyleGAN2."""
 
 AnyEncoderCard = Annotated[SerializeAsAny[EncoderCard], BeforeValidator(by_kind(encoder_cards))]
 """The `encoder:` of a card, of any family."""
 
 
 class SammCard(Strict):
-    """The spatial alignment and masking module: sizes, cycles and flow range as it was trained.
+    """The spatial alignment and masking module: sizes, cycles and flow range of its training.
 
-    channels: how many the features are projected to at each size; without it, as many as the file has: in the published
-    layout, which projects encoder features alone, those of the generator.
+    channels: number to which features are projected at each size; by default that of the file, which in the published
+    layout, where only encoder features are projected, is the generator's.
     """
 
     weights: str
@@ -77,9 +77,9 @@ class PreviewCard(Strict):
 
 
 class GeneratorOnlyCard(Strict):
-    """What `oodinv train encoder` reads of a card: its generator. Written for a generator that has no encoder yet.
+    """The part of a card that `oodinv train encoder` needs; also the card of a generator without an encoder.
 
-    refine: optimisation steps of each face's codes unless a command says otherwise.
+    refine: optimisation steps of each face's codes, unless a command sets them.
     """
 
     name: Name
@@ -95,7 +95,7 @@ class GeneratorOnlyCard(Strict):
 
 
 class ModelCard(GeneratorOnlyCard):
-    """A model: where its parts come from and how photos are cropped for it."""
+    """A model: the files of its parts, and the framing of its crops."""
 
     encoder: AnyEncoderCard
 
@@ -104,7 +104,7 @@ def find_card(model: str) -> Path:
     """Path of a model card: `FILE.yaml` is a path, any other text the name of a shipped model.
 
     Raises:
-        RecipeError: there is no such card; lists the names there are.
+        RecipeError: there is no such card; the message lists the names.
     """
     if model.endswith((".yaml", ".yml")):
         path = Path(model)

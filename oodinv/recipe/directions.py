@@ -18,7 +18,7 @@ class FaceSource(Strict):
     """A folder of faces and its labels, in addition to the measures of every face.
 
     labels: a CSV file; in a recipe, relative to the recipe's folder. names: names of the parts of file names, such as
-    age_sex_ethnicity. categories: labels whose numbers stand for categories. limit: largest number of photos to use.
+    age_sex_ethnicity. categories: labels whose numbers are categories. limit: largest number of photos to use.
     """
 
     labels: str | None = None
@@ -30,8 +30,8 @@ class FaceSource(Strict):
 class DirectionSpec(Strict):
     """A direction to fit.
 
-    attribute, conditions: names of labels or measures; conditions are held constant. The condition told_NAME is the
-    score of an earlier direction NAME of the recipe. within: range (low, high) by label, outside of which faces are
+    attribute, conditions: names of labels or measures; conditions are held constant. The condition predicted_NAME is
+    the score of an earlier direction NAME of the recipe. within: range (low, high) by label, outside of which faces are
     excluded. layers: rows of w_plus that the direction may change. regression: of the score; by default logistic for
     labels with two values, linear for others.
     """
@@ -52,7 +52,7 @@ class DirectionSpec(Strict):
         return self
 
     def uses_any(self, labels: Collection[str]) -> bool:
-        """Whether it uses any of these labels."""
+        """True if the direction uses any of these labels."""
         return any(name in labels for name in (self.attribute, *self.conditions, *self.within))
 
 

@@ -1,4 +1,4 @@
-"""What the recipes of all training tasks share: data, schedule and losses."""
+"""Fields shared by the recipes of all training tasks: data, schedule and losses."""
 
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, Self
@@ -69,7 +69,7 @@ class Identity(Strict):
 
 
 Missing = Literal["refuse", "allow"]
-"""Whether a loss whose network is missing is an error, or is left out."""
+"""Treatment of losses whose network is missing: an error, or omitted."""
 
 LpipsBackbone = Literal["alexnet", "vgg16"]
 
@@ -99,7 +99,7 @@ class Schedule(Strict):
 
 
 class TrainRecipe(Strict):
-    """The keys of every training recipe; `kind` names the training task. data: None for tasks without photos."""
+    """Fields of every training recipe; `kind` names the training task. data: None for tasks without photos."""
 
     kind: str
     name: Name
@@ -119,6 +119,18 @@ class PhotoRecipe(TrainRecipe):
         if self.data.labels is not None and not self.uses_labels:
             raise ValueError("data.labels: this kind of training uses no labels; leave it out")
         return self
+
+
+class ReconstructionRecipe(PhotoRecipe):
+    """A training recipe with losses between photos and generated pictures.
+
+    lpips: weight of LPIPS. missing: what to do if the network of a loss is missing.
+    """
+
+    lpips: Annotated[float, Field(ge=0)] = 1.0
+    lpips_backbone: LpipsBackbone = "alexnet"
+    identity: Identity | None = None
+    missing: Missing = "refuse"
 
 
 class LatentAdversarial(Strict):
@@ -143,7 +155,7 @@ def check_sizes(key: str, table: Mapping[int, int], sizes: list[int]) -> None:
 
 
 def check_one_piece(schedule: Schedule) -> None:
-    """Raises ValueError if batches are to be computed in pieces where only SAMM's training can."""
+    """Raises ValueError for `accumulate`, which only SAMM's training supports."""
     if schedule.accumulate != 1:
         raise ValueError("schedule.accumulate is for kind samm alone; lower schedule.batch")
 

@@ -70,7 +70,7 @@ class Results:
 
     @property
     def pasted_composition(self) -> Composition:
-        """Composition settings of the run's pasted photos: `invert` transfers colour and light as its --colour says.
+        """Composition settings of the run's pasted photos: for `invert`, colour is the value of --colour.
 
         Raises:
             ManifestError: see `composition`.

@@ -44,8 +44,8 @@ class Finished:
 Event = Started | Finished
 
 
-def made_anew(entry: Entry, make: Callable[[Entry], Iterable[str]]) -> Entry:
-    """Makes further outputs from a finished input; returns an entry with the outputs, or with the error of this input.
+def remade(entry: Entry, make: Callable[[Entry], Iterable[str]]) -> Entry:
+    """Processes the results of a finished input again; returns its entry with the new outputs, or with its error.
 
     Raises:
         OutputError: the folder can't be written, so every further input would fail.

@@ -57,7 +57,7 @@ def launched(environment: Mapping[str, str]) -> Shard | None:
     """Reads the shard of a torchrun process from RANK and WORLD_SIZE; None without them or for a single process.
 
     Raises:
-        ValueError: the values are no valid shard.
+        ValueError: the values are not a valid shard.
     """
     rank, count = environment.get("RANK"), environment.get("WORLD_SIZE")
     if rank is None or count is None or count == "1":

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from oodinv.training.parallel import Team
 
 TRANSLATION = 0.125
-"""Largest shift by whole pixels, as a share of the side."""
+"""Largest shift by whole pixels, as a fraction of the side."""
 SCALE_DEVIATION = 0.2
 BRIGHTNESS_DEVIATION = 0.2
 CONTRAST_DEVIATION = 0.5
@@ -55,7 +55,7 @@ def _rotation(angle: Tensor) -> Tensor:
 
 
 def draw_geometry(batch: int, p: float, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draws scaling, rotation, scaling of one axis, rotation and shift → matrices (B, 2, 3), and whether any (B,)."""
+    """Draws scaling, rotation, scaling of one axis, rotation and shift → matrices (B, 2, 3), flags of changes (B,)."""
 
     def chosen(probability: float) -> Tensor:
         return torch.rand(batch, generator=rng) < probability
@@ -78,7 +78,7 @@ def draw_geometry(batch: int, p: float, rng: torch.Generator) -> tuple[Tensor, T
 
 
 def draw_colour(batch: int, p: float, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draws brightness, contrast, inverted luma, hue and saturation → affine maps (B, 3, 4), and whether any (B,)."""
+    """Draws brightness, contrast, inverted luma, hue and saturation → affine maps (B, 3, 4), flags of changes (B,)."""
 
     def chosen() -> Tensor:
         return torch.rand(batch, generator=rng) < p

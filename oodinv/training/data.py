@@ -21,7 +21,7 @@ class UnusablePhoto:
 
 @dataclass(frozen=True, eq=False)
 class Faces:
-    """Crops uint8 (N, size, size, 3) RGB, in memory or memory-mapped, and the rows of training and held-out ones.
+    """Crops uint8 (N, size, size, 3) RGB, in memory or memory-mapped, and the rows of training and of held-out ones.
 
     With labels, crops have a fourth channel whose levels are classes.
     unusable: photos that could not be read or show no face.
@@ -53,7 +53,7 @@ class Sampler:
         return order[position * self.batch : (position + 1) * self.batch]
 
     def mirrored(self, step: int) -> NDArray[np.bool_]:
-        """Whether each image of the batch of a step is mirrored, (batch,): half of them on average if `flip`."""
+        """Flags of the images of a step's batch to mirror, (batch,): half of them on average if `flip`."""
         if not self.flip:
             return np.zeros(self.batch, np.bool_)
         found: NDArray[np.bool_] = np.random.default_rng((self.seed, step, 1)).random(self.batch) < 0.5
@@ -61,7 +61,7 @@ class Sampler:
 
 
 Key = tuple[int, bool]
-"""Index of a face, and whether it is mirrored."""
+"""Index of a face, and true if it is mirrored."""
 
 
 @dataclass(frozen=True)

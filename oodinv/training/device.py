@@ -21,7 +21,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class Compute:
-    """Device and precision of a run, the processes that share it, and whether functions are compiled."""
+    """Device and precision of a run, the processes that share it, and a flag for compiled functions."""
 
     device: torch.device
     bfloat16: bool
@@ -46,7 +46,7 @@ class Compute:
 
 
 def has_compiler(device: torch.device) -> bool:
-    """Whether the compiler of torch.compile is there: a C++ compiler for CPUs, Triton for GPUs."""
+    """True if torch.compile has its compiler: a C++ compiler for CPUs, Triton for GPUs."""
     if device.type == "cuda":
         return importlib.util.find_spec("triton") is not None
     return any(shutil.which(name) for name in ("c++", "g++", "clang++"))

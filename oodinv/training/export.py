@@ -49,7 +49,7 @@ def write_encoder(
 ) -> Path:
     """Writes an encoder and a card that joins it to its generator; returns the card's path.
 
-    dtype: float32 for networks with batch norm, whose running variances may be beyond what float16 holds.
+    dtype: float32 for networks with batch norm, whose running variances may exceed the range of float16.
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = f"{name}-encoder.safetensors"

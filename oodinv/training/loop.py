@@ -38,7 +38,7 @@ class Evaluation:
 
 
 class Task(Protocol):
-    """A training task. notes: losses that are left out for want of their networks."""
+    """A training task. notes: losses skipped because their networks are missing."""
 
     notes: tuple[str, ...]
 
@@ -96,7 +96,7 @@ class Saved:
 
 @dataclass(frozen=True)
 class Stopped:
-    """Training was asked to stop after `step` steps, before its end; the checkpoint is written."""
+    """Training was stopped after `step` steps, before its end; the checkpoint is written."""
 
     step: int
 
@@ -168,7 +168,7 @@ def _batches(
 
 
 def never() -> bool:
-    """Never asks to stop."""
+    """Returns False: training goes on."""
     return False
 
 
@@ -184,19 +184,19 @@ def run(
     stop: Callable[[], bool] = never,
     workers: int = 0,
 ) -> Iterator[Event]:
-    """Trains until `schedule.steps`, yielding events. A killed and resumed run has the losses of an undisturbed one.
+    """Trains until `schedule.steps`, yielding events. Losses of a killed and resumed run equal those without a stop.
 
     Only the team's leader writes files and yields events of evaluations and checkpoints.
 
     Args:
-        task: what is trained.
+        task: the training task.
         faces: training and held-out faces; None for a task without photos, whose batches are empty images.
         schedule: steps, batch and intervals.
-        flip: whether half of the faces are mirrored.
+        flip: mirrors half of the faces.
         output: folder for log, grids, checkpoint and model.
-        resume: whether to continue from the checkpoint in `output`.
+        resume: continues from the checkpoint in `output`.
         team: the processes that share each batch.
-        stop: asked after each step; training ends with a checkpoint once any process of the team answers True.
+        stop: called after each step; training ends with a checkpoint once it returns True in any process of the team.
         workers: processes that read batches ahead.
 
     Raises:

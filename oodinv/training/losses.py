@@ -7,13 +7,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from oodinv.faces.geometry import inner_box
-from oodinv.models.ops import resize
-from oodinv.models.perceptors.arcface import FACE_SIZE
 from oodinv.models.perceptors.lpips import Lpips, perceptual_size
 
 VGG19_WEIGHTS = (0.1, 0.1, 1.0, 1.0, 1.0)
-"""Of conv1_2, conv2_2, conv3_4, conv4_4 and conv5_4 (METHOD §4)."""
+"""Weights of conv1_2, conv2_2, conv3_4, conv4_4 and conv5_4 (METHOD §4)."""
 
 
 def lpips_each(network: Lpips, a: Tensor, b: Tensor) -> Tensor:
@@ -100,18 +97,8 @@ def gram(x: Tensor) -> Tensor:
 
 
 def style(a: Sequence[Tensor], b: Sequence[Tensor], weights: Sequence[float] = VGG19_WEIGHTS) -> Tensor:
-    """As `perceptual`, between the taps' Gram matrices → scalar (METHOD §4)."""
+    """Applies `perceptual` to the taps' Gram matrices → scalar (METHOD §4)."""
     return perceptual([gram(x) for x in a], [gram(y) for y in b], weights)
-
-
-def inner_face_pooled(image: Tensor, crop_scale: float) -> Tensor:
-    """Crops the inner face and averages it down to ArcFace's input, as the published identity loss does.
-
-    image (B, 3, S, S) in [−1, 1]; crop_scale: `crop.scale` of the faces → (B, 3, 112, 112). Smaller ones are enlarged.
-    """
-    left, top, right, bottom = inner_box(image.shape[-1], crop_scale)
-    face = image[..., top:bottom, left:right]
-    return F.adaptive_avg_pool2d(face, FACE_SIZE) if face.shape[-1] >= FACE_SIZE else resize(face, FACE_SIZE)
 
 
 def identity(a: Tensor, b: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The pretrained networks that losses compare features of; losses are left out where theirs is missing."""
+"""Pretrained networks of the losses; losses whose network is missing are skipped."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from oodinv.errors import MissingWeights
-from oodinv.models.perceptors.arcface import Recognition
+from oodinv.models.perceptors.arcface import Recognition, inner_face
 from oodinv.models.perceptors.lpips import Lpips
 from oodinv.models.perceptors.vgg19 import Vgg19
-from oodinv.recipe.train import Identity, LpipsBackbone, Missing, Perceptual
+from oodinv.recipe.train import Identity, LpipsBackbone, Missing, Perceptual, ReconstructionRecipe
 from oodinv.training import losses
 from oodinv.training.device import Compute
 from oodinv.weights.build import load_lpips, locate
@@ -25,9 +25,9 @@ N = TypeVar("N")
 
 @dataclass(frozen=True)
 class LossNetworks:
-    """Frozen networks; None for one that no loss needs, or whose file is missing.
+    """Frozen networks of the losses; None if no loss needs it or its file is missing.
 
-    missing: for each missing one, the loss and the reason. crop_scale: `crop.scale` of the faces.
+    missing: the loss and the reason for each missing network. crop_scale: `crop.scale` of the faces.
     """
 
     lpips: Lpips | None = None
@@ -49,8 +49,21 @@ class LossNetworks:
         """Mean of 1 − cosine between the faces in a and b, (B, 3, S, S) in [−1, 1] → scalar."""
         assert self.recognition is not None
         with torch.no_grad():
-            wanted = self.recognition(losses.inner_face_pooled(b, self.crop_scale))
-        return losses.identity(self.recognition(losses.inner_face_pooled(a, self.crop_scale)), wanted)
+            wanted = self.recognition(inner_face(b, self.crop_scale))
+        return losses.identity(self.recognition(inner_face(a, self.crop_scale)), wanted)
+
+
+def networks_of(recipe: ReconstructionRecipe, perceptual: Perceptual | None = None) -> LossNetworks:
+    """Loads the networks of a recipe's losses; see `gather`."""
+    return gather(
+        recipe.name,
+        recipe.missing,
+        crop_scale=recipe.data.crop.scale,
+        lpips=recipe.lpips_backbone,
+        lpips_weight=recipe.lpips,
+        perceptual=perceptual,
+        identity=recipe.identity,
+    )
 
 
 def gather(

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from oodinv.faces.geometry import SKIN
+from oodinv.faces.geometry import SKIN, places
 from oodinv.imaging.pixels import to_tensor, to_uint8
 
 Outline = Literal["shape", "text", "hat", "limb"]
@@ -193,9 +193,9 @@ def occlude_batch(images: Tensor, share: float, rng: np.random.Generator) -> Occ
 
 
 @lru_cache(maxsize=4)
-def skin(size: int) -> NDArray[np.bool_]:
-    """An ellipse inside the face of an FFHQ crop, (size, size), read-only."""
-    y, x = (np.mgrid[:size, :size] + 0.5) / size
+def skin(size: int, crop_scale: float) -> NDArray[np.bool_]:
+    """Ellipse inside the face of a crop, (size, size), read-only; crop_scale: see `framing.ffhq_quad`."""
+    x, y = places(size, crop_scale)
     (cx, cy), (rx, ry) = SKIN
     inside: NDArray[np.bool_] = ((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 <= 1
     inside.flags.writeable = False
@@ -215,11 +215,11 @@ class MaskContrast:
         return self.occluder / max(self.skin, 1e-6)
 
 
-def mask_contrast(masks: Tensor, where: Tensor) -> MaskContrast:
+def mask_contrast(masks: Tensor, where: Tensor, crop_scale: float = 1.0) -> MaskContrast:
     """Means of masks (B, 1, S, S) over occluders, of coverage `where` (B, 1, S, S) in [0, 1], and uncovered skin.
 
     The mean is over all pixels of the batch; edges, with coverage between 0.05 and 0.95, are left out.
     """
-    face = torch.tensor(skin(masks.shape[-1])).to(masks.device)
+    face = torch.tensor(skin(masks.shape[-1], crop_scale)).to(masks.device)
     pasted, free = where > 0.95, (where < 0.05) & face
     return MaskContrast(masks[pasted].mean().item(), masks[free].mean().item())

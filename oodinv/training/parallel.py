@@ -26,7 +26,7 @@ class Team:
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes logs, grids and checkpoints."""
+        """True if this process writes logs, grids and checkpoints."""
         return self.rank == 0
 
     def share(self, batch: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ class Team:
             _average(buffers)
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set in any process of the team."""
+        """True if the flag is set in any process of the team."""
         if self.size == 1:
             return flag
         device = "cuda" if dist.get_backend() == "nccl" else "cpu"

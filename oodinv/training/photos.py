@@ -35,14 +35,14 @@ AHEAD = 32
 
 @dataclass(frozen=True, eq=False)
 class DecodedPhoto:
-    """The crops of a photo's face, uint8 (K, size, size, 3 or 4), and whether the photo is held out."""
+    """The crops of a photo's face, uint8 (K, size, size, 3 or 4), and a flag for held-out photos."""
 
     crops: Pixels
     held_out: bool
 
 
 def is_held_out(content: bytes) -> bool:
-    """Whether a file with this content is held out; depends on nothing else."""
+    """True if a file with this content is held out; depends on nothing else."""
     return hashlib.sha256(content).digest()[0] % HELD_OUT_SHARE == 0
 
 
@@ -99,7 +99,7 @@ def read_labels(path: Path, data: FaceFolder) -> Pixels:
 def decode_all(
     paths: list[Path], data: FaceFolder, detector: Detector | None
 ) -> Iterator[DecodedPhoto | UnusablePhoto]:
-    """Decodes photos on several threads, in order; of held-out ones only the crop at the model's scale is kept."""
+    """Decodes photos on several threads, in order; for held-out ones only the crop at the model's scale."""
 
     def one(path: Path) -> DecodedPhoto | UnusablePhoto:
         try:
@@ -145,7 +145,7 @@ class FaceCache:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all photos have been decoded."""
+        """True if all photos have been decoded."""
         return (self.folder / "index.json").is_file()
 
     def fill(self, detector: Detector | None) -> Iterator[int]:

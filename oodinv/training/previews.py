@@ -9,10 +9,11 @@ from oodinv.weights.heads import read_heads
 
 
 def load_heads(weights: str, source: str) -> dict[int, PreviewHead]:
-    """Reads heads by their blocks; `weights` lies here, among the shipped models, or in the cache.
+    """Reads heads by their blocks; weights: a file in the current folder, among the shipped models, or in the cache.
 
     Raises:
-        MissingWeights: there is no such file; `source` names what asks for it. WeightsError: it holds something else.
+        MissingWeights: there is no such file; source: name of the recipe, for the error. WeightsError: it holds
+        something else.
     """
     shipped = data_folder("pretrained") / weights
     return read_heads(shipped if shipped.is_file() else locate(weights, Path(source)))

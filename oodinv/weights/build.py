@@ -1,4 +1,4 @@
-"""From a model card to a model: finds the files, reads them, builds the networks, checks that they fit."""
+"""Builds the model of a card: finds and reads the weight files, builds the networks, checks that they fit together."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,7 +12,6 @@ from oodinv.errors import MissingWeights, WeightsError
 from oodinv.models.encoders.base import Encoder
 from oodinv.models.generators.base import Generator
 from oodinv.models.perceptors.dlib_face import DlibFace
-from oodinv.models.perceptors.lpips import Backbone as PerceptualBackbone
 from oodinv.models.perceptors.lpips import Lpips
 from oodinv.models.preview import PreviewHead
 from oodinv.models.samm import Samm
@@ -35,8 +34,8 @@ Role = Literal["generator", "encoder", "average", "samm", "preview"]
 class Model:
     """A card's networks, in evaluation mode and without gradients.
 
-    path is the card's; files has the weight file of each role; notes say what is missing but not needed. preview: the
-    head of the largest pictures.
+    path: of the card. files: the weight file of each role. notes: optional parts that are missing. preview: the head of
+    the largest pictures.
     """
 
     card: ModelCard
@@ -50,16 +49,16 @@ class Model:
 
     @cached_property
     def sha256(self) -> dict[Role, str]:
-        """The sha256 of each role's file; files can have gigabytes, so they are read for it once."""
+        """The sha256 of each role's file, computed once."""
         return {role: sha256_path(file) for role, file in self.files.items()}
 
     @property
     def code_shape(self) -> tuple[int, int]:
-        """Of one face's w_plus: (num_ws, w_dim)."""
+        """Shape of a face's w_plus, (num_ws, w_dim)."""
         return self.generator.num_ws, self.generator.w_dim
 
     def to(self, device: torch.device) -> "Model":
-        """The same model on a device; its modules move, they are not copied."""
+        """Moves the networks to a device, without a copy, and returns the model."""
         return replace(
             self,
             generator=self.generator.to(device),
@@ -70,11 +69,11 @@ class Model:
 
 
 def load_model(card: ModelCard, path: Path) -> Model:
-    """The networks of a card that was read from `path`, on the CPU in float32.
+    """Loads the networks of a card read from `path`, on the CPU in float32.
 
     Raises:
-        MissingWeights: a file other than SAMM's is not there; says which, and where it comes from.
-        WeightsError: a file is damaged, unknown, of another kind or of other sizes than the card says.
+        MissingWeights: a file other than SAMM's is missing; the message names its source.
+        WeightsError: a file is damaged or unknown, or its kind or sizes differ from the card's.
     """
     files, notes = find_files(card, path)
     networks = {role: file for role, file in files.items() if role not in ("average", "preview")}
@@ -96,7 +95,7 @@ def load_model(card: ModelCard, path: Path) -> Model:
 
 
 def load_named(name: str) -> Model:
-    """The model of a name or of a card given as FILE.yaml, on the CPU in float32.
+    """Loads a model by its name or its card FILE.yaml, on the CPU in float32.
 
     Raises:
         RecipeError: there is no such card, or it doesn't validate. WeightsError: as `load_model`.
@@ -107,9 +106,9 @@ def load_named(name: str) -> Model:
 
 @dataclass(frozen=True)
 class GeneratorModel:
-    """A card's generator, in evaluation mode and without gradients; the card may name more.
+    """A card's generator, in evaluation mode and without gradients.
 
-    path is the card's; notes say what the generator's file leaves out.
+    path: of the card. notes: values that the generator's file lacks.
     """
 
     card: GeneratorOnlyCard
@@ -119,7 +118,7 @@ class GeneratorModel:
 
 
 def load_generator(name: str) -> GeneratorModel:
-    """The generator of a model, or of a card that names no more than a generator, on the CPU in float32.
+    """Loads the generator of a card, which may name no encoder, on the CPU in float32.
 
     Raises:
         RecipeError: there is no such card, or it doesn't validate.
@@ -135,11 +134,11 @@ def load_generator(name: str) -> GeneratorModel:
     return GeneratorModel(card, path, generator, source.notes)
 
 
-def load_lpips(backbone: PerceptualBackbone) -> Lpips:
-    """LPIPS from the catalog's file, which is fetched if need be; frozen.
+def load_lpips(backbone: str) -> Lpips:
+    """Loads LPIPS from the catalog, downloading it if necessary; without gradients.
 
     Raises:
-        WeightsError: it can't be fetched, or is damaged.
+        WeightsError: it can't be downloaded, or is damaged.
     """
     return build_lpips(backbone, translate(read(pull(f"lpips-{backbone}"))))
 
@@ -164,10 +163,10 @@ def load_dlib_face() -> DlibFace:
 
 
 def find_files(card: ModelCard, path: Path) -> tuple[dict[Role, Path], tuple[str, ...]]:
-    """The file of each role that a card names, and notes on what is not there but not needed.
+    """Finds the file of each role of a card; returns also notes on missing optional files.
 
     Raises:
-        MissingWeights: a file that is needed is not there.
+        MissingWeights: a required file is missing.
     """
     files: dict[Role, Path] = {
         "generator": locate(card.generator.weights, path),
@@ -182,17 +181,15 @@ def find_files(card: ModelCard, path: Path) -> tuple[dict[Role, Path], tuple[str
     try:
         files["samm"] = locate(card.samm.weights, path)
     except MissingWeights as missing:
-        return files, (f"inversion is plain, masks are zero, for want of SAMM: {missing}",)
+        return files, (f"no SAMM, so the inversion is plain and masks are zero: {missing}",)
     return files, ()
 
 
 def locate(weights: str, card: Path) -> Path:
-    """The file that a card calls `weights`: a path relative to the card, or a name in the catalog.
-
-    A file may lie in the cache as well as beside the card.
+    """Finds a weight file named by a card: a path relative to the card or to the cache, or a name in the catalog.
 
     Raises:
-        MissingWeights: it is in neither place and can't be fetched; says where it comes from.
+        MissingWeights: it isn't found and can't be downloaded; the message names its source.
     """
     beside = card.parent / weights
     if beside.exists():
@@ -216,10 +213,10 @@ def locate(weights: str, card: Path) -> Path:
 
 
 def choose_average(files: dict[Role, Path], sources: dict[Role, Translation], generator: Generator) -> Tensor | None:
-    """The average latent that an encoder's output is added to; None if the encoder's own is to stay.
+    """Returns the average latent to which the encoder's output is added; None to use that of the encoder.
 
-    The card's file for it comes first, then those of the encoder, the generator and SAMM, and last the mean
-    that the generator's mapping network gives.
+    The first of: the card's file for it, the files of the encoder, the generator and SAMM, the mean of the generator's
+    mapping network.
     """
     if "average" in files:
         return read_average(files["average"])

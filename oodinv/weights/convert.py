@@ -1,4 +1,4 @@
-"""Foreign weight files rewritten in the project's own format: one network a file, full precision."""
+"""Converts foreign weight files to the project's own format: one network per file, in full precision."""
 
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
@@ -16,20 +16,20 @@ from oodinv.weights.translation import Translation, translate
 from oodinv.weights.verify import samm_sizes
 
 Convertible = Literal["generator", "samm"]
-"""The parts that a file of the own format may hold; foreign encoders are used as they are."""
+"""Networks that can be converted; encoders of other projects are used unconverted."""
 
 
 class Converted(NamedTuple):
-    """The network that was written, and notes on what the file leaves out."""
+    """The network that was written, and notes on values that the file lacks."""
 
     part: Convertible
     notes: tuple[str, ...]
 
 
 def convert(source: Path, target: Path, part: Convertible | None = None) -> Converted:
-    """Write one network of `source` to `target` as .safetensors with its description, values unchanged.
+    """Writes one network of `source` to `target` as .safetensors with its description, values unchanged.
 
-    part: which network, where the file has both.
+    part: which network, if the file has both.
 
     Raises:
         WeightsError: as `read`; the file doesn't hold that part, or holds both and `part` is None.

@@ -1,4 +1,4 @@
-"""From a translated weight file to one module: sizes read off tensor shapes, values filled in strictly."""
+"""Builds modules from translated weight files: sizes are read from tensor shapes, values are loaded strictly."""
 
 import json
 import re
@@ -15,7 +15,6 @@ from oodinv.models.generators.base import Generator, GeneratorCard, map_latents
 from oodinv.models.naming import State, numbers, shape
 from oodinv.models.perceptors.arcface import Recognition
 from oodinv.models.perceptors.inception import Inception
-from oodinv.models.perceptors.lpips import Backbone as PerceptualBackbone
 from oodinv.models.perceptors.lpips import Lpips
 from oodinv.models.perceptors.vgg19 import Vgg19
 from oodinv.models.samm import Samm
@@ -24,7 +23,7 @@ from oodinv.weights import native
 from oodinv.weights.translation import Translation, summarise
 
 AVERAGE_DRAWS = 10_000
-"""Latents to average where a generator's file doesn't give their average."""
+"""Number of latents to average if a generator's file lacks the average latent."""
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -34,16 +33,16 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def empty(construct: Callable[[], M]) -> M:
-    """A module whose values are still to come, without the time that initialising them takes."""
+    """Constructs a module without initialising its values."""
     with torch.device("meta"):
         return construct()
 
 
 def fill(module: M, state: State, source: Translation) -> M:
-    """Gives a module exactly the values that it needs, and freezes it.
+    """Loads values into a module strictly and turns off its gradients.
 
     Raises:
-        UnknownLayout: one is missing, one is too many, or one has another shape.
+        UnknownLayout: a value is missing, unexpected, or of another shape.
     """
     expected = {k: v for k, v in module.state_dict().items() if not k.endswith("num_batches_tracked")}
     given = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
@@ -63,7 +62,7 @@ def fill(module: M, state: State, source: Translation) -> M:
 
 
 def _own_config(source: Translation) -> dict[str, Any]:
-    """What the project's own files say about their module."""
+    """Reads the description of the module from a file in the project's own format."""
     text = source.file.settings.get("config")
     try:
         config = json.loads(text) if isinstance(text, str) else None
@@ -79,10 +78,10 @@ def _own_config(source: Translation) -> dict[str, Any]:
 
 
 def kind_of(source: Translation, part: Literal["generator", "encoder"]) -> str:
-    """The family of a file's generator or encoder.
+    """Returns the family of a file's generator or encoder.
 
     Raises:
-        UnknownLayout: the file doesn't hold one, or none that oodinv knows.
+        UnknownLayout: the file has none, or one of an unknown family.
     """
     state = source.part(part)
     if source.layout == "oodinv":
@@ -105,10 +104,10 @@ def _checked_kind(source: Translation, part: Literal["generator", "encoder"], wa
 
 
 def config_of(source: Translation, part: Literal["generator", "encoder"]) -> dict[str, Any]:
-    """Arguments of the constructor of a file's generator or encoder.
+    """Returns the constructor arguments of a file's generator or encoder.
 
     Raises:
-        UnknownLayout: the file doesn't hold one, or an incomplete one. WeightsError: its description is damaged.
+        UnknownLayout: the file has none, or an incomplete one. WeightsError: its description is damaged.
     """
     if source.layout == "oodinv":
         return _own_config(source)
@@ -122,12 +121,13 @@ def config_of(source: Translation, part: Literal["generator", "encoder"]) -> dic
 
 
 def build_generator(source: Translation, card: GeneratorCard | None = None) -> Generator:
-    """A generator with sizes, channels, widths and depth of its tensors; of the card's kind if there is a card.
+    """Builds a generator; sizes, channels, widths and depth follow from its tensors.
 
-    Where the file has no average latent, it is the mean over 10,000 draws from a fixed seed.
+    card: requires this kind of generator. If the file lacks the average latent, it is the mean of 10,000 samples with a
+    fixed seed.
 
     Raises:
-        UnknownLayout: the file holds no generator, an incomplete one or one of another kind.
+        UnknownLayout: the file has no generator, an incomplete one or one of another kind.
     """
     state = source.part("generator")
     kind = _checked_kind(source, "generator", None if card is None else card.kind)
@@ -145,17 +145,17 @@ def build_generator(source: Translation, card: GeneratorCard | None = None) -> G
 
 
 def average_latent(generator: Generator) -> Tensor:
-    """Mean of w (w_dim,) over draws of z from a fixed seed."""
+    """Mean of w (w_dim,) over samples of z with a fixed seed."""
     z = torch.randn(AVERAGE_DRAWS, generator.z_dim, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         return map_latents(generator, z).mean(dim=0)
 
 
 def build_encoder(source: Translation, card: EncoderCard | None = None) -> Encoder:
-    """An encoder with as many heads as its file has, and w_avg zero if it has none; of the card's kind and settings.
+    """Builds an encoder; w_avg is zero if the file lacks it. card: requires this kind, and gives its settings.
 
     Raises:
-        UnknownLayout: the file holds no encoder, an incomplete one or one of another kind.
+        UnknownLayout: the file has no encoder, an incomplete one or one of another kind.
     """
     state = source.part("encoder")
     kind = _checked_kind(source, "encoder", None if card is None else card.kind)
@@ -170,10 +170,10 @@ def build_encoder(source: Translation, card: EncoderCard | None = None) -> Encod
 
 
 def build_samm(card: SammCard, source: Translation) -> Samm:
-    """SAMM at the sizes that the card names; the file's others are left out.
+    """Builds SAMM for the card's sizes; others in the file are ignored.
 
     Raises:
-        UnknownLayout: the file holds no SAMM, an incomplete one, or not all of the card's sizes.
+        UnknownLayout: the file has no SAMM, an incomplete one, or not all of the card's sizes.
     """
     state = source.part("samm")
     there = numbers(state, r"project\.(\d+)\.bias")
@@ -201,37 +201,37 @@ def build_samm(card: SammCard, source: Translation) -> Samm:
     return fill(samm, used, source)
 
 
-def build_lpips(backbone: PerceptualBackbone, source: Translation) -> Lpips:
-    """LPIPS.
+def build_lpips(backbone: str, source: Translation) -> Lpips:
+    """Builds LPIPS.
 
     Raises:
-        UnknownLayout: the file holds no LPIPS, or one with the other backbone.
+        UnknownLayout: the file has no LPIPS, or one with another backbone.
     """
     return fill(Lpips(backbone), source.part("lpips"), source)
 
 
 def build_vgg19(source: Translation) -> Vgg19:
-    """VGG19's convolutions.
+    """Builds the convolutions of VGG19.
 
     Raises:
-        UnknownLayout: the file holds no VGG19.
+        UnknownLayout: the file has no VGG19.
     """
     return fill(Vgg19(), source.part("vgg19"), source)
 
 
 def build_recognition(source: Translation) -> Recognition:
-    """ArcFace with the IR-SE-50 backbone.
+    """Builds ArcFace with the IR-SE-50 backbone.
 
     Raises:
-        UnknownLayout: the file holds no such network.
+        UnknownLayout: the file has no such network.
     """
     return fill(Recognition(), source.part("recognition"), source)
 
 
 def build_inception(source: Translation) -> Inception:
-    """The InceptionV3 that FID is defined with.
+    """Builds the InceptionV3 of FID's definition.
 
     Raises:
-        UnknownLayout: the file holds no such network.
+        UnknownLayout: the file has no such network.
     """
     return fill(empty(Inception), source.part("inception"), source)

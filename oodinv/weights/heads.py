@@ -42,5 +42,5 @@ def read_heads(path: Path) -> dict[int, PreviewHead]:
             head.load_state_dict({name: file.tensors[f"{key}.{name}"].float() for name in names})
             heads[int(key)] = head.eval().requires_grad_(False)
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise WeightsError(f"{path}: is no file of preview heads ({error}); train them with `train heads`") from error
+        raise WeightsError(f"{path}: is not a file of preview heads ({error}); run `oodinv train heads`") from error
     return heads

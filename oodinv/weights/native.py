@@ -1,4 +1,4 @@
-"""The project's own weight files: safetensors whose metadata says what module they hold.
+"""Reads and writes the project's own weight files: safetensors with a description of the module in their metadata.
 
 Metadata: `format` = "oodinv", `kind`, and `config` as JSON, the arguments of the module's constructor.
 Values are stored in float16, to keep files small, or in float32, and read back as float32.
@@ -23,17 +23,17 @@ from oodinv.models.samm import Samm
 FORMAT = "oodinv"
 
 Network = Generator | Encoder | Samm
-"""What has a file format of its own."""
+"""Networks that are saved in this format."""
 
 
 def family_of(kind: object) -> type[Network] | None:
-    """The class of networks of a kind; None where there is none."""
+    """Returns the class of networks of a kind; None for unknown kinds."""
     families: tuple[type[Network], ...] = (*generators.GENERATORS, *encoders.ENCODERS, Samm)
     return next((family for family in families if family.kind == kind), None)
 
 
 def part_of(kind: object) -> Literal["generator", "encoder", "samm"] | None:
-    """The part of a model that networks of a kind are; None where there is no such kind."""
+    """Returns the part of a model that a kind of network belongs to; None for unknown kinds."""
     family = family_of(kind)
     if family is None:
         return None
@@ -47,13 +47,13 @@ def _by_size(table: Mapping[str, Any]) -> dict[int, Any]:
 
 
 def construct(kind: object, config: Mapping[str, Any], source: Path, **settings: Any) -> Network:
-    """A network of the sizes that a file describes, its values still to come.
+    """Constructs the network that a file describes, without values.
 
-    config: what `Network.config` gave, out of JSON, which has turned the sizes in its tables to text. settings: further
-    arguments of the constructor, or other values for those in `config`.
+    config: result of `Network.config`, read from JSON, where the keys of tables are strings. settings: further
+    constructor arguments; they take precedence over `config`.
 
     Raises:
-        WeightsError: unknown kind, or arguments that the constructor refuses.
+        WeightsError: the kind is unknown, or the arguments are invalid.
     """
     family = family_of(kind)
     if family is None:
@@ -66,7 +66,7 @@ def construct(kind: object, config: Mapping[str, Any], source: Path, **settings:
 
 
 def save(path: Path, module: Network, dtype: torch.dtype = torch.float16) -> None:
-    """Writes a module with its description; floating-point values as `dtype`.
+    """Writes a module and its description; floating-point values are stored as `dtype`.
 
     Raises:
         WeightsError: a value is too large for the dtype. OutputError: the file can't be written.
@@ -83,5 +83,5 @@ def save(path: Path, module: Network, dtype: torch.dtype = torch.float16) -> Non
 
 
 def as_float32(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Floating-point values as float32, the others as they are."""
+    """Converts floating-point values to float32."""
     return {k: v.to(torch.float32) if v.is_floating_point() else v for k, v in state.items()}

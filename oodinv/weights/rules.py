@@ -1,4 +1,4 @@
-"""Names in weight files that belong to no family of generators or encoders: SAMM's, and those of networks in losses."""
+"""Key tables of weight files of SAMM and of the networks in losses; those of generators and encoders are with them."""
 
 from torch import Tensor
 
@@ -25,7 +25,7 @@ from oodinv.models.perceptors.inception import CLASSES, FEATURES
 # SAMM and LPIPS
 
 SAMM_SIZES = (256, 128, 64, 32)
-"""The published model counts its sizes in this order."""
+"""Order of the sizes in the published model."""
 
 SAMM_UNIT: Rules = (
     *under("res_layer.0.", "norm_in.", LINEAR),
@@ -68,7 +68,7 @@ LPIPS: Rules = (
 # Networks that losses look through
 
 VGG19_CONVS = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
-"""Where torchvision's list of layers has a convolution."""
+"""Indices of the convolutions in torchvision's list of layers."""
 
 VGG19: Rules = (
     *each(under(f"features.{place}.", f"convs.{n}.", LINEAR) for n, place in enumerate(VGG19_CONVS)),
@@ -87,7 +87,7 @@ ARCFACE: Rules = (
 
 
 def classifier(x: Tensor) -> Tensor:
-    """Checks that a classifier is that of the network of 2015-12-05."""
+    """Checks that a classifier has the shape of the network of 2015-12-05."""
     if x.shape not in ((CLASSES, FEATURES), (CLASSES,)):
         raise ValueError(f"has shape {tuple(x.shape)}: FID's network tells {CLASSES} classes apart, torchvision's 1000")
     return x
@@ -122,4 +122,4 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout("arcface", r"output_layer\.3\.weight", under("", "recognition.", ARCFACE)),
     Layout("fid-inception", r"Mixed_7c\.branch_pool\.conv\.weight", under("", "inception.", INCEPTION)),
 )
-"""Layouts of files that hold none of the families, or several of them."""
+"""Layouts of files that contain no family of generators or encoders, or several."""

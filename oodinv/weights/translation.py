@@ -2,7 +2,7 @@
 
 A layout is a table of rules from the keys of a file to our parameters, under the part that they belong to:
 `generator.*`, `encoder.*`, `samm.*`, `lpips.*`, …, and `average` for the average latent. The first rule that
-matches a key wins; a key that no rule matches is an error, and so is one that a module needs and doesn't get.
+matches a key wins; unknown and missing keys are errors.
 """
 
 import re
@@ -23,14 +23,14 @@ PARTS: tuple[Part, ...] = get_args(Part)
 
 
 def layouts() -> tuple[Layout, ...]:
-    """Every layout that oodinv knows; a file has the first whose mark it shows."""
+    """Returns all known layouts; a file has the first whose mark matches one of its keys."""
     of_encoders = (layout for family in encoders.ENCODERS for layout in family.layouts)
     of_generators = (layout for family in generators.GENERATORS for layout in family.layouts)
     return (*of_encoders, *of_generators, *rules.LAYOUTS)
 
 
 def expanded(layout: Layout) -> tuple[Rule, ...]:
-    """A layout's rules, with those of embedded networks written out."""
+    """Returns the rules of a layout, with those of embedded networks inserted."""
     names = {
         "generator": each(family.names for family in generators.GENERATORS),
         "encoder": each(family.names for family in encoders.ENCODERS),
@@ -52,7 +52,7 @@ HINTS: tuple[tuple[str, str], ...] = (
 
 
 def summarise(names: Iterable[str], most: int = 5) -> str:
-    """The first few names, and how many more there are."""
+    """Lists the first few names and the number of others."""
     names = sorted(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
@@ -66,10 +66,10 @@ def _has(file: WeightsFile, layout: Layout) -> bool:
 
 
 def find_layout(file: WeightsFile) -> Layout | None:
-    """The layout of a file; None for oodinv's own.
+    """Finds the layout of a file; None for oodinv's own files.
 
     Raises:
-        UnknownLayout: it has none that oodinv knows.
+        UnknownLayout: no known layout fits.
     """
     if file.settings.get("format") == native.FORMAT:
         return None
@@ -91,10 +91,10 @@ def find_layout(file: WeightsFile) -> Layout | None:
 
 @dataclass(frozen=True)
 class Translation:
-    """A file's tensors under our names, by part, floating-point values as float32.
+    """Tensors of a file by part, with the keys of our modules; floating-point values are float32.
 
-    average: the average latent that comes with the file, (w_dim,), (1, w_dim) or (num_ws, w_dim).
-    notes: what the file leaves out and oodinv supplied.
+    average: the average latent in the file, (w_dim,), (1, w_dim) or (num_ws, w_dim).
+    notes: values that the file lacks and that were supplied.
     """
 
     file: WeightsFile
@@ -104,10 +104,10 @@ class Translation:
     notes: tuple[str, ...] = ()
 
     def part(self, part: Part) -> dict[str, Tensor]:
-        """State of one module.
+        """Returns the state dict of one module.
 
         Raises:
-            UnknownLayout: the file does not hold it.
+            UnknownLayout: the file doesn't contain it.
         """
         if part not in self.parts:
             raise UnknownLayout(
@@ -118,7 +118,7 @@ class Translation:
 
 
 def recognise(file: WeightsFile) -> str:
-    """Name of a file's layout, once every key has been checked.
+    """Returns the name of a file's layout after checking every key.
 
     Raises:
         UnknownLayout: as `translate`.
@@ -127,10 +127,10 @@ def recognise(file: WeightsFile) -> str:
 
 
 def translate(file: WeightsFile) -> Translation:
-    """Every tensor of a file under our names.
+    """Translates the keys of a file to those of our modules.
 
     Raises:
-        UnknownLayout: no layout fits, a key is unknown, or two keys mean the same parameter.
+        UnknownLayout: no layout fits, a key is unknown, or two keys refer to the same parameter.
     """
     layout = find_layout(file)
     if layout is None:
@@ -149,7 +149,7 @@ def translate(file: WeightsFile) -> Translation:
 
 
 def _supply(file: WeightsFile, state: dict[str, Tensor]) -> tuple[str, ...]:
-    """Adds the buffers that a generator's file may leave out; returns notes about them."""
+    """Adds buffers that a generator's file may lack; returns notes about them."""
     family = next((f for f in generators.GENERATORS if any(re.fullmatch(f.mark, key) for key in state)), None)
     supplied = None if family is None else family.supplied(state)
     if supplied is None:
@@ -194,7 +194,7 @@ def _rename(file: WeightsFile, layout: Layout) -> dict[str, Tensor]:
 
 
 def _arranged(file: WeightsFile, layout: Layout) -> State:
-    """The file's tensors under names that the layout's rules know."""
+    """Renames the tensors of a file to the keys that the layout's rules use."""
     if layout.arrange is None:
         return file.tensors
     try:

@@ -1,4 +1,4 @@
-"""Says what a weight file is, and whether it is complete."""
+"""Identifies weight files and checks that they are complete."""
 
 import re
 from dataclasses import dataclass, replace
@@ -25,14 +25,14 @@ from oodinv.weights.translation import Translation, translate
 
 @dataclass(frozen=True)
 class Report:
-    """What a weight file is.
+    """Identity of a weight file.
 
     layout: name of a layout, or "onnx".
-    sizes: image `size` in pixels, `w_dim` and `num_ws` of the latent codes, as far as the file has them.
+    sizes: image `size` in pixels, `w_dim` and `num_ws` of the latent codes, if the file has them.
     parameters: number of values of all its tensors, including buffers and training state; 0 for ONNX files.
-    row: the catalog's row with the same sha256.
-    namesake: without such a row, the one whose file has the same name.
-    notes: what the file leaves out and oodinv supplies.
+    row: the catalog's entry with the same sha256.
+    namesake: without such an entry, the one with the same file name.
+    notes: values that the file lacks and that oodinv supplies.
     """
 
     path: Path
@@ -47,12 +47,12 @@ class Report:
 
 
 def verify(path: Path) -> Report:
-    """Report on a file, after a check that its networks have every tensor they need, in the right shape.
+    """Identifies a file and checks that its networks are complete and that all shapes are right.
 
     Raises:
         MissingWeights: there is no such file.
-        UnknownLayout: its contents fit no known layout, or not completely.
-        WeightsError: it is damaged, or asks for code to be run.
+        UnknownLayout: no known layout fits, or the file is incomplete.
+        WeightsError: it is damaged, or would execute code.
     """
     container = container_of(path)
     layout: str = container
@@ -78,7 +78,7 @@ def verify(path: Path) -> Report:
 
 
 def _identify(source: Translation) -> tuple[str, dict[str, int]]:
-    """Layout and sizes, read off the file's networks; these are built without values, so at no cost."""
+    """Returns layout and sizes, by building the networks without values."""
     source, name = _without_values(source), source.file.path.name
     sizes: dict[str, int] = {}
     if "generator" in source.parts:
@@ -99,10 +99,10 @@ def _identify(source: Translation) -> tuple[str, dict[str, int]]:
 
 
 def samm_sizes(source: Translation) -> list[int]:
-    """The sizes at which a file has SAMM, rising.
+    """Returns the sizes of SAMM in a file, ascending.
 
     Raises:
-        UnknownLayout: it has none, or one that is no power of two.
+        UnknownLayout: there are none, or one is not a power of two.
     """
     named = (re.fullmatch(r"project\.(\d+)\.bias", key) for key in source.part("samm"))
     sizes = sorted(int(match[1]) for match in named if match)
@@ -112,7 +112,7 @@ def samm_sizes(source: Translation) -> list[int]:
 
 
 def _without_values(source: Translation) -> Translation:
-    """The same shapes without the numbers: networks built of them cost no time and no memory."""
+    """Moves the tensors to the meta device, so that networks built from them take no memory."""
     parts = {p: {k: v.to("meta") for k, v in state.items()} for p, state in source.parts.items()}
     average = source.average
     if average is None and "generator" in parts:  # it would be computed, from numbers

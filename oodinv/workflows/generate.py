@@ -105,7 +105,7 @@ def _read_codes(path: Path) -> tuple[NDArray[np.floating], bool]:
     except WeightsError:
         raise
     except (*NUMPY_DAMAGE, *ARCHIVE_DAMAGE, OSError) as error:
-        raise WeightsError(f"{path}: is no .npy or .npz file, or a damaged one ({error}); make it again") from error
+        raise WeightsError(f"{path}: is not a .npy or .npz file, or damaged ({error}); make it again") from error
 
 
 def _floating(values: NDArray[np.generic], path: Path) -> NDArray[np.floating]:

@@ -32,7 +32,7 @@ from oodinv.runs import manifest
 from oodinv.runs.manifest import Entry, Header
 from oodinv.runs.pipeline import WRITERS, read_bytes
 from oodinv.runs.results import Face, Results, read_arrays, read_picture
-from oodinv.runs.runner import Event, Finished, Started, alone_in, made_anew
+from oodinv.runs.runner import Event, Finished, Started, alone_in, remade
 from oodinv.runs.sinks.photo import write_pasted, write_png_composite
 from oodinv.runs.sources.base import Job
 
@@ -158,7 +158,7 @@ def _replace(stages: BlendStages, job: Job) -> Entry:
         content = b"" if stages.pasted is None else read_bytes(job.path)
         return stages.write(stages.read(job, content), stages.results.path)
 
-    return made_anew(stages.results.entries[job.name], make)
+    return remade(stages.results.entries[job.name], make)
 
 
 def _updated(before: Entry, after: Entry, folder: Path) -> Entry:

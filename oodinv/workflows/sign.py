@@ -19,7 +19,7 @@ from oodinv.imaging.files import atomic_write, readable
 from oodinv.imaging.provenance import SOURCE_TYPES, SourceType
 from oodinv.runs.manifest import Entry
 from oodinv.runs.results import Results
-from oodinv.runs.runner import Event, Finished, Started, alone_in, made_anew
+from oodinv.runs.runner import Event, Finished, Started, alone_in, remade
 from oodinv.weights.checksum import sha256_file
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def sign(results: Results, credentials: Credentials) -> Iterator[Event]:
     with alone_in(results.path):
         yield Started(len(results.entries), 0)
         for entry in results.entries.values():
-            yield Finished(made_anew(entry, partial(_copies, results, signer)))
+            yield Finished(remade(entry, partial(_copies, results, signer)))
 
 
 def _signer(credentials: Credentials) -> "Signer":

@@ -87,7 +87,7 @@ def test_the_score_of_another_fit_serves_as_a_condition() -> None:
     faces, table, axes = planted(together=0.8)
     known = fit(faces, table, DirectionSpec(name="sex", source="s", attribute="sex"), (), "tiny")
     told = table | score_labels(known, faces)
-    held = fitted(faces, told, attribute="age", conditions=("told_sex",)).vector.numpy()
+    held = fitted(faces, told, attribute="age", conditions=("predicted_sex",)).vector.numpy()
     assert abs(cosine(held, axes[1])) < 0.15
     assert cosine(held, axes[0]) > 0.97
 

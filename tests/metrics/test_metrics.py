@@ -18,9 +18,10 @@ from oodinv.errors import WeightsError
 from oodinv.metrics import pixel, structure
 from oodinv.metrics.alignment import flow_magnitude, mask_area
 from oodinv.metrics.frechet import frechet_distance
-from oodinv.metrics.identity import Sface, inner_face
+from oodinv.metrics.identity import Sface
 from oodinv.metrics.perceptual import lpips
 from oodinv.metrics.statistics import summarize
+from oodinv.models.perceptors.arcface import inner_face
 from oodinv.models.perceptors.lpips import Lpips
 from oodinv.models.samm import Alignment
 from oodinv.weights.build import load_lpips

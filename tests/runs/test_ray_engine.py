@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from command import call, files, smooth_crops
+from command import call, files, numbered_photos, smooth_crops
 from PIL import Image
 from test_runner import HEADER, Neighbours
 from test_runner import files as tree
@@ -88,12 +88,7 @@ def workers() -> Iterator[Workers]:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for n in range(41):
-        content = {3: b"bad", 7: b"bug"}.get(n, f"photo {n}".encode())
-        (folder / f"{n:02d}.jpg").write_bytes(content)
-    return folder
+    return numbered_photos(tmp_path / "photos", 41)
 
 
 def test_a_lost_workers_share_is_done_by_others(photos: Path, tmp_path: Path, workers: Workers) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from command import numbered_photos
 
 from oodinv.errors import ImageError, ManifestError, OutputError
 from oodinv.imaging.files import atomic_write
@@ -68,12 +69,7 @@ class Neighbours:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for n in range(11):
-        content = {3: b"bad", 7: b"bug"}.get(n, f"photo {n}".encode())
-        (folder / f"{n:02d}.jpg").write_bytes(content)
-    return folder
+    return numbered_photos(tmp_path / "photos", 11)
 
 
 def run(stages: Neighbours, photos: Path, out: Path, **options: bool) -> list[Event]:

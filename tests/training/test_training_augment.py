@@ -122,7 +122,7 @@ def test_an_occluder_changes_only_where_it_says(outline: Outline, fill: Fill) ->
         found = occlude(face, np.random.default_rng(seed), outline, fill, photo)
         assert np.array_equal(found.pixels[found.where == 0], face[found.where == 0])
         assert 0.002 < found.where.mean() < 0.5
-        assert outline == "hat" or found.where[skin(64)].max() > 0.9
+        assert outline == "hat" or found.where[skin(64, 1.0)].max() > 0.9
         if fill == "photo":
             assert found.pixels[found.where == 1].max() < 100
 

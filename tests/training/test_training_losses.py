@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from oodinv.errors import MissingWeights
-from oodinv.models.perceptors.arcface import Recognition
+from oodinv.models.perceptors.arcface import Recognition, inner_face
 from oodinv.models.perceptors.vgg19 import GROUPS, MEAN, Vgg19
 from oodinv.recipe.train import Identity, Perceptual
 from oodinv.training import losses
@@ -59,15 +59,15 @@ def test_identity_of_the_same_the_opposite_and_a_right_angle() -> None:
 def test_inner_face_is_that_of_the_published_crop() -> None:
     x = seeded(1, 3, 256, 256)
     expected = nn.functional.adaptive_avg_pool2d(x[:, :, 35:223, 32:220], 112)
-    assert torch.equal(losses.inner_face_pooled(x, 1.0), expected)
-    assert losses.inner_face_pooled(seeded(1, 3, 64, 64), 1.0).shape == (1, 3, 112, 112)
+    assert torch.equal(inner_face(x, 1.0), expected)
+    assert inner_face(seeded(1, 3, 64, 64), 1.0).shape == (1, 3, 112, 112)
 
 
 def test_inner_face_of_a_tighter_crop_covers_the_same_part_of_the_photo() -> None:
     ramp = torch.linspace(-1, 1, 256).expand(1, 3, 256, 256)
-    wide, tight = losses.inner_face_pooled(ramp, 1.0), losses.inner_face_pooled(0.85 * ramp, 0.85)
+    wide, tight = inner_face(ramp, 1.0), inner_face(0.85 * ramp, 0.85)
     torch.testing.assert_close(tight, wide, atol=0.02, rtol=0)
-    assert (losses.inner_face_pooled(0.85 * ramp, 1.0) - wide).abs().max() > 0.1
+    assert (inner_face(0.85 * ramp, 1.0) - wide).abs().max() > 0.1
 
 
 def test_offsets_are_charged_by_their_lengths() -> None:

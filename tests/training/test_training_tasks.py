@@ -283,7 +283,7 @@ def test_the_face_beside_an_occluder_has_a_limit_of_its_own(tiny_card: Path) -> 
         LossNetworks(random_lpips()),
         CPU,
     )
-    face = torch.tensor(skin(32)).float()[None, None]
+    face = torch.tensor(skin(32, 1.0)).float()[None, None]
     everywhere = torch.full((1, 1, 32, 32), 0.6)
 
     def charged(mask: torch.Tensor, where: torch.Tensor) -> float:

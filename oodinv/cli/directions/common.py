@@ -44,7 +44,7 @@ def chosen_layers(text: str | None, num_ws: int) -> tuple[int, ...] | None:
     """Parses `--layers` into rows of w_plus; None for all.
 
     Raises:
-        typer.BadParameter: the text is no list of numbers, or the model has fewer rows.
+        typer.BadParameter: the text is not a list of numbers, or the model has fewer rows.
     """
     if text is None:
         return None

@@ -13,7 +13,7 @@ from oodinv.imaging.pixels import Levels, Mask, luma, smoothstep
 WINDOW = 1 / 4
 """Side of the guided filter's window, as a share of the crop's side."""
 EDGE = 20.0
-"""Grey levels: regularisation of the guided filter; variations of luma below this don't count as edges."""
+"""Grey levels: regularisation of the guided filter; variations of luma below this are not treated as edges."""
 HAIR = (0.1, 0.4)
 """Relative change, as shares of the 95th percentile, at which the weight of hair is 0 and 1."""
 _DIM = 32.0  # grey levels: added to luma when changes are compared in proportion to it

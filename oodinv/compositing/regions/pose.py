@@ -54,8 +54,8 @@ class Pose(Region):
 def dense_areas(mask: Mask) -> Mask:
     """Weights (S, S) in [0, 1] of densely masked areas, such as a hand or letters, which do not follow the head.
 
-    Thin ones, such as a moustache or the rims of glasses, do: the mask marks all that the generator can't reproduce,
-    whether or not it belongs to the face.
+    Thin ones, such as a moustache or the rims of glasses, do: the mask marks everything that the generator can't
+    reproduce, on the face or elsewhere.
     """
     density = blurred(mask, NEIGHBOURHOOD * mask.shape[0])
     return np.asarray(((density - DENSITY[0]) / (DENSITY[1] - DENSITY[0])).clip(0, 1), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Face detectors: a module for each, and one line in DETECTORS. `--detector` offers what is listed here."""
+"""Face detectors: a module for each, and one line in DETECTORS. `--detector` offers the entries of this list."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +23,8 @@ def load_detector(name: str, fetch: Callable[[str], Path], device: str) -> "Dete
     that run on the CPU only ignore it.
 
     Raises:
-        ValueError: there is no such detector; lists those there are. WeightsError: its network can't be had or read.
+        ValueError: there is no such detector; lists those there are. WeightsError: its network can't be downloaded or
+        read.
     """
     detector: Detector = choose(DETECTORS, name, "detector").load().load(fetch, device)
     return detector

@@ -1,4 +1,4 @@
-"""A detected face, and what a detector does."""
+"""Detected faces and the interface of detectors."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,7 +17,7 @@ class Face:
 
     points (5, 2): centre of the left eye, of the right eye, tip of the nose, left and right corner of the
     mouth, such that `ffhq_quad` of them is the crop.
-    landmarks (N, 2): what the detector reported, 5 or 68 points. score in [0, 1].
+    landmarks (N, 2): all landmarks of the detector, 5 or 68. score in [0, 1].
     """
 
     points: Points

@@ -84,7 +84,7 @@ def load(fetch: Callable[[str], Path], device: str) -> FaceAlignment:
     """For `load_detector`.
 
     Raises:
-        MissingWeights: a network can't be had. WeightsError: as `FaceAlignment`.
+        MissingWeights: a network isn't available. WeightsError: as `FaceAlignment`.
     """
     try:
         networks = [fetch(name) for name in NETWORKS]

@@ -19,7 +19,7 @@ from oodinv.imaging.pixels import Pixels
 
 
 class _View(NamedTuple):
-    """A copy of the photo to look at: turned by degrees, on a square canvas of at most so many pixels.
+    """A copy of the photo to look at: turned by degrees, on a square canvas of limited size.
 
     empty: share of the canvas left free on each side. least: the size up to which small photos are enlarged.
     """
@@ -182,11 +182,11 @@ def _load_yunet(path: Path) -> cv2.FaceDetectorYN:
 
 
 def as_ffhq(points: Points) -> Points:
-    """YuNet's points (5, 2) moved and scaled so that `ffhq_quad` of them is what 68 landmarks would give.
+    """Moves and scales YuNet's points (5, 2) so that `ffhq_quad` agrees with that of 68 landmarks.
 
     The plain quad of YuNet's points errs most in its size: it is too large for a mouth that is wide against
-    the quad and too small for one that is far from the eyes. The nose, which sways with the head, tells how
-    far the eyes' middle lies from that of the 68 landmarks. Few coefficients, symmetric under mirroring,
+    the quad and too small for one that is far from the eyes. The nose's offset, which depends on yaw,
+    corrects the middle of the eyes for that of the 68 landmarks. Few coefficients, symmetric under mirroring,
     fitted by least squares to 38 FFHQ-aligned photos with the points of an earlier search, rounded and bounded. Corner
     error on 32 of them at 600 px, median and mean as a share of the side: 2.5 and 3.0 % (`bench/detection.py`).
     """
@@ -268,7 +268,7 @@ def _distinct(sightings: list[_Sighting]) -> list[_Sighting]:
 
 
 def _same_face(a: _Sighting, b: _Sighting) -> bool:
-    """Returns True if the centres of two sightings lie within a third of the larger quad's side."""
+    """True if the centres of two sightings are within a third of the larger quad's side."""
     first, second = ffhq_quad(a.points), ffhq_quad(b.points)
     apart = float(np.hypot(*(first.mean(axis=0) - second.mean(axis=0))))
     return apart <= max(quad_side(first), quad_side(second)) / 3

@@ -11,6 +11,6 @@ def find_framing(name: str) -> Framing:
     """Returns the framing with this name.
 
     Raises:
-        ValueError: there is none; lists those there are.
+        ValueError: there is none; the message lists all names.
     """
     return choose(FRAMINGS, name, "framing")

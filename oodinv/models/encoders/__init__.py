@@ -1,4 +1,4 @@
-"""Encoders, a file for each family; a new one is a file here and a line in `ENCODERS`."""
+"""Registry of encoders: one module and one line in `ENCODERS` for each family."""
 
 from oodinv.models.encoders.base import Encoder
 from oodinv.models.encoders.e4e import E4e
@@ -8,4 +8,4 @@ from oodinv.models.encoders.pyramid import PyramidEncoder
 from oodinv.models.encoders.restyle import Restyle
 
 ENCODERS: tuple[type[Encoder], ...] = (E4e, Restyle, FeatureStyle, PyramidEncoder, FaceResnetEncoder)
-"""Every family of encoders. A state is taken for that of the first family whose mark it has."""
+"""Families of encoders. A state belongs to the first family whose mark matches."""

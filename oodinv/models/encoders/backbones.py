@@ -1,4 +1,4 @@
-"""The two face-recognition networks that the published encoders are built on.
+"""The two face-recognition networks on which the published encoders are based.
 
 Both are ResNets of 24 residual units in four stages, each of which halves the size; they differ in the unit.
 Sources: "ArcFace" (Deng et al., CVPR 2019) for unit and plan; "Squeeze-and-Excitation Networks" (Hu et al.,
@@ -29,12 +29,12 @@ SQUEEZE = 16
 
 @dataclass(frozen=True)
 class UnitPlan:
-    """What distinguishes one network's residual units from the other's.
+    """Differences between the residual units of the two networks.
 
     middle_norm: a batch norm between the first convolution and its activation.
     gated: squeeze-and-excitation at the end of the residual.
-    projected: a unit that halves the size has a 1 × 1 convolution as its shortcut even where the number of
-    channels stays; without it such a shortcut takes every second pixel.
+    projected: units that halve the size have a 1 × 1 convolution as their shortcut even if the number of channels is
+    unchanged; otherwise such a shortcut takes every second pixel.
     """
 
     middle_norm: bool

@@ -21,7 +21,7 @@ STAGES: tuple[tuple[int, int, bool], ...] = (
     *((256, 256, False),) * 2,
     (256, 256, True),
 )
-"""Input channels, output channels, and whether the side is halved, of each residual unit."""
+"""Input channels, output channels, and true if the side is halved, for each residual unit."""
 
 
 class DlibUnit(nn.Module):

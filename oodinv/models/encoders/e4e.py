@@ -68,7 +68,7 @@ class E4e(Encoder):
         return Encoding(self.w_avg + rows, {size: maps[size] for size in self.tap_channels})
 
     def refine(self, image: Tensor, w_plus: Tensor, generator: Generator) -> Encoding:  # noqa: ARG002
-        """As `forward`: there is one pass, and it needs neither codes nor generator."""
+        """Same as `forward`: a single pass that needs neither codes nor generator."""
         return self(image)  # type: ignore[no-any-return]
 
     def face_backbone(self) -> Backbone:

@@ -22,7 +22,7 @@ from oodinv.models.preview import PreviewHead, head_for
 from oodinv.models.synthesis import synthesize
 
 INPUT_SIZE = 256
-"""Side in pixels of what the encoder sees."""
+"""Side of the input in pixels."""
 GRID = 8
 """Side of the grid that the head works on."""
 GRID_CHANNELS = 64 + 4 * 128 + 256 + 256
@@ -186,7 +186,7 @@ class FaceResnetEncoder(Encoder):
     @classmethod
     def arguments(cls, state: State, settings: Settings) -> dict[str, Any]:  # noqa: ARG003
         """Raises ValueError: these encoders come in oodinv's own files only."""
-        raise ValueError("is no file of oodinv's own, as a face_resnet encoder has to be")
+        raise ValueError("is not a file of oodinv; face_resnet encoders have no other format")
 
 
 def downsized(image: Tensor) -> Tensor:

@@ -110,7 +110,7 @@ class PyramidEncoder(Encoder):
         return Encoding(w_plus=self.latents(features), features=features)
 
     def refine(self, image: Tensor, w_plus: Tensor, generator: Generator) -> Encoding:  # noqa: ARG002
-        """As `forward`: there is one pass, and it needs neither codes nor generator."""
+        """Same as `forward`: a single pass that needs neither codes nor generator."""
         return self(image)  # type: ignore[no-any-return]
 
     def config(self) -> dict[str, Any]:
@@ -131,4 +131,4 @@ class PyramidEncoder(Encoder):
     @classmethod
     def arguments(cls, state: State, settings: Settings) -> dict[str, Any]:  # noqa: ARG003
         """Raises ValueError: pyramid encoders come in oodinv's own files only."""
-        raise ValueError("is no file of oodinv's own, as a pyramid encoder has to be")
+        raise ValueError("is not a file of oodinv; pyramid encoders have no other format")

@@ -1,4 +1,4 @@
-"""The ReStyle encoder with e4e's backbone: several passes, each correcting what the last one generated.
+"""The ReStyle encoder with e4e's backbone: several passes, each of which corrects the last one.
 
 Source: "ReStyle: A Residual-Based StyleGAN Encoder via Iterative Refinement" (Alaluf et al., ICCV 2021).
 """
@@ -18,7 +18,7 @@ from oodinv.models.naming import Layout, Settings, State, numbers, shape
 from oodinv.models.synthesis import synthesize
 
 HEAD_MAP = 16
-"""All heads look at the 16² map."""
+"""All heads use the 16² map."""
 
 
 class RestyleCard(EncoderCard):
@@ -65,9 +65,9 @@ class Restyle(Encoder):
         return Encoding(w_plus + offsets, {size: maps[size] for size in self.tap_channels})
 
     def refine(self, image: Tensor, w_plus: Tensor, generator: Generator) -> Encoding:
-        """One pass, which compares the image with the picture of the codes so far; gradients stay within it.
+        """One pass, which compares the image with the picture of the current codes; gradients stay within it.
 
-        That picture is drawn without noise: the encoder sees only what latents can change.
+        The picture is generated without noise, which latents can't change.
         """
         with torch.no_grad():
             generated = synthesize(generator, w_plus, "zero")

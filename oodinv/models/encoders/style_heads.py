@@ -1,4 +1,4 @@
-"""Style heads: from feature maps to w_plus, as e4e and ReStyle do it.
+"""Style heads of e4e and ReStyle: from feature maps to w_plus.
 
 Source: "Designing an Encoder for StyleGAN Image Manipulation" (Tov et al., SIGGRAPH 2021), section 4.
 """
@@ -33,7 +33,7 @@ class StyleHead(nn.Module):
 
 
 def style_heads(sizes: Iterable[int], w_dim: int) -> nn.ModuleList:
-    """One head for each row of w_plus, given the size of the map that it looks at."""
+    """Builds a head for each row of w_plus, given the size of its input map."""
     return nn.ModuleList(StyleHead(size, w_dim) for size in sizes)
 
 

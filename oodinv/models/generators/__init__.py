@@ -1,4 +1,4 @@
-"""Generators, a file for each family; a new one is a file here and a line in `GENERATORS`."""
+"""Registry of generators: one module and one line in `GENERATORS` for each family."""
 
 from typing import Any
 
@@ -7,11 +7,11 @@ from oodinv.models.generators.mobilestylegan import MobileStyleGAN
 from oodinv.models.generators.stylegan2 import StyleGAN2
 
 GENERATORS: tuple[type[Generator], ...] = (StyleGAN2, MobileStyleGAN)
-"""Every family of generators."""
+"""Families of generators."""
 
 
 def named(kind: str) -> type[Generator]:
-    """The family of that name.
+    """Returns the family with this name.
 
     Raises:
         ValueError: there is none.
@@ -23,9 +23,9 @@ def named(kind: str) -> type[Generator]:
 
 
 def construct(kind: str, **arguments: Any) -> Generator:
-    """A generator of a family with random weights.
+    """Constructs a generator with random weights.
 
     Raises:
-        ValueError: there is no such family, or arguments that its constructor refuses.
+        ValueError: there is no such family, or the arguments are invalid.
     """
     return named(kind)(**arguments)

@@ -1,8 +1,8 @@
-"""The interface of generators: codes in, pictures out, block by block, so that SAMM can align features on the way.
+"""Interface of generators, which run block by block so that SAMM can align features in between.
 
 A family is a subclass of `Generator` in a file of its own and one line in `GENERATORS` of this package's `__init__`.
-It brings everything along that is its own: arithmetic, the layouts of its weight files, sizes read off tensors, the
-fields of its model card. `oodinv.models.synthesis` runs every family.
+It defines its arithmetic, the layouts of its weight files, how sizes follow from tensors, and the fields of its model
+card. `oodinv.models.synthesis` runs every family.
 """
 
 from abc import ABC, abstractmethod
@@ -22,7 +22,7 @@ WHITENING_SAMPLES = 16384
 WHITENING_SEED = 5
 
 Features = tuple[Tensor, ...]
-"""What a block hands on to the next: feature maps (B, C, H, W) first, then whatever else the family carries along."""
+"""Output of a block: feature maps (B, C, H, W), then whatever else the family passes on."""
 
 
 class Tap(NamedTuple):
@@ -33,7 +33,7 @@ class Tap(NamedTuple):
 
 
 class Supplied(NamedTuple):
-    """Buffers that a foreign file leaves out, by parameter name, and a note that continues "FILE: …"."""
+    """Buffers that a foreign file lacks, by parameter name, and a note that continues "FILE: …"."""
 
     buffers: dict[str, Tensor]
     note: str
@@ -59,12 +59,12 @@ class Generator(nn.Module, ABC):
     mark: ClassVar[str]
     """Regular expression of a parameter (in our names) that only this family has."""
     layouts: ClassVar[tuple[Layout, ...]] = ()
-    """Layouts of weight files that hold this family."""
+    """Layouts of weight files of this family."""
     names: ClassVar[Rules] = ()
-    """Names of the parameters inside files that hold other networks too."""
+    """Keys of the parameters in files of several networks."""
     card: ClassVar[type[GeneratorCard]] = GeneratorCard
     spare_rows: ClassVar[int] = 0
-    """How many rows beyond `num_ws` codes and directions of the family's origin may have; they are left out."""
+    """Number of rows beyond `num_ws` in foreign codes and directions of this family; they are dropped."""
 
     size: int
     num_ws: int
@@ -77,7 +77,7 @@ class Generator(nn.Module, ABC):
 
     @property
     def has_mapping(self) -> bool:
-        """Whether w is mapped from z; autoencoders have no mapping network."""
+        """True if there is a mapping network from z to w; autoencoders have none."""
         return True
 
     @abstractmethod
@@ -108,30 +108,30 @@ class Generator(nn.Module, ABC):
 
     @abstractmethod
     def finish(self, x: Tensor, features: Features, w_plus: Tensor, key: int, noise: Noise) -> Features:
-        """Second half of a block: from what `advance` gave, aligned or not, and what the block began with."""
+        """Second half of a block, from the output of `advance`, aligned or not, and the block's input."""
 
     def run(self, features: Features, w_plus: Tensor, key: int, noise: Noise) -> Features:
-        """A whole block where nothing is aligned; families may have a faster way than both halves in turn."""
+        """Runs a whole block without alignment; families may override it with something faster."""
         return self.finish(self.advance(features, w_plus, key), features, w_plus, key, noise)
 
     def conclude(self, features: Features, w_plus: Tensor, key: int, noise: Noise) -> Tensor:
-        """The last block where nothing is aligned, and the picture; families may have a faster way, as for `run`."""
+        """Runs the last block without alignment and makes the picture; families may have a faster version."""
         return self.image(self.run(features, w_plus, key, noise), w_plus)
 
     @abstractmethod
     def image(self, features: Features, w_plus: Tensor) -> Tensor:
-        """What the last block gave → picture (B, 3, size, size) in about [−1, 1], float32."""
+        """Output of the last block → picture (B, 3, size, size) in about [−1, 1], float32."""
 
     # Files
 
     @abstractmethod
     def config(self) -> dict[str, Any]:
-        """Arguments of the constructor that make another one of the same sizes; plain values for JSON."""
+        """Constructor arguments for a generator of the same sizes; plain values for JSON."""
 
     @classmethod
     @abstractmethod
     def arguments(cls, state: State, settings: Settings) -> dict[str, Any]:
-        """Arguments of the constructor, read off the tensors of a foreign file in our names, and off its settings.
+        """Constructor arguments, from the renamed tensors of a foreign file and its settings.
 
         Raises:
             ValueError: the network is not complete.
@@ -139,7 +139,7 @@ class Generator(nn.Module, ABC):
 
     @classmethod
     def supplied(cls, state: State) -> Supplied | None:  # noqa: ARG003
-        """Buffers that some published files leave out, for a foreign file's state in our names; None if it has all."""
+        """Buffers that some published files lack, for the renamed state of a foreign file; None if it has all."""
         return None
 
 

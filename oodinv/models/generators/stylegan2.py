@@ -1,4 +1,4 @@
-"""The StyleGAN2 family: modules that hold parameters, the arithmetic of a block, and the layouts of its weight files.
+"""The StyleGAN2 family: modules with its parameters, the arithmetic of a block, and the layouts of its weight files.
 
 Source: "Analyzing and Improving the Image Quality of StyleGAN" (Karras et al., CVPR 2020), skip architecture.
 """
@@ -38,7 +38,7 @@ from oodinv.models.ops import leaky, modulated_conv2d, normalize_second_moment, 
 MAPPING_LR_MULTIPLIER = 0.01
 LARGEST_CLAMP = 1e30
 NOISE_SEED = 0
-"""For the noise maps of files that have none."""
+"""Seed of the noise maps for files without any."""
 
 
 class MappingNetwork(nn.Module):
@@ -122,7 +122,7 @@ class Block(nn.Module):
 
 @dataclass(frozen=True)
 class BlockLatents:
-    """The rows of w_plus that a block uses, each (B, w_dim)."""
+    """Rows of w_plus for one block, each (B, w_dim)."""
 
     up: Tensor | None
     conv: Tensor
@@ -326,7 +326,7 @@ class StyleGAN2(Generator):
         return 2 * len(sizes_up_to(size))
 
     def start(self, w_plus: Tensor, noise: Noise) -> Features:
-        """The learned constant, channels last as the convolutions like it, through the block of size 4."""
+        """The learned constant after the block of size 4; channels last, which is faster."""
         x = self.const.to(w_plus.dtype).expand(w_plus.shape[0], -1, -1, -1)
         x = x.contiguous(memory_format=torch.channels_last)
         return finish_block(self.block(4), x, None, self.latents(w_plus, 4), noise)
@@ -359,7 +359,7 @@ class StyleGAN2(Generator):
 
     @classmethod
     def arguments(cls, state: State, settings: Settings) -> dict[str, Any]:
-        """Sizes and channels of the tensors; the bound on activations as NVIDIA's files have it."""
+        """Sizes and channels of the tensors; the bound on activations of NVIDIA's files."""
         sizes = numbers(state, r"blocks\.(\d+)\..*")
         return {
             "size": max(sizes, default=0),
@@ -374,7 +374,7 @@ class StyleGAN2(Generator):
     def supplied(cls, state: State) -> Supplied | None:
         """Noise maps drawn from a fixed seed for files without any, such as rosinality's 256 px FFHQ file.
 
-        They may differ from those in the authors' memory; the generator was trained with noise drawn for each picture.
+        They may differ from the authors'; the generator was trained with random noise for each picture.
         """
         if any(re.fullmatch(r"blocks\.\d+\.(up|conv)\.noise", key) for key in state):
             return None
@@ -392,11 +392,11 @@ class StyleGAN2(Generator):
 def conv_clamp(settings: Settings) -> float | None:
     """The bound on activations of a generator in NVIDIA's layout; None for no bound.
 
-    Layers state it. Where they don't, it is among the arguments of the generator: nested as in StyleGAN2-ADA, or flat
+    Layers state it. Otherwise it is among the arguments of the generator: nested as in StyleGAN2-ADA, or flat
     as in the StyleGAN2 of the stylegan3 repository.
 
     Raises:
-        ValueError: it is no positive number, or not the same for all layers.
+        ValueError: it is not a positive number, or differs between layers.
     """
     stated = [value for key, value in settings.items() if re.fullmatch(r"G_ema\.synthesis\..+\.conv_clamp", key)]
     if not stated:
@@ -412,4 +412,4 @@ def conv_clamp(settings: Settings) -> float | None:
             return None
         case int() | float() as value if 0 < value < LARGEST_CLAMP:
             return float(value)
-    raise ValueError("has a conv_clamp that is no positive number")
+    raise ValueError("has a conv_clamp that is not a positive number")

@@ -1,1 +1,1 @@
-"""Networks that judge pictures: LPIPS, VGG19, ArcFace, Inception."""
+"""Networks that compare pictures: LPIPS, VGG19, ArcFace, Inception."""

@@ -19,7 +19,7 @@ FACE_BOX = (28 / 256, 32 / 256, 228 / 256, 232 / 256)
 
 
 class DlibFace(nn.Module):
-    """The whole network: faces to descriptors whose distance is below 0.6 for the same person."""
+    """The whole network: descriptors of faces, with distances below 0.6 for the same person."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class DlibFace(nn.Module):
         return self.project(self.trunk.pooled(face))  # type: ignore[no-any-return]
 
     def load_layers(self, layers: Sequence[tuple[str, Tensor]]) -> None:
-        """As `DlibTrunk.load_layers`."""
+        """See `DlibTrunk.load_layers`."""
         self.trunk.load_layers(layers)
         values = layers[-1][1]
         if values.numel() != self.project.weight.numel():
@@ -41,7 +41,7 @@ class DlibFace(nn.Module):
 
 
 def face_of(image: Tensor, crop_scale: float = 1.0) -> Tensor:
-    """Cuts dlib's framing of the face out of aligned crops. (B, 3, S, S) → (B, 3, 150, 150), anti-aliased.
+    """Crops the face as dlib frames it from aligned crops. (B, 3, S, S) → (B, 3, 150, 150), anti-aliased.
 
     The box approximates dlib's face chips. crop_scale: `crop.scale` of the crops.
     """

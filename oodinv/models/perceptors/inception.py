@@ -1,8 +1,8 @@
-"""InceptionV3 as FID is defined with it: the network of 2015-12-05, up to its last pooling.
+"""InceptionV3 of FID's definition: the network of 2015-12-05, up to its last pooling.
 
-It differs from the published architecture in what it pools: averages leave padding out, and the last block takes
-the maximum. Sources: "Rethinking the Inception Architecture for Computer Vision" (Szegedy et al., CVPR 2016); the
-port of its weights to PyTorch by pytorch-fid, whose names for units are kept.
+It differs from the published architecture in its pooling: averages exclude padding, and the last block takes the
+maximum. Sources: "Rethinking the Inception Architecture for Computer Vision" (Szegedy et al., CVPR 2016); the
+port of its weights to PyTorch by pytorch-fid, whose names of units we use.
 """
 
 from typing import Literal
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 FEATURES = 2048
 CLASSES = 1008
-"""Outputs of the classifier that comes with this network; torchvision's has 1000."""
+"""Outputs of this network's classifier; torchvision's has 1000."""
 INPUT_SIZE = 299
 
 Pool = Literal["average", "max"]
@@ -36,21 +36,21 @@ class Unit(nn.Module):
 
 
 class Block(nn.Module):
-    """Units by name; subclasses say how they are joined. `chain` applies some of them in turn."""
+    """Units by name; subclasses combine them. `chain` applies several in sequence."""
 
     def __init__(self, units: dict[str, Unit]) -> None:
         super().__init__()
         self.units = nn.ModuleDict(units)
 
     def chain(self, x: Tensor, *names: str) -> Tensor:
-        """x (B, C, H, W) through the units of these names."""
+        """Applies the named units in sequence to x (B, C, H, W)."""
         for name in names:
             x = self.units[name](x)
         return x
 
 
 def pooled(x: Tensor, pool: Pool) -> Tensor:
-    """3 × 3 pooling that keeps the size; an average counts no padding. (B, C, H, W) → same."""
+    """3 × 3 pooling that preserves the size; averages exclude padding. (B, C, H, W) → same."""
     if pool == "max":
         return F.max_pool2d(x, 3, stride=1, padding=1)
     return F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
@@ -99,7 +99,7 @@ class WideToMiddle(Block):
 
 
 class Middle(Block):
-    """17 × 17 maps: 7 × 7 convolutions taken apart into rows and columns; `width` channels between them."""
+    """17 × 17 maps: 7 × 7 convolutions split into rows and columns; `width` channels between them."""
 
     def __init__(self, inputs: int, width: int) -> None:
         row, column = (1, 7), (7, 1)
@@ -204,7 +204,7 @@ class Inception(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """images (B, 3, H, W) in [−1, 1] → (B, 2048). Resized bilinearly to 299 px, not anti-aliased, as FID has it."""
+        """images (B, 3, H, W) in [−1, 1] → (B, 2048). Resized bilinearly to 299 px without anti-aliasing, as in FID."""
         x = F.interpolate(images, (INPUT_SIZE, INPUT_SIZE), mode="bilinear", align_corners=False)
         x = F.max_pool2d(self.stem_2b(self.stem_2a(self.stem_1a(x))), 3, 2)
         x = F.max_pool2d(self.stem_4a(self.stem_3b(x)), 3, 2)

@@ -4,7 +4,6 @@ Source: "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric"
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -12,15 +11,13 @@ from torch import Tensor, nn
 
 from oodinv.models.ops import resize
 
-Backbone = Literal["alexnet", "vgg16"]
-
 SHIFT = (-0.030, -0.088, -0.188)
 SCALE = (0.458, 0.448, 0.450)
 
 
 @dataclass(frozen=True)
 class Convolution:
-    """One convolution of a backbone, with what stands before and after it."""
+    """One convolution of a backbone, with the pooling before it and a flag for a tap after it."""
 
     channels: int
     kernel: int = 3
@@ -52,7 +49,7 @@ VGG16 = (
     Convolution(512),
     Convolution(512, tap=True),
 )
-BACKBONES: dict[Backbone, tuple[Convolution, ...]] = {"alexnet": ALEXNET, "vgg16": VGG16}
+BACKBONES: dict[str, tuple[Convolution, ...]] = {"alexnet": ALEXNET, "vgg16": VGG16}
 
 
 PERCEPTUAL_SIZE = 128
@@ -71,12 +68,12 @@ def unit_length(x: Tensor, eps: float = 1e-10) -> Tensor:
 
 
 class Lpips(nn.Module):
-    """Feature backbone and learned weights for each of its five taps."""
+    """Feature backbone (a key of BACKBONES) and learned weights for each of its five taps."""
 
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, backbone: str) -> None:
         super().__init__()
         self.plan = BACKBONES[backbone]
         inputs = [3, *(c.channels for c in self.plan[:-1])]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
-"""Of ImageNet's pictures, in [0, 1]: what the network was trained on."""
+"""Standard deviation of ImageNet's pictures in [0, 1], on which the network was trained."""
 
 GROUPS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
 """Channels and number of convolutions between poolings."""

@@ -1,13 +1,12 @@
-"""Sinks: one module for each kind of artefact that runs write. A new one is a file here and a line in `SINKS`."""
+"""Registry of sinks, which write the artefacts of faces: one module and one entry in SINKS each."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from oodinv.imaging.provenance import Provenance
+from oodinv.runs.sinks.arrays import FLOWS, LATENTS
 from oodinv.runs.sinks.base import Sink
-from oodinv.runs.sinks.flows import FLOWS
-from oodinv.runs.sinks.latents import LATENTS
 from oodinv.runs.sinks.pictures import COMPOSITES, GENERATED, MASKS
 
 if TYPE_CHECKING:

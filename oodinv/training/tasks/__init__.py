@@ -1,4 +1,4 @@
-"""Training tasks: what `oodinv train` can train. A task is one module of this package and one line in `TASKS`.
+"""Training tasks: trained by `oodinv train`. A task is one module of this package and one line in `TASKS`.
 
 The module holds the recipe (a `TrainRecipe`), the task (see `oodinv.training.loop.Task`) and `TASK`, a
 `base.Definition` of both. The command line is built from `TASKS` alone, so that `--help` imports no torch.
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TaskEntry:
-    """A task as the command line lists it.
+    """Entry of a task for the command line.
 
     command: sub-command of `oodinv train`; several tasks may share one. module: imported when the task is used.
-    summary: what is trained, for `--help`. example: name of a shipped recipe.
+    summary: trained network, for `--help`. example: name of a shipped recipe.
     """
 
     command: str

@@ -1,4 +1,4 @@
-"""An encoder trained for a fixed generator, in the manner of e4e and ReStyle.
+"""An encoder trained for a fixed generator, like e4e and ReStyle.
 
 Sources: "Designing an Encoder for StyleGAN Image Manipulation" (Tov et al., SIGGRAPH 2021) and "ReStyle: A
 Residual-Based StyleGAN Encoder via Iterative Refinement" (Alaluf et al., ICCV 2021).
@@ -23,11 +23,8 @@ from oodinv.models.synthesis import synthesize
 from oodinv.recipe.base import Size
 from oodinv.recipe.kinds import by_kind, encoder_plans
 from oodinv.recipe.train import (
-    Identity,
     LatentAdversarial,
-    LpipsBackbone,
-    Missing,
-    PhotoRecipe,
+    ReconstructionRecipe,
     check_one_piece,
 )
 from oodinv.training import ema, losses
@@ -36,7 +33,7 @@ from oodinv.training.checkpoint import Stateful
 from oodinv.training.device import Compute, synchronise_norms
 from oodinv.training.export import write_encoder
 from oodinv.training.loop import Evaluation
-from oodinv.training.networks import LossNetworks, gather
+from oodinv.training.networks import LossNetworks, networks_of
 from oodinv.training.offsets import Offsets, limit_offsets, stage_at
 from oodinv.training.randomness import torch_generator
 from oodinv.training.setup import FixedGenerator, fixed_generator, recognition_backbone, take_over
@@ -47,12 +44,12 @@ AnyEncoderPlan = Annotated[SerializeAsAny[EncoderPlan], BeforeValidator(by_kind(
 """The encoder to train, of any family."""
 
 
-class EncoderRecipe(PhotoRecipe):
-    """An encoder for a fixed generator, in the manner of e4e.
+class EncoderRecipe(ReconstructionRecipe):
+    """An encoder for a fixed generator, like e4e.
 
     `generator`: a card; its encoder, if it has one, is not used. `backbone`: file of a face-recognition network
     to start from. Losses look at images of `loss_size` px. `samples`: weight of the squared error of w_plus on
-    images that the generator made of known latents.
+    images generated from known latents.
     """
 
     kind: Literal["encoder"]
@@ -64,9 +61,6 @@ class EncoderRecipe(PhotoRecipe):
     loss_size: Size = 256
     l2: Annotated[float, Field(ge=0)] = 1.0
     lpips: Annotated[float, Field(ge=0)] = 0.8
-    lpips_backbone: LpipsBackbone = "alexnet"
-    identity: Identity | None = None
-    missing: Missing = "refuse"
     offsets: Offsets | None = None
     latent_adversarial: LatentAdversarial | None = None
     samples: Annotated[float, Field(ge=0)] = 0.0
@@ -121,7 +115,7 @@ class EncoderTask:
         start: Model | None = None,
         backbone: dict[str, Tensor] | None = None,
     ) -> None:
-        """`start`: a model whose encoder to go on from; `backbone`: a face-recognition network's, by our names.
+        """`start`: a model with the initial encoder; `backbone`: a face-recognition network's, by our names.
 
         Raises:
             RecipeError: the recipe doesn't fit the generator.
@@ -273,14 +267,7 @@ def build(recipe: EncoderRecipe, init: str | None, compute: Compute) -> EncoderT
     Raises:
         MissingWeights: the network of a loss is missing, and the recipe doesn't allow that.
     """
-    networks = gather(
-        recipe.name,
-        recipe.missing,
-        crop_scale=recipe.data.crop.scale,
-        lpips=recipe.lpips_backbone,
-        lpips_weight=recipe.lpips,
-        identity=recipe.identity,
-    )
+    networks = networks_of(recipe)
     start = None if init is None else load_named(init)
     backbone = None if recipe.backbone is None else recognition_backbone(recipe.backbone, recipe.name)
     return EncoderTask(recipe, fixed_generator(recipe.generator), networks, compute, start, backbone)

@@ -65,14 +65,14 @@ class JointRecipe(PhotoRecipe):
 
 
 GENERATOR = "stylegan2"
-"""The family of the generators that this trains."""
+"""Family of the trained generators."""
 
 
 class JointTask:
     """Autoencoder training: L1 + LPIPS, and from `adversarial.start` on a light adversarial term."""
 
     def __init__(self, recipe: JointRecipe, lpips: Lpips, compute: Compute, start: Model | None = None) -> None:
-        """`start`: a model to go on from, in place of random weights.
+        """`start`: a model with the initial weights; by default random ones.
 
         Raises:
             WeightsError: the model to start from has other sizes than the recipe.

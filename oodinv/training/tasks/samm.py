@@ -1,4 +1,4 @@
-"""SAMM trained with the encoder and the generator fixed (METHOD §4)."""
+"""Trains SAMM for a fixed encoder and generator (METHOD §4)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ from oodinv.training.checkpoint import Stateful
 from oodinv.training.device import Compute
 from oodinv.training.export import relative_weights, write_card
 from oodinv.training.loop import Evaluation
-from oodinv.training.networks import LossNetworks, gather
+from oodinv.training.networks import LossNetworks, networks_of
 from oodinv.training.occluders import OccludedBatch, occlude_batch, skin
 from oodinv.training.pictures import flow_pictures, mask_grey
 from oodinv.training.previews import load_heads
@@ -45,12 +45,12 @@ def active_sizes(start_steps: dict[int, int], step: int) -> list[int]:
     return [size for size in sorted(start_steps) if size == coarsest or step >= start_steps[size]]
 
 
-def free_of_face_area(where: Tensor) -> Tensor:
+def free_of_face_area(where: Tensor, crop_scale: float) -> Tensor:
     """1 where `face_area` sets no limit: outside the face, on occluders, and on photos without occluders.
 
     where (B, 1, S, S) in [0, 1]: coverage by occluders → the same shape and range.
     """
-    outside = 1 - torch.tensor(skin(where.shape[-1])).to(where)
+    outside = 1 - torch.tensor(skin(where.shape[-1], crop_scale)).to(where)
     untouched = (where.amax(dim=(1, 2, 3), keepdim=True) == 0).to(where)
     return torch.maximum(torch.maximum(where, outside), untouched)
 
@@ -78,7 +78,7 @@ class SammTask:
         head: PreviewHead | None = None,
         recognition: DlibFace | None = None,
     ) -> None:
-        """`model`: the encoder and generator that stay fixed; `start`: a model whose SAMM to go on from.
+        """`model`: with the fixed encoder and generator; `start`: a model with the initial SAMM.
 
         head: preview head to train through. recognition: for refined codes.
 
@@ -155,7 +155,8 @@ class SammTask:
         limits: dict[int | str, float] = {FINAL: self.recipe.final_area}
         limits.update(self.recipe.area.items())
         mean = self.compute.team.mean
-        face = losses.mask_area({FINAL: aligned.mask}, {FINAL: self.recipe.face_area}, free_of_face_area(where), mean)
+        free = free_of_face_area(where, self.recipe.data.crop.scale)
+        face = losses.mask_area({FINAL: aligned.mask}, {FINAL: self.recipe.face_area}, free, mean)
         return losses.mask_binary(masks), losses.mask_area(masks, limits, where, mean) + face
 
     def fidelity(self, blended: Tensor, images: Tensor) -> dict[str, tuple[float, Tensor]]:
@@ -245,7 +246,7 @@ class SammTask:
         return found
 
     def adversarial_began(self, step: int) -> bool:
-        """Whether the adversarial loss is used at a step."""
+        """True if the adversarial loss is used at a step."""
         return self.recipe.adversarial is not None and step >= self.recipe.adversarial.start
 
     @torch.no_grad()
@@ -325,15 +326,7 @@ def build(recipe: SammRecipe, init: str | None, compute: Compute) -> SammTask:
     Raises:
         MissingWeights: the network of a loss is missing, and the recipe doesn't allow that.
     """
-    networks = gather(
-        recipe.name,
-        recipe.missing,
-        crop_scale=recipe.data.crop.scale,
-        lpips=recipe.lpips_backbone,
-        lpips_weight=recipe.lpips,
-        perceptual=recipe.perceptual,
-        identity=recipe.identity,
-    )
+    networks = networks_of(recipe, recipe.perceptual)
     head, recognition = None, None
     if recipe.heads is not None:
         heads = load_heads(recipe.heads, f"recipe {recipe.name}")

@@ -7,11 +7,8 @@ from pydantic import Field, PositiveInt, model_validator
 from oodinv.recipe.base import Size
 from oodinv.recipe.train import (
     Adversarial,
-    Identity,
-    LpipsBackbone,
-    Missing,
     Perceptual,
-    PhotoRecipe,
+    ReconstructionRecipe,
     check_adversarial,
     sizes_from_four,
 )
@@ -19,10 +16,10 @@ from oodinv.records import Fraction, Strict
 
 
 class LabelledMask(Strict):
-    """What the final mask should do on the classes of label maps.
+    """Targets of the final mask on the classes of label maps.
 
     kept: classes to copy from the photo; kept_weight: weight of the mean of 1 − M there. generated: classes to
-    generate; generated_weight: weight of how far the mean of M there exceeds `generated_area`.
+    generate; generated_weight: weight of the excess of the mean of M there over `generated_area`.
     """
 
     kept: list[int]
@@ -32,8 +29,8 @@ class LabelledMask(Strict):
     generated_area: Fraction = 0.12
 
 
-class SammRecipe(PhotoRecipe):
-    """SAMM trained with encoder and generator fixed (METHOD §4).
+class SammRecipe(ReconstructionRecipe):
+    """Recipe of SAMM for a fixed encoder and generator (METHOD §4).
 
     heads: file of preview heads; SAMM is then trained through the largest preview, of `data.size`. noise: of the
     generator. refine: share of the batches whose codes are refined by `refine_steps` first.
@@ -58,12 +55,8 @@ class SammRecipe(PhotoRecipe):
     channels: PositiveInt | None = None
     start_steps: dict[int, int]
     mse: Annotated[float, Field(ge=0)] = 1.0
-    lpips: Annotated[float, Field(ge=0)] = 1.0
-    lpips_backbone: LpipsBackbone = "alexnet"
     perceptual: Perceptual | None = None
-    identity: Identity | None = None
     adversarial: Adversarial | None = None
-    missing: Missing = "refuse"
     occluders: Fraction = 0.0
     uncovered: Annotated[float, Field(ge=0)] = 0.0
     mask: Annotated[float, Field(ge=0)] = 5.0

@@ -1,1 +1,1 @@
-"""Safe readers of weight files: nothing that a file carries is ever run."""
+"""Safe readers of weight files; no code from a file is executed."""

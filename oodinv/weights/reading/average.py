@@ -1,4 +1,4 @@
-"""The average latent as a file of its own."""
+"""Reads files of an average latent."""
 
 from pathlib import Path
 
@@ -10,11 +10,11 @@ from oodinv.weights.reading.read import flattened, read_values
 
 
 def read_average(path: Path) -> Tensor:
-    """Average latent (512,), (1, 512) or (num_ws, 512) from a .npy, .pt or .safetensors file, as float32.
+    """Reads an average latent (512,), (1, 512) or (num_ws, 512) from a .npy, .pt or .safetensors file, as float32.
 
     Raises:
         MissingWeights: there is no such file.
-        WeightsError: it is damaged, or holds something else or more than one tensor.
+        WeightsError: it is damaged, or contains something else or several tensors.
     """
     value = read_npy(path) if is_npy(path) else _from_weights(path)
     if value.ndim not in (1, 2) or not value.is_floating_point():
@@ -26,7 +26,7 @@ def read_average(path: Path) -> Tensor:
 
 
 def _from_weights(path: Path) -> Tensor:
-    """The one tensor of a weight file, in a dict or outside of any."""
+    """Reads the only tensor of a weight file, bare or in a dict."""
     value = read_values(path)
     tensors = [value] if isinstance(value, Tensor) else list(flattened(path, value).tensors.values())
     if len(tensors) != 1:

@@ -1,4 +1,4 @@
-"""What readers of arrays and archives raise when a file is damaged."""
+"""Exceptions of NumPy and zipfile for damaged files."""
 
 import struct
 import tokenize
@@ -8,7 +8,7 @@ import zlib
 NUMPY_DAMAGE = (
     ValueError, TypeError, EOFError, OverflowError, MemoryError, RecursionError, SyntaxError, tokenize.TokenError,
 )  # fmt: skip
-"""What NumPy raises on a damaged .npy file: its header is a Python literal, read with Python's own tools."""
+"""Raised by NumPy for a damaged .npy file, whose header is parsed as a Python literal."""
 
 ARCHIVE_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, struct.error)
-"""What zipfile raises on an archive that is damaged, or packed or encrypted in ways that nobody uses for arrays."""
+"""Raised by zipfile for an archive that is damaged, encrypted, or uses an unsupported compression."""

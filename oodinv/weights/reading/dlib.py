@@ -1,7 +1,7 @@
-"""Reads the parameters of a network that dlib has serialised (.dat), for one network: its face recognition ResNet.
+"""Reads the parameters of dlib's face recognition ResNet from its serialised form (.dat).
 
 dlib writes layers from the input to the output: a name, and a tensor as four sizes and raw little-endian floats.
-Whatever else lies between them (settings, empty gradients) is skipped.
+Everything between them (settings, empty gradients) is skipped.
 """
 
 import re
@@ -23,7 +23,7 @@ def read_dlib(path: Path) -> list[tuple[str, Tensor]]:
     """Returns the layers with parameters, in order: ("con", "affine" or "fc", float32 (N,)).
 
     Raises:
-        UnknownLayout: the file is no network of dlib with a metric loss. WeightsError: it is damaged.
+        UnknownLayout: the file is not a network of dlib with a metric loss. WeightsError: it is damaged.
     """
     try:
         content = path.read_bytes()
@@ -49,7 +49,7 @@ def read_dlib(path: Path) -> list[tuple[str, Tensor]]:
 
 
 def _tensor_size(content: bytes, position: int) -> tuple[int, int]:
-    """Number of values of a tensor, and where they start."""
+    """Returns the number of values of a tensor and their offset."""
     version, position = _integer(content, position)
     if version != _TENSOR_VERSION:
         raise ValueError(f"a tensor has version {version}")
@@ -61,7 +61,7 @@ def _tensor_size(content: bytes, position: int) -> tuple[int, int]:
 
 
 def _integer(content: bytes, position: int) -> tuple[int, int]:
-    """An integer as dlib writes it: the number of its bytes (high bit: negative), then the bytes, lowest first."""
+    """Reads an integer: the number of its bytes (high bit: negative), then the bytes, lowest first."""
     length = content[position]
     if length & 0x80 or not 1 <= length <= 8:
         raise ValueError("an integer has no length")

@@ -1,10 +1,8 @@
-"""A pickle machine that can only make data.
+"""An interpreter of pickles that produces data only.
 
-`pickle` imports whatever a file names and calls it. This machine knows the instructions of a pickle
-(`pickletools` decodes them), but names stay names: a file may ask for the entries of a closed table, each
-answered by a function written here or by the caller, and anything else is refused by name. Nothing is
-imported, and no object of the file's choosing is ever made. Memory stays within a small multiple of the
-file's size, whatever sizes the file claims and however often it asks for the same thing again.
+`pickle` imports and calls whatever a file names. This interpreter executes the instructions of a pickle, decoded by
+`pickletools`, but resolves names only in a table given by the caller, and rejects all others. Nothing is imported and
+no other object is constructed. Memory stays within a small multiple of the file's size, whatever sizes the file claims.
 
 Source: the instruction set as documented in CPython's `pickletools`.
 """
@@ -19,16 +17,16 @@ from typing import IO, Any, Protocol, cast
 from oodinv.errors import WeightsError
 
 MAX_INSTRUCTIONS = 2_000_000
-"""Far above the count in any weight file (NVIDIA's 1024 px pickles need about 30,000)."""
+"""Upper bound, far above any weight file (NVIDIA's 1024 px pickles have about 30,000)."""
 
 MAX_GROWTH = 16
 SLACK = 1 << 20
-"""What calls and empty containers may come to, in bytes: MAX_GROWTH times what was read so far, and SLACK. Honest
-files spell out what they hold (a string once encoded, a dict's entries), and stay below a fourth of that."""
+"""Bytes that calls and empty containers may take: at most MAX_GROWTH times the bytes read so far, plus SLACK. Ordinary
+files stay below a quarter of it."""
 
 
 class PickleStream(Protocol):
-    """What the machine reads from, such as a `BytesIO` or an `mmap`: the part of `IO[bytes]` it needs."""
+    """Input of the interpreter, such as a `BytesIO` or an `mmap`."""
 
     def read(self, size: int, /) -> bytes: ...
     def readline(self) -> bytes: ...
@@ -36,7 +34,7 @@ class PickleStream(Protocol):
 
 
 class RefusedError(WeightsError):
-    """A pickle that asks for a name outside the table; `name` is that name, as the pickle spells it."""
+    """A pickle refers to a name outside the table; name: as in the pickle."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"asks for {name}")
@@ -44,14 +42,14 @@ class RefusedError(WeightsError):
 
 
 class MalformedError(WeightsError):
-    """Bytes that are no complete pickle, or one that uses instructions no weight file needs."""
+    """The bytes are not a complete pickle, or use instructions that weight files don't need."""
 
 
 @dataclass
 class Made:
-    """What became of one call: the name, its arguments, and the state the pickle gave it afterwards.
+    """Record of a call: the name, its arguments, and the state that the pickle sets afterwards.
 
-    Mutable, because a pickle first makes an object and fills it later.
+    Mutable, because pickles construct objects before they fill them.
     """
 
     name: str
@@ -64,24 +62,24 @@ class Made:
 
 @dataclass(frozen=True)
 class Name:
-    """A name that a pickle asked for and that the table has; it is never looked up anywhere."""
+    """A name of the table that a pickle refers to; it is never imported."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class Persistent:
-    """A reference to something beside the pickle, such as one storage of a PyTorch archive."""
+    """A reference to data outside the pickle, such as a storage of a PyTorch archive."""
 
     key: Any
 
 
 Table = Mapping[str, Callable[..., Any]]
-"""Allowed names, each with the function that answers for it; it gets the pickle's arguments."""
+"""Allowed names, each with a function that is called with the pickle's arguments."""
 
 
 def recorder(name: str) -> Callable[..., Made]:
-    """Answers for `name` by keeping what it was called with."""
+    """Returns a function for `name` that records its arguments."""
 
     def record(*args: Any) -> Made:
         return Made(name, args)
@@ -102,25 +100,25 @@ class _Machine:
     made: int = 0
 
     def within(self, consumed: int) -> None:
-        """Raises `MalformedError` if more was made than a pickle of so many bytes may ask for."""
+        """Raises `MalformedError` if the objects exceed the memory bound for the bytes read."""
         if self.made > MAX_GROWTH * consumed + SLACK:
             raise MalformedError(f"unfolds to more than {MAX_GROWTH} times its size")
 
     def counted(self, value: Any) -> Any:
-        """The value, once its own size is taken into account; what it refers to was counted when it was made."""
+        """Adds a value's own size to the memory count and returns the value."""
         self.made += sys.getsizeof(value)
         return value
 
     def allowed(self, module: Any, name: Any) -> Name:
         name = f"{_expect(module, str)}.{_expect(name, str)}"
         if not _DOTTED.fullmatch(name):
-            raise MalformedError("asks for something that is no name")
+            raise MalformedError("refers to something that is not a name")
         if name not in self.table:
             raise RefusedError(name)
         return Name(name)
 
     def above_mark(self) -> list[Any]:
-        """Take everything above the topmost mark, and the mark, off the stack."""
+        """Removes and returns everything above the topmost mark, and removes the mark."""
         items = []
         while (item := self.stack.pop()) is not _MARK:
             items.append(item)
@@ -132,7 +130,7 @@ class _Machine:
         return self.counted(self.table[callee.name](*args))
 
     def step(self, opcode: str, arg: Any) -> None:
-        """Carry out one instruction."""
+        """Executes one instruction."""
         stack = self.stack
         if opcode in _PUSHES_ARGUMENT:
             stack.append(arg)
@@ -160,7 +158,7 @@ class _Machine:
                 self.step_with_references(opcode, arg)
 
     def step_with_references(self, opcode: str, arg: Any) -> None:
-        """Instructions that fill a container, use the memo, name something or call it."""
+        """Executes instructions that fill containers, use the memo, refer to names or call them."""
         stack = self.stack
         match opcode:
             case "APPEND" | "APPENDS":
@@ -216,12 +214,12 @@ _PUSHES: Mapping[str, Callable[[], Any]] = {
 
 
 def _pairs(items: list[Any]) -> dict[Any, Any]:
-    """Dict of alternating keys and values."""
+    """Builds a dict from alternating keys and values."""
     return dict(zip(map(_flat, items[::2]), items[1::2], strict=True))
 
 
 def _flat(value: Any) -> Any:
-    """A key or member that can be hashed at once: tuples nest as deep, or fan out as wide, as a pickle likes."""
+    """Checks that a key can be hashed quickly; tuples in pickles can be nested arbitrarily."""
     if value is not None and not isinstance(value, str | bytes | int | float):
         raise MalformedError(f"has a {type(value).__name__} as a key, where text or a number was expected")
     return value
@@ -242,18 +240,18 @@ def _expect(value: Any, kind: type) -> Any:
 
 
 def _accept(_: Any) -> None:
-    """Lets every reference pass."""
+    """Accepts every reference."""
 
 
 def load(stream: PickleStream, table: Table, referred: Callable[[Any], None] = _accept) -> Any:
-    """The data of the one pickle that starts at the stream's position; the stream ends up behind it.
+    """Reads the pickle at the stream's position, and moves the stream to its end.
 
-    table: the dotted names that the pickle may ask for.
-    referred: told of each reference to something beside the pickle; may raise `MalformedError`.
+    table: the dotted names that the pickle may refer to. referred: called with each reference to data outside the
+    pickle; may raise `MalformedError`.
 
     Raises:
-        RefusedError: it asks for another name.
-        MalformedError: the bytes are no complete pickle.
+        RefusedError: it refers to another name.
+        MalformedError: the bytes are not a complete pickle.
     """
     machine = _Machine(table, referred)
     start = stream.tell()
@@ -265,7 +263,7 @@ def load(stream: PickleStream, table: Table, referred: Callable[[Any], None] = _
                 raise MalformedError(f"has more than {MAX_INSTRUCTIONS:,} instructions")
             machine.step(opcode.name, arg)
             machine.within((position or 0) - start)
-    # What pickletools raises on bytes that are no pickle, and what wrong operands raise in one that is.
+    # Exceptions of pickletools for invalid pickles, and of operations with wrong operands.
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         raise MalformedError(f"can't be followed ({error})") from error
     raise MalformedError("ends too early")

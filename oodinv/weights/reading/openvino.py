@@ -1,6 +1,6 @@
 """Reads networks in OpenVINO's intermediate representation: a graph in NAME.xml, its constants in NAME.bin.
 
-The graph is parsed with expat, without document types, entities or external references; nothing in it is run.
+The graph is parsed with expat, without document types, entities or external references; no code in it is run.
 
 Source: the schema of IR version 10 and 11: `net/layers/layer[@id, @name, @type]` with one `data`, and
 `net/edges/edge[@from-layer, @to-layer, @to-port]`. A layer of type Const has `element_type`, `shape`, `offset` and
@@ -19,13 +19,13 @@ from torch import Tensor
 from oodinv.errors import MissingWeights, UnknownLayout, WeightsError
 
 MAX_XML = 16 << 20
-"""Bytes of a graph, far above those of any network that is read here."""
+"""Upper bound on the size of a graph in bytes."""
 
 MAX_LAYERS = 20_000
 MAX_SIDES = 8
 
 ELEMENTS = {"f32": "<f4", "f16": "<f2", "i64": "<i8", "i32": "<i4"}
-"""Element types that are read, as NumPy names them."""
+"""Supported element types, and NumPy's names for them."""
 
 VERSIONS = ("10", "11")
 
@@ -33,23 +33,23 @@ Layer = dict[str, Any]
 
 
 def is_graph(head: bytes) -> bool:
-    """Whether a file that begins like this is a graph."""
+    """Returns True if these first bytes are those of a graph."""
     return b"<net " in head[:512] and head.lstrip().startswith((b"<?xml", b"<net "))
 
 
 def graphs_in(path: Path) -> list[Path]:
-    """The graphs in a folder, or the one that a path names."""
+    """Lists the graphs in a folder, or the graph at a path."""
     return sorted(path.glob("*.xml")) if path.is_dir() else [path]
 
 
 def read(path: Path) -> dict[str, Any]:
-    """{network: {"constants": {layer: tensor}, "layers": [...]}} of a graph, or of all graphs in a folder.
+    """Reads a graph, or all graphs in a folder: {network: {"constants": {layer: tensor}, "layers": [...]}}.
 
     A layer is a dict of `name`, `type`, `attributes` and `inputs`: places in the list of layers, in order of ports.
 
     Raises:
         MissingWeights: a graph has no NAME.bin beside it.
-        WeightsError: a file is damaged; the message starts with its name where it is another than `path`.
+        WeightsError: a file is damaged; the message names it if it is not `path`.
     """
     return {graph.stem: _network(graph) for graph in graphs_in(path)}
 
@@ -68,18 +68,18 @@ def _network(graph: Path) -> dict[str, Any]:
 
 
 class _DamageError(ValueError):
-    """What is wrong with a graph or its constants."""
+    """A graph or its constants are damaged."""
 
 
 def _number(attributes: dict[str, str], key: str, most: int) -> int:
     text = attributes.get(key, "")
     if not text.isdecimal() or len(text) > 18 or int(text) > most:
-        raise _DamageError(f"{key}={text!r} is no number up to {most}")
+        raise _DamageError(f"{key}={text!r} is not a number up to {most}")
     return int(text)
 
 
 def _constant(layer: Layer, data: "np.ndarray[Any, np.dtype[np.uint8]]") -> Tensor:
-    """The values of a layer of type Const, copied out of the file."""
+    """Copies the values of a layer of type Const."""
     attributes, name = layer["attributes"], layer["name"]
     kind = ELEMENTS.get(attributes.get("element_type", ""))
     if kind is None:
@@ -100,7 +100,7 @@ def _constant(layer: Layer, data: "np.ndarray[Any, np.dtype[np.uint8]]") -> Tens
 
 
 class _Parser:
-    """Collects layers and edges while expat reads; everything else in the graph is passed over."""
+    """Collects layers and edges from expat's events; ignores the rest of the graph."""
 
     def __init__(self) -> None:
         self._layers: list[Layer] = []
@@ -113,13 +113,13 @@ class _Parser:
         self._expat.EntityDeclHandler = self._refuse
 
     def layers(self, graph: Path) -> list[Layer]:
-        """All layers, with their inputs."""
+        """Returns all layers with their inputs."""
         if graph.stat().st_size > MAX_XML:
             raise _DamageError(f"{graph.name} has more than {MAX_XML >> 20} MB")
         try:
             self._expat.Parse(graph.read_bytes(), True)
         except xml.parsers.expat.ExpatError as error:
-            raise _DamageError(f"{graph.name} is no complete XML ({error})") from error
+            raise _DamageError(f"{graph.name} is not complete XML ({error})") from error
         return self._joined()
 
     def _joined(self) -> list[Layer]:

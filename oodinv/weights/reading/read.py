@@ -1,7 +1,7 @@
-"""Reads weight files of every container in use, and never runs anything that a file carries.
+"""Reads weight files in all supported containers; no code from a file is executed.
 
-The container is told by a file's bytes, not by its name. Whatever the container, the result is one flat dict
-of tensors and one of settings.
+The container is recognised by its first bytes, not by the file's name. The result is always a flat dict of tensors and
+a dict of settings.
 """
 
 import argparse
@@ -27,13 +27,13 @@ Container = Literal["torch", "nvidia-pickle", "numpy-pickle", "safetensors", "on
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """What a weight file holds.
+    """Contents of a weight file.
 
-    `tensors` is flat: the keys of nested dicts are joined with ".", as in `g_ema.conv1.conv.weight`; the
-    modules of an NVIDIA pickle are walked the same way, as in `G_ema.synthesis.b4.const`. `settings` has
-    everything else under its joined key: a value, or a whole dict or list that holds no tensor (`opts`,
-    `G_ema.init_kwargs`, the metadata of a .safetensors file). An OpenVINO network NAME, or each of those in a
-    folder, has its constants as `NAME.constants.LAYER`, and its graph in `settings["NAME.layers"]`.
+    tensors: flat; keys of nested dicts are joined with ".", as in `g_ema.conv1.conv.weight`, and so are the modules of
+    an NVIDIA pickle, as in `G_ema.synthesis.b4.const`. settings: everything else by its joined key: values, and whole
+    dicts or lists without tensors (`opts`, `G_ema.init_kwargs`, the metadata of a .safetensors file). An OpenVINO
+    network NAME, or each of those in a folder, has its constants as `NAME.constants.LAYER`, and its graph in
+    `settings["NAME.layers"]`.
     """
 
     path: Path
@@ -43,26 +43,26 @@ class WeightsFile:
 
 
 def read(path: Path) -> WeightsFile:
-    """Tensors and settings of a weight file, on the CPU.
+    """Reads tensors and settings of a weight file, on the CPU.
 
     Raises:
         MissingWeights: there is no such file.
-        UnknownLayout: it is no weight file, but a web page, a Git LFS pointer, text, ...
-        WeightsError: it is damaged, or asks for code to be run; it is not run.
+        UnknownLayout: it is not a weight file, but a web page, a Git LFS pointer, text, …
+        WeightsError: it is damaged, or would execute code.
     """
     return flattened(path, read_values(path))
 
 
 def flattened(path: Path, values: Any) -> WeightsFile:
-    """What `read_values` found in a file, as `read` gives it.
+    """Flattens the result of `read_values`.
 
     Raises:
-        UnknownLayout: it is no dict. WeightsError: two values have one joined key.
+        UnknownLayout: it is not a dict. WeightsError: two values have the same joined key.
     """
     tensors: dict[str, torch.Tensor] = {}
     settings: dict[str, object] = {}
     if not isinstance(values, dict):
-        raise UnknownLayout(f"{path}: holds a bare {type(values).__name__}, where a dict of tensors was expected")
+        raise UnknownLayout(f"{path}: contains one {type(values).__name__}; expected a dict of tensors")
     try:
         _flatten(values, "", tensors, settings)
     except WeightsError as error:
@@ -71,7 +71,7 @@ def flattened(path: Path, values: Any) -> WeightsFile:
 
 
 def read_values(path: Path) -> Any:
-    """What a weight file holds, nested as it is there: dicts, lists, tensors, numbers, strings. Nothing is run.
+    """Reads the nested contents of a weight file: dicts, lists, tensors, numbers, strings.
 
     Raises:
         MissingWeights, UnknownLayout, WeightsError: as `read`.
@@ -90,7 +90,7 @@ def read_values(path: Path) -> Any:
 def _flatten(
     values: Mapping[str, Any], prefix: str, tensors: dict[str, torch.Tensor], settings: dict[str, object]
 ) -> None:
-    """Sort nested plain values into `tensors` and `settings`, by joined key."""
+    """Adds nested values to `tensors` and `settings` by their joined keys."""
     for key, value in values.items():
         name = f"{prefix}{key}"
         if name in tensors or name in settings:
@@ -116,11 +116,11 @@ def _has_tensor(value: Any) -> bool:
     return isinstance(value, torch.Tensor)
 
 
-# What the file is
+# Recognition
 
 
 def container_of(path: Path) -> Container:
-    """The container, by the file's bytes.
+    """Recognises the container of a file by its first bytes.
 
     Raises:
         WeightsError: as `read`.
@@ -133,7 +133,7 @@ def container_of(path: Path) -> Container:
     if path.is_dir() and openvino.graphs_in(path):
         return "openvino"
     if not path.is_file():
-        raise WeightsError(f"{path}: a weight file was expected, and this is a folder without networks, or a device")
+        raise WeightsError(f"{path}: expected a weight file, found a folder without networks, or a device")
     try:
         with path.open("rb") as file:
             head = file.read(4096)
@@ -153,8 +153,8 @@ _NOT_WEIGHTS = (
     (re.compile(rb"version https://git-lfs"), "a Git LFS pointer, not the file itself; run `git lfs pull`"),
     (re.compile(rb"(?i)\s*<(!doctype|html|head|\?xml)"), "a web page; download the file itself"),
     (re.compile(rb"\x1f\x8b"), "compressed with gzip; decompress it first"),
-    (re.compile(rb"\x89HDF"), "an HDF5 file; a PyTorch conversion was expected"),
-    (re.compile(rb"\x89PNG|\xff\xd8\xff"), "a picture; a weight file was expected"),
+    (re.compile(rb"\x89HDF"), "an HDF5 file; expected a PyTorch conversion"),
+    (re.compile(rb"\x89PNG|\xff\xd8\xff"), "a picture; expected a weight file"),
 )
 
 _ZIP = b"PK\x03\x04"
@@ -173,7 +173,7 @@ def _container_of(path: Path, head: bytes) -> Container:
         return "numpy-pickle" if content.find(b"torch_utils.persistence") < 0 else "nvidia-pickle"
 
 
-# The readers. Each returns a file's values as the container holds them; errors name the file further up.
+# Readers: each returns the nested values of one container; callers add the file's name to errors.
 
 
 def _read_safetensors(path: Path) -> Any:
@@ -193,13 +193,13 @@ def _read_pickle(path: Path) -> Any:
             if content[:1] == b"\x80":
                 raise WeightsError(f"is a damaged pickle: it {error}; download it again") from error
             raise UnknownLayout(
-                f"starts with {content[:8]!r} and is no weight file; expected .pt, .pth or .ckpt (PyTorch), "
+                f"starts with {content[:8]!r} and is not a weight file; expected .pt, .pth or .ckpt (PyTorch), "
                 ".pkl (NVIDIA), .safetensors or .onnx"
             ) from error
 
 
 def _read_onnx(path: Path) -> Any:  # noqa: ARG001
-    raise UnknownLayout("is an ONNX network, which OpenCV runs; a file of tensors was expected")
+    raise UnknownLayout("is an ONNX network, which OpenCV runs; expected a file of tensors")
 
 
 def _read_torch(path: Path) -> Any:
@@ -218,7 +218,7 @@ def _read_torch(path: Path) -> Any:
 
 
 def _check_claims(path: Path, zipped: bool) -> None:
-    """Raise `WeightsError` for a file that would have PyTorch allocate more than its own size."""
+    """Raises `WeightsError` if PyTorch would allocate more than the file's size."""
     size = path.stat().st_size
     try:
         if zipped:
@@ -231,14 +231,14 @@ def _check_claims(path: Path, zipped: bool) -> None:
 
 
 def _harmless() -> list[Any]:
-    """What `torch.load` may meet besides tensors: settings, and NumPy's numbers as inert records."""
+    """Lists the types allowed in `torch.load` besides tensors: settings, and records of NumPy's numbers."""
     return [argparse.Namespace, inert.Made, *((record, name) for name, record in rebuild.NUMPY.items())]
 
 
 def _refused_name(path: Path, zipped: bool) -> str | None:
-    """The first name a PyTorch file asks for and may not, if any; for a file that PyTorch would not read.
+    """Returns the first forbidden name in a file that PyTorch rejected, if there is one.
 
-    PyTorch's own message has it for pickle protocol 2 only, and there without `builtins`.
+    PyTorch's message has it for pickle protocol 2 only, and without `builtins`.
     """
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -261,7 +261,7 @@ def _archived_pickle(path: Path) -> BytesIO:
 
 
 def _check_archive(path: Path) -> None:
-    """Raise `WeightsError` for a zip archive that torch.save didn't make or that unfolds beyond its size."""
+    """Raises `WeightsError` for a zip archive not made by torch.save, or that expands beyond its size."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
@@ -269,12 +269,12 @@ def _check_archive(path: Path) -> None:
         raise WeightsError(f"is a damaged PyTorch file ({error}); download it again") from error
     names = [Path(entry.filename).name for entry in entries]
     if "constants.pkl" in names:
-        raise UnknownLayout("is a TorchScript program; a file of tensors was expected")
+        raise UnknownLayout("is a TorchScript program; expected a file of tensors")
     if names.count("data.pkl") != 1:
-        raise UnknownLayout("is a zip archive that torch.save did not make; unpack it first")
+        raise UnknownLayout("is a zip archive not made by torch.save; unpack it first")
     stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)  # as torch.save does
     if not stored or sum(entry.file_size for entry in entries) > path.stat().st_size:
-        raise WeightsError("is compressed or claims more than it has, which torch.save's files never do")
+        raise WeightsError("is compressed or claims more than it contains, unlike files of torch.save")
 
 
 _READERS: Mapping[Container, Callable[[Path], Any]] = {
@@ -296,6 +296,6 @@ _REFUSAL_HINTS = (
 def _refusal(name: str) -> str:
     hint = next((f" ({hint})" for pattern, hint in _REFUSAL_HINTS if re.fullmatch(pattern, name)), "")
     return (
-        f"refused: it asks for {name}{hint}. Nothing in it was run. A weight file needs only tensors and "
+        f"refused: it asks for {name}{hint}. Nothing in it was run. Weight files need only tensors and "
         "settings; get it from its authors, or save its tensors as .safetensors"
     )

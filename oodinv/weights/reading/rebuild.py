@@ -1,7 +1,7 @@
-"""From what a pickle describes to tensors, numbers, strings, lists and dicts.
+"""Builds tensors, numbers, strings, lists and dicts from the records of an interpreted pickle.
 
-The names here are those that weight files ask for (NVIDIA's networks, PyTorch's tensors, NumPy's arrays).
-Each is answered by arithmetic on bytes, after a check that the bytes are as many as the description says.
+The tables list the names that weight files refer to (NVIDIA's networks, PyTorch's tensors, NumPy's arrays). Arrays are
+built from bytes, after a check that there are as many as their description says.
 """
 
 import argparse
@@ -21,14 +21,14 @@ from oodinv.weights.reading.inert import Made, MalformedError, Name, PickleStrea
 
 MAX_DEPTH = 64
 MAX_VALUES = 200_000
-"""Bounds on nesting and on the number of values, so that a few bytes can't unfold without end."""
+"""Upper bounds on nesting and on the number of values."""
 MAX_NAME = 512
-"""Characters in the name of a tensor or setting: one long string in a file could be the name of many."""
+"""Upper bound on the length of a key: one long string in a file could be the key of many values."""
 MAX_SIDE = 1 << 48
 MAX_SIDES = 64
 
 LEGACY_TORCH = re.compile(rb"\x80[\x02-\x05](\x95.{8})?\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\.", re.DOTALL)
-"""Start of what torch.save wrote before PyTorch 1.6: the number 0x1950a86a20f9469cfc6c, pickled."""
+"""First bytes of files of torch.save before PyTorch 1.6: the number 0x1950a86a20f9469cfc6c, pickled."""
 
 _SHARED_BY_CHANCE = 64  # bytes of an array; its pickle takes more than that
 
@@ -38,14 +38,14 @@ _DTYPES = "float16 float32 float64 bfloat16 uint8 int8 int16 int32 int64 bool"
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """How pickles of protocol 2 spell bytes."""
+    """Decodes bytes as pickles of protocol 2 store them."""
     if encoding != "latin1":
         raise MalformedError(f"encodes bytes as {encoding}")
     return text.encode("latin1")
 
 
 def _no_bytes() -> bytes:
-    """How they spell bytes when there are none."""
+    """Decodes empty bytes as they store them."""
     return b""
 
 
@@ -77,14 +77,14 @@ NAMES: Table = {
     "builtins.set": set,
     "__builtin__.set": set,
 }
-"""Every name that a plain pickle may ask for."""
+"""Names that a plain pickle may refer to."""
 
 TORCH_NAMES: Table = {**NAMES, **_records(*(f"torch.{kind}Storage" for kind in _STORAGES.split()))}
-"""The same with what only the pickles inside PyTorch's own files ask for."""
+"""The same, with names that occur only in PyTorch's files."""
 
 
 def _allocates(*_: Any) -> None:
-    """Answers for a class that PyTorch itself would make of a given size, however large."""
+    """Rejects a call of a class that PyTorch would allocate in any size that the file gives."""
     raise MalformedError("makes tensors without numbers in the file")
 
 
@@ -95,17 +95,17 @@ CLAIMS: Table = {
     **_records("torch._tensor._rebuild_from_type_v2", "builtins.complex", "__builtin__.complex"),
     "collections.Counter": dict,
 }
-"""Names in a PyTorch file that is looked through before PyTorch reads it: what allocates must not be called."""
+"""Names in a PyTorch file while it is checked, before PyTorch reads it; classes that allocate must not be called."""
 
 
 def check_claims(pickled: PickleStream, size: int) -> None:
-    """Makes sure that a file of `size` bytes asks PyTorch for no more memory than it has numbers for.
+    """Checks that PyTorch allocates no more for a file of `size` bytes than its numbers need.
 
-    pickled: the values of the file, before its numbers; read to the pickle's end.
+    pickled: stream at the pickle that precedes the numbers; read to the pickle's end.
 
     Raises:
-        RefusedError: it asks for a name that no weight file needs.
-        MalformedError: it claims more bytes than the file has, or is no complete pickle.
+        RefusedError: it refers to a name that weight files don't need.
+        MalformedError: it claims more bytes than the file has, or is not a complete pickle.
     """
     claimed: dict[Any, int] = {}
 
@@ -114,7 +114,7 @@ def check_claims(pickled: PickleStream, size: int) -> None:
             case ("storage", Name(name), str() as label, _, int() as numbers, *_) if name in _ITEM_BYTES:
                 claimed[label] = max(numbers, 0) * _ITEM_BYTES[name]
             case _:
-                raise MalformedError("refers to something that is no storage")
+                raise MalformedError("refers to something other than a storage")
         if sum(claimed.values()) > size:
             raise MalformedError(f"claims more than the {size:,} bytes it has")
 
@@ -122,7 +122,7 @@ def check_claims(pickled: PickleStream, size: int) -> None:
 
 
 def check_legacy_claims(file: PickleStream, size: int) -> None:
-    """The same for a file of the old kind: a number to know the format by, its version, the system's types, values.
+    """The same for files before PyTorch 1.6: a magic number, the version, the system's types, then the values.
 
     Raises:
         RefusedError, MalformedError: as `check_claims`.
@@ -137,7 +137,7 @@ _ITEM_BYTES = {f"torch.{kind}Storage": n for n, kinds in _KINDS.items() for kind
 
 
 class Rebuilder:
-    """Turns one file's values into plain ones, within bounds for the file as a whole."""
+    """Converts the values of one file to plain ones, within bounds for the whole file."""
 
     def __init__(self) -> None:
         self._left = MAX_VALUES
@@ -145,7 +145,7 @@ class Rebuilder:
         self._spent: set[int] = set()  # bytes objects, by identity, that an array or storage was made of
 
     def plain(self, value: Any, depth: int = 0) -> Any:
-        """`value` as dict, list, tensor, number, string, bytes or None; dict keys become strings.
+        """Converts a value to dict, list, tensor, number, string, bytes or None; dict keys become strings.
 
         Raises:
             WeightsError: it is none of these, or beyond the bounds.
@@ -197,10 +197,10 @@ class Rebuilder:
         raise WeightsError(f"holds a {made.name} that is incomplete or out of place")
 
     def _once(self, raw: Any) -> Any:
-        """`raw`, unless numbers were copied from it already: one run of bytes could be claimed by many arrays.
+        """Returns `raw`, and marks it as used: many arrays could claim the same bytes.
 
         Raises:
-            WeightsError: it was used before, and is longer than what pickles share by chance.
+            WeightsError: it was used before, and is longer than bytes that pickles share by chance.
         """
         if isinstance(raw, bytes | bytearray) and len(raw) > _SHARED_BY_CHANCE:
             if id(raw) in self._spent:
@@ -209,7 +209,7 @@ class Rebuilder:
         return raw
 
     def _storage(self, made: Made) -> torch.TypedStorage:
-        """One storage of an NVIDIA pickle: a whole torch.save file of the old kind inside the pickle."""
+        """Reads a storage of an NVIDIA pickle: a torch.save file of the old kind inside the pickle."""
         if id(made) not in self._built:
             match made.name, made.args:
                 case "torch.storage._load_from_bytes", (bytes() as payload,):
@@ -219,9 +219,9 @@ class Rebuilder:
         return cast(torch.TypedStorage, self._built[id(made)])
 
     def _members(self, module: Any, depth: int) -> dict[str, Any]:
-        """Parameters, buffers, submodules and the bound on activations (`conv_clamp`) of an NVIDIA object, by name.
+        """Returns parameters, buffers, submodules and `conv_clamp` of an NVIDIA object by name.
 
-        The object also carries the source of its class, which unpickling would run; it is not looked at.
+        The object also contains the source of its class, which unpickling would execute; it is ignored.
         """
         self._left -= 1
         match module:
@@ -237,7 +237,7 @@ class Rebuilder:
         return members | {name: self.plain(state[name], depth) for name in ("conv_clamp",) if name in state}
 
     def _network(self, made: Made, depth: int) -> dict[str, Any]:
-        """A whole network of an NVIDIA pickle: its members, and the name and arguments it was made with."""
+        """Reads a network of an NVIDIA pickle: its members, its class name and its constructor arguments."""
         members = self._members(made, depth)
         (meta,) = made.args
         settings = {"class_name": meta.get("class_name")}
@@ -262,11 +262,11 @@ TORCH_DAMAGE = (
     RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError, OverflowError,
     MemoryError, struct.error, pickle.UnpicklingError,
 )  # fmt: skip
-"""What `torch.load` raises on a file that is cut short or altered; it has no error of its own for that."""
+"""Raised by `torch.load` for truncated or altered files."""
 
 
 def refused_by_torch(error: BaseException) -> WeightsError:
-    """The error for what `torch.load` raised: a refusal where it names something, damage otherwise."""
+    """Converts an exception of `torch.load`: to a refusal if it names something, otherwise to an error about damage."""
     named = re.search(r"GLOBAL ([\w.]+)", str(error))
     if named:
         return RefusedError(named[1])
@@ -288,7 +288,7 @@ def _key(key: Any) -> str:
 
 
 def _sound(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor without autograd. Raises `WeightsError` if it claims more numbers than the file has."""
+    """Detaches a tensor. Raises `WeightsError` if it claims more numbers than the file has."""
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
         raise WeightsError("holds a sparse, quantised or empty-shell tensor; plain ones were expected")
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
@@ -299,7 +299,7 @@ def _sound(tensor: torch.Tensor) -> torch.Tensor:
 def _strided(storage: torch.TypedStorage, offset: Any, size: Any, stride: Any) -> torch.Tensor:
     flat = torch.empty(0, dtype=storage.dtype).set_(storage)
     if not (_is_shape(size) and _is_shape(stride) and _is_shape((offset,))):
-        raise WeightsError("holds a tensor whose size, stride or offset is no row of numbers")
+        raise WeightsError("has a tensor with an invalid size, stride or offset")
     try:
         return _sound(flat.as_strided(size, stride, offset))
     except (RuntimeError, TypeError) as error:
@@ -307,7 +307,7 @@ def _strided(storage: torch.TypedStorage, offset: Any, size: Any, stride: Any) -
 
 
 def _is_shape(value: Any) -> bool:
-    """Whether it is a tuple of a few whole numbers of possible size; a pickle's numbers can be megabytes long."""
+    """Returns True for a short tuple of integers of reasonable size; integers in pickles can have megabytes."""
     if not isinstance(value, tuple) or len(value) > MAX_SIDES:
         return False
     return all(type(side) is int and 0 <= side <= MAX_SIDE for side in value)
@@ -317,7 +317,7 @@ _NUMBERS = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248])|bool")
 
 
 def _dtype(made: Made) -> np.dtype[Any]:
-    """NumPy dtype of plain numbers, from its pickled description: a code, and a state with the byte order."""
+    """Returns the dtype of plain numbers from its pickled description: a code, and a state with the byte order."""
     match made.name, made.args, made.state:
         case "numpy.dtype", (str() as code, *_), (_, "<" | ">" | "|" | "=" as order, *_):
             if _NUMBERS.fullmatch(code):
@@ -326,10 +326,10 @@ def _dtype(made: Made) -> np.dtype[Any]:
 
 
 def _array(raw: Any, dtype: Made, shape: tuple[Any, ...], order: Literal["C", "F"]) -> np.ndarray[Any, Any]:
-    """Writable array in native byte order. Raises `WeightsError` unless it has as many bytes as it needs."""
+    """Builds a writable array in native byte order. Raises `WeightsError` if the number of bytes is wrong."""
     kind = _dtype(dtype)
     if not _is_shape(shape):
-        raise WeightsError("holds an array whose shape is no row of numbers that its bytes could fill")
+        raise WeightsError("has an array whose shape doesn't match its bytes")
     if not isinstance(raw, bytes | bytearray) or math.prod(shape) * kind.itemsize != len(raw):
         raise WeightsError(f"holds an array of shape {shape} with more or fewer bytes than that needs")
     return np.frombuffer(raw, kind).astype(kind.newbyteorder("=")).reshape(shape, order=order)
