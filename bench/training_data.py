@@ -36,7 +36,7 @@ from oodinv.training.losses import lpips_each
 from oodinv.weights.build import Model, load_lpips, load_named
 
 VIEW = 128
-"""Side in pixels of what is compared."""
+"""Side in pixels of the compared pictures."""
 
 
 @dataclass(frozen=True)
