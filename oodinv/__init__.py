@@ -22,7 +22,7 @@ def load(
 
     model: name of a model, or a card as FILE.yaml. device: auto, cpu, cuda or cuda:N. dtype: number format of
     convolutions and matrix products. detector: name of a face detector. refine: optimisation steps for each face's
-    codes; by default as many as the model's card says. Weights that are missing are fetched.
+    codes; by default the card's number. Weights that are missing are fetched.
 
     Raises:
         RecipeError: there is no such model. WeightsError: a weight file is missing, damaged or of another kind.

@@ -1,6 +1,6 @@
 """Exceptions that `oodinv` raises deliberately.
 
-Each message names the file, what was expected, and what to do. Any other exception is a bug.
+Each message names the file, the expectation and the solution. Any other exception is a bug.
 """
 
 from collections.abc import Iterable

@@ -23,7 +23,7 @@ from oodinv.weights.build import Model, load_dlib_face, load_lpips
 SIZE = 256
 """Side in pixels at which pictures are compared."""
 WHOLE_SHARE = 5
-"""One step in this many, the last ones, runs the whole generator; the others end at the preview head."""
+"""The last of this many equal parts of the steps runs the whole generator; the others end at the preview head."""
 BASE_RATE, OFFSETS_RATE = 0.2, 0.1
 """Learning rates of the whitened base latent and of the rows' offsets; half of them for the whole generator."""
 WARMUP = 3
@@ -60,7 +60,7 @@ class Refiner:
 
 
 class _Descent:
-    """One batch: its codes in whitened coordinates, and what their pictures are compared with."""
+    """One batch: its codes in whitened coordinates, and the targets of their pictures."""
 
     def __init__(self, refiner: Refiner, generator: Generator, image: Tensor, w_plus: Tensor) -> None:
         self.refiner, self.generator = refiner, generator
@@ -76,16 +76,16 @@ class _Descent:
         self.offsets = (whitened - whitened.mean(dim=1, keepdim=True)).requires_grad_()
 
     def inner(self, picture: Tensor) -> Tensor:
-        """Cuts the inner face out of pictures (B, 3, S, S)."""
+        """Crops the inner face from pictures (B, 3, S, S)."""
         left, top, right, bottom = self.box
         return picture[:, :, top:bottom, left:right]
 
     def perceived(self, picture: Tensor) -> list[Tensor]:
-        """Finds LPIPS's features of pictures (B, 3, S, S)."""
+        """Computes LPIPS's features of pictures (B, 3, S, S)."""
         return self.refiner.lpips.features(perceptual_size(picture))
 
     def describe(self, picture: Tensor) -> Tensor:
-        """Describes the persons in pictures (B, 3, S, S) → (B, 128)."""
+        """Computes face descriptors of pictures (B, 3, S, S) → (B, 128)."""
         descriptors: Tensor = self.refiner.recognition(face_of(picture, self.refiner.crop_scale))
         return descriptors
 
@@ -140,10 +140,10 @@ def at_size(picture: Tensor, size: int) -> Tensor:
 
 
 def refiner_for(model: Model, steps: int | None) -> Refiner | None:
-    """Builds the refiner of a model. steps: None for as many as its card says; 0 for no refinement.
+    """Builds the refiner of a model. steps: None for the card's number; 0 for no refinement.
 
     Raises:
-        WeightsError: LPIPS or dlib's network, by which it compares pictures, can't be fetched.
+        WeightsError: LPIPS or dlib's network can't be downloaded.
     """
     steps = model.card.refine if steps is None else steps
     if not steps:

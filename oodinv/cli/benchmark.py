@@ -171,7 +171,7 @@ class _Run:
     quiet: bool
 
     def plan(self, path: Path, output: Path) -> list[dict[str, str]]:
-        """Returns what `measure` would do with each photo, after all its checks."""
+        """Lists the planned work of `measure` for each photo, after all its checks."""
         from oodinv.benchmark.stages import header
         from oodinv.cli.plan import plan_rows
         from oodinv.recipe.card import read_card

@@ -35,7 +35,7 @@ def run_single(request: Request, recipe: EditRecipe, path: Path) -> None:
     """Edits one photo; keeps its metadata, and its format unless the output has another suffix.
 
     Raises:
-        typer.BadParameter: the options ask for more than one photo. OodinvError: the photo can't be edited.
+        typer.BadParameter: the options need more than one photo. OodinvError: the photo can't be edited.
     """
     _check(request)
     source, target = request.inputs[0], request.output or STREAM

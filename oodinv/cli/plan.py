@@ -12,7 +12,7 @@ from oodinv.runs.manifest import Header
 
 
 def show_plan(found: Collected, output: Path, header: Header, *, restart: bool, as_json: bool) -> None:
-    """Prints one line per input: the name of its results, and whether they already exist.
+    """Prints one line per input: the name of its results, and true if they exist.
 
     Raises:
         ManifestError: the output folder holds other results.
@@ -21,7 +21,7 @@ def show_plan(found: Collected, output: Path, header: Header, *, restart: bool, 
 
 
 def plan_rows(found: Collected, output: Path, header: Header, *, restart: bool) -> list[dict[str, str]]:
-    """Returns one row per input: its path, the name of its results, their place, and whether they already exist.
+    """Returns one row per input: its path, the name of its results, their place, and true if they exist.
 
     Raises:
         ManifestError: the output folder holds other results.

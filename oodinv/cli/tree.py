@@ -83,7 +83,7 @@ def _logging_options() -> list[Any]:
 
 
 def _make_plain(node: Any, width: int) -> None:
-    """Makes a command print its help without panels and colours, in a terminal of so many columns."""
+    """Makes a command print its help without panels and colours, in a terminal with this number of columns."""
     node.rich_markup_mode = None
     for attribute in ("help", "epilog", "short_help"):
         text = getattr(node, attribute, None)

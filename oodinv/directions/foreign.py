@@ -10,8 +10,8 @@
 | dict of comp, mean, std; of act_comp, act_stdev; of lat_comp, lat_stdev (GANSpace) | component · sigma |
 | (N, num_ws, w_dim), N > 1 | codes of N people, not a direction: see `codes.read_codes` |
 
-Files are .npy, .npz, .pt, .pkl or .safetensors, of any floating-point type; no pickled code is executed. The sign is
-kept.
+Files are .npy, .npz, .pt, .pkl or .safetensors, of any floating-point type; no pickled code is executed. Signs are
+unchanged.
 """
 
 import re

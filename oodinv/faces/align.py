@@ -72,7 +72,7 @@ class AlignedFaces:
 class Placement:
     """Position of a saved crop: quad (4, 2) in a photo of photo_size (width, height).
 
-    orientation: as which the photo must be decoded for it, 1 to 8; None if that is what its file says.
+    orientation: as which the photo must be decoded for it, 1 to 8; None if it is the file's.
     """
 
     quad: Points

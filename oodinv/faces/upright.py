@@ -1,7 +1,7 @@
-"""Settles which of two orientations of a photo is right, where its EXIF and XMP contradict each other.
+"""Chooses the orientation of photos whose EXIF and XMP contradict each other, by the face.
 
-EXIF 1 beside XMP 6 is what two kinds of programs leave behind: those that turned the pixels and forgot XMP, and those
-that rewrite EXIF without regard to the pixels. Only the picture can decide.
+EXIF 1 with XMP 6 is written by two kinds of programs: those that rotate the pixels and forget XMP, and those that
+rewrite EXIF without regard to the pixels. Only the picture can decide.
 """
 
 from collections.abc import Callable
@@ -14,11 +14,11 @@ from oodinv.faces.quads import Points, quad_side
 from oodinv.imaging.photo import Photo
 
 CLEARLY = 0.5
-"""How much more upright, as a difference of cosines, the face must be for EXIF's orientation to be overruled."""
+"""Difference of cosines to the vertical by which XMP's orientation must be better to override EXIF's."""
 
 
 def settled(photo: Photo, detector: Detector, decode: Callable[[int], Photo]) -> Photo:
-    """The photo in the orientation in which its largest face is upright; EXIF's unless the other is clearly better.
+    """Returns the photo in the orientation with its largest face upright: EXIF's, unless the other is clearly better.
 
     decode: decodes the photo again for an orientation, 1 to 8. Photos without contradictions are returned as they are.
     """
@@ -42,7 +42,7 @@ def _downwards(face: Face) -> Points:
 
 
 def _undone(vector: Points, orientation: int) -> Points:
-    """A vector (x, y) of a stored picture in the upright one; the same steps as `imaging.metadata.upright`."""
+    """Rotates a vector (x, y) of the stored picture to the upright one, like `imaging.metadata.upright`."""
     x, y = vector[::-1] if orientation >= 5 else vector
     return np.array([-x if orientation in (2, 3, 6, 7) else x, -y if orientation in (3, 4, 7, 8) else y])
 

@@ -165,7 +165,7 @@ def _coding(picture: Image.Image) -> JpegCoding | None:
 
 
 def jpeg_segments(packet: bytes | None, comments: tuple[bytes, ...]) -> bytes:
-    """Builds segments with an XMP packet (XMP specification, part 3) and comments; omits what is too long for one."""
+    """Builds segments with an XMP packet (XMP specification, part 3) and comments; omits those that are too long."""
     parts = [] if packet is None else [(b"\xff\xe1", _JPEG_XMP + packet)]
     parts += [(b"\xff\xfe", comment) for comment in comments]
     return b"".join(

@@ -15,7 +15,7 @@ from oodinv.imaging.files import readable
 from oodinv.imaging.xmp import NOTE, RDF, XMP, rdf_of, serialized
 
 SourceType = Literal["trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia"]
-"""Of generated pictures, and of photos with generated parts."""
+"""Source types of generated pictures, and of photos with generated parts."""
 
 SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"

@@ -60,7 +60,7 @@ class EditRecipe(Strict):
     """Edit of faces. Paths are relative to the current folder, those of direction files to the recipe's.
 
     mask: the pass that gives flow and mask, the unedited inversion or the edited pass. refine: optimisation steps of
-    photos that are inverted first; by default as many as the model's card says.
+    photos that are inverted first; by default the card's number.
     """
 
     description: str = ""

@@ -108,7 +108,7 @@ class TrainRecipe(Strict):
 
 
 class PhotoRecipe(TrainRecipe):
-    """A training recipe that needs photos. uses_labels: whether the task knows what to do with label maps."""
+    """A training recipe that needs photos. uses_labels: true if the task uses label maps."""
 
     uses_labels: ClassVar[bool] = False
 
@@ -124,7 +124,7 @@ class PhotoRecipe(TrainRecipe):
 class ReconstructionRecipe(PhotoRecipe):
     """A training recipe with losses between photos and generated pictures.
 
-    lpips: weight of LPIPS. missing: what to do if the network of a loss is missing.
+    lpips: weight of LPIPS. missing: treatment of losses whose network is missing.
     """
 
     lpips: Annotated[float, Field(ge=0)] = 1.0

@@ -71,7 +71,7 @@ def _inputs(jobs: Iterable[Job]) -> frozenset[str]:
 
 
 def _remove(folder: Path, outputs: Iterable[str], spared: frozenset[str]) -> None:
-    """Removes results, but no inputs and nothing that lies outside the folder through a link."""
+    """Removes results, but neither inputs nor files outside the folder that a link leads to."""
     root = Path(os.path.realpath(folder))
     for output in outputs:
         path = folder / output

@@ -168,7 +168,7 @@ def _batches(
 
 
 def never() -> bool:
-    """Returns False: training goes on."""
+    """Returns False, so that training continues."""
     return False
 
 

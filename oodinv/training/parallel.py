@@ -1,8 +1,8 @@
-"""Several processes that train one model together, each on its share of every batch.
+"""Training of one model by several processes, each on its share of every batch.
 
-Gradients are averaged before each update, so that every process makes the update that one process would make
-of the whole batch, as DistributedDataParallel does. It is an explicit call, because tasks use their networks through
-functions, which that wrapper would not see.
+Gradients are averaged before each update, so that it equals that of one process with the whole batch, as with
+DistributedDataParallel. The call is explicit, because tasks use their networks through functions, which that wrapper
+would bypass.
 """
 
 import os

@@ -29,7 +29,7 @@ def read_heads(path: Path) -> dict[int, PreviewHead]:
     """Reads heads by their blocks, frozen.
 
     Raises:
-        WeightsError: the file holds something else.
+        WeightsError: the file contains something else.
     """
     file = read(path)
     try:

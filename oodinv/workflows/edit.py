@@ -197,11 +197,11 @@ def edit_header(stages: EditStages) -> Header:
 
 
 EDITED_FROM = ("latents", "flows")
-"""What an inversion must have saved to be edited."""
+"""Artefacts that an inversion must have saved to be edited."""
 
 
 def check_saved(results: Results) -> None:
-    """Checks that an inversion saved what an edit starts from.
+    """Checks that an inversion saved the artefacts that an edit needs.
 
     Raises:
         ManifestError: it saved less.

@@ -56,8 +56,8 @@ def fit_directions(
     """Fit directions to labelled faces, conditioned against other labels, in calibrated units.
 
     Labels come from a CSV file, from file names, or from the faces themselves: yaw, turn, smile, hair,
-    forehead, light and background are measured on the photos; drawn_yaw, drawn_turn and drawn_smile on the pictures
-    that the generator makes of the codes. A tenth of the faces is held out to evaluate the fit. Codes are cached.
+    forehead, light and background are measured on the photos; drawn_yaw, drawn_turn and drawn_smile on the generated
+    pictures. A tenth of the faces is held out to evaluate the fit. Codes are cached.
 
     [bold]Examples[/]
 

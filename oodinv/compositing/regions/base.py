@@ -60,5 +60,5 @@ class Region(ABC):
         return self.smoothed_flow(masked) * (detail * self.weight(len(mask), crop_scale))[..., None]
 
     def smoothed_flow(self, flow: Flow) -> Flow:
-        """Smooths the masked edit flow (S, S, 2) before it is weighted; by default, not at all."""
+        """Smooths the masked edit flow (S, S, 2) before it is weighted; the default is the identity."""
         return flow

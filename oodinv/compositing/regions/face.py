@@ -27,7 +27,7 @@ class Face(Region):
         return edit.before + (self.weight(size, edit.crop_scale) * accuracy)[..., None] * change
 
     def filtered(self, change: Levels) -> Levels:
-        """Filters a change (S, S, 3); by default, not at all."""
+        """Filters a change (S, S, 3); the default is the identity."""
         return change
 
 

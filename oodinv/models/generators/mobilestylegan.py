@@ -33,7 +33,7 @@ WAVELETS = 4
 """Bands of the Haar transform: low-pass, horizontal, vertical and diagonal detail."""
 
 NoiseMaps = tuple[Tensor | None, Tensor | None]
-"""What is added after each convolution of a block, (size, size), for one sample."""
+"""Maps added after each convolution of a block, (size, size), for one sample."""
 
 
 def idwt(x: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ class Pointwise(nn.Module):
         return self.affine(w) * self.gain  # type: ignore[no-any-return]
 
     def noise_maps(self, noise: Noise, batch: int) -> Tensor | None:
-        """What is added to all channels, (1, 1, size, size) or (batch, 1, size, size)."""
+        """Maps added to all channels, (1, 1, size, size) or (batch, 1, size, size)."""
         if noise == "zero":
             return None
         if noise == "fixed":
@@ -90,7 +90,7 @@ class Pointwise(nn.Module):
         return F.leaky_relu(x + shift.to(x.dtype), LEAKY_SLOPE)
 
     def finish_bands(self, x: Bands, noise: Tensor | None, dtype: torch.dtype) -> Bands:
-        """As `finish`, for one sample and its noise (size, size)."""
+        """`finish` in bands, for one sample and its noise (size, size)."""
         return bands.activate(x, self.bias.to(dtype), None if noise is None else noise.to(dtype), LEAKY_SLOPE)
 
 
@@ -125,13 +125,13 @@ class SeparableConv(Pointwise):
         return torch.bmm(weights, x.flatten(2)).reshape(x.shape[0], -1, *x.shape[2:])
 
     def convolve_bands(self, x: Bands, w: Tensor, dtype: torch.dtype) -> Bands:
-        """As `convolve`, for one sample and its w (w_dim,)."""
+        """`convolve` in bands, for one sample and its w (w_dim,)."""
         x = bands.depthwise3x3(x, self.depthwise.to(dtype), len(self.noise))
         return bands.pointwise(x, (self.weight * self.style(w)).to(dtype))
 
 
 class Block(nn.Module):
-    """What the generator does at one size: a modulated inverse wavelet transform and two separable convolutions."""
+    """Layers of the generator at one size: a modulated inverse wavelet transform and two separable convolutions."""
 
     def __init__(self, inputs: int, outputs: int, size: int, w_dim: int) -> None:
         super().__init__()
@@ -182,7 +182,7 @@ class ToImage(nn.Module):
         return idwt(coefficients.float() + self.bias.float()[:, None, None])
 
     def image_bands(self, x: Bands, w: Tensor, dtype: torch.dtype) -> Bands:
-        """As `forward`, for one sample and its w (w_dim,)."""
+        """`forward` in bands, for one sample and its w (w_dim,)."""
         coefficients = bands.pointwise(x, (self.weight * self.style(w)).to(dtype))
         return bands.idwt((band.float() + self.bias.float() for band in coefficients), 1.0)
 
@@ -300,13 +300,13 @@ class MobileStyleGAN(Generator):
         return (block.conv2.finish(block.conv2.convolve(x, w), noise),)
 
     def run(self, features: Features, w_plus: Tensor, key: int, noise: Noise) -> Features:
-        """Both halves without storing what is between them, where that pays."""
+        """Runs both halves in bands if that is faster."""
         if not eager_on_cpu(features[0]):
             return super().run(features, w_plus, key, noise)
         return (bands.collect(self._run_bands(features[0], w_plus, key, noise), key),)
 
     def conclude(self, features: Features, w_plus: Tensor, key: int, noise: Noise) -> Tensor:
-        """The last block and the picture without storing what is between them, where that pays."""
+        """Runs the last block and makes the picture, in bands if that is faster."""
         x = features[0]
         if not eager_on_cpu(x):
             return super().conclude(features, w_plus, key, noise)

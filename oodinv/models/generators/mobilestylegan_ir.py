@@ -49,7 +49,7 @@ class Node:
 
 
 class Graph:
-    """The layers of one network and its constants, of which each counts as used once it was asked for."""
+    """Layers of one network and its constants; records which of these are used."""
 
     def __init__(self, network: str, tensors: State, settings: Settings) -> None:
         """Raises ValueError: there is no such network, or it has operations that MobileStyleGAN has not."""
@@ -156,7 +156,7 @@ def _mapping(graph: Graph) -> dict[str, Tensor]:
 
 
 def _synthesis(graph: Graph) -> dict[str, Tensor]:
-    """By the published names, and by the layers that use what these name."""
+    """Renames by the published names, and by the layers that use these constants."""
     found = {"const": _first(graph.named("m.input.input"))}
     gains = {LEAKY_SLOPE}
 
@@ -202,7 +202,7 @@ def _synthesis(graph: Graph) -> dict[str, Tensor]:
 
 
 def _first_convolution(graph: Graph, number: int) -> bool:
-    """Whether a convolution has 3 × 3 weights that are a constant."""
+    """True if a convolution has constant 3 × 3 weights."""
     constants = (n for n in graph.nodes[number].inputs if graph.nodes[n].type == "Const")
     return any(graph.tensors[f"{graph.network}.constants.{graph.nodes[n].name}"].shape[2:] == (3, 3) for n in constants)
 

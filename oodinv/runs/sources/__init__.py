@@ -1,4 +1,4 @@
-"""Photo sources: one module for each kind of input. A new one is a file here and a line in `SOURCES`."""
+"""Registry of photo sources: one module and one entry in SOURCES each."""
 
 from oodinv.runs.sources.base import PhotoSource
 from oodinv.runs.sources.file import FILE

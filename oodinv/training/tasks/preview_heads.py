@@ -75,7 +75,7 @@ class PreviewHeadsTask:
     def __init__(
         self, recipe: PreviewHeadsRecipe, lpips: Lpips, compute: Compute, start: dict[int, PreviewHead] | None = None
     ) -> None:
-        """start: heads to go on from.
+        """start: initial heads.
 
         Raises:
             RecipeError: the generator has no such block, or the heads to start from are of other blocks.
