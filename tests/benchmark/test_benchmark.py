@@ -179,7 +179,7 @@ def test_plots_are_well_formed_and_hold_every_point() -> None:
 # --- Whole runs
 
 
-def test_rows_and_columns(report: Path) -> None:
+def test_tables_have_a_row_for_each_ablation_and_a_column_for_each_metric(report: Path) -> None:
     composite, alone, inside = (rows(report, target) for target in ("composite", "generated", "in-domain"))
     assert list(composite) == [*VARIANTS, "published"]
     assert list(alone) == list(inside) == VARIANTS

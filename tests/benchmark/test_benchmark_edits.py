@@ -135,7 +135,7 @@ def test_a_network_that_only_a_person_may_fetch_leaves_its_column_empty(report: 
     assert (row["fid.mean"], row["identity_arcface.mean"]) == ("", "")
 
 
-def test_arcface_by_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_identity_by_arcface_needs_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A network with drawn values: the same picture has similarity 1, another one less; its absence is no error."""
     pictures = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
     torch.manual_seed(0)

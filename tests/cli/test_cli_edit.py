@@ -462,7 +462,7 @@ def test_the_input_is_never_replaced(here: Path, tiny_card: Path) -> None:
     assert "would be replaced" in str(done.exception)
 
 
-def test_nor_anything_in_it(here: Path, tiny_card: Path) -> None:
+def test_a_folder_of_the_inversion_is_not_replaced(here: Path, tiny_card: Path) -> None:
     done = oodinv("edit", here / "out", "-r", "one", "-o", here / "out/aligned", "--model", tiny_card)
     assert done.exit_code == 1
     assert "would be replaced" in str(done.exception)
@@ -663,7 +663,7 @@ def test_a_turned_head_is_composed_again_as_it_was(here: Path, tiny_card: Path, 
     assert np.abs(pixels(composite) - first).mean() > 1
 
 
-def test_photos_that_an_inversion_lacks_are_told(here: Path, tiny_card: Path, tmp_path: Path) -> None:
+def test_photos_that_an_inversion_lacks_are_reported(here: Path, tiny_card: Path, tmp_path: Path) -> None:
     shutil.copytree(here / "photos", tmp_path / "photos")
     (tmp_path / "photos/torn.jpg").write_bytes(b"torn")
     assert oodinv("invert", tmp_path / "photos", "-o", tmp_path / "out", "--model", tiny_card).exit_code == 1

@@ -77,7 +77,7 @@ def codes_file(kind: str, folder: Path) -> tuple[Path, np.ndarray]:
 
 
 @pytest.mark.parametrize("kind", ["w", "w_plus", "w_plus of StyleGAN2", "several arrays", "of invert"])
-def test_codes_in_every_form(kind: str, card: Path, tmp_path: Path) -> None:
+def test_codes_of_every_form_are_generated(kind: str, card: Path, tmp_path: Path) -> None:
     path, expected = codes_file(kind, tmp_path)
     done = call("generate", "--model", card, "--codes", path, "--save", "latents,arrays", "-o", tmp_path / "out")
     assert done.returncode == 0, done.stderr

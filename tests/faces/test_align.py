@@ -95,7 +95,7 @@ def test_a_grid_of_nine_faces_gives_nine_from_left_to_right(yunet: Yunet, shared
     assert np.abs(crops - crops.mean(axis=0)).mean() < 3
 
 
-def test_no_face_in_grass(yunet: Yunet, shared: Path) -> None:
+def test_a_picture_of_grass_has_no_face(yunet: Yunet, shared: Path) -> None:
     pixels = read_photo(shared / "photos/unaligned/grass.jpg").pixels
     with pytest.raises(NoFaceError, match="--detector"):
         align(pixels, yunet, 64, ffhq_quad)
@@ -121,14 +121,14 @@ def test_tilted_faces_come_out_upright(turn: int, yunet: Yunet, shared: Path) ->
     assert corner_error(transform(back, tilted.quad), upright.quad) < 0.1
 
 
-def test_tiny_photos(yunet: Yunet, shared: Path) -> None:
+def test_faces_of_tiny_photos_are_found_in_their_place(yunet: Yunet, shared: Path) -> None:
     for path in sorted((shared / "faces/celeba").iterdir())[:400:40]:
         faces = align(read_photo(path).pixels, yunet, 64, ffhq_quad).faces
         # CelebA aligns its photos, so that the face is always in the same place.
         assert min(np.abs(face.quad.mean(axis=0) - (44.5, 58)).max() for face in faces) < 12
 
 
-def test_a_small_face_in_a_large_photo(yunet: Yunet, shared: Path) -> None:
+def test_a_small_face_in_a_large_photo_is_found(yunet: Yunet, shared: Path) -> None:
     face = resize_pixels(read_photo(shared / "photos/aligned1024/00001.jpg").pixels, 160)
     photo = np.full((3000, 4000, 3), 120, np.uint8)
     photo[2000:2160, 3000:3160] = face
@@ -208,7 +208,7 @@ class FixedDetector:
         return [Face(TYPICAL * size + (x, y), TYPICAL, 0.9, "yunet") for x, y, size in self.places]
 
 
-def test_largest_and_all() -> None:
+def test_the_largest_face_or_all_are_returned() -> None:
     photo = np.zeros((200, 300, 3), np.uint8)
     detector = FixedDetector((10, 20, 50), (120, 30, 100))
     assert len(align(photo, detector, 32, ffhq_quad).faces) == 2

@@ -128,7 +128,7 @@ def test_a_photo_of_16_bits_grey_and_transparent_keeps_both(tmp_path: Path) -> N
     np.testing.assert_array_equal(again[..., -1], values[..., 1])
 
 
-def test_little_colour_is_colour() -> None:
+def test_slightly_coloured_pictures_are_not_grey() -> None:
     photo = np.stack([GREY] * 3, axis=2)
     assert is_colourless(photo)
     assert is_colourless(photo.astype(np.uint16) * 257)

@@ -175,7 +175,7 @@ def test_a_grey_jpeg_keeps_its_table(tmp_path: Path) -> None:
         assert tuple(written.quantization[0]) == photo.jpeg.tables[0]
 
 
-def test_quality_is_obeyed(tmp_path: Path) -> None:
+def test_the_chosen_quality_is_used(tmp_path: Path) -> None:
     photo = decode_photo(saved(PIXELS, "JPEG", quality=90, subsampling=2), Path("in"))
     sizes = []
     for suffix in (".jpg", ".webp"):

@@ -72,7 +72,7 @@ READABLE: dict[str, tuple[Callable[[], Image.Image], str, Callable[[], np.ndarra
 
 
 @pytest.mark.parametrize("kind", READABLE)
-def test_read_every_mode(kind: str, tmp_path: Path) -> None:
+def test_pictures_of_every_mode_are_read(kind: str, tmp_path: Path) -> None:
     make, suffix, expected = READABLE[kind]
     path = tmp_path / f"photo{suffix}"
     make().save(path, **({"lossless": True, "exact": True} if suffix == ".webp" else {}))
@@ -86,7 +86,7 @@ def test_read_every_mode(kind: str, tmp_path: Path) -> None:
         assert photo.alpha is None
 
 
-def test_read_palette_with_transparency(tmp_path: Path) -> None:
+def test_palettes_with_transparency_are_expanded(tmp_path: Path) -> None:
     picture = palette()
     picture.save(tmp_path / "p.png", transparency=5)
     photo = read_photo(tmp_path / "p.png")
@@ -178,7 +178,7 @@ def test_read_16_bit_rgb_is_scaled(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
-def test_read_applies_orientation(orientation: int, suffix: str, tmp_path: Path) -> None:
+def test_the_orientation_is_applied(orientation: int, suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"turned{suffix}"
     exif = Image.Exif()
     exif[MAKE], exif[ORIENTATION] = "Camera", orientation
@@ -245,7 +245,7 @@ def test_broken_files_are_named(kind: str, tmp_path: Path) -> None:
     assert str(path) in str(caught.value)
 
 
-def test_missing_folder_and_forbidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_files_folders_and_forbidden_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImageError, match="no such file"):
         read_photo(tmp_path / "none.jpg")
     with pytest.raises(ImageError, match="folder"):
@@ -333,7 +333,7 @@ def test_unwritable_photos_are_refused(tmp_path: Path) -> None:
         write_png(tmp_path / f"{'n' * 300}.png", COLOUR)
 
 
-def test_suffix_follows_the_source() -> None:
+def test_the_suffix_follows_the_source_format() -> None:
     assert Photo(COLOUR, format="JPEG").suffix == ".jpg"
     assert Photo(COLOUR, format="MPO").suffix == ".jpg"
     assert Photo(COLOUR, format="TIFF").suffix == ".png"
@@ -353,13 +353,13 @@ def test_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_same_pixels_same_bytes(tmp_path: Path) -> None:
+def test_the_same_pixels_give_the_same_bytes(tmp_path: Path) -> None:
     write_png(tmp_path / "a.png", COLOUR)
     write_png(tmp_path / "b.png", COLOUR.copy())
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
-def test_threads_read_alike(tmp_path: Path) -> None:
+def test_threads_decode_the_same_pixels(tmp_path: Path) -> None:
     paths = []
     for index in range(24):
         paths.append(tmp_path / f"{index}.png")

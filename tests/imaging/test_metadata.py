@@ -267,7 +267,7 @@ def test_resolution_of_turned_pixels_changes_places() -> None:
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".tiff", ".png"])
-def test_resolution_comes_through(suffix: str, tmp_path: Path) -> None:
+def test_resolution_is_preserved(suffix: str, tmp_path: Path) -> None:
     write_photo(tmp_path / f"out{suffix}", decode_photo(jpeg_of(PIXELS, dpi=(240, 240)), Path("in")))
     with Image.open(tmp_path / f"out{suffix}") as written:
         assert [round(float(value)) for value in written.info["dpi"]] == [240, 240]

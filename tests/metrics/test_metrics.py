@@ -59,7 +59,9 @@ def test_golden_pixel_and_structure_scores(golden: tuple[Tensor, Tensor, dict[st
 
 
 @pytest.mark.parametrize(("backbone", "key"), [("alexnet", "lpips_alex"), ("vgg16", "lpips_vgg")])
-def test_golden_lpips(golden: tuple[Tensor, Tensor, dict[str, float]], backbone: str, key: str) -> None:
+def test_lpips_equals_the_reference_values(
+    golden: tuple[Tensor, Tensor, dict[str, float]], backbone: str, key: str
+) -> None:
     if find(f"lpips-{backbone}") is None:
         pytest.skip(f"needs lpips-{backbone}: oodinv weights pull lpips-{backbone}")
     a, b, stored = golden
@@ -202,7 +204,7 @@ def test_flow_and_mask_in_words() -> None:
     assert flow_magnitude({}) is None
 
 
-def test_statistics() -> None:
+def test_standard_error_and_interval_equal_reference_values() -> None:
     found = summarize([1.0, 2.0, 3.0, 4.0, None, float("inf")], seed=0)
     assert found is not None
     assert (found.mean, found.count) == (2.5, 4)

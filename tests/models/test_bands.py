@@ -46,14 +46,14 @@ def test_bands_hold_as_many_rows_as_fit(band_values: int, inputs: Tensor) -> Non
 
 
 @pytest.mark.usefixtures("band_values")
-def test_depthwise_convolution(inputs: Tensor) -> None:
+def test_depthwise_convolution_in_bands_equals_the_whole(inputs: Tensor) -> None:
     weight = torch.randn(8, 1, 3, 3)
     found = bands.collect([bands.depthwise3x3(bands.cut(x, 8), weight, 16) for x in inputs], 16)
     close(found, F.conv2d(inputs, weight, padding=1, groups=8))
 
 
 @pytest.mark.usefixtures("band_values")
-def test_pointwise_convolution(inputs: Tensor) -> None:
+def test_pointwise_convolution_in_bands_equals_the_whole(inputs: Tensor) -> None:
     weight = torch.randn(5, 8)
     found = bands.collect([bands.pointwise(bands.cut(x, 8), weight) for x in inputs], 16)
     close(found, torch.einsum("oc,bchw->bohw", weight, inputs))
@@ -70,7 +70,7 @@ def test_noise_bias_and_activation_leave_the_input_as_it_is(inputs: Tensor, nois
 
 
 @pytest.mark.usefixtures("band_values")
-def test_inverse_wavelet_transform(inputs: Tensor) -> None:
+def test_the_inverse_wavelet_transform_in_bands_equals_the_whole(inputs: Tensor) -> None:
     factors = torch.randn(8)
     found = bands.collect([bands.idwt(bands.cut(x, 8), factors) for x in inputs], 32)
     close(found, idwt(inputs * factors[:, None, None]))

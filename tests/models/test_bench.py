@@ -45,7 +45,7 @@ def networks() -> tuple[StyleGAN2, Samm]:
 
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("grad", [False, True])
-def test_aligned_synthesis_agrees(networks: tuple[StyleGAN2, Samm], batch: int, grad: bool) -> None:
+def test_aligned_synthesis_equals_the_published_way(networks: tuple[StyleGAN2, Samm], batch: int, grad: bool) -> None:
     """With and without gradients, which take different ways, and alone or in a batch."""
     generator, samm = networks
     w_plus = random(batch, generator.num_ws, 16)
@@ -59,7 +59,7 @@ def test_aligned_synthesis_agrees(networks: tuple[StyleGAN2, Samm], batch: int, 
     assert worst(synthesize(generator, w_plus, "zero"), expected) > 1e-2  # SAMM does something here
 
 
-def test_backbone_agrees() -> None:
+def test_the_backbone_equals_the_published_way() -> None:
     torch.manual_seed(0)
     backbone = Backbone(3, IR_SE_50).eval().requires_grad_(False)
     image = random(1, 3, 32, 32)

@@ -178,7 +178,7 @@ def test_a_family_from_outside_gives_directions(tiny_family: Path) -> None:
     )
 
 
-def test_an_unknown_family_is_named(tiny_family: Path) -> None:
+def test_an_unknown_family_is_named_in_the_error(tiny_family: Path) -> None:
     tiny_family.write_text(tiny_family.read_text().replace("kind: tiny", "kind: tinny"))
     done = call("generate", "--model", tiny_family, "--seeds", "0", "-o", tiny_family.parent / "out")
     assert done.returncode == 1

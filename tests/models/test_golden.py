@@ -90,7 +90,7 @@ def runs(request: pytest.FixtureRequest, shared: Path, tmp_path_factory: pytest.
 
 
 @pytest.mark.parametrize("prefix", ["", "edited_"])
-def test_whole_model(runs: Runs, shared: Path, prefix: str) -> None:
+def test_the_whole_model_equals_the_golden_result(runs: Runs, shared: Path, prefix: str) -> None:
     kind, inversions = runs
     stored, found = golden.outputs(shared, golden.CASES[kind]), inversions[prefix]
     arrays = {

@@ -118,7 +118,7 @@ def test_instance_norm_in_half_precision_sums_in_single() -> None:
 
 
 @pytest.mark.parametrize("size", [8, 16, 64])
-def test_generators_of_any_size(size: int) -> None:
+def test_generators_of_any_size_give_pictures_of_that_size(size: int) -> None:
     channels = {s: 4 + s // 8 for s in sizes_up_to(size)}
     generator = StyleGAN2(size, channels, w_dim=12, z_dim=10, mapping_layers=3).eval()
     w = map_latents(generator, random(2, 10))
@@ -159,7 +159,7 @@ def test_noise_is_an_argument() -> None:
     assert not torch.equal(synthesize(generator, w_plus, "fixed"), synthesize(generator, w_plus, "zero"))
 
 
-def test_batch_deviation_by_hand() -> None:
+def test_batch_deviation_equals_that_computed_by_hand() -> None:
     x = torch.stack([torch.zeros(2, 3, 3), torch.full((2, 3, 3), 2.0)])
     found = append_batch_deviation(x, group=2)
     assert found.shape == (2, 3, 3, 3)

@@ -149,7 +149,7 @@ def test_a_sheet_has_room_for_every_face(count: int) -> None:
     assert sheet.shape[0] * sheet.shape[1] >= count * 5 * 64 * 64
 
 
-def test_sheets_and_strips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sheets_and_strips_have_the_documented_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("oodinv.reporting.sheets.SHEET_FACES", 3)
     paths = write_sheets(tmp_path, (panel(str(n), seed=n) for n in range(4)), packet(Provenance()))
     assert [p.name for p in paths] == ["contact-sheet.png", "contact-sheet-2.png"]

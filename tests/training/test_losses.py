@@ -39,7 +39,7 @@ def test_r1_penalty_of_a_quadratic() -> None:
     torch.testing.assert_close(losses.r1_penalty(Quadratic(), x), expected)
 
 
-def test_mask_losses_by_hand() -> None:
+def test_mask_losses_equal_those_computed_by_hand() -> None:
     masks: dict[int | str, Tensor] = {
         32: torch.tensor([0.0, 1.0, 0.25, 0.75]).reshape(1, 1, 2, 2),
         "final": torch.full((1, 1, 2, 2), 0.1),

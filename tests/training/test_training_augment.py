@@ -140,7 +140,7 @@ def test_occluders_hit_their_share_and_the_rest_is_exact() -> None:
     assert none.where.max() == 0
 
 
-def test_mask_contrast_by_hand() -> None:
+def test_mask_contrast_equals_that_computed_by_hand() -> None:
     where = torch.zeros(1, 1, 32, 32)
     where[..., :16, :] = 1.0
     masks = torch.where(where > 0.5, 0.9, 0.1)

@@ -169,7 +169,7 @@ def test_a_missing_network_is_named_once_or_refused(monkeypatch: pytest.MonkeyPa
     assert found.missing == ()
 
 
-def test_uncovered_by_hand() -> None:
+def test_uncovered_equals_the_mean_computed_by_hand() -> None:
     where = torch.zeros(3, 1, 4, 4)
     where[0, :, :2] = 1
     where[1, :, 3, 3] = 1

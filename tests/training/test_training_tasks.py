@@ -188,7 +188,7 @@ def test_an_encoder_recipe_that_does_not_fit_its_generator_is_refused(tiny_card:
         )
 
 
-def test_mixed_styles_change_hands_once() -> None:
+def test_mixed_styles_switch_latents_at_one_row() -> None:
     first, second = torch.zeros(200, 3), torch.ones(200, 3)
     rows = mix_styles(first, second, 6, 0.9, torch.Generator().manual_seed(0))[..., 0]
     assert (rows[:, 1:] >= rows[:, :-1]).all()

@@ -231,7 +231,7 @@ RECOGNISED: list[tuple[str, dict[str, Tensor], dict[str, object]]] = [
 
 
 @pytest.mark.parametrize(("name", "tensors", "settings"), RECOGNISED)
-def test_recognises(name: str, tensors: dict[str, Tensor], settings: dict[str, object]) -> None:
+def test_every_layout_is_recognised(name: str, tensors: dict[str, Tensor], settings: dict[str, object]) -> None:
     assert recognise(file_of(tensors, **settings)) == name
 
 

@@ -17,7 +17,7 @@ from oodinv.weights.translation import translate
 
 
 @pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 0.0), (torch.float16, 2e-3)])
-def test_a_generator_comes_back(tmp_path: Path, dtype: torch.dtype, error: float) -> None:
+def test_a_saved_generator_is_loaded_unchanged(tmp_path: Path, dtype: torch.dtype, error: float) -> None:
     generator = StyleGAN2(8, {4: 4, 8: 6}, w_dim=5, z_dim=5, mapping_layers=0)
     native.save(tmp_path / "g.safetensors", generator, dtype)
     again = build_generator(translate(read(tmp_path / "g.safetensors")))

@@ -38,7 +38,7 @@ def folder(generator: MobileStyleGAN, tmp_path: Path) -> Path:
     return openvino_ir.write(generator, tmp_path / "ir")
 
 
-def test_every_value_arrives(generator: MobileStyleGAN, folder: Path) -> None:
+def test_every_constant_of_a_network_is_read(generator: MobileStyleGAN, folder: Path) -> None:
     found = build_generator(translate(read(folder)))
     assert isinstance(found, MobileStyleGAN)
     assert found.config() == generator.config()
@@ -59,7 +59,7 @@ def test_the_transposition_of_the_mapping_weights_is_read_and_not_guessed(
     torch.testing.assert_close(found.map(z), generator.map(z))
 
 
-def test_verify_and_import(generator: MobileStyleGAN, folder: Path, tmp_path: Path) -> None:
+def test_openvino_networks_are_verified_and_imported(generator: MobileStyleGAN, folder: Path, tmp_path: Path) -> None:
     report = verify(folder)
     assert (report.layout, report.container) == ("mobilestylegan-openvino", "openvino")
     assert report.sizes == {"size": 32, "w_dim": 5, "num_ws": 6}
@@ -160,7 +160,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], type[OodinvError], str]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damage_is_named(damage: str, folder: Path) -> None:
+def test_damaged_networks_are_named(damage: str, folder: Path) -> None:
     spoil, error, message = DAMAGES[damage]
     spoil(folder)
     with pytest.raises(error, match=message) as caught:

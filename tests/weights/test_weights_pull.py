@@ -358,7 +358,7 @@ def test_a_file_for_the_user_to_get_names_its_page(tmp_path: Path, monkeypatch: 
     assert pull("e4e-ffhq") == find("e4e-ffhq") == tmp_path / "e4e_ffhq_encode.pt"
 
 
-def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_is_in_the_users_cache_folder_unless_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/someone")
     monkeypatch.delenv("OODINV_CACHE", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)

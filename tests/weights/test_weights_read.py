@@ -67,7 +67,7 @@ def test_a_file_that_asks_for_os_system_is_refused_by_that_name(
     assert not mark.exists()
 
 
-def test_the_trap_works(tmp_path: Path) -> None:
+def test_the_pickle_that_must_not_run_would_leave_a_file(tmp_path: Path) -> None:
     pickle.loads(pickle.dumps(Touch(tmp_path / "mark")))
     assert (tmp_path / "mark").exists()
 
@@ -130,7 +130,7 @@ def test_the_nvidia_mapping_network_gives_the_golden_w(shared: Path) -> None:
         torch.testing.assert_close(w[:, layer], x, rtol=FLOAT32_DEEP, atol=FLOAT32_DEEP * float(w.std()))
 
 
-def test_a_tensorflow_pickle_is_told_apart(tmp_path: Path) -> None:
+def test_a_tensorflow_pickle_is_recognised(tmp_path: Path) -> None:
     path = tmp_path / "stylegan2-ffhq-config-f.pkl"
     path.write_bytes(b"\x80\x03cdnnlib.tflib.network\nNetwork\n)\x81}b.")
     with pytest.raises(WeightsError, match=r"TensorFlow.*stylegan2-ada-pytorch"):
@@ -262,14 +262,14 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_an_unreadable_file(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "x.pt").write_bytes(b"x")
     (tmp_path / "x.pt").chmod(0)
     with pytest.raises(WeightsError, match="permissions"):
         read(tmp_path / "x.pt")
 
 
-def test_other_archives_are_told_apart(tmp_path: Path) -> None:
+def test_other_archives_are_recognised(tmp_path: Path) -> None:
     torch.jit.save(torch.jit.script(torch.nn.Identity()), tmp_path / "script.pt")
     with pytest.raises(UnknownLayout, match="TorchScript"):
         read(tmp_path / "script.pt")

@@ -155,7 +155,7 @@ def test_a_photo_is_named_from_another_folder(
     assert relations == {"parentOf"}
 
 
-def test_a_changed_picture_is_found_out(out: Path, credentials: tuple[Path, Path]) -> None:
+def test_a_changed_picture_fails_verification(out: Path, credentials: tuple[Path, Path]) -> None:
     sign(out, credentials)
     path = out / "signed/composites/barack-obama.png"
     content = bytearray(path.read_bytes())
