@@ -127,7 +127,7 @@ def _damage_named(path: Path) -> Iterator[None]:
     except UnidentifiedImageError as error:
         expected = ", ".join(READ)
         raise ImageError(
-            f"{path}: expected a picture ({expected}), found something else, whatever its suffix says; export it again"
+            f"{path}: expected a picture ({expected}), found another kind of file despite its suffix; export it again"
         ) from error
     except _DAMAGED as error:
         raise ImageError(f"{path}: the picture is damaged or incomplete ({error}); export it again") from error

@@ -89,7 +89,7 @@ ARCFACE: Rules = (
 def classifier(x: Tensor) -> Tensor:
     """Checks that a classifier has the shape of the network of 2015-12-05."""
     if x.shape not in ((CLASSES, FEATURES), (CLASSES,)):
-        raise ValueError(f"has shape {tuple(x.shape)}: FID's network tells {CLASSES} classes apart, torchvision's 1000")
+        raise ValueError(f"has shape {tuple(x.shape)}: FID's network has {CLASSES} classes, torchvision's 1000")
     return x
 
 

@@ -95,7 +95,7 @@ def _signer(credentials: Credentials) -> "Signer":
     except C2paError as error:
         raise OodinvError(
             f"can't sign with {credentials.certificates} and {credentials.key} ({error}); expected PEM files: the "
-            f"signer's certificate followed by those it leads to, and its private key in PKCS #8 for "
+            f"signer's certificate followed by its chain, and its private key in PKCS #8 for "
             f"{credentials.algorithm}, or another --algorithm"
         ) from error
 

@@ -36,7 +36,7 @@ class TaskEntry:
 
 TASKS = (
     TaskEntry("generator", "oodinv.training.tasks.stylegan2", "a StyleGAN2 generator from photos", "ffhq-stylegan2"),
-    TaskEntry("generator", "oodinv.training.tasks.joint", "a generator and an encoder, as autoencoder", "mini-joint"),
+    TaskEntry("generator", "oodinv.training.tasks.joint", "a generator and an encoder together", "mini-joint"),
     TaskEntry("encoder", "oodinv.training.tasks.encoder", "an encoder for a fixed generator", "ffhq-e4e-encoder"),
     TaskEntry("samm", "oodinv.training.tasks.samm", "SAMM for a fixed encoder and generator", "mini-samm"),
     TaskEntry("heads", "oodinv.training.tasks.preview_heads", "preview heads of a generator", "ffhq-mobile-heads"),
