@@ -53,9 +53,11 @@ def start(count: int | None, device: str) -> Workers:
     if not ray.is_initialized():
         try:
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except Exception as error:  # what Ray raises where its own processes don't start is a plain Exception
             address = os.environ.get("RAY_ADDRESS", "this machine")
-            raise OodinvError(f"no Ray cluster on {address}: {error}; check RAY_ADDRESS") from error
+            raise OodinvError(
+                f"no Ray cluster on {address}: {error}; check RAY_ADDRESS, or leave out --engine"
+            ) from error
     return plan(count, device, ray.cluster_resources())
 
 

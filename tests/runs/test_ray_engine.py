@@ -160,6 +160,16 @@ def test_edits_and_benchmarks_on_ray_leave_what_one_process_does(
             assert one
 
 
+def test_a_cluster_that_does_not_start_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**_: object) -> None:
+        raise Exception("The current node timed out during startup.")  # as Ray has it
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(OodinvError, match=r"timed out during startup.*RAY_ADDRESS"):
+        ray_engine.start(None, "cpu")
+
+
 def test_options_that_do_not_go_together_are_refused(photos: Path, tmp_path: Path) -> None:
     for options in (["--workers", "2"], ["--engine", "ray", "--shard", "0/2"]):
         done = call("align", photos, "-o", tmp_path / "out", *options)
