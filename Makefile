@@ -22,7 +22,8 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 .venv/.installed-dev: .venv/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt pytest pytest-xdist hypothesis ruff mypy \
-	  import-linter types-PyYAML types-tabulate pytorch-msssim scikit-learn "ray[data]" c2pa-python
+	  import-linter types-PyYAML types-tabulate pytorch-msssim scikit-learn "ray[data]" c2pa-python \
+	  onnxruntime onnx onnxscript openvino
 	touch $@
 
 .venv/.installed-docs: .venv/.installed

@@ -73,6 +73,8 @@ def autocast(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
 def encode(model: Model, image: Tensor, dtype: torch.dtype = torch.float32) -> Encoding:
     """Encodes images (B, 3, H, W) in [−1, 1], on the model's device, into latent codes and features."""
     with inference(image.device, dtype):
+        if model.runtime is not None:
+            return model.runtime.encode(image)
         return model.encoder.encode(image, model.generator)
 
 
@@ -107,6 +109,8 @@ def _generate(
         aligned = Reused(source)
     else:
         aligned = None if model.samm is None else Predicted(model.samm, source.features)
+    if model.runtime is not None:
+        return model.runtime.synthesize(w_plus, aligned, noise)
     return synthesize_aligned(model.generator, w_plus, aligned, noise)
 
 

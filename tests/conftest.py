@@ -1,8 +1,11 @@
 """Fixtures that more than one test file uses."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("OODINV_BACKEND", "torch")  # conversions take seconds; tests of backends name theirs
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -222,6 +222,7 @@ def header(stages: BenchmarkStages) -> Header:
         **protocol,
         "aligned": stages.detector is None,
         "dtype": stages.dtype,
+        "backend": stages.model.backend,
         "variants": [ablation.name for ablation in stages.ablations],
         "left_out": [note.partition(":")[0] for note in stages.scorer.notes],
         "edits": {} if stages.trials is None else stages.trials.record(),

@@ -190,6 +190,7 @@ class _Run:
             edits=self.edits,
             detector=self.detector,
             dtype=self.compute.dtype,
+            backend=self.compute.backend,
         )
 
     def measure(self, path: Path, output: Path) -> "_Measured":
@@ -243,18 +244,19 @@ def _stages(
     edits: list[Path],
     detector: str | None,
     dtype: options.DtypeName,
+    backend: str,
 ) -> "BenchmarkStages":
     """Builds the stages that measure the model of a card. device: a value of `--device`. Also called by Ray workers."""
     from oodinv.benchmark.ablations import ablations_of
     from oodinv.benchmark.score import check_metrics, load_scorer
     from oodinv.benchmark.stages import BenchmarkStages
-    from oodinv.cli.prepare import choose_device, make_detector
+    from oodinv.cli.prepare import choose_backend, choose_device, make_detector, run_by
     from oodinv.metrics.base import Setting
     from oodinv.recipe.card import read_card
     from oodinv.weights.build import load_model
 
     card, place = read_card(path), choose_device(device)
-    model = load_model(card, path).to(place)
+    model = run_by(load_model(card, path).to(place), choose_backend(backend, place, dtype), "fixed")
     check_metrics(recipe, card.size)
     return BenchmarkStages(
         model=model,

@@ -21,7 +21,7 @@ class Finding:
 
 
 PACKAGES = ("torch", "numpy", "pillow", "opencv-python", "face-alignment", "typer", "rich", "pydantic", "safetensors")
-EXTRAS = ("ray", "c2pa-python")
+EXTRAS = ("ray", "c2pa-python", "onnxruntime", "openvino")
 
 
 def doctor(

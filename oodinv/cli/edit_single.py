@@ -45,6 +45,7 @@ def run_single(request: Request, recipe: EditRecipe, path: Path) -> None:
         request.compute.device,
         model=request.model or recipe.model or "mini",
         dtype=request.compute.dtype,
+        backend=request.compute.backend,
         detector=request.select.detector,
         noise="fixed",
         batch_size=request.compute.batch_size,
@@ -62,6 +63,7 @@ def run_single(request: Request, recipe: EditRecipe, path: Path) -> None:
         factors=request.factors,
         force=request.force,
         dtype=request.compute.dtype,
+        backend=request.compute.backend,
         batch_size=request.compute.batch_size,
         inversion=nothing,
     )

@@ -3,19 +3,18 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import typer
 
 from oodinv.cli.groups import AlignComputeOptions
 from oodinv.cli.options import Chosen
-from oodinv.cli.prepare import choose_device, make_detector, make_selection
+from oodinv.cli.prepare import choose_backend, choose_device, make_detector, make_selection, run_by
 from oodinv.editing.apply import Editor
 from oodinv.editing.plan import no_person, prepare
 from oodinv.faces.selection import ALL
 from oodinv.imaging.encode import AS_SOURCE, OutputFormat
 from oodinv.inversion import Dtype
-from oodinv.models.generators.base import Noise
 from oodinv.recipe.card import Crop
 from oodinv.recipe.edit import EditRecipe
 from oodinv.refinement import refiner_for
@@ -43,6 +42,7 @@ def invert_stages(
     *,
     model: str,
     dtype: Dtype,
+    backend: str,
     detector: str | None,
     noise: NoiseName,
     batch_size: int,
@@ -58,7 +58,7 @@ def invert_stages(
     """
     place = choose_device(device)
     made = None if detector is None else make_detector(detector, place)
-    loaded = load_named(model).to(place)
+    loaded = run_by(load_named(model).to(place), choose_backend(backend, place, dtype), noise)
     return InvertStages(
         model=loaded,
         device=place,
@@ -83,6 +83,7 @@ def edit_stages(
     factors: list[float],
     force: bool,
     dtype: Dtype,
+    backend: str,
     batch_size: int,
     inversion: Results,
     knows_people: bool = True,
@@ -100,7 +101,8 @@ def edit_stages(
     loaded = loaded.to(place)
     person = partial(read_person, inversion, loaded.code_shape) if knows_people else no_person
     plan = prepare(recipe, path, loaded, factors, person, force=force)
-    noise: Noise = "zero" if inversion.header.settings.get("noise") == "zero" else "fixed"
+    noise: Literal["zero", "fixed"] = "zero" if inversion.header.settings.get("noise") == "zero" else "fixed"
+    loaded = run_by(loaded, choose_backend(backend, place, dtype), noise)
     return EditStages(Editor(loaded, place, dtype, noise, batch_size, recipe, plan), inversion, output_format)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from oodinv.backends import AUTO
 from oodinv.cli import options
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def generate(
     ] = DEFAULT_ARTEFACTS,
     device: options.Device = "auto",
     dtype: options.Dtype = "float32",
+    backend: options.Backend = AUTO,
     batch_size: options.BatchSize = 4,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
@@ -62,7 +64,7 @@ def generate(
 
     from oodinv.cli.console import say, stderr
     from oodinv.cli.directions.common import parse_numbers
-    from oodinv.cli.prepare import choose_device
+    from oodinv.cli.prepare import choose_backend, choose_device, generator_runtime
     from oodinv.imaging.provenance import Provenance
     from oodinv.inversion import DTYPES
     from oodinv.weights.build import load_generator
@@ -75,7 +77,9 @@ def generate(
     loaded = load_generator(model)
     for note in loaded.notes:
         say(note, quiet)
-    generator = loaded.generator.to(choose_device(device))
+    place = choose_device(device)
+    generator = loaded.generator.to(place)
+    runtime = generator_runtime(loaded, choose_backend(backend, place, dtype), noise)
     if numbers is not None:
         chosen = codes_of_seeds(generator, numbers, truncation)
     else:
@@ -83,7 +87,7 @@ def generate(
         chosen = codes_of_file(generator, codes, truncation)
     made = Provenance(source="trainedAlgorithmicMedia", model=loaded.card.name)
     outputs: list[str] = []
-    pictures = drawn(generator, chosen, noise, DTYPES[dtype], batch_size)
+    pictures = drawn(generator, chosen, noise, DTYPES[dtype], batch_size, runtime)
     for code, picture in track(pictures, "generating", len(chosen), console=stderr, disable=quiet, transient=True):
         outputs += write_drawn(output, code, picture, wanted, made)
     if as_json:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, get_type_hints
 
+from oodinv.backends import AUTO
 from oodinv.cli import options
 
 
@@ -73,9 +74,10 @@ class AlignComputeOptions:
 
 @dataclass(frozen=True)
 class ComputeOptions(AlignComputeOptions):
-    """The same, with the number format of convolutions."""
+    """The same, with the number format of convolutions and the backend of the networks."""
 
     dtype: options.Dtype = "float32"
+    backend: options.Backend = AUTO
 
 
 @dataclass(frozen=True)

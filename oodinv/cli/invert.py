@@ -61,6 +61,7 @@ def invert(
         invert_stages,
         model=model,
         dtype=compute.dtype,
+        backend=compute.backend,
         detector=None if aligned else select.detector,
         noise=noise,
         batch_size=compute.batch_size,

@@ -9,7 +9,21 @@ import sys
 import typer
 
 import oodinv
-from oodinv.cli import align, benchmark, blend, directions, doctor, edit, generate, invert, report, sign, train, weights
+from oodinv.cli import (
+    align,
+    benchmark,
+    blend,
+    directions,
+    doctor,
+    edit,
+    export,
+    generate,
+    invert,
+    report,
+    sign,
+    train,
+    weights,
+)
 from oodinv.cli.console import report_error
 from oodinv.cli.logs import LOG
 from oodinv.cli.memory import tune_allocator
@@ -46,6 +60,7 @@ app.command("align")(align.align)
 app.command("blend")(blend.blend)
 app.command("doctor")(doctor.doctor)
 app.command("edit")(edit.edit)
+app.command("export")(export.export)
 app.command("generate")(generate.generate)
 app.command("invert")(invert.invert)
 app.command("report")(report.report)

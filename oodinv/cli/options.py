@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from oodinv.backends import AUTO, BACKENDS, TORCH
 from oodinv.compositing.regions import REGIONS
 from oodinv.compositing.techniques import TECHNIQUES
 from oodinv.errors import suggestion
@@ -243,6 +244,16 @@ Refine = Annotated[
         min=0,
         help="Optimisation steps for each face's codes; more are slower and closer to the photo.",
         show_default="the model's",
+        rich_help_panel=COMPUTING,
+    ),
+]
+Backend = Annotated[
+    str,
+    typer.Option(
+        metavar="|".join((AUTO, TORCH, *names(BACKENDS))),
+        envvar="OODINV_BACKEND",
+        show_envvar=False,
+        help="What runs the networks on a CPU: PyTorch, or a faster backend that is installed; auto takes the fastest.",
         rich_help_panel=COMPUTING,
     ),
 ]

@@ -1,6 +1,7 @@
 """Builds the objects of a run from its options. Imports torch: import only in command bodies."""
 
 import os
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Literal, cast
@@ -12,6 +13,9 @@ import typer
 from numpy.typing import NDArray
 
 from oodinv import device as devices
+from oodinv.backends import Backend, select
+from oodinv.backends.compiled import compile_generator, compile_model
+from oodinv.cli.console import say
 from oodinv.cli.options import Chosen
 from oodinv.errors import NoFaceError
 from oodinv.faces.align import align
@@ -21,9 +25,13 @@ from oodinv.faces.framing.ffhq import ffhq_quad
 from oodinv.faces.selection import BLURRED, LARGEST, Likeness, Selection
 from oodinv.imaging.encode import FormatName, OutputFormat
 from oodinv.imaging.pixels import Pixels, to_tensor
+from oodinv.inversion import Dtype
+from oodinv.models.runtime import Runtime
 from oodinv.runs.sharding import Shard, launched, parse
 from oodinv.runs.sinks import output_names
+from oodinv.weights.build import GeneratorModel, Model
 from oodinv.weights.pull import pull
+from oodinv.workflows.invert import NoiseName
 
 REFERENCE_SIZE = 256
 """Side in pixels of the crops of reference photos."""
@@ -79,6 +87,36 @@ def shard_notes(shard: Shard | None) -> tuple[str, ...]:
     if shard is None:
         return ()
     return (f"this was shard {shard.index} of {shard.count}, counted from 0; these numbers don't include the others",)
+
+
+def choose_backend(name: str, device: torch.device, dtype: Dtype) -> Backend | None:
+    """Returns the backend for `--backend`; None for PyTorch.
+
+    Raises:
+        typer.BadParameter: there is no such backend. OodinvError: it is not installed, or doesn't fit other options.
+    """
+    try:
+        return select(name, device.type, dtype)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--backend") from error
+
+
+def run_by(model: Model, backend: Backend | None, noise: NoiseName) -> Model:
+    """Returns the model with its networks run by a backend; on stderr, says what is converted for it.
+
+    Raises:
+        OodinvError: a network can't be converted.
+    """
+    if backend is None or model.runtime is not None:
+        return model
+    return compile_model(model, backend, "zero" if noise == "zero" else "fixed", partial(say, quiet=False))
+
+
+def generator_runtime(model: GeneratorModel, backend: Backend | None, noise: NoiseName) -> Runtime | None:
+    """Returns what runs a generator for `oodinv generate`, like `run_by`; None for PyTorch."""
+    if backend is None or noise == "random":
+        return None
+    return compile_generator(model, backend, noise, partial(say, quiet=False))
 
 
 def make_detector(name: str, device: torch.device) -> Detector:

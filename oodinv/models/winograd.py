@@ -82,6 +82,11 @@ def eager_on_cpu(x: Tensor) -> bool:
     return x.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
+def exported() -> bool:
+    """Whether a graph for other programs is being recorded; they take convolutions with constant weights best."""
+    return torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()
+
+
 def pays(x: Tensor, weight: Tensor) -> bool:
     """True if `winograd` can do this convolution and is faster than `conv2d`."""
     height, width = x.shape[-2:]

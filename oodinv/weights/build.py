@@ -14,6 +14,7 @@ from oodinv.models.generators.base import Generator
 from oodinv.models.perceptors.dlib_face import DlibFace
 from oodinv.models.perceptors.lpips import Lpips
 from oodinv.models.preview import PreviewHead
+from oodinv.models.runtime import Runtime
 from oodinv.models.samm import Samm
 from oodinv.recipe.base import read_yaml
 from oodinv.recipe.card import GeneratorOnlyCard, ModelCard, find_card, read_card
@@ -35,7 +36,7 @@ class Model:
     """A card's networks, in evaluation mode and without gradients.
 
     path: of the card. files: the weight file of each role. notes: optional parts that are missing. preview: the head of
-    the largest pictures.
+    the largest pictures. runtime: runs the networks in place of PyTorch.
     """
 
     card: ModelCard
@@ -46,11 +47,17 @@ class Model:
     files: dict[Role, Path]
     notes: tuple[str, ...]
     preview: PreviewHead | None = None
+    runtime: Runtime | None = None
 
     @cached_property
     def sha256(self) -> dict[Role, str]:
         """The sha256 of each role's file, computed once."""
         return {role: sha256_path(file) for role, file in self.files.items()}
+
+    @property
+    def backend(self) -> str:
+        """Name of what runs the networks."""
+        return "torch" if self.runtime is None else self.runtime.name
 
     @property
     def code_shape(self) -> tuple[int, int]:
@@ -91,7 +98,7 @@ def load_model(card: ModelCard, path: Path) -> Model:
     heads = read_heads(files["preview"]) if "preview" in files else {}
     model = Model(card, path, generator, encoder, samm, files, notes, heads[max(heads)] if heads else None)
     _check_fit(model)
-    return model
+    return replace(model, encoder=encoder.prepared(generator))
 
 
 def load_named(name: str) -> Model:
@@ -108,13 +115,14 @@ def load_named(name: str) -> Model:
 class GeneratorModel:
     """A card's generator, in evaluation mode and without gradients.
 
-    path: of the card. notes: values that the generator's file lacks.
+    path: of the card. notes: values that the generator's file lacks. file: that file.
     """
 
     card: GeneratorOnlyCard
     path: Path
     generator: Generator
     notes: tuple[str, ...]
+    file: Path
 
 
 def load_generator(name: str) -> GeneratorModel:
@@ -131,7 +139,7 @@ def load_generator(name: str) -> GeneratorModel:
     generator = build_generator(source, card.generator)
     if generator.size != card.size:
         raise WeightsError(f"{file}: makes images of {generator.size} px, and {path} says {card.size}; correct it")
-    return GeneratorModel(card, path, generator, source.notes)
+    return GeneratorModel(card, path, generator, source.notes, file)
 
 
 def load_lpips(backbone: str) -> Lpips:

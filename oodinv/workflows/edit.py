@@ -189,6 +189,7 @@ def edit_header(stages: EditStages) -> Header:
         "suffixes": [variant.suffix for variant in stages.editor.plan.variants],
         "directions": digest.hexdigest(),
         "dtype": stages.editor.dtype,
+        "backend": stages.editor.model.backend,
         "format": asdict(stages.output_format),
         "aligned": bool(inversion.settings.get("aligned")),
         "inversion": {"settings": inversion.settings, "weights": inversion.weights},

@@ -17,6 +17,7 @@ from oodinv.imaging.pixels import to_uint8
 from oodinv.imaging.provenance import Provenance, packet
 from oodinv.inversion import in_halves, inference
 from oodinv.models.generators.base import Generator, Noise, map_latents
+from oodinv.models.runtime import Runtime
 from oodinv.models.synthesis import synthesize
 from oodinv.weights.reading.damage import ARCHIVE_DAMAGE, NUMPY_DAMAGE
 
@@ -115,11 +116,17 @@ def _floating(values: NDArray[np.generic], path: Path) -> NDArray[np.floating]:
 
 
 def drawn(
-    generator: Generator, codes: list[Code], noise: NoiseName, dtype: torch.dtype, batch_size: int
+    generator: Generator,
+    codes: list[Code],
+    noise: NoiseName,
+    dtype: torch.dtype,
+    batch_size: int,
+    runtime: Runtime | None = None,
 ) -> Iterator[tuple[Code, NDArray[np.float32]]]:
     """Yields codes with their pictures float32 (3, size, size), about [−1, 1] and not clipped, in batches.
 
-    Random noise comes from PyTorch's CPU generator, seeded for each picture by its seed or its index in the file.
+    runtime: runs the generator in place of PyTorch. Random noise comes from PyTorch's CPU generator, seeded for each
+    picture by its seed or its index in the file.
 
     Raises:
         OodinvError: memory is too small for one picture.
@@ -130,6 +137,8 @@ def drawn(
         chosen: Noise = noise if noise != "random" else tuple(_noise_source(code) for code in codes)
         with inference(device, dtype):
             w_plus = torch.stack([code.w_plus for code in codes]).to(device)
+            if runtime is not None:
+                return list(runtime.synthesize(w_plus, None, chosen)[0].numpy())
             return list(synthesize(generator, w_plus, chosen).float().cpu().numpy())
 
     for start in range(0, len(codes), batch_size):

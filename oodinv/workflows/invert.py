@@ -196,6 +196,7 @@ def invert_header(stages: InvertStages, detector: str) -> Header:
         "noise": stages.noise,
         "refine": 0 if stages.refiner is None else stages.refiner.steps,
         "dtype": stages.dtype,
+        "backend": stages.model.backend,
         "save": [name for name in output_names() if name in stages.save],
         "colour": stages.colour,
         "format": asdict(stages.output_format),

@@ -102,6 +102,10 @@ class Encoder(nn.Module, ABC):
             encoding = self.refine(image, encoding.w_plus, generator)
         return encoding
 
+    def prepared(self, generator: Generator) -> Self:  # noqa: ARG002
+        """The same encoder for inference with one generator: what no image changes may be computed beforehand."""
+        return self
+
     # Files
 
     def config(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ looks at a preview of the codes so far, and corrects them ("ReStyle: A Residual-
 Refinement", Alaluf et al., ICCV 2021).
 """
 
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -67,6 +68,8 @@ class FaceResnetEncoder(Encoder):
 
     w_avg: Tensor
     axes: Tensor
+    first_preview: Tensor | None
+    """Grid of the first pass's preview, that of the average latent, once an encoder is `prepared`."""
 
     def __init__(
         self,
@@ -100,6 +103,7 @@ class FaceResnetEncoder(Encoder):
         self.head = PreviewHead(preview, preview_channels, preview_row, w_dim=w_dim)
         self.register_buffer("w_avg", torch.zeros(w_dim))
         self.register_buffer("axes", torch.eye(w_dim))
+        self.register_buffer("first_preview", None, persistent=False)
 
     # Codes
 
@@ -120,6 +124,10 @@ class FaceResnetEncoder(Encoder):
         """One pass. grid: `grid` of the image's maps; shown (B, 3, 256, 256): preview of the codes so far."""
         with torch.no_grad():
             preview_grid = self.grid(self.trunk.maps(shown))
+        return self._corrected(grid, preview_grid, codes)
+
+    def _corrected(self, grid: Tensor, preview_grid: Tensor, codes: WhitenedCodes) -> WhitenedCodes:
+        """`correct` from the grid of the preview's maps; the batch of the preview and the codes may be 1."""
         x = self.squeeze(grid) + self.squeeze_preview(preview_grid)
         x = self.fc1(self.norm(x.flatten(1))) + self.known(codes.base)
         x = F.leaky_relu(self.norm1(x), LEAKY_SLOPE)
@@ -139,10 +147,24 @@ class FaceResnetEncoder(Encoder):
         """All passes. image (B, 3, H, W) in [−1, 1] → w_plus, and features of the image."""
         small = downsized(image)
         maps = self.trunk.maps(small)
-        grid, codes = self.grid(maps), self.first_codes(1)  # one preview of the average latent serves the whole batch
-        for _ in range(self.passes):
+        grid, first = self.grid(maps), self._first_grid(generator)
+        codes = self._corrected(grid, first, self.first_codes(1))
+        for _ in range(self.passes - 1):
             codes = self.correct(grid, self.previewed(generator, codes), codes)
         return Encoding(self.w_plus(codes), features(small, maps))
+
+    def _first_grid(self, generator: Generator) -> Tensor:
+        """Grid of the first pass's preview, (1, GRID_CHANNELS, 8, 8): it is the same for all images."""
+        if self.first_preview is not None:
+            return self.first_preview
+        with torch.no_grad():
+            return self.grid(self.trunk.maps(self.previewed(generator, self.first_codes(1))))
+
+    def prepared(self, generator: Generator) -> Self:
+        """A copy that shares all weights and knows the first pass's preview."""
+        encoder = copy(self)
+        encoder._buffers = self._buffers | {"first_preview": self._first_grid(generator)}
+        return encoder
 
     def refine(self, image: Tensor, w_plus: Tensor, generator: Generator) -> Encoding:
         """One pass from codes; their base is taken to be the mean of their rows."""

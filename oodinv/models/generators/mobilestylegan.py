@@ -20,7 +20,7 @@ from oodinv.models.generators.mobilestylegan_ir import arrange
 from oodinv.models.layers import sizes_up_to
 from oodinv.models.naming import Layout, Rule, Settings, State, numbers, shape
 from oodinv.models.ops import ACTIVATION_GAIN, LEAKY_SLOPE, normalize_second_moment
-from oodinv.models.winograd import eager_on_cpu, number_format
+from oodinv.models.winograd import eager_on_cpu, exported, number_format
 
 FIRST = 4
 """Side of the learned constant."""
@@ -120,6 +120,9 @@ class SeparableConv(Pointwise):
 
     def convolve(self, x: Tensor, w: Tensor) -> Tensor:
         """Up to where noise is added. x (B, inputs, size, size), w (B, w_dim) → (B, outputs, size, size)."""
+        if exported():
+            x = F.conv2d(x * self.style(w)[:, :, None, None], self.depthwise, padding=1, groups=x.shape[1])
+            return F.conv2d(x, self.weight[:, :, None, None])
         x = F.conv2d(x, self.depthwise.to(x.dtype), padding=1, groups=x.shape[1])
         weights = (self.weight * self.style(w)[:, None, :]).to(x.dtype)
         return torch.bmm(weights, x.flatten(2)).reshape(x.shape[0], -1, *x.shape[2:])
@@ -203,7 +206,6 @@ class MobileStyleGAN(Generator):
             arrange=arrange,
         ),
     )
-
     spare_rows = 2  # StyleGAN2's of the picture's full size
 
     def __init__(
@@ -282,8 +284,7 @@ class MobileStyleGAN(Generator):
 
     def advance(self, features: Features, w_plus: Tensor, key: int) -> Tensor:
         """Enlarges by the wavelet transform and convolves up to the first noise. → (B, C, key, key)."""
-        block, w = self.block(key), w_plus[:, self.rows(key)[0]]
-        x = features[0]
+        block, w, x = self.block(key), w_plus[:, self.rows(key)[0]], features[0]
         if eager_on_cpu(x):
             dtype = number_format(x)
             return bands.collect([block.advance_bands(x[i], w[i], dtype) for i in range(len(x))], key)
