@@ -64,21 +64,31 @@ def _row_text(summary: Summary) -> str:
 
 
 def _print_rows(summaries: list[Summary]) -> None:
-    """Builds a table with one row per file; narrow terminals wrap words but never truncate them."""
+    """Prints a table with one row per file, or, in narrow terminals, its cells below each other."""
     import sys
 
     from rich.console import Console
+    from rich.padding import Padding
     from rich.table import Table
 
+    from oodinv.cli.tree import NARROW
+
+    width = None if sys.stdout.isatty() else 200  # a pipe has no width; don't wrap
+    console = Console(width=width, highlight=False, markup=False)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in ("name", "purpose", "MB", "here", "licence"):
         table.add_column(name, overflow="fold", justify="right" if name == "MB" else "left")
     for s in summaries:
         size = "" if s["bytes"] is None else f"{int(str(s['bytes'])) / 1e6:.1f}"
         here = "yes" if s["path"] else ("" if s["fetched"] else "by hand")
-        table.add_row(str(s["name"]), str(s["purpose"]), size, here, str(s["licence"]))
-    width = None if sys.stdout.isatty() else 200  # a pipe has no width; don't wrap
-    Console(width=width, highlight=False, markup=False).print(table)
+        cells = [str(s["name"]), str(s["purpose"]), size, here, str(s["licence"])]
+        if console.width < NARROW:
+            console.print(f"{cells[0]}  {size and f'{size} MB'}  {here}".rstrip())
+            console.print(Padding(f"{cells[1]}\n{cells[4]}", (0, 0, 0, 4)))
+        else:
+            table.add_row(*cells)
+    if table.rows:
+        console.print(table)
 
 
 def _row_summary(row: "Row", cached: Path | None) -> Summary:

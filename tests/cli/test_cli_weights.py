@@ -1,8 +1,10 @@
 """`oodinv weights`: what it prints, its exit status, and that it starts without torch."""
 
+import contextlib
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from command import MAIN
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
@@ -58,6 +61,31 @@ def test_pull_goes_on_after_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert result.stdout.split() == ["stylegan2-ada-ffhq", str(tmp_path / "ffhq.pkl")]
     assert "github.com/omertov" in result.stderr
     assert "nonsense: no such weights" in result.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="terminals are opened as on Unix")
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_the_list_fits_the_terminal_and_breaks_no_word(columns: int) -> None:
+    import pty
+    import struct
+    import termios
+    from fcntl import ioctl
+
+    main, side = pty.openpty()
+    ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "TERMINAL_WIDTH")}
+    with subprocess.Popen([*MAIN, "weights", "list"], stdout=side, stderr=side, stdin=side, env=environment) as started:
+        os.close(side)
+        shown = b""
+        with contextlib.suppress(OSError):  # what Linux raises at the end of a terminal
+            while block := os.read(main, 1 << 16):
+                shown += block
+        os.close(main)
+    assert started.returncode == 0
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode()).splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= columns
+    words = set(" ".join(lines).split())
+    assert {word for row in ROWS for word in (row.name, *row.purpose.split())} <= words
 
 
 def test_verify_reads_the_nvidia_pickle_whose_source_ends_the_process(shared: Path) -> None:
