@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from command import call, files, numbered_photos, smooth_crops
+from command import call, files, numbered_photos
 from PIL import Image
 from test_runner import HEADER, Neighbours
 from test_runner import files as tree
@@ -133,31 +133,6 @@ def test_two_ray_workers_leave_what_one_process_does(
     assert files(tmp_path / "two") == files(tmp_path / "one")
     lines = [(tmp_path / out / manifest.FILE_NAME).read_text().splitlines() for out in ("one", "two")]
     assert [json.loads(a) | {"seconds": 0} for a in lines[0]] == [json.loads(b) | {"seconds": 0} for b in lines[1]]
-
-
-def test_edits_and_benchmarks_on_ray_leave_what_one_process_does(
-    tiny_card: Path, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}.items():
-        monkeypatch.setenv(name, value)
-    (tmp_path / "crops").mkdir()
-    crops = smooth_crops(tmp_path / "crops", 4)
-    (tmp_path / "average.yaml").write_text("truncation: 0.5")
-    protocol = {"kind": "benchmark", "name": "test", "title": "test", "protocol": "none", "reference": "crop"}
-    protocol |= {"metrics": [{"metric": "psnr"}], "ablate": ["plain"], "cost_images": 1}
-    (tmp_path / "test.yaml").write_text(json.dumps(protocol))
-    on_ray = ("--engine", "ray", "--workers", "2")
-    options = ("--model", tiny_card, "--batch-size", "2", "--quiet")
-    edit = ("edit", samples / "rishi-sunak.jpg", samples / "barack-obama.jpg", "-r", tmp_path / "average.yaml")
-    measure = ("benchmark", "--dataset", crops, "--aligned", "--protocol", tmp_path / "test.yaml")
-    for command, folders in ((edit, ("composites", "pasted")), (measure, ("models/tiny/scores",))):
-        for out, more in (("one", ()), ("two", on_ray)):
-            done = call(*command, "-o", tmp_path / command[0] / out, *options, *more)
-            assert done.returncode == 0, done.stderr
-        for folder in folders:
-            one, two = (files(tmp_path / command[0] / out / folder) for out in ("one", "two"))
-            assert one == two
-            assert one
 
 
 def test_a_cluster_that_does_not_start_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
