@@ -1,6 +1,6 @@
 """Measures the shipped edit recipes on faces that neither training nor the fit of directions saw.
 
-    python bench/edits.py UTKFACE [--model mini] [--faces 200] [--judges 2700] [--json] [--sheet FOLDER]
+    python bench/edits.py UTKFACE [--model NAME] [--faces 200] [--judges 2700] [--json] [--sheet FOLDER]
 
 UTKFACE: labelled faces, AGE_SEX_ETHNICITY_DATE.jpg. Age and sex are told by regressions on SFace's features and on
 principal components of pixels, trained on faces that the directions were not fitted to; smile (mouth width over eye
@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from oodinv import DEFAULT_MODEL
 from oodinv.directions import measures
 from oodinv.directions.fit import Score, fit_score
 from oodinv.directions.labels import from_names
@@ -199,7 +200,7 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, float]]:
     detector, exact = Yunet(pull("yunet"), quick=True), Yunet(pull("yunet"))
     sface = Sface(pull("sface"), model.card.crop.scale)
     jobs = collect([options.utkface], options.utkface / ".none")
-    limit = find_fit_recipe("mini").sources["utk"].limit
+    limit = find_fit_recipe(DEFAULT_MODEL).sources["utk"].limit
     fitted = {job.path for job in sample(jobs, limit)}
     unseen = sample([job for job in jobs if job.path not in fitted], len(jobs) - 1)
     unseen = [unseen[n] for n in np.random.default_rng(0).permutation(len(unseen))]
@@ -220,7 +221,7 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measures the shipped edit recipes on held-out faces.")
     parser.add_argument("utkface", type=Path, help="folder of faces called AGE_SEX_ETHNICITY_DATE.jpg")
-    parser.add_argument("--model", default="mini", help="name or card")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="name or card")
     parser.add_argument("--faces", type=int, default=200, help="held-out faces to edit, at most")
     parser.add_argument("--judges", type=int, default=2700, help="faces that the judge of age and sex learns from")
     parser.add_argument("--sheet", type=Path, help="folder for strips of the first faces, to look at")

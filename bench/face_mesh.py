@@ -1,6 +1,6 @@
 """The mouth by MediaPipe's 468 landmarks: labels for a fit of directions, and a judge of smiles that is not YuNet.
 
-    python bench/face_mesh.py UTKFACE --limit 3000 > recipes/directions/mini-mouths.csv
+    python bench/face_mesh.py UTKFACE --limit 3000 > recipes/directions/utk-mouths.csv
 
 Prints CSV: file, mouth_width in distances between the eyes' middles. MediaPipe carries its networks in its wheel; of
 what it asks for beside them, this is needed:

@@ -1,6 +1,6 @@
 """Measures what a photo costs, and the peak memory, in folders of different sizes.
 
-    python bench/scaling.py [--counts 50 1500] [--model mini] [--photos FOLDER] [--batch-size 8] [-- INVERT OPTIONS]
+    python bench/scaling.py [--counts 50 1500] [--model NAME] [--photos FOLDER] [--batch-size 8] [-- INVERT OPTIONS]
 
 Makes folders of so many photos, each run by `oodinv invert` in a process of its own: the shipped samples, or those of
 FOLDER, in turn, each with noise of its own so that no two are the same. Every run's start (imports, weights, the first
@@ -25,6 +25,7 @@ import numpy as np
 from PIL import Image
 from program import MAIN
 
+from oodinv import DEFAULT_MODEL
 from oodinv.imaging.formats import suffix_kind
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
@@ -98,7 +99,7 @@ def measure(counts: list[int], source: Path, batch: int, options: list[str]) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measures what a photo costs in small and large folders.")
     parser.add_argument("--counts", type=int, nargs="+", default=[50, 1500], help="photos in each folder")
-    parser.add_argument("--model", default="mini", help="name or card")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="name or card")
     parser.add_argument("--photos", type=Path, default=SAMPLES, help="folder of photos to start from")
     parser.add_argument("--batch-size", type=int, default=8, help="faces computed together")
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -1,6 +1,6 @@
 """Seconds a photo by stage, photos a second and peak memory of `oodinv invert`, at several batch sizes.
 
-    python bench/stages.py FOLDER [--model mini] [--batch-sizes 1,4,16] [--limit 32] [--device auto] [--json]
+    python bench/stages.py FOLDER [--model NAME] [--batch-sizes 1,4,16] [--limit 32] [--device auto] [--json]
 
 Stages run one after the other here, so that each can be timed; `oodinv invert` overlaps reading and writing with
 computing. Reading is decoding, finding faces and cutting them out. Photos without a readable face are left out.
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from oodinv import DEFAULT_MODEL
 from oodinv import device as devices
 from oodinv.benchmark.cost import device_name, peak_memory, timed
 from oodinv.errors import OodinvError
@@ -104,7 +105,7 @@ def show(found: list[Figures]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Seconds a photo by stage.")
     parser.add_argument("folder", type=Path, help="folder of photos")
-    parser.add_argument("--model", default="mini", help="name or card")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="name or card")
     parser.add_argument("--batch-sizes", default="1,4,16", help="photos computed together, rising")
     parser.add_argument("--limit", type=int, default=32, help="most photos to look at")
     parser.add_argument("--device", default="auto")

@@ -7,11 +7,15 @@ if TYPE_CHECKING:
     from oodinv.inversion import Dtype
 
 __version__ = "0.1.0"
-__all__ = ["PhotoEditor", "Result", "__version__", "load"]
+
+DEFAULT_MODEL = "ffhq-mobile"
+"""Name of the model that commands use unless they are told otherwise."""
+
+__all__ = ["DEFAULT_MODEL", "PhotoEditor", "Result", "__version__", "load"]
 
 
 def load(
-    model: str = "mini",
+    model: str = DEFAULT_MODEL,
     *,
     device: str = "auto",
     dtype: "Dtype" = "float32",

@@ -1,6 +1,6 @@
 """The Python interface: inverts and edits single photos in memory.
 
-    editor = oodinv.load("mini")
+    editor = oodinv.load()
     editor.edit("photo.jpg", "smile").save("smiling.jpg")
 
 Photos are file paths, arrays uint8 (H, W, 3) in RGB, or PIL images. Folders, resuming and

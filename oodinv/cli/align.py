@@ -35,7 +35,7 @@ def align(
 
         oodinv align photos/ -o crops/ --size 1024
 
-        oodinv align party.jpg -o crops/ --model mini --faces largest
+        oodinv align party.jpg -o crops/ --model ffhq-mobile --faces largest
     """
     if model is not None and (size is not None or crop_scale is not None):
         raise typer.BadParameter("--model fixes size and framing; leave out --size and --crop-scale")

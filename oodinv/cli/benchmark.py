@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from oodinv import DEFAULT_MODEL
 from oodinv.cli import options
 from oodinv.cli.groups import ComputeOptions, MessageOptions, grouped
 
@@ -51,7 +52,7 @@ def benchmark(
     *,
     dataset: DatasetOption,
     output: options.Output,
-    model: ModelOption = ["mini"],  # noqa: B006 - typer copies it
+    model: ModelOption = [DEFAULT_MODEL],  # noqa: B006 - typer copies it
     ablate: AblateOption = None,
     edit: EditOption = [],  # noqa: B006 - typer copies it
     protocol: ProtocolOption = "folder",

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from oodinv import DEFAULT_MODEL
 from oodinv.cli import options
 
 
@@ -111,7 +112,7 @@ def _weights() -> Iterator[Finding]:
         try:
             load_model(read_card(card), card)
         except OodinvError as error:
-            is_needed = name == "mini"
+            is_needed = name == DEFAULT_MODEL
             yield Finding(f"model {name}", "its files are not here", str(error) if is_needed else None)
         else:
             yield Finding(f"model {name}", "complete")

@@ -44,7 +44,8 @@ def edit(
     ] = "1",
     force: Annotated[bool, typer.Option("--force", help="Allow strengths outside a direction's safe range.")] = False,
     model: Annotated[
-        str | None, typer.Option(help="Name of a model, or a card as FILE.yaml; by default the inversion's or mini.")
+        str | None,
+        typer.Option(help="Name of a model, or a card as FILE.yaml; by default the inversion's, or ffhq-mobile."),
     ] = None,
     mask: Annotated[
         Literal["unedited", "edited"] | None,

@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 
+from oodinv import DEFAULT_MODEL
 from oodinv.cli.console import say
 from oodinv.cli.edit_request import Request
 from oodinv.cli.edit_single import is_single, run_single
@@ -98,7 +99,7 @@ def run_edit(request: Request) -> None:
         photos, gone = inversion.jobs()
         run.summary.notes = (*run.summary.notes, *notes(inversion, gone))
     else:
-        name = request.model or recipe.model or "mini"
+        name = request.model or recipe.model or DEFAULT_MODEL
         stages, photos = _inverted(run, name, inputs)
     if request.dry_run:
         show_plan(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import typer
 
+from oodinv import DEFAULT_MODEL
 from oodinv.cli.edit_request import Request
 from oodinv.cli.engine import edit_stages, invert_stages
 from oodinv.cli.prepare import output_format
@@ -43,7 +44,7 @@ def run_single(request: Request, recipe: EditRecipe, path: Path) -> None:
     content = sys.stdin.buffer.read() if source == STREAM else read_bytes(source)
     inverting = invert_stages(
         request.compute.device,
-        model=request.model or recipe.model or "mini",
+        model=request.model or recipe.model or DEFAULT_MODEL,
         dtype=request.compute.dtype,
         backend=request.compute.backend,
         detector=request.select.detector,

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from oodinv import DEFAULT_MODEL
 from oodinv.cli import options
 from oodinv.cli.groups import ComputeOptions, FaceOptions, FormatOptions, MessageOptions, grouped
 
@@ -13,7 +14,7 @@ def invert(
     *,
     inputs: options.Inputs,
     output: options.Output,
-    model: Annotated[str, typer.Option(help="Name of a model, or a card as FILE.yaml.")] = "mini",
+    model: Annotated[str, typer.Option(help="Name of a model, or a card as FILE.yaml.")] = DEFAULT_MODEL,
     aligned: options.Aligned = False,
     noise: Annotated[
         Literal["fixed", "zero", "random"],

@@ -169,8 +169,8 @@ def test_doctor_names_what_is_there_and_what_is_wrong(here: Path, monkeypatch: p
     done = oodinv("doctor", "--json")
     assert done.exit_code == 0, done.stdout
     about = {finding["about"]: finding["found"] for finding in json.loads(done.stdout)["findings"]}
-    assert {"oodinv", "Python", "torch", "CPU", "CUDA", "cache", "model mini", "write test"} <= set(about)
-    assert about["model mini"] == "complete"
+    assert {"oodinv", "Python", "torch", "CPU", "CUDA", "cache", "model ffhq-mobile", "write test"} <= set(about)
+    assert about["model ffhq-mobile"] == "complete"
     (here / "cache").mkdir(exist_ok=True)
     from oodinv.weights.catalog import named
 
@@ -196,12 +196,12 @@ def test_files_of_the_project_are_known() -> None:
     from oodinv.recipe.base import data_folder
 
     folder = data_folder("pretrained")
-    files = [folder / "mini-generator.safetensors", folder / "directions/mini/smile.safetensors"]
+    files = [folder / "ffhq-mobile-encoder.safetensors", folder / "directions/ffhq-mobile/smile.safetensors"]
     done = oodinv("weights", "verify", *files, "--json")
     assert done.exit_code == 0
-    generator, direction = json.loads(done.stdout)["results"]
-    assert generator["catalog"] == "is mini-generator.safetensors, which comes with oodinv"
-    assert direction["layout"] == "direction smile of the model mini"
+    encoder, direction = json.loads(done.stdout)["results"]
+    assert encoder["catalog"] == "is ffhq-mobile-encoder.safetensors, which comes with oodinv"
+    assert direction["layout"] == "direction smile of the model ffhq-mobile"
 
 
 @pytest.mark.usefixtures("here")

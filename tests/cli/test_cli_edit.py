@@ -396,7 +396,7 @@ def test_shares_of_an_edit_end_as_one_run(here: Path, tiny_card: Path, tmp_path:
     ("arguments", "words"),
     [
         (("edit", "x.jpg", "-r", "smlie"), "did you mean smile?"),
-        (("invert", "x.jpg", "-o", "y", "--model", "minni"), "did you mean mini?"),
+        (("invert", "x.jpg", "-o", "y", "--model", "ffhq-mobil"), "did you mean ffhq-mobile?"),
         (("weights", "pull", "yunett"), "did you mean yunet?"),
         (("edit", "x.jpg", "-r", "smile", "--area", "feature"), "did you mean features?"),
     ],
@@ -451,7 +451,7 @@ def test_wrong_recipes_say_what_is_wrong(
 
 
 def test_another_models_inversion_is_refused(here: Path, tmp_path: Path) -> None:
-    done = oodinv("edit", here / "out", "-r", "one", "-o", tmp_path / "x", "--model", "mini")
+    done = oodinv("edit", here / "out", "-r", "one", "-o", tmp_path / "x", "--model", "ffhq-mobile")
     assert done.exit_code == 1
     assert "was made with tiny" in str(done.exception)
 

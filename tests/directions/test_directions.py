@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tolerances import FLOAT32, FLOAT32_DEEP, FLOAT64
 
-from oodinv import directions
+from oodinv import DEFAULT_MODEL, directions
 from oodinv.directions import Direction, files, labels, measures, regress
 from oodinv.directions.codes import read_codes
 from oodinv.directions.discover import factorise, ganspace, sefa, style_weights
@@ -583,7 +583,7 @@ def test_fit_reads_latents_of_invert_and_a_table(tmp_path: Path, tiny_card: Path
 
 def test_paths_of_labels_are_relative_to_the_recipe(tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text(
-        "{kind: directions, model: mini, sources: {a: {labels: a.csv}, b: {names: age}},"
+        "{kind: directions, model: some, sources: {a: {labels: a.csv}, b: {names: age}},"
         " directions: [{name: x, source: a, attribute: x}]}"
     )
     sources = find_fit_recipe(str(tmp_path / "own.yaml")).sources
@@ -591,7 +591,7 @@ def test_paths_of_labels_are_relative_to_the_recipe(tmp_path: Path) -> None:
 
 
 def test_shipped_labels_are_plausible() -> None:
-    path = find_fit_recipe("mini").sources["utk"].labels
+    path = find_fit_recipe(DEFAULT_MODEL).sources["utk"].labels
     assert path is not None
     table = labels.from_csv(Path(path), ("22_1_3_20170104222126558.jpg", "no such file.jpg"))
     assert 0.5 < table["mouth_width"][0] < 1.5
@@ -599,14 +599,14 @@ def test_shipped_labels_are_plausible() -> None:
 
 
 def test_shipped_directions_fit_the_default_model() -> None:
-    path = find_card("mini")
+    path = find_card(DEFAULT_MODEL)
     card = read_card(path)
-    recipe = find_fit_recipe("mini")
-    assert set(directions.shipped("mini")) == {wanted.name for wanted in recipe.directions}
+    recipe = find_fit_recipe(DEFAULT_MODEL)
+    assert set(directions.shipped(DEFAULT_MODEL)) == {wanted.name for wanted in recipe.directions}
     from oodinv.directions.foreign import model_shape
 
     target = model_shape(card, path)
-    for name in directions.shipped("mini"):
+    for name in directions.shipped(DEFAULT_MODEL):
         assert directions.find(name, card, target.num_ws, target.w_dim).safe_range is not None
 
 

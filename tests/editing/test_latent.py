@@ -7,6 +7,7 @@ import pytest
 import torch
 from tolerances import FLOAT32, FLOAT32_DEEP
 
+from oodinv import DEFAULT_MODEL
 from oodinv.directions.lookup import find
 from oodinv.editing.latent import LatentEdit, ScoreTarget, apply_edit, score
 from oodinv.errors import RecipeError
@@ -124,7 +125,8 @@ def test_documented_recipes_are_shipped_with_their_directions() -> None:
     asked = {"older", "younger", "smile", "less-smile", "turn-left", "turn-right", "feminine", "masculine"}
     asked |= {"lighter-hair", "darker-hair"}
     assert asked <= set(found)
-    directions = {path.stem for path in (data_folder("pretrained") / "directions/mini").glob("*.safetensors")}
+    shipped = data_folder("pretrained") / "directions" / DEFAULT_MODEL
+    directions = {path.stem for path in shipped.glob("*.safetensors")}
     own = [recipe for recipe in found.values() if recipe.model is None]
     assert {step.direction for recipe in own for step in recipe.edits} <= directions
     assert found["older"].edits[0].direction == found["younger"].edits[0].direction

@@ -74,7 +74,7 @@ def test_aligned_photos_align_to_themselves(yunet: Yunet, shared: Path) -> None:
 
 def test_corners_of_the_mouth_follow_a_mouth(yunet: Yunet, shared: Path) -> None:
     """Against its width by MediaPipe's landmarks; points seen in small copies of the face hardly follow (0.4)."""
-    with (ROOT / "recipes/directions/mini-mouths.csv").open(newline="") as file:
+    with (ROOT / "recipes/directions/utk-mouths.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))[::60]
     seen = [measures.of_largest(yunet, read_photo(shared / "faces/utk" / row["file"]).pixels) for row in rows]
     widths = [(found["smile"], float(row["mouth_width"])) for found, row in zip(seen, rows, strict=True) if found]

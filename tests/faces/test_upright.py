@@ -128,9 +128,9 @@ def test_every_command_pastes_into_the_upright_photo(
     run = tmp_path / "run"
     steps: list[tuple[object, ...]] = [
         ("align", photos, "-o", tmp_path / "aligned"),
-        ("invert", photos, "-o", run, "--model", "mini"),
+        ("invert", photos, "-o", run, "--refine", "0"),
         ("edit", run, "--recipe", "smile", "-o", tmp_path / "edited"),
-        ("edit", photos / f"a{suffix}", "--recipe", "smile", "--model", "mini", "-o", tmp_path / f"one{suffix}"),
+        ("edit", photos / f"a{suffix}", "--recipe", "smile", "--refine", "0", "-o", tmp_path / f"one{suffix}"),
         ("blend", run, "-o", tmp_path / "blended", "--paste"),
     ]
     for step in steps:

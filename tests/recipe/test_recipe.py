@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oodinv import DEFAULT_MODEL
 from oodinv.errors import RecipeError
 from oodinv.recipe.base import data_folder, parse_yaml
 from oodinv.recipe.card import ModelCard, find_card, read_card
@@ -62,7 +63,7 @@ def test_an_unknown_model_lists_the_known_ones() -> None:
     with pytest.raises(RecipeError, match=r"there is no model card nowhere\.yaml"):
         find_card("nowhere.yaml")
     with pytest.raises(RecipeError):
-        find_card("../pretrained/mini")
+        find_card("../pretrained/ffhq-mobile")
 
 
 @given(st.text(max_size=200))
@@ -73,6 +74,5 @@ def test_any_text_is_a_card_or_a_named_error(text: str) -> None:
 
 def test_shipped_files_are_small_enough() -> None:
     sizes = {p.name: p.stat().st_size for p in data_folder("pretrained").iterdir() if p.is_file()}
-    for model, limit in (("mini", 20_000_000), ("ffhq-mobile", 40_000_000)):
-        assert 0 < sum(size for name, size in sizes.items() if name.startswith(model)) <= limit
-    assert sum(size for name, size in sizes.items() if not name.startswith(("mini", "ffhq-mobile"))) < 100_000
+    assert 0 < sum(size for name, size in sizes.items() if name.startswith(DEFAULT_MODEL)) <= 40_000_000
+    assert sum(size for name, size in sizes.items() if not name.startswith(DEFAULT_MODEL)) < 100_000

@@ -105,7 +105,7 @@ def test_a_recipe_of_another_command_names_the_right_one(entry: TaskEntry, tmp_p
 
 
 def test_an_option_for_a_field_that_the_recipe_lacks_is_refused(entry: TaskEntry, tmp_path: Path) -> None:
-    arguments = ["colour", "--recipe", str(tmp_path / "colour.yaml"), "-o", str(tmp_path / "o"), "--model", "mini"]
+    arguments = ["colour", "--recipe", str(tmp_path / "colour.yaml"), "-o", str(tmp_path / "o"), "--model", "m"]
     done = CliRunner().invoke(make_app((*TASKS, entry)), arguments)
     assert isinstance(done.exception, RecipeError)
     assert "--model" in str(done.exception)

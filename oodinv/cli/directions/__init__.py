@@ -9,7 +9,7 @@ from oodinv.cli.directions.listing import list_directions
 
 app = typer.Typer(help="List, import, fit and discover directions of latent space.", no_args_is_help=True)
 
-app.command("list", epilog="Example: oodinv directions list --model mini")(list_directions)
+app.command("list", epilog="Example: oodinv directions list --model ffhq-mobile")(list_directions)
 app.command("import", epilog="Example: oodinv directions import age.pt pca.pt --model ffhq-e4e -o directions/")(
     import_directions
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from oodinv import DEFAULT_MODEL
 from oodinv.cli import options
 from oodinv.cli.directions.common import FolderOption, LayersOption, ModelOption, chosen_layers, faces_of, summary
 
@@ -30,7 +31,7 @@ def discover_directions(
         Path | None,
         typer.Option("--faces", help="Photos or an `invert` output; required for models without a mapping network."),
     ] = None,
-    model: ModelOption = "mini",
+    model: ModelOption = DEFAULT_MODEL,
     layers: LayersOption = None,
     count: Annotated[int, typer.Option("--count", min=1, max=99, help="Number of directions.")] = 10,
     samples: Annotated[int, typer.Option("--samples", min=100, help="Number of random z to map.")] = 10_000,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from oodinv import DEFAULT_MODEL
 from oodinv.cli import options
 from oodinv.cli.directions.common import FolderOption, LayersOption, faces_of, parse_numbers, summary
 
@@ -47,7 +48,7 @@ def fit_directions(
         list[str] | None, typer.Option("--data", help="SOURCE=FOLDER for each source of the recipe.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", help="Name of a model, or a card; default: the recipe's, or mini.")
+        str | None, typer.Option("--model", help="Name of a model, or a card; default: the recipe's, or ffhq-mobile.")
     ] = None,
     device: options.Device = "auto",
     quiet: options.Quiet = False,
@@ -63,7 +64,7 @@ def fit_directions(
 
         oodinv directions fit out/ --attribute smile --condition turn -o directions/
 
-        oodinv directions fit --recipe mini --data utk=UTKFace/ --data celeba=CelebA/ -o d/
+        oodinv directions fit --recipe ffhq-mobile --data utk=UTKFace/ --data celebahq=CelebA-HQ/ -o d/
     """
     settings, folders = _fit_settings(
         recipe=recipe,
@@ -167,7 +168,7 @@ def _fit_settings(
         "conditions": condition or [],
         "layers": None if layers is None else list(parse_numbers(layers, "--layers")),
     }
-    return single_direction_recipe(model or "mini", source, wanted), {"faces": faces}
+    return single_direction_recipe(model or DEFAULT_MODEL, source, wanted), {"faces": faces}
 
 
 def _pair(text: str) -> tuple[str, Path]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from oodinv import DEFAULT_MODEL
 from oodinv.cli import options
 from oodinv.cli.directions.common import LayersOption, ModelOption, chosen_layers, parse_numbers, summary
 
@@ -20,7 +21,7 @@ def import_directions(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="OUT", help="Folder, or, for one direction, a .safetensors file.")
     ],
-    model: ModelOption = "mini",
+    model: ModelOption = DEFAULT_MODEL,
     components: Annotated[
         str | None, typer.Option("--components", help="Components of a GANSpace file, such as 0-9; default all.")
     ] = None,
