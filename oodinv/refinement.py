@@ -5,6 +5,7 @@ D), from an encoder's codes instead of the average latent, and with offsets of t
 "Designing an Encoder for StyleGAN Image Manipulation" (Tov et al., SIGGRAPH 2021).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -33,13 +34,13 @@ and of whitened latents.
 """
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Refiner:
     """Settings of a refinement, and the networks that it needs.
 
     steps: number of optimiser steps. head: preview head of the generator; without one every step runs the whole
     generator. crop_scale: `crop.scale` of the model's card. whole: number of steps that run the whole generator; by
-    default one in five.
+    default one in five. on_step: called with the number of finished steps after each.
     """
 
     steps: int
@@ -48,6 +49,7 @@ class Refiner:
     head: PreviewHead | None = None
     crop_scale: float = 1.0
     whole: int | None = None
+    on_step: Callable[[int], None] | None = None
 
     def refine(self, generator: Generator, image: Tensor, w_plus: Tensor) -> Tensor:
         """Optimises codes so that the generated picture looks like the image.
@@ -63,7 +65,7 @@ class _Descent:
     """One batch: its codes in whitened coordinates, and the targets of their pictures."""
 
     def __init__(self, refiner: Refiner, generator: Generator, image: Tensor, w_plus: Tensor) -> None:
-        self.refiner, self.generator = refiner, generator
+        self.refiner, self.generator, self.done = refiner, generator, 0
         self.wanted = at_size(image, min(SIZE, image.shape[-1]))
         self.box = inner_box(self.wanted.shape[-1], refiner.crop_scale)
         with torch.no_grad():
@@ -118,6 +120,9 @@ class _Descent:
             loss.backward()
             optimizer.step()
             schedule.step()
+            self.done += 1
+            if self.refiner.on_step is not None:
+                self.refiner.on_step(self.done)
 
     def loss(self, picture: Tensor) -> Tensor:
         """Sum over the batch of the distances of pictures (B, 3, S, S) and of the penalties of codes."""

@@ -219,7 +219,7 @@ def _inverted(run: _Run, name: str, inputs: list[Path]) -> tuple[EditStages, lis
         restart=request.restart,
         shard=run.shard,
     )
-    made = follow(events, Summary(folder), "inverting", request.messages.quiet)
+    made = follow(events, Summary(folder), "inverting", request.messages.quiet, stages.refiner)
     if run.shard is None:
         run.summary.take_failures(made)  # with shards, the edit reports the failures
     say(f"{made.done} inverted, {made.kept} done by an earlier run: {folder}/", request.messages.quiet)

@@ -63,4 +63,6 @@ class PhotoRun:
             shard=shard,
         )
         summary = Summary(self.output, (*notes_of(stages), *found.notes, *shard_notes(shard)))
-        conclude(follow(events, summary, self.verb, quiet), as_json=as_json, quiet=quiet)
+        conclude(
+            follow(events, summary, self.verb, quiet, getattr(stages, "refiner", None)), as_json=as_json, quiet=quiet
+        )

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 from rich.markup import escape
@@ -23,6 +24,9 @@ from oodinv.cli.console import stderr
 from oodinv.cli.logs import LOG
 from oodinv.runs.manifest import Entry
 from oodinv.runs.runner import Event, Finished, Started
+
+if TYPE_CHECKING:
+    from oodinv.refinement import Refiner
 
 SHOWN = 5
 """Maximum number of photos with remarks, and of unsupported files, in the summary; manifest and --json list all."""
@@ -87,8 +91,13 @@ class Summary:
         return json.dumps(record)
 
 
-def follow(events: Iterator[Event], summary: Summary, title: str, quiet: bool) -> Summary:
-    """Shows progress until the events end and fills in the summary; on Ctrl-C, prints how to resume."""
+def follow(
+    events: Iterator[Event], summary: Summary, title: str, quiet: bool, refiner: "Refiner | None" = None
+) -> Summary:
+    """Shows progress until the events end and fills in the summary; on Ctrl-C, prints how to resume.
+
+    refiner: that of the run, if this process computes; its steps are shown too.
+    """
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -103,6 +112,9 @@ def follow(events: Iterator[Event], summary: Summary, title: str, quiet: bool) -
         return summary
     with _going_on_told(quiet), Progress(*columns, console=stderr, disable=quiet) as progress:
         bar = progress.add_task(title, total=None, speed="")
+        if refiner is not None:
+            steps = refiner.steps
+            refiner.on_step = lambda done: progress.update(bar, description=f"{title}, refining: {done}/{steps}")
         for event in chain([first], events):
             summary.seconds = time.perf_counter() - start
             _log(event, title)
