@@ -83,6 +83,13 @@ def test_a_photo_is_refined_alike_alone_and_in_a_batch(generator: StyleGAN2, ref
         torch.testing.assert_close(alone, both[i : i + 1], rtol=0, atol=2e-3)
 
 
+def test_finished_steps_are_counted(generator: StyleGAN2, refiner: Refiner) -> None:
+    image, start = pair(generator)
+    seen: list[int] = []
+    replace(refiner, steps=6, head=head_for(generator, 32), on_step=seen.append).refine(generator, image, start)
+    assert seen == [1, 2, 3, 4, 5, 6]
+
+
 def test_codes_from_inference_mode_can_be_refined(generator: StyleGAN2, refiner: Refiner) -> None:
     with torch.inference_mode():
         image, start = pair(generator)
