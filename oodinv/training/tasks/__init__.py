@@ -36,11 +36,7 @@ class TaskEntry:
 
 TASKS = (
     TaskEntry("generator", "oodinv.training.tasks.stylegan2", "a StyleGAN2 generator from photos", "ffhq-stylegan2"),
-<<<<<<< HEAD
-    TaskEntry("generator", "oodinv.training.tasks.joint", "a generator and an encoder together", "mini-joint"),
-=======
     TaskEntry("generator", "oodinv.training.tasks.joint", "a generator and its encoder", "small-autoencoder"),
->>>>>>> 25e608b (ffhq-mobile is the default model; mini leaves (directions and SAMM follow))
     TaskEntry("encoder", "oodinv.training.tasks.encoder", "an encoder for a fixed generator", "ffhq-e4e-encoder"),
     TaskEntry("samm", "oodinv.training.tasks.samm", "SAMM for a fixed encoder and generator", "small-samm"),
     TaskEntry("heads", "oodinv.training.tasks.preview_heads", "preview heads of a generator", "ffhq-mobile-heads"),
