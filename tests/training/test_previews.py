@@ -113,7 +113,7 @@ def test_files_of_heads_are_read_back_and_others_refused(tmp_path: Path, heads: 
     assert {key: head.config() for key, head in again.items()} == {key: head.config() for key, head in found.items()}
     for key, head in found.items():
         assert all(torch.equal(v, again[key].state_dict()[k]) for k, v in head.state_dict().items())
-    with pytest.raises(WeightsError, match="no file of preview heads"):
+    with pytest.raises(WeightsError, match="is not a file of preview heads"):
         load_heads(str(card.with_name("g.safetensors")), "test")
 
 
