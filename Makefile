@@ -1,4 +1,4 @@
-# make demo      installs oodinv into .venv and inverts the sample photos
+# make demo      installs oodinv into .venv, inverts the sample photos and makes them older
 # make test      the same environment with ruff, mypy, import-linter and all tests, on WORKERS processes
 # make quick     the tests that take little time
 # make docs      builds the documentation into site/ and fails on a broken link
@@ -33,9 +33,10 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
 demo: .venv/.installed
 	$(BIN)/oodinv invert samples -o $(OUT)
 	$(BIN)/oodinv report $(OUT) --quiet
+	$(BIN)/oodinv edit $(OUT) --recipe older --strength 1.5 -o $(OUT)-older
 	@echo
 	@echo "Look at $(OUT)/contact-sheet.png and report.html, then at $(OUT)/composites and $(OUT)/pasted;"
-	@echo "$(OUT)/masks is white where the photo was kept."
+	@echo "$(OUT)/masks is white where the photo was kept. $(OUT)-older/contact-sheet.png shows the edit."
 
 test: .venv/.installed-dev
 	$(BIN)/ruff check .

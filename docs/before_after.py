@@ -13,7 +13,7 @@ import oodinv
 
 PHOTO = Path(__file__).resolve().parents[1] / "samples" / "eileen-collins.png"  # NASA, public domain
 RECIPES = {"smile": 1.5, "older": 1.5, "turn-left": 1.5}
-SIDE = 240
+SIDE = 320
 """Pixels of one picture's side in the row."""
 BAR = 24
 """Pixels of the row of labels."""

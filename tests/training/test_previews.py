@@ -68,6 +68,7 @@ def encoder_recipe(card: Path, heads: Path, steps: int) -> PreviewEncoderRecipe:
     return PreviewEncoderRecipe.model_validate(
         {"kind": "preview_encoder", "name": "encoder", "licence": "none", "generator": str(card), "heads": str(heads),
          "encoder": {"kind": "face_resnet", "passes": 2, "hidden": 16, "preview": 16}, "sample_block": 32,
+         "loss_block": 32,
          "own_samples": 2, "earlier_passes": [0.5, 0.5], "data": {"folder": "unused", "size": 256, "aligned": True},
          "schedule": schedule(steps).model_dump() | {"batch": 2}}
     )  # fmt: skip

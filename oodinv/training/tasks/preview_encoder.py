@@ -48,8 +48,9 @@ class PreviewEncoderRecipe(PhotoRecipe):
     """An encoder of kind face_resnet for a fixed generator.
 
     generator: a card. heads: file of preview heads, which has that of `encoder.preview`. sample_block: block of the
-    head that draws own samples. lpips, l2, identity: weights of the losses on real faces; identity is the squared
-    distance of dlib's descriptors. offsets, latents: weights of the squares of offsets in W and of whitened latents.
+    head that draws own samples; loss_block: of the previews that real faces are compared with. lpips, l2, identity:
+    weights of the losses on real faces; identity is the squared distance of dlib's descriptors. offsets, latents:
+    weights of the squares of offsets in W and of whitened latents.
     own_samples: number of them in a batch; samples: weight of their error in whitened coordinates; truncation: their
     smallest ψ. soften: share of steps whose inputs are blurred. earlier_passes: probabilities of 0, 1, … passes before
     the trained one. trunk_rate, offsets_rate: factors of the learning rate. clip: largest norm of the gradient.
@@ -62,6 +63,7 @@ class PreviewEncoderRecipe(PhotoRecipe):
     encoder: FaceResnetPlan = FaceResnetPlan(kind="face_resnet")
     heads: str
     sample_block: int = 128
+    loss_block: int = 128
     lpips: Weight = 1.0
     l2: Weight = 0.5
     identity: Weight = 1.0
@@ -104,7 +106,7 @@ class PreviewEncoderTask:
         Raises:
             RecipeError: a head is missing. WeightsError: the encoder to start from has other sizes.
         """
-        blocks = recipe.encoder.preview, recipe.sample_block
+        blocks = recipe.encoder.preview, recipe.sample_block, recipe.loss_block
         if missing := sorted(set(blocks) - set(heads)):
             raise RecipeError(f"recipe {recipe.name}: {recipe.heads} has heads of {sorted(heads)}, not of {missing}")
         torch.manual_seed(recipe.schedule.seed)
@@ -112,6 +114,7 @@ class PreviewEncoderTask:
         self.notes: tuple[str, ...] = ()
         self.generator = compute.place(fixed.generator).requires_grad_(False)
         self.sample_head = compute.place(heads[recipe.sample_block]).requires_grad_(False)
+        self.loss_head = compute.place(heads[recipe.loss_block]).requires_grad_(False)
         self.lpips, self.recognition = compute.place(lpips), compute.place(recognition).requires_grad_(False)
         encoder = FaceResnetEncoder.planned(recipe.encoder, fixed.generator)
         encoder.trunk.load_state_dict(recognition.trunk.state_dict())
@@ -128,6 +131,7 @@ class PreviewEncoderTask:
         variances = self.encoder.axes.square().sum(dim=1)
         self.importance = (variances / variances.mean()).clamp(*IMPORTANCE)
         self.drawn = compute.compiled(lambda w_plus: synthesize(self.generator, w_plus, head=self.encoder.head))
+        self.compared = compute.compiled(lambda w_plus: synthesize(self.generator, w_plus, head=self.loss_head))
         self.sampled = compute.compiled(lambda w_plus: synthesize(self.generator, w_plus, head=self.sample_head))
 
     def parts(self) -> dict[str, Stateful]:
@@ -190,7 +194,7 @@ class PreviewEncoderTask:
         with torch.no_grad():
             shown = self.shown(encoder, known)
         codes = encoder.correct(grid, shown, known)
-        drawn = self.previewed(self.drawn, encoder.w_plus(codes)[:count])
+        drawn = self.previewed(self.compared, encoder.w_plus(codes)[:count])
         terms = self.fidelity(drawn, images) | self.regularity(codes, count)
         if w is not None:
             target = torch.linalg.solve(encoder.axes.T, (w - encoder.w_avg).T).T
@@ -238,7 +242,7 @@ class PreviewEncoderTask:
         for batch in batches:
             images = self.compute.move(batch)
             codes = self.encode(encoder, encoder.grid(encoder.trunk.maps(images)), encoder.passes)
-            drawn = self.previewed(self.drawn, encoder.w_plus(codes)).clamp(-1, 1)
+            drawn = self.previewed(self.compared, encoder.w_plus(codes)).clamp(-1, 1)
             wanted = F.adaptive_avg_pool2d(images, drawn.shape[-1])
             apart = self.recognition(face_of(drawn, scale)) - self.recognition(face_of(images, scale))
             scores = {
