@@ -59,7 +59,7 @@ pictures: demo
 	$(BIN)/python docs/before_after.py docs/images/before-after.jpg
 	for recipe in $(RECIPES); do \
 	  $(BIN)/oodinv edit $(OUT) --recipe $$recipe --strength 0.5,1,1.5 -o $(OUT)-$$recipe --quiet && \
-	  cp $(OUT)-$$recipe/strips/eileen-collins.png docs/images/$$recipe.png || exit 1; \
+	  $(BIN)/python docs/shrink.py $(OUT)-$$recipe/strips/eileen-collins.png docs/images/$$recipe.jpg || exit 1; \
 	done
 
 clean:

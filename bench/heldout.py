@@ -11,7 +11,7 @@ mean on what it should keep, over that on skin.
 import argparse
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -107,6 +107,7 @@ class Scores:
         w_plus = encoding.w_plus.float()
         if self.refiner is not None:
             w_plus = self.refiner.refine(self.model.generator, images, w_plus)
+        encoding = replace(encoding, w_plus=w_plus)
         inversion = decode(self.model, images, w_plus, encoding)
         still = without_flow(EncodedBatch(self.model, images, encoding, inversion, torch.float32)).generated
         mask = inversion.mask

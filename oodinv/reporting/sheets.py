@@ -14,6 +14,8 @@ from oodinv.runs.sources.folder import SHEET
 
 SHEET_FACES = 500
 """Faces on one contact sheet; more go on further sheets."""
+STRIP_TILE = 512
+"""Largest side in pixels of a picture in a strip; composites have the full size."""
 _LABEL = 16
 
 
@@ -33,9 +35,10 @@ def contact_sheet(shown: Sequence[Panel]) -> Pixels:
 
 
 def strip(pictures: Sequence[tuple[str, Pixels]]) -> Pixels:
-    """Draws pictures (label, uint8 (S, S, 3)) side by side under their labels, enlarged to at least 128 pixels."""
-    size = max(128, pictures[0][1].shape[0])
-    columns = [np.concatenate([_label(label, size), scaled_to(pixels, size)]) for label, pixels in pictures]
+    """Draws pictures (label, uint8 (S, S, 3)) side by side under their labels, scaled to 128 to 512 pixels."""
+    size = min(max(128, pictures[0][1].shape[0]), STRIP_TILE)
+    height = max(_LABEL, size // 16)
+    columns = [np.concatenate([_label(label, size, height), scaled_to(pixels, size)]) for label, pixels in pictures]
     return np.concatenate(columns, axis=1)
 
 
@@ -69,11 +72,11 @@ def _parts(shown: Iterable[Panel], size: int) -> Iterator[list[Panel]]:
         yield part
 
 
-def _label(text: str, width: int) -> Pixels:
-    """Draws black text on white, uint8 (_LABEL, width, 3); long text is cut at the start, as its end differs most."""
-    text, font = readable(text), ImageFont.load_default(11)
+def _label(text: str, width: int, height: int = _LABEL) -> Pixels:
+    """Draws black text on white, uint8 (height, width, 3); long text is cut at the start, as its end differs most."""
+    text, font = readable(text), ImageFont.load_default(height * 0.7)
     while text and font.getlength(text) > width - 4:
         text = text[1:]
-    picture = Image.new("RGB", (width, _LABEL), "white")
+    picture = Image.new("RGB", (width, height), "white")
     ImageDraw.Draw(picture).text((2, 1), text, fill="black", font=font)
     return np.array(picture)
