@@ -250,10 +250,11 @@ Refine = Annotated[
 Backend = Annotated[
     str,
     typer.Option(
-        metavar="|".join((AUTO, TORCH, *names(BACKENDS))),
+        metavar="NAME",
         envvar="OODINV_BACKEND",
         show_envvar=False,
-        help="What runs the networks on a CPU: PyTorch, or a faster backend that is installed; auto takes the fastest.",
+        help=f"What runs the networks on a CPU: {', '.join((TORCH, *names(BACKENDS)))}; {AUTO} takes the fastest that "
+        "is installed.",
         rich_help_panel=COMPUTING,
     ),
 ]

@@ -112,11 +112,11 @@ BAD: dict[str, tuple[list[str], int, str]] = {
     "no numbers": (["--seeds", "a"], 2, "give numbers and ranges"),
     "unknown artefact": (["--seeds", "1", "--save", "pictures"], 2, "choose among images, latents, arrays"),
     "no file": (["--codes", "nowhere.npy"], 1, "there is no such file"),
-    "text": (["--codes", "text.npy"], 1, "no .npy or .npz file"),
+    "text": (["--codes", "text.npy"], 1, "not a .npy or .npz file"),
     "other width": (["--codes", "wide.npy"], 1, "expected (N, 5) or (N, 6, 5)"),
     "not finite": (["--codes", "nan.npy"], 1, "not finite"),
     "whole numbers": (["--codes", "int.npy"], 1, "floating-point"),
-    "pickled": (["--codes", "object.npy"], 1, "no .npy or .npz file"),
+    "pickled": (["--codes", "object.npy"], 1, "not a .npy or .npz file"),
 }
 
 

@@ -343,7 +343,7 @@ def test_other_arrays_are_no_codes(shape: tuple[int, ...], tmp_path: Path) -> No
 
 
 def test_a_single_code_becomes_a_latent_by_command(tmp_path: Path) -> None:
-    code = np.random.default_rng(0).standard_normal((10, 256)).astype(np.float32)
+    code = np.random.default_rng(0).standard_normal((16, 512)).astype(np.float32)
     np.save(tmp_path / "anna.npy", code)
     done = call_here("directions", "import", "--codes", tmp_path / "anna.npy", "-o", tmp_path / "out")
     assert done.returncode == 0, done.stderr

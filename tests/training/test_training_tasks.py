@@ -151,7 +151,7 @@ def test_a_restyle_encoder_is_trained_and_loaded_again(tiny_card: Path, tmp_path
     recipe = encoder_recipe(
         1, tiny_card, encoder={"kind": "restyle", "passes": 2}, data=data, latent_adversarial=None, samples=0.0
     )
-    fixed = FixedGenerator(card, tmp_path / "g.yaml", generator)
+    fixed = FixedGenerator(card, tmp_path / "g.yaml", generator, (), tmp_path / "g.safetensors")
     task = EncoderTask(recipe, fixed, LossNetworks(), CPU)
     report = task.step(torch.zeros(1, 3, 8, 8), 0, 1e-4)
     assert set(report) == {"l2", "offsets", "stage"}

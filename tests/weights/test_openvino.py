@@ -92,7 +92,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], type[OodinvError], str]] = {
     "cut off": (
         lambda f: (f / "SynthesisNetwork.xml").write_text((f / "SynthesisNetwork.xml").read_text()[:5000]),
         WeightsError,
-        r"SynthesisNetwork\.xml.*no complete XML",
+        r"SynthesisNetwork\.xml.*not complete XML",
     ),
     "constants cut off": (
         lambda f: (f / "SynthesisNetwork.bin").write_bytes((f / "SynthesisNetwork.bin").read_bytes()[:-4]),
