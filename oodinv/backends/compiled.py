@@ -137,7 +137,7 @@ class Compiled:
                 if path.is_file():
                     self._sessions[name] = self._start(path, self._threads)
                 else:
-                    self._say(f"converting the {name} for {self.name}, once: {path}")
+                    self._say(f"converting a network for {self.name}, once for this model: {path}")
                     self._sessions[name] = self._converted(make(), path)
             return self._sessions[name]
 
