@@ -32,8 +32,9 @@ from oodinv.imaging.pixels import Pixels, resize_pixels, to_tensor
 from oodinv.inversion import decode, encode, inference, invert
 from oodinv.metrics.identity import Sface
 from oodinv.metrics.pixel import psnr
+from oodinv.models.ops import average_resize
 from oodinv.models.perceptors.lpips import Lpips
-from oodinv.refinement import Refiner, at_size, refiner_for
+from oodinv.refinement import Refiner, refiner_for
 from oodinv.training.losses import lpips_each
 from oodinv.training.occluders import OUTLINES, Outline, mask_contrast, occlude
 from oodinv.training.photos import is_held_out, list_images
@@ -106,14 +107,14 @@ class Scores:
         encoding = encode(self.model, images)
         w_plus = encoding.w_plus.float()
         if self.refiner is not None:
-            w_plus = self.refiner.refine(self.model.generator, images, w_plus)
+            w_plus = self.refiner.refine(images, w_plus)
         encoding = replace(encoding, w_plus=w_plus)
         inversion = decode(self.model, images, w_plus, encoding)
         still = without_flow(EncodedBatch(self.model, images, encoding, inversion, torch.float32)).generated
         mask = inversion.mask
         with inference(images.device, torch.float32):
             small, drawn, composite, unmoved, region = (
-                at_size(x.clamp(-1, 1), min(SIZE, x.shape[-1]))
+                average_resize(x.clamp(-1, 1), min(SIZE, x.shape[-1]))
                 for x in (images, inversion.generated, inversion.composite, still, 1 - mask)
             )
             person = self.sface.embed(small)

@@ -133,7 +133,7 @@ def invert(
     w_plus = encoding.w_plus.float()
     if refiner is not None and refiner.steps:
         with autocast(image.device, dtype):
-            w_plus = refiner.refine(model.generator, image, w_plus)
+            w_plus = refiner.refine(image, w_plus)
     return decode(model, image, w_plus if delta is None else w_plus + delta, encoding, noise, dtype)
 
 

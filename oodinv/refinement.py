@@ -7,14 +7,14 @@ D), from an encoder's codes instead of the average latent, and with offsets of t
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from oodinv.faces.geometry import inner_box
-from oodinv.models.generators.base import Generator, whitening
-from oodinv.models.ops import resize
+from oodinv.models.generators.base import Generator, whiten, whitening
+from oodinv.models.ops import average_resize
 from oodinv.models.perceptors.dlib_face import DlibFace, face_of
 from oodinv.models.perceptors.lpips import Lpips, perceptual_size
 from oodinv.models.preview import PreviewHead
@@ -38,11 +38,12 @@ and of whitened latents.
 class Refiner:
     """Settings of a refinement, and the networks that it needs.
 
-    steps: number of optimiser steps. head: preview head of the generator; without one every step runs the whole
-    generator. crop_scale: `crop.scale` of the model's card. whole: number of steps that run the whole generator; by
-    default one in five. on_step: called with the number of finished steps after each.
+    generator: fixed. steps: number of optimiser steps. head: preview head of the generator; without one every step runs
+    the whole generator. crop_scale: `crop.scale` of the model's card. whole: number of steps that run the whole
+    generator; by default one in five. on_step: called with the number of finished steps after each.
     """
 
+    generator: Generator
     steps: int
     lpips: Lpips
     recognition: DlibFace
@@ -51,29 +52,33 @@ class Refiner:
     whole: int | None = None
     on_step: Callable[[int], None] | None = None
 
-    def refine(self, generator: Generator, image: Tensor, w_plus: Tensor) -> Tensor:
+    @cached_property
+    def axes(self) -> Tensor:
+        """Coordinates of the optimisation, from `whitening`; computed once for all batches."""
+        return whitening(self.generator)
+
+    def refine(self, image: Tensor, w_plus: Tensor) -> Tensor:
         """Optimises codes so that the generated picture looks like the image.
 
         image (B, 3, H, W) in [−1, 1], w_plus (B, num_ws, w_dim) → refined w_plus. The photos of a batch don't influence
         each other.
         """
         with torch.inference_mode(False), torch.enable_grad():
-            return _Descent(self, generator, image.clone(), w_plus.float().clone()).run()
+            return _Descent(self, image.clone(), w_plus.float().clone()).run()
 
 
 class _Descent:
     """One batch: its codes in whitened coordinates, and the targets of their pictures."""
 
-    def __init__(self, refiner: Refiner, generator: Generator, image: Tensor, w_plus: Tensor) -> None:
-        self.refiner, self.generator, self.done = refiner, generator, 0
-        self.wanted = at_size(image, min(SIZE, image.shape[-1]))
+    def __init__(self, refiner: Refiner, image: Tensor, w_plus: Tensor) -> None:
+        self.refiner, self.generator, self.axes, self.done = refiner, refiner.generator, refiner.axes, 0
+        self.wanted = average_resize(image, min(SIZE, image.shape[-1]))
         self.box = inner_box(self.wanted.shape[-1], refiner.crop_scale)
         with torch.no_grad():
             self.features = self.perceived(self.wanted)
             self.inner_features = self.perceived(self.inner(self.wanted))
             self.person = self.describe(self.wanted)
-        self.axes = whitening(generator)
-        whitened = torch.linalg.solve(self.axes.T, (w_plus - generator.w_avg).transpose(1, 2)).transpose(1, 2)
+        whitened = whiten(w_plus - self.generator.w_avg, self.axes)
         self.base = whitened.mean(dim=1).requires_grad_()
         self.offsets = (whitened - whitened.mean(dim=1, keepdim=True)).requires_grad_()
 
@@ -115,7 +120,7 @@ class _Descent:
         )
         for _ in range(steps):
             picture = synthesize(self.generator, self.w_plus(), head=head)
-            loss = self.loss(at_size(picture, self.wanted.shape[-1]))
+            loss = self.loss(average_resize(picture, self.wanted.shape[-1]))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -139,11 +144,6 @@ class _Descent:
         return each.sum()
 
 
-def at_size(picture: Tensor, size: int) -> Tensor:
-    """Averages pictures (B, 3, S, S) down, or enlarges them, to (B, 3, size, size)."""
-    return F.adaptive_avg_pool2d(picture, size) if picture.shape[-1] > size else resize(picture, size)
-
-
 def refiner_for(model: Model, steps: int | None) -> Refiner | None:
     """Builds the refiner of a model. steps: None for the card's number; 0 for no refinement.
 
@@ -155,4 +155,4 @@ def refiner_for(model: Model, steps: int | None) -> Refiner | None:
         return None
     device = model.generator.w_avg.device
     lpips, recognition = load_lpips("alexnet").to(device), load_dlib_face().to(device)
-    return Refiner(steps, lpips, recognition, model.preview, model.card.crop.scale)
+    return Refiner(model.generator, steps, lpips, recognition, model.preview, model.card.crop.scale)

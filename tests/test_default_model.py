@@ -14,7 +14,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def measured(faces: Path, *options: str) -> dict[str, float]:
-    """What the script that fills the model's card prints."""
+    """Figures that `bench/heldout.py` prints."""
     command = [sys.executable, str(REPOSITORY / "bench" / "heldout.py"), str(faces), "--aligned", "--json", *options]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run(command, env=environment, capture_output=True, check=True)

@@ -178,7 +178,7 @@ EXAMPLES = {
 
 
 def example(path: str) -> dict[str, Any]:
-    """What the module of an example defines."""
+    """Names defined by the module of an example."""
     names: dict[str, Any] = {"__name__": "example"}
     exec(compile(EXAMPLES[path], path, "exec", dont_inherit=True), names)
     return names

@@ -34,11 +34,11 @@ def generator() -> StyleGAN2:
 
 
 @pytest.fixture(scope="module")
-def refiner() -> Refiner:
+def refiner(generator: StyleGAN2) -> Refiner:
     """Of 8 steps, with random networks."""
     torch.manual_seed(1)
     lpips, recognition = Lpips("alexnet").eval(), DlibFace().eval()
-    return Refiner(8, lpips.requires_grad_(False), recognition.requires_grad_(False))
+    return Refiner(generator, 8, lpips.requires_grad_(False), recognition.requires_grad_(False))
 
 
 def pair(generator: StyleGAN2) -> tuple[torch.Tensor, torch.Tensor]:
@@ -54,7 +54,7 @@ def distance(generator: StyleGAN2, w_plus: torch.Tensor, image: torch.Tensor) ->
 
 def test_refined_codes_draw_the_image_better(generator: StyleGAN2, refiner: Refiner) -> None:
     image, start = pair(generator)
-    refined = refiner.refine(generator, image, start)
+    refined = refiner.refine(image, start)
     assert refined.shape == start.shape
     assert not refined.requires_grad
     assert (distance(generator, refined, image) < 0.7 * distance(generator, start, image)).all()
@@ -71,29 +71,29 @@ def test_all_but_the_last_fifth_of_the_steps_end_at_the_preview_head(
         return synthesize(of, w_plus, head=head)
 
     monkeypatch.setattr("oodinv.refinement.synthesize", recorded)
-    replace(refiner, steps=11, head=head).refine(generator, image, start)
+    replace(refiner, steps=11, head=head).refine(image, start)
     assert used == [head] * 8 + [None] * 3
 
 
 def test_a_photo_is_refined_alike_alone_and_in_a_batch(generator: StyleGAN2, refiner: Refiner) -> None:
     image, start = pair(generator)
-    both = refiner.refine(generator, image, start)
+    both = refiner.refine(image, start)
     for i in range(2):
-        alone = refiner.refine(generator, image[i : i + 1], start[i : i + 1])
+        alone = refiner.refine(image[i : i + 1], start[i : i + 1])
         torch.testing.assert_close(alone, both[i : i + 1], rtol=0, atol=2e-3)
 
 
 def test_finished_steps_are_counted(generator: StyleGAN2, refiner: Refiner) -> None:
     image, start = pair(generator)
     seen: list[int] = []
-    replace(refiner, steps=6, head=head_for(generator, 32), on_step=seen.append).refine(generator, image, start)
+    replace(refiner, steps=6, head=head_for(generator, 32), on_step=seen.append).refine(image, start)
     assert seen == [1, 2, 3, 4, 5, 6]
 
 
 def test_codes_from_inference_mode_can_be_refined(generator: StyleGAN2, refiner: Refiner) -> None:
     with torch.inference_mode():
         image, start = pair(generator)
-        refined = replace(refiner, steps=2).refine(generator, image, start.clone())
+        refined = replace(refiner, steps=2).refine(image, start.clone())
     assert refined.isfinite().all()
 
 
@@ -101,7 +101,7 @@ def test_flat_images_give_finite_codes(generator: StyleGAN2, refiner: Refiner) -
     """Features of a flat image can be zero vectors, where a length has no gradient."""
     _, start = pair(generator)
     for level in (-1.0, 0.0, 1.0):
-        refined = replace(refiner, steps=3).refine(generator, torch.full((2, 3, 64, 64), level), start)
+        refined = replace(refiner, steps=3).refine(torch.full((2, 3, 64, 64), level), start)
         assert refined.isfinite().all()
 
 
@@ -162,8 +162,8 @@ def test_an_inversion_without_steps_is_that_of_the_encoder(tiny_card: Path, refi
     model = load_named(str(tiny_card))
     image = F.interpolate(torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(3)), size=32).clamp(-1, 1)
     plain = inversion.invert(model, image)
-    unrefined = inversion.invert(model, image, refiner=replace(refiner, steps=0))
-    refined = inversion.invert(model, image, refiner=replace(refiner, steps=4))
+    unrefined = inversion.invert(model, image, refiner=replace(refiner, generator=model.generator, steps=0))
+    refined = inversion.invert(model, image, refiner=replace(refiner, generator=model.generator, steps=4))
     assert torch.equal(plain.w_plus, unrefined.w_plus)
     assert (refined.generated - image).square().mean() < (plain.generated - image).square().mean()
 

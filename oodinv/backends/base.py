@@ -1,4 +1,4 @@
-"""What backends compile and what they return."""
+"""Networks that backends compile, and the form of their results."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

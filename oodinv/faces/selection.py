@@ -44,7 +44,7 @@ class Likeness:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which faces to work on. A face must pass every filter; at most `faces` of them are used.
+    """Filters that choose the faces to work on. A face must pass every filter; at most `faces` of them are used.
 
     faces: all of them, or the largest N; `largest` means one. min_size: side of the FFHQ crop in photo pixels.
     min_score: the detector's, in [0, 1]. min_sharpness: share of the sharpness of the sharpest face that is at least

@@ -176,6 +176,11 @@ def resize(x: Tensor, size: int) -> Tensor:
     return F.interpolate(x, size=(size, size), mode="bilinear", align_corners=False)
 
 
+def average_resize(x: Tensor, size: int) -> Tensor:
+    """Averages images (B, C, S, S) down, or enlarges them bilinearly, to (B, C, size, size)."""
+    return F.adaptive_avg_pool2d(x, size) if x.shape[-1] > size else resize(x, size)
+
+
 def final_mask(masks: dict[int, Tensor], size: int) -> Tensor:
     """Invertibility mask of the output from the masks at each size, coarse to fine.
 

@@ -83,7 +83,7 @@ def eager_on_cpu(x: Tensor) -> bool:
 
 
 def exported() -> bool:
-    """Whether a graph for other programs is being recorded; they take convolutions with constant weights best."""
+    """True while a graph for other programs is recorded; they take convolutions with constant weights best."""
     return torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()
 
 

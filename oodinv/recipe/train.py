@@ -26,6 +26,11 @@ class FaceFolder(Strict):
     flip: bool = True
     labels: str | None = None
 
+    @property
+    def channels(self) -> int:
+        """Channels of a crop: RGB, and a fourth for labels."""
+        return 3 if self.labels is None else 4
+
     @model_validator(mode="after")
     def _aligned_crops_have_one_scale(self) -> Self:
         if self.aligned and self.more_scales:

@@ -155,8 +155,7 @@ class FaceCache:
             RecipeError: nothing is left to train on or to hold out.
             OutputError: the cache can't be written, for instance for lack of space.
         """
-        channels = 3 if self.data.labels is None else 4
-        shape = (len(self.paths) * (1 + len(self.data.more_scales)), self.data.size, self.data.size, channels)
+        shape = (len(self.paths) * (1 + len(self.data.more_scales)), self.data.size, self.data.size, self.data.channels)
         rows: dict[bool, list[int]] = {False: [], True: []}
         unusable, count = list[UnusablePhoto](), 0
         try:
@@ -205,8 +204,7 @@ class FaceCache:
             crops = np.load(self.folder / "crops.npy", mmap_mode="r", allow_pickle=False)
             unusable = tuple(UnusablePhoto(**photo) for photo in index["unusable"])
             faces = Faces(crops, np.array(index["train"], np.int64), np.array(index["held_out"], np.int64), unusable)
-            channels = 3 if self.data.labels is None else 4
-            if crops.shape[1:] != (self.data.size, self.data.size, channels) or crops.dtype != np.uint8:
+            if crops.shape[1:] != (self.data.size, self.data.size, self.data.channels) or crops.dtype != np.uint8:
                 raise ValueError(f"crops have shape {crops.shape} and type {crops.dtype}")
             if not min(faces.train.min(), faces.held_out.min()) >= 0:
                 raise ValueError("negative rows")

@@ -114,8 +114,8 @@ _OPENCV_ZOO = (
 _DRIVE = "https://drive.google.com/uc?export=download&id="
 """Where MobileStyleGAN's authors keep the files of their package, by the addresses that the package itself names."""
 _FACE_ALIGNMENT = "https://www.adrianbulat.com/downloads/python-fan"
-"""Where the face-alignment package fetches its networks. Their sha256 starts with the digits in their names; the rest
-of it, and the sizes, are those that several public projects have on record."""
+"""Address from which the face-alignment package fetches its networks. Their sha256 starts with the digits in their
+names; the rest of it, and the sizes, are those that several public projects have on record."""
 _FFHQ = "trained on FFHQ (CC BY-NC-SA 4.0)"
 
 ROWS: tuple[Row, ...] = (

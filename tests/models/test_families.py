@@ -81,7 +81,7 @@ def test_mobilestylegan_agrees_with_the_method_written_down_step_by_step(mobile:
 
 
 def features_after(generator: MobileStyleGAN, w_plus: torch.Tensor, key: int) -> torch.Tensor:
-    """What a block ends with."""
+    """Output features of a block."""
     features = generator.start(w_plus, "fixed")
     for block in itertools.takewhile(lambda block: block <= key, generator.taps):
         features = generator.run(features, w_plus, block, "fixed")

@@ -150,7 +150,7 @@ def is_layer(path: str) -> bool:
 
 
 def attributes(layout: str, clamp: float | None) -> Callable[[str], dict[str, Any]]:
-    """What modules say about `clamp`, as NVIDIA's two repositories write it and with parts of it left out."""
+    """Settings of `clamp` in modules, as NVIDIA's two repositories write it and with parts of it left out."""
     arguments: dict[str, Any] = {"z_dim": WIDTH, "img_resolution": 16}
 
     def own(path: str) -> dict[str, Any]:

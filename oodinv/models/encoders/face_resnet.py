@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from oodinv.models.encoders.base import Encoder, EncoderCard, EncoderPlan, Encoding
 from oodinv.models.encoders.dlib_trunk import DlibTrunk
-from oodinv.models.generators.base import Generator, whitening
+from oodinv.models.generators.base import Generator, whiten, whitening
 from oodinv.models.naming import Settings, State
-from oodinv.models.ops import LEAKY_SLOPE, resize
+from oodinv.models.ops import LEAKY_SLOPE, average_resize, resize
 from oodinv.models.preview import PreviewHead, head_for
 from oodinv.models.synthesis import synthesize
 
@@ -145,7 +145,7 @@ class FaceResnetEncoder(Encoder):
 
     def encode(self, image: Tensor, generator: Generator) -> Encoding:
         """All passes. image (B, 3, H, W) in [−1, 1] → w_plus, and features of the image."""
-        small = downsized(image)
+        small = average_resize(image, INPUT_SIZE)
         maps = self.trunk.maps(small)
         grid, first = self.grid(maps), self._first_grid(generator)
         codes = self._corrected(grid, first, self.first_codes(1))
@@ -168,10 +168,10 @@ class FaceResnetEncoder(Encoder):
 
     def refine(self, image: Tensor, w_plus: Tensor, generator: Generator) -> Encoding:
         """One pass from codes; their base is taken to be the mean of their rows."""
-        whitened = torch.linalg.solve(self.axes.T, (w_plus - self.w_avg).transpose(1, 2)).transpose(1, 2)
+        whitened = whiten(w_plus - self.w_avg, self.axes)
         base = whitened.mean(dim=1)
         codes = WhitenedCodes(base, whitened - base[:, None])
-        small = downsized(image)
+        small = average_resize(image, INPUT_SIZE)
         maps = self.trunk.maps(small)
         codes = self.correct(self.grid(maps), self.previewed(generator, codes), codes)
         return Encoding(self.w_plus(codes), features(small, maps))
@@ -209,11 +209,6 @@ class FaceResnetEncoder(Encoder):
     def arguments(cls, state: State, settings: Settings) -> dict[str, Any]:  # noqa: ARG003
         """Raises ValueError: these encoders come in oodinv's own files only."""
         raise ValueError("is not a file of oodinv; face_resnet encoders have no other format")
-
-
-def downsized(image: Tensor) -> Tensor:
-    """Averages or enlarges images (B, 3, S, S) to the encoder's input size."""
-    return F.adaptive_avg_pool2d(image, INPUT_SIZE) if image.shape[-1] > INPUT_SIZE else resize(image, INPUT_SIZE)
 
 
 def features(image: Tensor, maps: dict[int, Tensor]) -> dict[int, Tensor]:

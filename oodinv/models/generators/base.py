@@ -174,5 +174,11 @@ def whitening(generator: Generator) -> Tensor:
     z = torch.randn(WHITENING_SAMPLES, generator.z_dim, generator=rng).to(generator.w_avg.device)
     centred = torch.cat([map_latents(generator, some) for some in z.split(2048)]) - generator.w_avg
     axes, variances, _ = torch.linalg.svd(centred.T @ centred / len(centred))
-    whitened: Tensor = (axes * variances.sqrt()).T
+    rows: Tensor = (axes * variances.sqrt()).T
+    return rows
+
+
+def whiten(offsets: Tensor, axes: Tensor) -> Tensor:
+    """Differences of codes (..., w_dim) in the coordinates of the axes of `whitening`; the inverse is `@ axes`."""
+    whitened: Tensor = torch.linalg.solve(axes, offsets, left=False)
     return whitened

@@ -18,7 +18,7 @@ from torch.optim import Adam
 from oodinv.errors import RecipeError
 from oodinv.metrics.pixel import psnr
 from oodinv.models.encoders.face_resnet import INPUT_SIZE, FaceResnetEncoder, FaceResnetPlan, WhitenedCodes
-from oodinv.models.generators.base import map_latents
+from oodinv.models.generators.base import map_latents, whiten
 from oodinv.models.ops import resize
 from oodinv.models.perceptors.dlib_face import DlibFace, face_of
 from oodinv.models.perceptors.lpips import Lpips
@@ -197,7 +197,7 @@ class PreviewEncoderTask:
         drawn = self.previewed(self.compared, encoder.w_plus(codes)[:count])
         terms = self.fidelity(drawn, images) | self.regularity(codes, count)
         if w is not None:
-            target = torch.linalg.solve(encoder.axes.T, (w - encoder.w_avg).T).T
+            target = whiten(w - encoder.w_avg, encoder.axes)
             error = ((codes.base[count:] - target).square() * self.importance).mean()
             terms["samples"] = (recipe.samples, error)
         loss = sum((weight * value for weight, value in terms.values()), torch.zeros((), device=images.device))
