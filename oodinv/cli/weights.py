@@ -10,7 +10,7 @@ import typer
 from oodinv.cli import options
 
 if TYPE_CHECKING:
-    from oodinv.weights.catalog import Origin, Row
+    from oodinv.weights.origins import Origin, Row
     from oodinv.weights.verify import Report
 
 app = typer.Typer(help="List, fetch, check and convert weight files.", no_args_is_help=True)
@@ -92,7 +92,7 @@ def _print_rows(summaries: list[Summary]) -> None:
 
 
 def _row_summary(row: "Row", cached: Path | None) -> Summary:
-    from oodinv.weights.catalog import UserFile
+    from oodinv.weights.origins import UserFile
 
     return {
         "name": row.name,
@@ -108,7 +108,7 @@ def _row_summary(row: "Row", cached: Path | None) -> Summary:
 
 
 def _origin(origin: "Origin") -> str:
-    from oodinv.weights.catalog import HttpsFile, PackageFile, PackageFolder, UserFile
+    from oodinv.weights.origins import HttpsFile, PackageFile, PackageFolder, UserFile
 
     match origin:
         case PackageFolder(requirement=requirement, members=members):

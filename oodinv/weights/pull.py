@@ -24,8 +24,9 @@ from urllib.parse import urljoin, urlsplit
 import platformdirs
 
 from oodinv.errors import ChecksumMismatch, MissingWeights, WeightsError
-from oodinv.weights.catalog import HttpsFile, Member, PackageFile, PackageFolder, Row, UserFile, named
+from oodinv.weights.catalog import named
 from oodinv.weights.checksum import sha256_file
+from oodinv.weights.origins import HttpsFile, Member, PackageFile, PackageFolder, Row, UserFile
 
 if TYPE_CHECKING:
     from requests import Response

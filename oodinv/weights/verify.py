@@ -19,6 +19,7 @@ from oodinv.weights.families import (
     build_vgg19,
     config_of,
 )
+from oodinv.weights.origins import Row
 from oodinv.weights.reading.read import Container, container_of, read
 from oodinv.weights.translation import Translation, translate
 
@@ -41,8 +42,8 @@ class Report:
     sizes: dict[str, int]
     parameters: int
     sha256: str
-    row: catalog.Row | None
-    namesake: catalog.Row | None
+    row: Row | None
+    namesake: Row | None
     notes: tuple[str, ...] = ()
 
 
