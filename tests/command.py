@@ -49,6 +49,19 @@ def smooth_crops(folder: Path, count: int) -> Path:
     return folder
 
 
+def write_copies(samples: Path, folder: Path, count: int) -> None:
+    """Photos with one face each: the samples, shrunk and mirrored, no two alike."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sources = sorted(p for p in samples.iterdir() if p.suffix != ".md")
+    for n in range(count):
+        with Image.open(sources[n % len(sources)]) as source:
+            photo = source.convert("RGB")
+        photo.thumbnail((240 + 2 * n, 240 + 2 * n))
+        if n % 2:
+            photo = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        photo.save(folder / f"good-{n:02d}.{'jpg' if n % 3 else 'png'}")
+
+
 def numbered_photos(folder: Path, count: int) -> Path:
     """Writes files 00.jpg, 01.jpg, … without pictures; 03 contains "bad", 07 "bug"."""
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""What can go wrong around a run: two at once, full disks, odd names, links, and manifests that lie."""
+"""What can go wrong around a run: two at once, full disks, kills, too little memory."""
 
 import errno
 import json
@@ -10,25 +10,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pytest
-from test_runner import HEADER, KilledError, Neighbours, files, run, statuses
+from neighbours import HEADER, KilledError, Neighbours, files, run, statuses
 from tolerances import FLOAT32, LEVEL
 
-from oodinv.errors import ImageError, ManifestError, OutputError
+from oodinv.errors import OutputError
 from oodinv.imaging.files import atomic_write
 from oodinv.runs import lock, manifest, runner
-from oodinv.runs.collect import collect, look_through
-from oodinv.runs.pipeline import read_bytes
-from oodinv.runs.runner import Finished
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for n in range(6):
-        (folder / f"{n}.jpg").write_bytes(f"photo {n}".encode())
-    return folder
-
+from oodinv.runs.collect import collect
 
 HOLD = """
 import sys
@@ -113,160 +101,6 @@ def test_an_output_removed_while_running_stops_the_run(photos: Path, tmp_path: P
     assert set(statuses(run(Neighbours(), photos, out)).values()) == {"done"}
 
 
-# Manifests that lie
-
-
-def add_line(out: Path, **changes: object) -> None:
-    entry = {"input": "x", "name": "x", "sha256": None, "status": "done", "outputs": []} | changes
-    with (out / manifest.FILE_NAME).open("a") as file:
-        file.write(json.dumps(entry) + "\n")
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"outputs": ["../victim"]},
-        {"outputs": ["a/../../victim"]},
-        {"outputs": ["nul\0"]},
-        {"outputs": ["\ud800"]},
-        {"outputs": ["n" * 300]},
-        {"outputs": [7]},
-        {"outputs": "victim"},
-        {"outputs": [""]},
-        {"name": 7},
-        {"error": {"a": 1}},
-        {"sha256": 3},
-        {"seconds": "long"},
-        {"status": "odd"},
-        {"extra": 1},
-    ],
-)
-def test_no_line_of_a_manifest_breaks_a_run_or_a_restart(
-    photos: Path, tmp_path: Path, changes: dict[str, object]
-) -> None:
-    out, victim = tmp_path / "out", tmp_path / "victim"
-    victim.write_text("keep me")
-    run(Neighbours(), photos, out)
-    expected = files(out)
-    add_line(out, **changes)
-    run(Neighbours(), photos, out)
-    add_line(out, **changes)
-    run(Neighbours(), photos, out, restart=True)
-    assert files(out) == expected
-    assert victim.read_text() == "keep me"
-
-
-def test_a_restart_removes_nothing_behind_a_link(photos: Path, tmp_path: Path) -> None:
-    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    (elsewhere / "victim").write_text("keep me")
-    run(Neighbours(), photos, out)
-    (out / "composites").symlink_to(elsewhere, target_is_directory=True)
-    add_line(out, outputs=["composites/victim"])
-    run(Neighbours(), photos, out, restart=True)
-    assert (elsewhere / "victim").read_text() == "keep me"
-
-
-def test_a_restart_removes_no_input(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    (out / "mine").mkdir(parents=True)
-    (out / "mine" / "a.jpg").write_bytes(b"a photo")
-    run(Neighbours(), out / "mine", out)
-    add_line(out, outputs=["mine/a.jpg"])
-    assert statuses(run(Neighbours(), out / "mine", out, restart=True)) == {"a": "done"}
-    assert (out / "mine" / "a.jpg").read_bytes() == b"a photo"
-
-
-@pytest.mark.parametrize("head", [b"garbage\n", b"[]\n", b"\xff\n", b'{"oodinv": 1}\n'])
-def test_a_garbage_header_is_refused_unless_restarted(photos: Path, tmp_path: Path, head: bytes) -> None:
-    out = tmp_path / "out"
-    run(Neighbours(), photos, out)
-    expected = files(out)
-    (out / manifest.FILE_NAME).write_bytes(head)
-    with pytest.raises(ManifestError, match="--restart"):
-        run(Neighbours(), photos, out)
-    run(Neighbours(), photos, out, restart=True)
-    assert files(out) == expected
-
-
-# Inputs
-
-
-def test_a_photo_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "growing.jpg"
-    path.write_bytes(b"half a photo")
-    fstat, calls = os.fstat, []
-
-    def growing(descriptor: int) -> os.stat_result:
-        if calls:
-            with path.open("ab") as file:
-                file.write(b" and the rest")
-        calls.append(descriptor)
-        return fstat(descriptor)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fstat", growing)
-        with pytest.raises(ImageError, match=r"growing\.jpg: changed while"):
-            read_bytes(path)
-    assert read_bytes(path) == b"half a photo and the rest"
-
-
-ODD = ["line\nbreak", "tab\there", " spaces  ", "😀 emoji", "é", "e\u0301", "Case", "case", "a.0", "a", "n" * 246, "-o"]
-
-
-def test_odd_file_names_are_done_and_found_again(tmp_path: Path) -> None:
-    folder, out = tmp_path / "photos", tmp_path / "out"
-    folder.mkdir()
-    for name in ODD:
-        (folder / f"{name}.jpg").write_bytes(name.encode())
-    count = len(list(folder.iterdir()))
-    found = statuses(run(Neighbours(), folder, out))
-    assert len(found) == count
-    assert set(found.values()) == {"done"}
-    assert len(list(out.glob("*.one"))) == count
-    again = Neighbours()
-    assert statuses(run(again, folder, out)) == {}
-    assert again.calls == 0
-
-
-def test_links_in_a_loop_fail_by_name(tmp_path: Path) -> None:
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    (folder / "good.jpg").write_bytes(b"x")
-    (folder / "loop.jpg").symlink_to(folder / "loop.jpg")
-    (folder / "sub").symlink_to(folder, target_is_directory=True)
-    out = tmp_path / "out"
-    assert statuses(run(Neighbours(), folder, out)) == {"good": "done", "loop": "failed"}
-    jobs = collect([folder / "loop.jpg"], out)
-    assert [event.entry.status for event in list(runner.run(Neighbours(), jobs, out, HEADER, chunk=1))[1:]] == [
-        "failed"
-    ]
-
-
-@pytest.mark.parametrize("output", ["", "out", "sub/out"])
-def test_an_output_folder_in_the_input_is_refused(tmp_path: Path, output: str) -> None:
-    (tmp_path / "a.jpg").write_bytes(b"x")
-    with pytest.raises(ImageError, match=r"lies in the input.*outside"):
-        run(Neighbours(), tmp_path, tmp_path / output)
-    assert [path.name for path in tmp_path.iterdir()] == ["a.jpg"]
-
-
-def test_results_among_photos_are_no_photos_the_next_time(tmp_path: Path) -> None:
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    (photos / "a.jpg").write_bytes(b"x")
-    run(Neighbours(), photos, tmp_path / "out")
-    (tmp_path / "out" / "pasted").mkdir()
-    (tmp_path / "out" / "pasted" / "a.jpg").write_bytes(b"x")
-    (tmp_path / "out").rename(photos / "out")
-    found = look_through([photos], tmp_path / "second")
-    assert [job.name for job in found.jobs] == ["a"]
-    assert "holds results of `oodinv test`" in found.notes[0]
-    with pytest.raises(ImageError, match="holds results of `oodinv test`, not photos"):
-        collect([photos / "out"], tmp_path / "second")
-    assert [job.name for job in collect([photos / "out" / "pasted"], tmp_path / "second")] == ["a"]
-
-
 @pytest.mark.parametrize("damage", [b"", b"half"])
 def test_an_output_of_another_size_is_made_again(photos: Path, tmp_path: Path, damage: bytes) -> None:
     """A power cut can leave a file that is there and empty, or cut short."""
@@ -286,66 +120,6 @@ def test_an_empty_output_of_a_manifest_without_sizes_is_made_again(photos: Path,
     path.write_text("".join(json.dumps({k: v for k, v in line.items() if k != "bytes"}) + "\n" for line in lines))
     (out / "2.two").write_bytes(b"")
     assert statuses(run(Neighbours(), photos, out)) == {"2": "done"}
-
-
-def test_a_photo_whose_results_get_another_name_leaves_none_under_the_old_one(tmp_path: Path) -> None:
-    folder, out = tmp_path / "photos", tmp_path / "out"
-    folder.mkdir()
-    (folder / "a.jpg").write_bytes(b"a photo")
-    (folder / "b.jpg").write_bytes(b"another")
-    run(Neighbours(), folder, out)
-    (folder / "a.png").write_bytes(b"a third")
-    run(Neighbours(), folder, out)
-    run(Neighbours(), folder, tmp_path / "at once")
-    assert sorted(path.name for path in out.glob("*.one")) == ["a.jpg.one", "a.png.one", "b.one"]
-    read = manifest.read(out)
-    assert read is not None
-    assert list(read[1]) == ["a.jpg", "a.png", "b"]
-    (folder / "a.png").unlink()
-    run(Neighbours(), folder, out)
-    assert sorted(path.name for path in out.glob("*.one")) == ["a.one", "a.png.one", "b.one"]
-
-
-def test_files_of_unsupported_kinds_are_named_and_change_no_batch(photos: Path, tmp_path: Path) -> None:
-    run(Neighbours(), photos, tmp_path / "before")
-    for name in ("1.cr2", "0.mp4", "5.pdf"):
-        (photos / name).write_bytes(b"not read")
-    events = run(Neighbours(), photos, tmp_path / "out")
-    found = {e.entry.name: e.entry for e in events if isinstance(e, Finished)}
-    assert {name for name, entry in found.items() if entry.status == "unsupported"} == {"1.cr2", "0.mp4", "5.pdf"}
-    assert "export it as JPEG" in str(found["1.cr2"].error)
-    read = manifest.read(tmp_path / "out")
-    assert read is not None
-    assert read[1]["0.mp4"].status == "unsupported"
-    assert sorted(p.read_bytes() for p in (tmp_path / "out").glob("*.one")) == sorted(
-        p.read_bytes() for p in (tmp_path / "before").glob("*.one")
-    )
-
-
-REFUSED = [errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG]
-
-
-@pytest.mark.parametrize("number", REFUSED)
-def test_a_name_that_the_file_system_refuses_fails_that_photo_alone(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
-    """As exFAT and NTFS do with colons, and APFS with names that aren't UTF-8."""
-    (photos / "a:b.jpg").write_bytes(b"x")
-    rename = Path.replace
-
-    def strict(source: Path, target: Path) -> Path:
-        if ":" in Path(target).name:
-            raise OSError(number, os.strerror(number), str(target))
-        return rename(source, target)
-
-    monkeypatch.setattr(Path, "replace", strict)
-    events = run(Neighbours(), photos, tmp_path / "out")
-    found = statuses(events)
-    assert found.pop("a:b") == "failed"
-    assert set(found.values()) == {"done"}
-    errors = [e.entry.error for e in events if isinstance(e, Finished) and e.entry.error]
-    assert "can't hold this name" in errors[0]
-    assert not list((tmp_path / "out").glob(".*.tmp"))
 
 
 def test_what_a_killed_process_was_writing_is_removed(photos: Path, tmp_path: Path) -> None:
@@ -385,9 +159,6 @@ def test_random_kills_in_a_row_end_the_same(photos: Path, tmp_path: Path) -> Non
         break
     run(Neighbours(), photos, out)
     assert files(out) == files(tmp_path / "whole")
-
-
-# Memory
 
 
 def test_too_little_memory_halves_the_batch(tiny_card: Path, monkeypatch: pytest.MonkeyPatch) -> None:

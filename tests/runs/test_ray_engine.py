@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from command import call, files, numbered_photos
+from neighbours import HEADER, Neighbours
+from neighbours import files as tree
 from PIL import Image
-from test_runner import HEADER, Neighbours
-from test_runner import files as tree
 
 from oodinv.errors import MissingWeights, OodinvError, OutputError
 from oodinv.runs import manifest, ray_engine, runner

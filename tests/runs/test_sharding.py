@@ -10,9 +10,9 @@ import pytest
 from command import MAIN, call, files
 from hypothesis import given
 from hypothesis import strategies as st
+from neighbours import HEADER, KilledError, Neighbours
+from neighbours import files as tree
 from PIL import Image
-from test_runner import HEADER, KilledError, Neighbours
-from test_runner import files as tree
 
 from oodinv.errors import ManifestError, OutputError
 from oodinv.runs import manifest, runner

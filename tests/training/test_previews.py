@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from test_training import CPU, losses_of, random_faces, random_lpips, schedule
+from training_setup import CPU, losses_of, random_faces, random_lpips, schedule
 
 from oodinv.errors import RecipeError, UnknownLayout, WeightsError
 from oodinv.inversion import invert

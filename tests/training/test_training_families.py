@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import tiny_family
 import torch
-from test_training import CPU, random_lpips, samm_recipe
 from test_training_tasks import encoder_recipe
+from training_setup import CPU, random_lpips, samm_recipe
 
 from oodinv.models import generators
 from oodinv.recipe.card import read_card

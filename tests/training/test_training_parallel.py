@@ -33,7 +33,7 @@ from oodinv.training.networks import LossNetworks
 from oodinv.training.tasks.samm import SammTask
 from oodinv.weights.build import load_model
 from oodinv.recipe.card import read_card
-from test_training import random_lpips
+from training_setup import random_lpips
 from test_training_tasks import full_samm_recipe, generator_recipe
 
 torch.set_num_threads(1)

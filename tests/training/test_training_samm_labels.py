@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 from pydantic import ValidationError
-from test_training import CPU, random_faces, random_lpips, samm_recipe
 from test_training_tasks import encoder_recipe
+from training_setup import CPU, random_faces, random_lpips, samm_recipe
 
 from oodinv.errors import RecipeError
 from oodinv.models.perceptors.dlib_face import DlibFace

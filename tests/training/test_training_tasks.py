@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_training import CPU, joint_recipe, losses_of, random_faces, random_lpips, samm_recipe, schedule
+from training_setup import CPU, joint_recipe, losses_of, random_faces, random_lpips, samm_recipe, schedule
 
 from oodinv.errors import RecipeError
 from oodinv.inversion import invert

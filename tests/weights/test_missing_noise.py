@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from command import call
-from test_layouts import CHANNELS, SIZE, WIDTH, rosinality
+from foreign_files import CHANNELS, SIZE, WIDTH, rosinality
 
 from oodinv.models.encoders.pyramid import PyramidEncoder
 from oodinv.models.synthesis import synthesize
@@ -46,7 +46,7 @@ def test_noise_maps_are_drawn_once_and_for_all(file: Path) -> None:
 
 
 def test_files_with_noise_maps_get_no_note() -> None:
-    from test_layouts import file_of
+    from foreign_files import file_of
 
     assert translate(file_of(rosinality())).notes == ()
 

@@ -1,4 +1,4 @@
-"""Reading and writing photos, compared with Pillow and with arrays built by hand."""
+"""Reading photos, compared with Pillow and with arrays built by hand."""
 
 import io
 import struct
@@ -11,27 +11,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 from PIL import Image, ImageCms, ImageOps
-from shapes import smooth
-from tolerances import LEVEL
+from ramps import ALPHA, COLOUR, GREY, MAKE, ORIENTATION, RAMP, three
 
-from oodinv.errors import ImageError, OutputError
+from oodinv.errors import ImageError
 from oodinv.imaging.decode import decode_photo, read_photo
-from oodinv.imaging.deep import decode_deep
 from oodinv.imaging.encode import write_photo, write_png
-from oodinv.imaging.files import atomic_write
-from oodinv.imaging.metadata import upright
 from oodinv.imaging.photo import Photo
-from oodinv.imaging.pixels import blurred, to_tensor, to_uint8
-
-RAMP = np.arange(64 * 48, dtype=np.uint32).reshape(48, 64)
-GREY = (RAMP % 256).astype(np.uint8)
-COLOUR = np.stack([GREY, GREY[::-1], GREY[:, ::-1]], axis=2)
-ALPHA = np.where(RAMP % 7 == 0, 0, 200).astype(np.uint8)
-SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-MAKE, ORIENTATION = 271, 274
-PACKET = b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/>'
 
 
 def grey16() -> Image.Image:
@@ -40,10 +26,6 @@ def grey16() -> Image.Image:
 
 def palette() -> Image.Image:
     return Image.fromarray(COLOUR).quantize(64)
-
-
-def three(grey: np.ndarray) -> np.ndarray:
-    return np.stack([grey] * 3, axis=2)
 
 
 def pillow_rgb(picture: Image.Image) -> np.ndarray:
@@ -267,98 +249,6 @@ def test_grey_values_without_a_stated_range_are_refused(tmp_path: Path) -> None:
         read_photo(tmp_path / "f.tif")
 
 
-@pytest.mark.parametrize("deviation", [2.0, 9.0, 32.0])
-def test_a_wide_blur_is_gaussian(deviation: float) -> None:
-    picture = smooth(512, 0) + 20 * np.random.default_rng(0).normal(size=(512, 512, 3)).astype(np.float32)
-    inner = np.s_[128:384, 128:384]  # borders are mirrored a pixel differently
-    exact = cv2.GaussianBlur(picture, (0, 0), deviation)
-    np.testing.assert_allclose(blurred(picture, deviation)[inner], exact[inner], atol=LEVEL)
-    assert blurred(picture[:3, :, 0], 32.0).shape == (3, 512)
-
-
-def test_tensor_and_back_is_exact_and_clips() -> None:
-    values = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=3)
-    tensor = to_tensor(values)
-    assert tensor.shape == (1, 3, 16, 16)
-    assert (tensor.min(), tensor.max()) == (-1, 1)
-    np.testing.assert_array_equal(to_uint8(tensor), values)
-    np.testing.assert_array_equal(to_uint8(torch.tensor([-3.0, 5.0]).reshape(1, 1, 1, 2)).ravel(), [0, 255])
-    assert to_tensor(values[0]).shape == (1, 3, 16, 16)
-
-
-@pytest.mark.parametrize("suffix", [".png", ".jpg"])
-def test_written_photo_keeps_exif_and_profile(suffix: str, tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[MAKE] = "Camera"
-    path = tmp_path / f"out{suffix}"
-    write_photo(path, Photo(COLOUR, exif=exif.tobytes(), icc=SRGB))
-    with Image.open(path) as written:
-        assert written.getexif()[MAKE] == "Camera"
-        assert written.info["icc_profile"] == SRGB
-    photo = read_photo(path)
-    assert photo.icc == SRGB
-    if suffix == ".png":
-        np.testing.assert_array_equal(photo.pixels, COLOUR)
-
-
-def test_written_photo_keeps_transparency_and_greyness(tmp_path: Path) -> None:
-    path = tmp_path / "out.png"
-    write_photo(path, Photo(three(GREY), alpha=ALPHA, grey=True, icc=SRGB))
-    with Image.open(path) as written:
-        assert written.mode == "LA"
-        assert "icc_profile" not in written.info  # an RGB profile does not describe grey pixels
-    write_photo(path, Photo(COLOUR, alpha=ALPHA, grey=True))
-    photo = read_photo(path)
-    assert not photo.grey
-    np.testing.assert_array_equal(photo.pixels, COLOUR)
-    np.testing.assert_array_equal(photo.alpha, ALPHA)
-
-
-def test_jpeg_is_written_without_chroma_subsampling(tmp_path: Path) -> None:
-    path = tmp_path / "out.jpg"
-    write_photo(path, Photo(COLOUR, format="JPEG"))
-    with Image.open(path) as written:
-        assert [layer[1:3] for layer in written.layer] == [(1, 1)] * 3
-
-
-def test_unwritable_photos_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="holds no transparency"):
-        write_photo(tmp_path / "out.jpg", Photo(COLOUR, alpha=ALPHA))
-    with pytest.raises(ImageError, match=r"\.png, \.jpg, .*choose one"):
-        write_photo(tmp_path / "out.bmp", Photo(COLOUR))
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OutputError, match=r"out\.png: can't be written"):
-        write_png(tmp_path / "file" / "out.png", COLOUR)
-    with pytest.raises(ImageError, match="can't hold this name"):
-        write_png(tmp_path / f"{'n' * 300}.png", COLOUR)
-
-
-def test_the_suffix_follows_the_source_format() -> None:
-    assert Photo(COLOUR, format="JPEG").suffix == ".jpg"
-    assert Photo(COLOUR, format="MPO").suffix == ".jpg"
-    assert Photo(COLOUR, format="TIFF").suffix == ".png"
-
-
-def test_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "kept.bin"
-    atomic_write(path, lambda file: file.write(b"old"))
-
-    def interrupted(file: io.BufferedIOBase) -> None:
-        file.write(b"half")
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        atomic_write(path, interrupted)
-    assert path.read_bytes() == b"old"
-    assert list(path.parent.iterdir()) == [path]
-
-
-def test_the_same_pixels_give_the_same_bytes(tmp_path: Path) -> None:
-    write_png(tmp_path / "a.png", COLOUR)
-    write_png(tmp_path / "b.png", COLOUR.copy())
-    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-
-
 def test_threads_decode_the_same_pixels(tmp_path: Path) -> None:
     paths = []
     for index in range(24):
@@ -370,87 +260,9 @@ def test_threads_decode_the_same_pixels(tmp_path: Path) -> None:
         np.testing.assert_array_equal(photo.pixels, np.roll(COLOUR, index, axis=1))
 
 
-def test_a_deep_crop_is_turned_upright(tmp_path: Path) -> None:
-    values = np.random.default_rng(0).integers(0, 65535, (8, 8, 3), dtype=np.uint16)
-    ok, plain = cv2.imencode(".png", values[..., ::-1])
-    assert ok
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    block = exif.tobytes()[6:]
-    chunk = b"eXIf" + block
-    marked = plain.tobytes()
-    marked = marked[:33] + len(block).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big") + marked[33:]
-    found, still = decode_deep(marked, 8), decode_deep(plain.tobytes(), 8)
-    assert found is not None
-    assert still is not None
-    np.testing.assert_array_equal(found.transpose(1, 2, 0), upright(still.transpose(1, 2, 0), 6))
-    write_png(tmp_path / "8.png", COLOUR)
-    assert decode_deep((tmp_path / "8.png").read_bytes(), 8) is None
-
-
 def test_an_orientation_that_is_no_number_counts_as_none(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x010E] = "camera"
     path = tmp_path / "odd.jpg"
     Image.fromarray(COLOUR).save(path, exif=exif.tobytes().replace(b"\x01\x0e", b"\x01\x12"))
     assert read_photo(path).pixels.shape == COLOUR.shape
-
-
-def test_exif_too_large_for_a_jpeg_is_left_out(tmp_path: Path) -> None:
-    photo = Photo(COLOUR, exif=b"Exif\0\0" + b"x" * 70_000, format="JPEG")
-    write_photo(tmp_path / "large.jpg", photo)
-    assert read_photo(tmp_path / "large.jpg").pixels.shape == COLOUR.shape
-
-
-def deep_values(channels: int) -> np.ndarray:
-    return np.random.default_rng(channels).integers(0, 65536, (19, 23, channels), dtype=np.uint16)
-
-
-@pytest.mark.parametrize("suffix", [".png", ".tif"])
-@pytest.mark.parametrize("channels", [1, 3, 4])
-def test_sixteen_bits_a_channel_come_through(channels: int, suffix: str, tmp_path: Path) -> None:
-    values = deep_values(channels)
-    cv2.imwrite(str(tmp_path / f"in{suffix}"), values[..., [[0], [], [2, 1, 0], [2, 1, 0, 3]][channels - 1]])
-    photo = read_photo(tmp_path / f"in{suffix}", deep=True)
-    if photo.deep is None:  # Pillow shows such a TIFF with other colours, so it is left at 8 bits
-        assert (channels, suffix) == (4, ".tif")
-        return
-    np.testing.assert_array_equal(photo.deep, np.repeat(values, 3, axis=2) if channels == 1 else values)
-    write_photo(tmp_path / "out.png", photo)
-    again = cv2.imread(str(tmp_path / "out.png"), cv2.IMREAD_UNCHANGED)
-    assert again is not None
-    assert again.dtype == np.uint16
-    expected = values[..., 0] if channels == 1 else values[..., [2, 1, 0, 3][:channels]]
-    np.testing.assert_array_equal(again, expected)
-    assert read_photo(tmp_path / "out.png").grey == (channels == 1)
-
-
-def test_sixteen_bits_keep_exif_profile_and_xmp(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[MAKE] = "Camera"
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    values = deep_values(3)
-    pixels = (values // 257).astype(np.uint8)
-    photo = Photo(pixels, exif=exif.tobytes(), icc=profile, xmp=PACKET, deep=values)
-    write_photo(tmp_path / "deep.png", photo)
-    again = read_photo(tmp_path / "deep.png", deep=True)
-    assert (again.icc, again.xmp) == (profile, PACKET)
-    np.testing.assert_array_equal(again.deep, values)
-    with Image.open(tmp_path / "deep.png") as written:
-        written.load()
-        assert written.getexif()[MAKE] == "Camera"
-
-
-def test_a_deep_photo_is_turned_upright(tmp_path: Path) -> None:
-    values = deep_values(3)
-    exif = Image.Exif()
-    exif[ORIENTATION] = 6
-    sideways = Photo((values // 257).astype(np.uint8), exif=exif.tobytes(), deep=values)
-    write_photo(tmp_path / "sideways.png", sideways)
-    photo = read_photo(tmp_path / "sideways.png", deep=True)
-    np.testing.assert_array_equal(photo.deep, upright(values, 6))
-
-
-def test_eight_bits_are_not_called_deep(tmp_path: Path) -> None:
-    write_png(tmp_path / "eight.png", COLOUR)
-    assert read_photo(tmp_path / "eight.png", deep=True).deep is None
