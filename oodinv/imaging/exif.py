@@ -4,9 +4,10 @@ Blocks are changed in place, because the offsets in maker notes are relative to 
 Sources: Exif 2.32 (JEITA CP-3451E); TIFF 6.0 for the layout of directories.
 """
 
-import re
 import struct
 from dataclasses import dataclass
+
+from oodinv.imaging.embedded import blank_pictures
 
 PREFIX = b"Exif\0\0"
 ORIENTATION = 0x0112
@@ -19,7 +20,6 @@ _STRIPS, _STRIP_BYTES = 0x0111, 0x0117
 _EMBEDDED = frozenset({0x014A, 0x02BC, 0x8649, 0x8773, _STRIPS, _STRIP_BYTES, _THUMBNAIL, _THUMBNAIL_BYTES})
 _SHORT, _LONG = 3, 4
 _BYTES = {_SHORT: 2, _LONG: 4}
-_JPEG = re.compile(rb"\xd8\xff[\xc0\xc4\xdb\xe0-\xef\xfe]")  # some cameras alter the byte before, which is 0xFF
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def clean(block: bytes, size: tuple[int, int]) -> bytes | None:
         found.remove(main, _EMBEDDED)
     except (struct.error, KeyError):
         return None
-    _blank_pictures(found)
+    blank_pictures(found.data)
     return PREFIX + bytes(found.data)
 
 
@@ -148,35 +148,3 @@ def _blank_strips(block: _Block, directory: int) -> None:
         for start, length in zip(fields.get(starts, []), fields.get(lengths, []), strict=False):
             if start >= 8:
                 block.blank(start, start + length)
-
-
-def _blank_pictures(block: _Block) -> None:
-    """Overwrites every JPEG in the block, such as those in maker notes."""
-    position = 0
-    while (match := _JPEG.search(block.data, position)) is not None:
-        end = _jpeg_end(block.data, match.start() + 1)
-        if end is None:
-            position = match.end()
-        else:
-            block.blank(match.start() - (match.start() > 0 and block.data[match.start() - 1] == 0xFF), end)
-            position = end
-
-
-def _jpeg_end(data: bytearray, position: int) -> int | None:
-    """End of the JPEG whose first segment starts here; None if it is not a JPEG.
-
-    A truncated JPEG ends with the block.
-    """
-    segments = 0
-    while position + 4 <= len(data):
-        marker = data[position + 1]
-        if data[position] != 0xFF or marker < 0xC0:
-            return None if segments < 2 else position
-        if marker == 0xD9:
-            return position + 2
-        if marker == 0xDA:
-            found = data.find(b"\xff\xd9", position)
-            return len(data) if found < 0 else found + 2
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-        segments += 1
-    return len(data) if segments > 0 else None

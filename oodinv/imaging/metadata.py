@@ -9,6 +9,7 @@ from PIL import Image, JpegImagePlugin
 from PIL.PngImagePlugin import PngImageFile
 
 from oodinv.imaging import exif, xmp
+from oodinv.imaging.embedded import holds_picture, is_picture
 from oodinv.imaging.photo import JpegCoding
 from oodinv.imaging.pixels import Number
 from oodinv.imaging.png import XMP_KEYWORD
@@ -18,6 +19,8 @@ JPEG_SEGMENT_BYTES = 65_533
 _JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
 JPEG_XMP_BYTES = JPEG_SEGMENT_BYTES - len(_JPEG_XMP)
 """The longest XMP packet that fits a JPEG without extensions."""
+_JPEG_EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
+_DIGEST_BYTES, _EXTENSION_HEAD = 32, 40  # of a part of an extension: its digest, then its full length and its offset
 _TIFF_DESCRIPTIVE = frozenset({270, 271, 272, 282, 283, 296, 305, 306, 315, 33432})
 _EXIF_FOLDERS = (0x8769, 0x8825)  # camera settings, place
 _RAW_PROFILE = "raw profile type "  # ImageMagick's way to put EXIF and other blocks into text chunks of a PNG
@@ -56,10 +59,17 @@ def orientations_of(picture: Image.Image) -> Orientations:
     else:
         block = _exif_block(picture)
         said = None if block is None else exif.orientation_of(block)
-    other = None if picture.format in ("HEIF", "AVIF") else xmp.orientation_of(_packet(picture))
+    other = None if picture.format in ("HEIF", "AVIF") else _orientation_of_xmp(picture)
     if said is None:
         return Orientations(other or 1, None)
     return Orientations(said, None if other == said else other)
+
+
+def _orientation_of_xmp(picture: Image.Image) -> int | None:
+    """Orientation in the XMP packet, else in its extension."""
+    packet = _packet(picture)
+    said = xmp.orientation_of(packet)
+    return xmp.orientation_of(_extension(picture, packet or b"")) if said is None else said
 
 
 def upright(pixels: NDArray[Number], orientation: int) -> NDArray[Number]:
@@ -97,9 +107,10 @@ def _exif_block(picture: Image.Image) -> bytes | None:
     """Reads the EXIF block; from TIFF, which has the fields among its own tags, the descriptive ones."""
     block = picture.info.get("exif")
     if isinstance(block, bytes):
-        return block
+        prefixed = block.startswith(2 * exif.PREFIX)  # Pillow adds one to eXIf chunks that already have it
+        return block.removeprefix(exif.PREFIX) if prefixed else block
     if picture.format != "TIFF":
-        return _raw_profile(picture)
+        return _raw_profile(picture, ("exif", "app1"), (exif.PREFIX, b"II", b"MM"))
     tags = picture.getexif()
     kept = Image.Exif()
     kept.update({tag: value for tag, value in tags.items() if tag in _TIFF_DESCRIPTIVE})
@@ -109,15 +120,18 @@ def _exif_block(picture: Image.Image) -> bytes | None:
     return kept.tobytes() if kept else None
 
 
-def _raw_profile(picture: Image.Image) -> bytes | None:
-    """Decodes an EXIF block in a text chunk of a PNG: a name, a length, and hexadecimal digits."""
+def _raw_profile(picture: Image.Image, kinds: tuple[str, ...], starts: tuple[bytes, ...]) -> bytes | None:
+    """Decodes a block in a text chunk of a PNG: a name, a length, and hexadecimal digits.
+
+    kinds: of the keyword, in lower case. starts: first bytes by which the block is recognised.
+    """
     for key, text in picture.info.items():
-        if str(key).lower() in (f"{_RAW_PROFILE}exif", f"{_RAW_PROFILE}app1") and isinstance(text, str):
+        if str(key).lower().removeprefix(_RAW_PROFILE) in kinds and isinstance(text, str):
             try:
                 block = bytes.fromhex("".join(text.split()[2:]))
             except ValueError:
                 continue
-            if block.startswith((exif.PREFIX, b"II", b"MM")):
+            if block.startswith(starts):
                 return block
     return None
 
@@ -126,7 +140,20 @@ def _packet(picture: Image.Image) -> bytes | None:
     """Reads the XMP packet."""
     found = picture.info.get("xmp") or picture.info.get(XMP_KEYWORD)
     found = found.encode(errors="replace") if isinstance(found, str) else found
-    return found if isinstance(found, bytes) else None
+    if isinstance(found, bytes):
+        return found
+    found = _raw_profile(picture, ("xmp", "app1"), (_JPEG_XMP, b"<"))
+    return None if found is None else found.removeprefix(_JPEG_XMP)
+
+
+def _extension(picture: Image.Image, packet: bytes) -> bytes:
+    """Joins the parts of the extension that the packet of a JPEG names by its digest (XMP specification, part 3)."""
+    if not isinstance(picture, JpegImagePlugin.JpegImageFile):
+        return b""
+    bodies = [body.removeprefix(_JPEG_EXTENSION) for _, body in picture.applist if body.startswith(_JPEG_EXTENSION)]
+    named = [body for body in bodies if len(body) > _EXTENSION_HEAD and body[:_DIGEST_BYTES] in packet]
+    parts = sorted(named, key=lambda body: body[_EXTENSION_HEAD - 4 : _EXTENSION_HEAD])
+    return b"".join(body[_EXTENSION_HEAD:] for body in parts)
 
 
 def _dpi(picture: Image.Image) -> tuple[float, float] | None:
@@ -140,15 +167,16 @@ def _dpi(picture: Image.Image) -> tuple[float, float] | None:
 
 def _comments(picture: Image.Image) -> tuple[bytes, ...]:
     if isinstance(picture, JpegImagePlugin.JpegImageFile):
-        return tuple(body for name, body in picture.applist if name == "COM")
+        return tuple(body for name, body in picture.applist if name == "COM" and not holds_picture(body))
     comment = picture.info.get("comment")
-    return (comment,) if isinstance(comment, bytes) and comment else ()
+    return (comment,) if isinstance(comment, bytes) and comment and not holds_picture(comment) else ()
 
 
 def _texts(picture: Image.Image) -> dict[str, str]:
     if not isinstance(picture, PngImageFile):
         return {}
-    return {key: str(text) for key, text in picture.text.items() if not key.lower().startswith(_FILE_TEXTS)}
+    texts = {key: str(text) for key, text in picture.text.items() if not key.lower().startswith(_FILE_TEXTS)}
+    return {key: text for key, text in texts.items() if not is_picture(text)}
 
 
 def _coding(picture: Image.Image) -> JpegCoding | None:

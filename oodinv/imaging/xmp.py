@@ -7,6 +7,8 @@ where EXIF takes precedence, and for regions.
 import re
 import xml.etree.ElementTree as ET  # entities, its one danger, are refused below
 
+from oodinv.imaging.embedded import is_picture
+
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 XMP = "http://ns.adobe.com/xap/1.0/"
 META = "adobe:ns:meta/"
@@ -56,7 +58,6 @@ _REGIONS = (
     "http://ns.microsoft.com/photo/1.2/",
 )
 """Positions in the stored picture, which are wrong after a rotation."""
-_BASE64 = re.compile(r"[A-Za-z0-9+/=]{1024,}")
 
 
 def rdf_of(packet: bytes | None) -> ET.Element | None:
@@ -71,12 +72,14 @@ def rdf_of(packet: bytes | None) -> ET.Element | None:
 
 
 def orientation_of(packet: bytes | None) -> int | None:
-    """tiff:Orientation, 1 to 8, as an attribute or an element; None if a packet has none."""
+    """tiff:Orientation, 1 to 8, as an attribute or an element, perhaps with rdf:value; None if a packet has none."""
     rdf = rdf_of(packet)
     if rdf is None:
         return None
     for element in rdf.iter():
-        text = element.text if element.tag == _ORIENTATION else element.get(_ORIENTATION)
+        text = element.get(_ORIENTATION)
+        if element.tag == _ORIENTATION:
+            text = element.get(f"{{{RDF}}}value") or "".join(element.itertext())
         if text is not None and re.fullmatch(r"\s*[1-8]\s*", text):
             return int(text)
     return None
@@ -105,8 +108,8 @@ def serialized(rdf: ET.Element) -> bytes:
 
 def _strip(element: ET.Element, turned: bool) -> bool:
     """Removes stale attributes and children of an element; returns True if there were any."""
-    attributes = [name for name, value in element.attrib.items() if _is_stale(name, turned) or _is_picture(value)]
-    children = [child for child in element if _is_stale(child.tag, turned) or _is_picture(child.text or "")]
+    attributes = [name for name, value in element.attrib.items() if _is_stale(name, turned) or is_picture(value)]
+    children = [child for child in element if _is_stale(child.tag, turned) or is_picture(child.text or "")]
     for name in attributes:
         del element.attrib[name]
     for child in children:
@@ -117,8 +120,3 @@ def _strip(element: ET.Element, turned: bool) -> bool:
 def _is_stale(name: str, turned: bool) -> bool:
     gone = _GONE + _REGIONS if turned else _GONE
     return name in _STALE or name.removeprefix("{").startswith(gone)
-
-
-def _is_picture(text: str) -> bool:
-    """True if a value is a picture in base64, under any property: long, and nothing else."""
-    return len(text) >= 1024 and _BASE64.fullmatch("".join(text.split())) is not None
