@@ -102,4 +102,5 @@ def write_npz(path: Path, **arrays: NDArray[Any]) -> None:
     Raises:
         OutputError, ImageError: see `atomic_write`.
     """
-    atomic_write(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
+    # newer numpy has a parameter `allow_pickle` of savez, which its types confuse with the arrays
+    atomic_write(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]

@@ -56,9 +56,25 @@ def test_a_face_is_found_in_an_underexposed_photo(gain: float, yunet: Yunet, por
         assert found.crop.mean() < 255 * gain  # the crop is the photo's own, not the copy with stretched tones
 
 
-def test_a_face_is_found_in_a_flat_photo(yunet: Yunet, portraits: list[np.ndarray]) -> None:
-    flat = (portraits[0] * 0.12 + 190).astype(np.uint8)
+@pytest.mark.parametrize(("contrast", "light"), [(0.12, 190), (0.05, 120)])
+def test_a_face_is_found_in_a_flat_photo(
+    contrast: float, light: int, yunet: Yunet, portraits: list[np.ndarray]
+) -> None:
+    flat = (portraits[0] * contrast + light).astype(np.uint8)
     assert len(align(flat, yunet, 64, ffhq_quad).faces) == 1
+
+
+@pytest.mark.parametrize("frame", [0, 255])
+@pytest.mark.parametrize(("contrast", "light"), [(0.03, 0), (0.05, 0), (0.06, 180)])
+def test_a_dark_or_flat_face_is_found_beside_black_and_white(
+    contrast: float, light: int, frame: int, yunet: Yunet, portraits: list[np.ndarray]
+) -> None:
+    """As with a lamp in the picture, a stamp, or a frame around it."""
+    photo = np.full((480, 700, 3), frame, np.uint8)
+    photo[40:440, 40:440] = portraits[0] * contrast + light
+    (found,) = align(photo, yunet, 64, ffhq_quad).faces
+    (expected,) = align(portraits[0], yunet, 64, ffhq_quad).faces
+    assert np.abs(found.quad - 40 - expected.quad).max() < 0.12 * 400
 
 
 def test_a_face_without_eyes_is_refused_or_not_seen(yunet: Yunet, portraits: list[np.ndarray]) -> None:

@@ -43,8 +43,7 @@ _FINE_SIZES = (192, 384, 480)  # sizes of the last look; at large ones the netwo
 _FRAME_SCALE = 1.5  # side of that frame in FFHQ quads
 _PASSES, _SETTLED = 6, 0.03  # looks at a candidate at most, and the displacement below which one was the last
 _SAME = 0.25  # displacement by the last look beyond which it is another face, or none
-_DARK = _FLAT = 100.0  # grey levels: brightest tones and range of tones, below which a photo is stretched
-_LIGHTEST = 230.0  # what the brightest tones become
+_CLIP, _TILES = 10.0, 4  # of the equalisation: limit of the contrast, and tiles across and down
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,12 +75,9 @@ class Yunet:
         return left_to_right(faces)
 
     def _search(self, pixels: Pixels) -> list[_Sighting]:
-        """Faces of a photo, and where there are none, those of a copy with its tones stretched."""
+        """Faces of a photo, and where there are none, those of a copy with its contrast equalised."""
         found = self._all(pixels)
-        if any(map(_is_face, found)):
-            return found
-        stretched = _stretched(pixels)
-        return found if stretched is None else self._all(stretched)
+        return found if any(map(_is_face, found)) else self._all(_equalised(pixels))
 
     def _all(self, pixels: Pixels) -> list[_Sighting]:
         """Upright and lying faces, and where none is certain those at other angles, each looked at again."""
@@ -228,15 +224,11 @@ def _canvas(picture: Pixels, view: _View) -> tuple[Pixels, Points]:
     return rough_crop(picture, quad, size), matrix
 
 
-def _stretched(pixels: Pixels) -> Pixels | None:
-    """A dark or flat photo with its tones stretched to the full range; None for one that has it."""
-    overview, _ = bounded(pixels, OVERVIEW)
-    low, high = (float(value) for value in np.percentile(overview, (1, 99)))
-    if high >= _DARK and high - low >= _FLAT:
-        return None
-    levels = np.arange(256, dtype=np.float32)
-    table = ((levels - min(low, high - 1)) * (_LIGHTEST / max(high - low, 1.0))).clip(0, 255)
-    return np.asarray(cv2.LUT(pixels, np.rint(table).astype(np.uint8)), dtype=np.uint8)
+def _equalised(pixels: Pixels) -> Pixels:
+    """Grey copy with locally equalised contrast (CLAHE): shows faces in the dark and in glare, beside any light."""
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    even = cv2.createCLAHE(_CLIP, (_TILES, _TILES)).apply(grey)
+    return np.asarray(cv2.cvtColor(even, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
 
 
 def _mirror(sighting: _Sighting) -> _Sighting:
