@@ -20,7 +20,7 @@ from oodinv import device as devices
 from oodinv.benchmark.cost import device_name, peak_memory, timed
 from oodinv.errors import OodinvError
 from oodinv.faces.detectors.yunet import Yunet
-from oodinv.inversion import DTYPES, artefacts, decode, encode
+from oodinv.inversion import DTYPES, artefacts, decode, encode, parse
 from oodinv.runs.collect import collect
 from oodinv.runs.sinks import output_names
 from oodinv.weights.build import load_named
@@ -70,7 +70,7 @@ def run(stages: InvertStages, portraits: list[Portrait], out: Path) -> dict[str,
     found, generated = timed(
         device, lambda: decode(stages.model, crops, encoding.w_plus.float(), encoding, "fixed", dtype)
     )
-    faces, converted = timed(device, lambda: iter(artefacts(subjects, found)))
+    faces, converted = timed(device, lambda: iter(artefacts(subjects, found, parse([s.crop for s in subjects]))))
     results = [Inverted(portrait, [next(faces) for _ in portrait.subjects]) for portrait in portraits]
     _, written = timed(device, lambda: [stages.write(result, out) for result in results])
     return {"encode": encoded, "generate": generated, "convert": converted, "write": written}

@@ -34,7 +34,7 @@ from oodinv.imaging.encode import write_photo
 from oodinv.imaging.photo import Photo
 from oodinv.imaging.pixels import Pixels, rounded
 from oodinv.imaging.provenance import Provenance
-from oodinv.inversion import DTYPES, Artefacts, Dtype, Subject, artefacts, in_halves, invert
+from oodinv.inversion import DTYPES, Artefacts, Dtype, Subject, artefacts, in_halves, invert, parse
 from oodinv.recipe.edit import EditRecipe, find_edit_recipe, read_edit_recipe
 from oodinv.refinement import Refiner, refiner_for
 from oodinv.runs.sinks.photo import pasted
@@ -120,7 +120,8 @@ class PhotoEditor:
 
         def compute(batch: list[Subject]) -> list[Artefacts]:
             crops = torch.stack([subject.tensor() for subject in batch]).to(self.device)
-            return artefacts(batch, invert(self.model, crops, dtype=DTYPES[self.dtype], refiner=self.refiner))
+            inversion = invert(self.model, crops, dtype=DTYPES[self.dtype], refiner=self.refiner)
+            return artefacts(batch, inversion, parse([subject.crop for subject in batch]))
 
         found = self._in_batches(subjects, compute)
         faces = tuple(replace(face, composite=composed(face, Composition())) for face in found)

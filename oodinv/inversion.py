@@ -3,19 +3,21 @@
 Source: "Out-of-domain GAN inversion via invertibility decomposition" (Yang et al., ICCV 2023), METHOD §1.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from oodinv.compositing.compose import PARTS_KEY
 from oodinv.device import supports_natively
 from oodinv.errors import OodinvError
 from oodinv.faces.align import AlignedFace
+from oodinv.faces.parts import PartMap
 from oodinv.imaging.pixels import Pixels, to_tensor, to_uint8
 from oodinv.models.encoders.base import Encoding
 from oodinv.models.generators.base import Noise
@@ -24,6 +26,7 @@ from oodinv.models.samm import Alignment, AlignmentSource, Predicted, Reused
 from oodinv.models.synthesis import synthesize_aligned
 from oodinv.refinement import Refiner
 from oodinv.weights.build import Model
+from oodinv.weights.parser import load_parser
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 DTYPES: dict[Dtype, torch.dtype] = {
@@ -155,17 +158,22 @@ class Subject:
         return to_tensor(self.crop)[0] if self.deep is None else torch.from_numpy(self.deep)
 
 
+Arrays = dict[str, NDArray[Any]]
+"""Arrays of a face by the keys under which they are saved."""
+
+
 @dataclass(frozen=True, eq=False)
 class Artefacts:
     """Results for one face as they are saved.
 
-    w_plus (num_ws, w_dim). flows: flow_S (2, S, S), mask_S (1, S, S), mask (H, W) and the edit flow (2, s, s), by key.
+    w_plus (num_ws, w_dim). flows: flow_S (2, S, S), mask_S (1, S, S), mask (H, W), the edit flow (2, s, s), and the
+    label map `parts` (s, s), by key.
     mask uint8 (H, W), 255 = copied from the input; generated, composite uint8 (H, W, 3).
     """
 
     subject: Subject
     w_plus: NDArray[np.float32]
-    flows: dict[str, NDArray[np.floating]]
+    flows: Arrays
     mask: Pixels
     generated: Pixels
     composite: Pixels
@@ -180,8 +188,14 @@ def saved_alignments(inversion: Inversion) -> dict[str, NDArray[np.floating]]:
     }
 
 
-def artefacts(subjects: list[Subject], inversion: Inversion) -> list[Artefacts]:
-    """Splits the inversion of a batch into the artefacts of each subject."""
+def parse(crops: Sequence[Pixels]) -> list[PartMap]:
+    """Finds the parts of the faces in crops uint8 (S, S, 3). → label maps, uint8 (128, 128)."""
+    parts: list[PartMap] = [load_parser().parse(to_tensor(crop))[0].numpy() for crop in crops]
+    return parts
+
+
+def artefacts(subjects: list[Subject], inversion: Inversion, parts: Sequence[PartMap]) -> list[Artefacts]:
+    """Splits the inversion of a batch into the artefacts of each subject. parts: the label map of each."""
     generated = to_uint8(inversion.generated)
     composite = to_uint8(inversion.composite)
     mask = inversion.mask[:, 0].float().cpu().numpy()
@@ -191,7 +205,11 @@ def artefacts(subjects: list[Subject], inversion: Inversion) -> list[Artefacts]:
         Artefacts(
             subject=subject,
             w_plus=w_plus[i],
-            flows={**{key: value[i] for key, value in fields.items()}, "mask": mask[i].astype(np.float16)},
+            flows={
+                **{key: value[i] for key, value in fields.items()},
+                "mask": mask[i].astype(np.float16),
+                PARTS_KEY: parts[i],
+            },
             mask=np.rint(mask[i] * 255).astype(np.uint8),
             generated=generated[i],
             composite=composite[i],

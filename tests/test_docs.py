@@ -17,7 +17,8 @@ import yaml
 from markdown_it import MarkdownIt
 
 from oodinv.cli.main import app
-from oodinv.compositing.regions.base import EditedCrop
+from oodinv.compositing.regions.base import EditedCrop, Place
+from oodinv.faces.parts import PARTS
 from oodinv.imaging.provenance import Provenance
 from oodinv.metrics.base import Setting
 from oodinv.models.synthesis import synthesize
@@ -211,11 +212,13 @@ def test_the_example_of_a_sink_writes_a_number(tmp_path: Path) -> None:
 
 
 def test_the_example_of_a_region_limits_an_edit() -> None:
-    region = example("oodinv/compositing/regions/lower.py")["REGION"]
-    before = np.zeros((16, 16, 3), np.float32)
-    limited = region.limit(EditedCrop(before, before + 9, before, None, 1.0))
-    assert limited[:8].max() == 0
-    assert limited[-1].min() == 9
+    region = example("oodinv/compositing/regions/lips.py")["REGION"]
+    parts = np.full((16, 16), PARTS.index("skin"), np.uint8)
+    parts[8:] = PARTS.index("lip")
+    before = np.zeros((128, 128, 3), np.float32)
+    limited = region.limit(EditedCrop(before, before + 9, None, Place(parts)))
+    assert limited[:48].max() < 0.1
+    assert limited[-48:].min() > 8.9
 
 
 def test_the_example_of_a_technique_joins() -> None:

@@ -21,7 +21,7 @@ from oodinv.editing.apply import EditedFace, Editor, InvertedFace, inverted_face
 from oodinv.editing.plan import EditPlan, EditVariant, prepare
 from oodinv.errors import RecipeError
 from oodinv.faces.detectors.base import Detector
-from oodinv.faces.geometry import face_weight
+from oodinv.faces.parts import FACE, PartMap, part_weight
 from oodinv.imaging.pixels import Pixels
 from oodinv.inversion import DTYPES, Dtype, Inversion, encode
 from oodinv.metrics import pixel
@@ -154,7 +154,7 @@ def carry_out(
     seen = to_batch(crops, device)
     scores: EditScores = {}
     pictures: list[list[Pixels]] = [[] for _ in crops]
-    measure = _Measure(trials, model, dtype, seen, full.mask.float())
+    measure = _Measure(trials, model, dtype, seen, full.mask.float(), [face.parts for face in faces])
     for trial in trials.trials:
         edited = _edit(trial, model, device, dtype, faces)
         before, after = [face.before for face in edited], [face.results[0].composite for face in edited]
@@ -180,11 +180,13 @@ def _edit(
 class _Measure:
     """Measures of edited crops uint8 (S, S, 3) of one batch; the photos and their masks are the same for all."""
 
-    def __init__(self, trials: Trials, model: Model, dtype: Dtype, seen: Tensor, mask: Tensor) -> None:
+    def __init__(
+        self, trials: Trials, model: Model, dtype: Dtype, seen: Tensor, mask: Tensor, parts: Sequence[PartMap]
+    ) -> None:
         self._trials, self._model, self._dtype, self._sface = trials, model, dtype, trials.sface
         self._seen, self._mask = seen, mask
-        weight = torch.from_numpy(face_weight(model.card.size, model.card.crop.scale)).to(seen.device)
-        self._face = weight.expand_as(mask)
+        weights = np.stack([part_weight(one, (*FACE, "hair"), model.card.size) for one in parts])
+        self._face = torch.from_numpy(weights)[:, None].to(seen.device)
         self._person = trials.sface.embed(seen)
 
     def picture(self, crops: list[Pixels]) -> dict[str, list[float]]:

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from oodinv.compositing.composition import Composition
 from oodinv.compositing.detail_transfer import optical_flow, transferred_residual
 from oodinv.compositing.regions import load_region
-from oodinv.compositing.regions.base import EditedCrop, FlowKind
+from oodinv.compositing.regions.base import EditedCrop, FlowKind, Place
 from oodinv.compositing.regions.pose import head_turn_flow
 from oodinv.compositing.techniques import load_technique
+from oodinv.faces.parts import PartMap
 from oodinv.imaging.colour import matching_colour
 from oodinv.imaging.flow import resize_flow
 from oodinv.imaging.pixels import Flow, Levels, Mask, Pixels, rounded
@@ -79,23 +80,27 @@ def edit_flow(
 
 
 def compose_edit(
-    inputs: CompositionInputs, before: Levels, composition: Composition, crop_scale: float
+    inputs: CompositionInputs, before: Levels, composition: Composition, place: Place
 ) -> tuple[Levels, Flow | None]:
     """Composites an edited crop and limits the edit to the composition's region.
 
-    before (S, S, 3): the composite without the edit. crop_scale: see `framing.ffhq_quad`. Returns the edited composite
+    before (S, S, 3): the composite without the edit. place: where the edit may act. Returns the edited composite
     (S, S, 3) and the flow for `paste_back.Patch` (S, S, 2), None if the photo's own detail does not move.
     """
-    flow = None if inputs.flow is None else resize_flow(inputs.flow, before.shape[0])
+    size = before.shape[0]
+    flow = None if inputs.flow is None else resize_flow(inputs.flow, size)
     region = load_region(composition.area)
-    mask = effective_mask(inputs.mask, composition)
-    detail_flow = None if flow is None else region.detail_flow(flow, mask, composition.detail, crop_scale)
+    mask = inputs.mask * (1 - place.changed_weight(size)) if place.changed else inputs.mask
+    effective = effective_mask(mask, composition)
+    detail_flow = None if flow is None else region.detail_flow(flow, effective, composition.detail, place)
     after = before
     if region.shows_generated:
-        after = compose(inputs.crop, inputs.generated, inputs.mask, composition, inputs.unedited, flow)
-    return region.limit(EditedCrop(before, after, inputs.unedited, detail_flow, crop_scale)), detail_flow
+        after = compose(inputs.crop, inputs.generated, mask, composition, inputs.unedited, flow)
+    return region.limit(EditedCrop(before, after, detail_flow, place)), detail_flow
 
 
+PARTS_KEY = "parts"
+"""Key of the crop's label map among a face's saved flows."""
 UNEDITED_MASK = "unedited_mask"
 """Key, among a face's saved flows, of the mask of the unedited pass; saved if the edited pass has a mask of its own."""
 
@@ -104,14 +109,15 @@ UNEDITED_MASK = "unedited_mask"
 class StoredFace:
     """An edited face in the precision of its files, so that composing it again gives identical pictures.
 
-    crop, unedited, generated: uint8 (S, S, 3). mask: float16 (S, S), of the edited pass. unedited_mask: float16 (S, S),
-    of the unedited pass; None if it is the same.
+    crop, unedited, generated: uint8 (S, S, 3). mask: float16 (S, S), of the edited pass. parts: the crop's label map.
+    unedited_mask: float16 (S, S), of the unedited pass; None if it is the same.
     """
 
     crop: Pixels
     unedited: Pixels
     generated: Pixels
     mask: NDArray[np.floating]
+    parts: PartMap
     unedited_mask: NDArray[np.floating] | None = None
 
     @property
@@ -161,7 +167,8 @@ def compose_stored(
     stored = None if saved_flow is None else saved_flow.astype(np.float16)
     flow = None if stored is None else np.ascontiguousarray(stored.transpose(1, 2, 0), dtype=np.float32)
     inputs = CompositionInputs(crop, unedited, generated, mask, flow)
-    after, detail_flow = compose_edit(inputs, before, composition, crop_scale)
+    place = Place(face.parts, composition.keep, composition.changed_parts, crop_scale)
+    after, detail_flow = compose_edit(inputs, before, composition, place)
     return Composites(plain, matching_colour(rounded(after), face.crop), detail_flow, stored)
 
 

@@ -17,7 +17,6 @@ MISMATCH = 12.0
 VISIBLE = 2.0
 """Grey levels: change by the edit below which optical flow is damped."""
 _FLOW_SIDE = 256
-_DARK = 4.0  # grey levels: added to both terms of a ratio, which keeps it finite for black
 
 
 def transferred_residual(
@@ -26,9 +25,9 @@ def transferred_residual(
     """Computes the residual to add to an edited generated picture, colour · coarse + detail · fine. → (H, W, 3).
 
     The residual x − `before` is split by a blur of COARSE. Both parts are warped by the flow (`optical_flow`; None:
-    not warped), so that background uncovered by a turning head gets the colour of the background beside it. Negative
-    coarse values are scaled by `brightness_ratio`. The fine part is weighted by `structure_match`: skin follows a
-    smile, but the contours of the closed mouth do not show in the open one.
+    not warped), so that background uncovered by a turning head gets the colour of the background beside it. The fine
+    part is weighted by `structure_match`: skin follows a smile, but the contours of the closed mouth do not show in the
+    open one.
     """
     residual = crop - before
     coarse = _coarse(residual)
@@ -37,19 +36,7 @@ def transferred_residual(
         before = warp(before, flow)
         coarse = warp(coarse, flow)
         fine = warp(fine, flow) * structure_match(before, after)[..., None]
-    coarse = np.where(coarse < 0, coarse * brightness_ratio(before, after), coarse)
     return np.asarray(colour * coarse + detail * fine, dtype=np.float32)
-
-
-def brightness_ratio(before: Levels, after: Levels) -> Levels:
-    """Ratio after / before of each value, at most that of their coarse surroundings. → (H, W, 3).
-
-    A crop darker than the generated picture, (1 − d) · g, stays so in proportion: −d · g scales with g. Without this,
-    dark hair that is darkened would turn black, and lightened hair would look hazy.
-    """
-    pairs = ((after, before), (_coarse(after), _coarse(before)))
-    pixel, surroundings = ((a.clip(0) + _DARK) / (b.clip(0) + _DARK) for a, b in pairs)
-    return np.minimum(pixel, surroundings)
 
 
 def optical_flow(before: Levels, after: Levels) -> Flow:

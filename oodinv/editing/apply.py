@@ -8,13 +8,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from oodinv.compositing.compose import UNEDITED_MASK, StoredFace, compose_stored, flow_kind, unedited_composite
+from oodinv.compositing.compose import (
+    PARTS_KEY,
+    UNEDITED_MASK,
+    StoredFace,
+    compose_stored,
+    flow_kind,
+    unedited_composite,
+)
 from oodinv.editing.latent import LatentEdit, apply_edit
 from oodinv.editing.plan import EditPlan
 from oodinv.faces.align import Placement
+from oodinv.faces.parts import PartMap
 from oodinv.imaging.pixels import Flow, Pixels, rounded, to_tensor, to_uint8
 from oodinv.inversion import (
     DTYPES,
+    Arrays,
     Artefacts,
     Dtype,
     Inversion,
@@ -23,6 +32,7 @@ from oodinv.inversion import (
     decode,
     encode,
     in_halves,
+    parse,
     saved_alignments,
 )
 from oodinv.models.encoders.base import Encoding
@@ -36,15 +46,21 @@ from oodinv.weights.build import Model
 class InvertedFace:
     """Result of an inversion for one face.
 
-    crop uint8 (S, S, 3). w_plus (num_ws, w_dim). flows: flows and masks by the keys under which they are saved.
+    crop uint8 (S, S, 3). w_plus (num_ws, w_dim). flows: flows, masks and parts by the keys under which they are saved.
     placement: position in the photo; None if it is not to be pasted.
     """
 
     name: str
     crop: Pixels
     w_plus: NDArray[np.float32]
-    flows: dict[str, NDArray[np.floating]]
+    flows: Arrays
     placement: Placement | None
+
+    @property
+    def parts(self) -> PartMap:
+        """The crop's label map; it is made anew where the inversion saved none."""
+        saved = self.flows.get(PARTS_KEY)
+        return parse([self.crop])[0] if saved is None else saved.astype(np.uint8)
 
 
 def inverted_faces(crops: Sequence[Pixels], inversion: Inversion) -> list[InvertedFace]:
@@ -107,13 +123,12 @@ class Editor:
             source = encode(self.model, crops, DTYPES[self.dtype])
         variants = [self._variant(v.edit, base, crops, w_plus, source) for v in self.plan.variants]
         unedited, masks = to_uint8(base.generated), _masks(base)
-        parts = [
-            artefacts([Subject(face.name + v.suffix, face.crop, None) for face in faces], variant)
+        parts = [face.parts for face in faces]
+        made = [
+            artefacts([Subject(face.name + v.suffix, face.crop, None) for face in faces], variant, parts)
             for v, variant in zip(self.plan.variants, variants, strict=True)
         ]
-        return [
-            self._composed(face, unedited[n], masks[n], [part[n] for part in parts]) for n, face in enumerate(faces)
-        ]
+        return [self._composed(face, unedited[n], masks[n], [some[n] for some in made]) for n, face in enumerate(faces)]
 
     def _composed(
         self, face: InvertedFace, unedited: Pixels, mask: NDArray[np.float16], variants: list[Artefacts]
@@ -121,12 +136,13 @@ class Editor:
         """Composites one face's variants from arrays in the precision of their files, as `blend` does."""
         how, scale = self.recipe.compose, self.model.card.crop.scale
         own_mask = mask if self.recipe.mask == "edited" else None
-        before = unedited_composite(StoredFace(face.crop, unedited, unedited, mask), how)
+        parts = variants[0].flows[PARTS_KEY].astype(np.uint8)
+        before = unedited_composite(StoredFace(face.crop, unedited, unedited, mask, parts), how)
         results, flows = list[Artefacts](), list[Flow | None]()
         for a in variants:
-            stored = StoredFace(face.crop, unedited, a.generated, a.flows["mask"], own_mask)
+            stored = StoredFace(face.crop, unedited, a.generated, a.flows["mask"], parts, own_mask)
             composed = compose_stored(stored, before, how, scale)
-            extra: dict[str, NDArray[np.floating]] = {} if own_mask is None else {UNEDITED_MASK: own_mask}
+            extra: Arrays = {} if own_mask is None else {UNEDITED_MASK: own_mask}
             if composed.edit_flow is not None and (kind := flow_kind(how)) is not None:
                 extra[kind] = composed.edit_flow
             results.append(replace(a, composite=composed.after, flows=a.flows | extra))

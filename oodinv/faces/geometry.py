@@ -11,8 +11,6 @@ FACE: Ellipse = ((0.5, 0.53), (0.29, 0.40))
 """Part of the face that an edit may change without restriction."""
 FEATURES: tuple[Ellipse, Ellipse] = (((0.5, 0.53), (0.19, 0.27)), ((0.5, 0.745), (0.13, 0.07)))
 """Eyes, nose and mouth; and the corners of the mouth."""
-HEAD: Ellipse = ((0.5, 0.53), (0.40, 0.54))
-"""The head with all its hair, which reaches the border of the crop."""
 SKIN: Ellipse = ((0.5, 0.58), (0.22, 0.28))
 """Skin from brows to chin, where masks should be 0 if nothing covers it; lower than FACE, which includes hair."""
 SKULL = (0.34, 0.48, 0.38)

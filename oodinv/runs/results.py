@@ -4,6 +4,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from oodinv.runs.manifest import Entry, Header
 from oodinv.runs.sources.base import Job
 from oodinv.weights.reading.damage import ARCHIVE_DAMAGE, NUMPY_DAMAGE
 
-Arrays = dict[str, NDArray[np.floating]]
+Arrays = dict[str, NDArray[Any]]
 
 MAX_ARRAY_BYTES = 1 << 30
 """Largest uncompressed size of an .npz archive, against decompression bombs; a face of 1024 px takes some 10 MiB."""
@@ -182,7 +183,7 @@ def read_arrays(path: Path, command: str) -> Arrays:
     except (OSError, KeyError, *ARCHIVE_DAMAGE, *NUMPY_DAMAGE) as error:
         raise ImageError(f"{path}: is damaged ({error}); run `{command}` again") from error
     for key, array in arrays.items():
-        if not np.issubdtype(array.dtype, np.floating) or not np.isfinite(array).all():
+        if array.dtype != np.uint8 and not (np.issubdtype(array.dtype, np.floating) and np.isfinite(array).all()):
             raise ImageError(f"{path}: {key} contains values other than finite numbers; run `{command}` again")
     return arrays
 

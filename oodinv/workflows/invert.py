@@ -21,7 +21,7 @@ from oodinv.imaging.encode import AS_SOURCE, OutputFormat
 from oodinv.imaging.photo import Photo
 from oodinv.imaging.pixels import Pixels, resize_pixels, rounded
 from oodinv.imaging.provenance import Provenance
-from oodinv.inversion import DTYPES, Artefacts, Dtype, Subject, artefacts, in_halves, invert
+from oodinv.inversion import DTYPES, Artefacts, Dtype, Subject, artefacts, in_halves, invert, parse
 from oodinv.models.generators.base import Noise
 from oodinv.refinement import Refiner
 from oodinv.runs.manifest import Header, header_of
@@ -144,7 +144,8 @@ class InvertStages:
         crops = torch.stack([subject.tensor() for subject in subjects]).to(self.device)
         noise, dtype = self._noise(subjects), DTYPES[self.dtype]
         inversion = invert(self.model, crops, noise=noise, dtype=dtype, refiner=self.refiner)
-        return [replace(a, composite=composed(a, Composition())) for a in artefacts(subjects, inversion)]
+        found = artefacts(subjects, inversion, parse([subject.crop for subject in subjects]))
+        return [replace(a, composite=composed(a, Composition())) for a in found]
 
     def _noise(self, subjects: list[Subject]) -> Noise:
         """Makes, for `random`, one generator per face, seeded by its crop, so that runs are reproducible."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oodinv.compositing.compose import (
+    PARTS_KEY,
     UNEDITED_MASK,
     Composites,
     StoredFace,
@@ -23,6 +24,7 @@ from oodinv.compositing.composition import Composition
 from oodinv.compositing.paste_back import Patch
 from oodinv.errors import ImageError
 from oodinv.faces.align import read_placement
+from oodinv.faces.parts import PartMap
 from oodinv.imaging.colour import matching_colour
 from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.files import atomic_write
@@ -205,9 +207,18 @@ def _compose(results: Results, face: Face, composition: Composition) -> Composit
         levels = (_levels(crop), _levels(generated), mask.astype(np.float32))
         return Composites(crop, matching_colour(rounded(compose(*levels, composition)), crop))
     unedited = read_picture(folder / f"unedited/{face.crop}.png", command)
-    stored = StoredFace(crop, unedited, generated, mask, unedited_mask)
+    saved = arrays.get(PARTS_KEY)
+    parts = _parsed(crop) if saved is None else saved.astype(np.uint8)
+    stored = StoredFace(crop, unedited, generated, mask, parts, unedited_mask)
     scale = float(results.header.card["crop"]["scale"])
     return compose_stored(stored, unedited_composite(stored, composition), composition, scale, saved_flow)
+
+
+def _parsed(crop: Pixels) -> PartMap:
+    """Parses a crop of an inversion that saved no label map."""
+    from oodinv.inversion import parse  # loads torch, which composing doesn't need otherwise
+
+    return parse([crop])[0]
 
 
 def _is_flow(array: NDArray[np.floating]) -> bool:

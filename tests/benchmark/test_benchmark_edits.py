@@ -14,8 +14,9 @@ from oodinv import directions
 from oodinv.benchmark.edits import Attributes, ways
 from oodinv.benchmark.score import load_scorer
 from oodinv.compositing.composition import Composition
-from oodinv.faces.geometry import face_weight
+from oodinv.faces.parts import FACE, part_weight
 from oodinv.imaging.decode import read_photo
+from oodinv.inversion import parse
 from oodinv.metrics.base import Setting
 from oodinv.metrics.identity import arcface, identity
 from oodinv.models.perceptors.arcface import Recognition
@@ -102,7 +103,6 @@ def test_edits_have_a_row_for_each_way_and_pictures(report: Path) -> None:
 def test_scores_of_edits_are_those_of_what_edit_writes(
     report: Path, crops: Path, recipe: Path, tiny_card: Path, tmp_path: Path
 ) -> None:
-    outside = 1 - face_weight(32, 1.0)[..., None].astype(np.float64)
     asked = {"recipe": [], "edited-pass": ["--mask", "edited"], "poisson": ["--technique", "poisson"]}
     for way, more in asked.items():
         out = tmp_path / way
@@ -111,7 +111,9 @@ def test_scores_of_edits_are_those_of_what_edit_writes(
         assert done.returncode == 0, done.stderr
         errors = []
         for n in range(3):
-            photo, edited = (read_photo(p / f"p{n}.png").pixels.astype(float) for p in (crops, out / "composites"))
+            photo, edited = (read_photo(p / f"p{n}.png").pixels for p in (crops, out / "composites"))
+            outside = 1 - part_weight(parse([photo])[0], (*FACE, "hair"), 32)[..., None].astype(np.float64)
+            photo, edited = photo.astype(float), edited.astype(float)
             errors.append((np.abs(photo - edited) / 127.5 * outside).sum() / (3 * outside.sum()))
         assert float(rows(report)[way]["outside.mean"]) == pytest.approx(np.mean(errors), rel=1e-5)
 

@@ -16,7 +16,7 @@ COMPOSED = {
     "plain": "compose: {}",
     "most": "compose: {keep_above: 0.4, feather: 2, detail: 1, colour: 1, technique: laplacian}",
     "pose": "compose: {area: pose}",
-    "features": "compose: {area: features, detail: 0.5, technique: poisson}",
+    "skin": "compose: {area: skin, keep: [glasses], change: [hat], detail: 0.5, technique: poisson}",
     "edited": "compose: {detail: 1}\nmask: edited",
     "none": "compose: {detail: 1}",
 }

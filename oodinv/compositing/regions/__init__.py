@@ -11,15 +11,10 @@ if TYPE_CHECKING:
     from oodinv.compositing.regions.base import Region
 
 REGIONS: tuple[Choice, ...] = (
-    Choice(
-        "features", "eyes, nose and mouth; what surrounds them only moves along", "oodinv.compositing.regions.features"
-    ),
-    Choice(
-        "expression", "the face with its hair, without a change of complexion", "oodinv.compositing.regions.expression"
-    ),
-    Choice("pose", "the photo itself moves as a head that turns", "oodinv.compositing.regions.pose"),
-    Choice("hair", "the head with its hair, which only changes its colour", "oodinv.compositing.regions.hair"),
     Choice("face", "the face with its hair", "oodinv.compositing.regions.face"),
+    Choice("skin", "the face without its hair", "oodinv.compositing.regions.skin"),
+    Choice("hair", "the hair", "oodinv.compositing.regions.hair"),
+    Choice("pose", "the photo itself moves as a head that turns", "oodinv.compositing.regions.pose"),
     Choice("crop", "the whole crop", "oodinv.compositing.regions.crop"),
 )
 

@@ -1,54 +1,84 @@
 """Interface of regions."""
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
+import numpy as np
+
+from oodinv.faces.parts import PartMap, part_weight
 from oodinv.imaging.pixels import Flow, Levels, Mask
 
 FlowKind = Literal["turn", "motion"]
 """Kinds of edit flow, which are also their keys among a face's saved flows: the rotation of a head, or optical flow."""
+KEPT = ("glasses", "hat", "earring", "necklace", "cloth")
+"""Parts that generators draw anew, so that edits leave them alone."""
+REACH = 1 / 64
+"""Distance, as a share of the crop's side, that kept parts are enlarged by, so that their borders are kept too."""
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where an edit may act on a crop.
+
+    parts: its label map. kept: names of parts that stay as they are; None for those of the region. changed: names of
+    parts that change with the region's, even where the mask says that the generator can't draw them. crop_scale: see
+    `framing.ffhq_quad`.
+    """
+
+    parts: PartMap
+    kept: tuple[str, ...] | None = None
+    changed: tuple[str, ...] = ()
+    crop_scale: float = 1.0
+
+    def changed_weight(self, size: int) -> Mask:
+        """Weight of the changed parts, (size, size) in [0, 1]."""
+        return part_weight(self.parts, self.changed, size, REACH)
 
 
 @dataclass(frozen=True, eq=False)
 class EditedCrop:
     """Composites of a crop before the edit is limited to a region.
 
-    before, after (S, S, 3): composites without and with the edit. unedited (S, S, 3): the generated picture without the
-    edit. flow (S, S, 2): the offsets in pixels by which the photo's own detail moves, or None. crop_scale: see
-    `framing.ffhq_quad`.
+    before, after (S, S, 3): composites without and with the edit. flow (S, S, 2): the offsets in pixels by which the
+    photo's own detail moves, or None.
     """
 
     before: Levels
     after: Levels
-    unedited: Levels
     flow: Flow | None
-    crop_scale: float
+    place: Place
 
 
-class Region(ABC):
-    """Region that limits an edit.
+class Region:
+    """Region that limits an edit to some parts of the face.
 
-    A generator changes the background along with the face, so that pasting the whole crop would show its border, and
-    its contours differ slightly from the photo's. Each region handles both in its own way.
+    A generator changes the background along with the face, and draws a hat or glasses anew, so an edit is limited to
+    the parts that it is about.
     """
 
-    shows_generated: bool = True
+    parts: ClassVar[tuple[str, ...]] = ()
+    """Parts that an edit may change."""
+    kept: ClassVar[tuple[str, ...]] = KEPT
+    """Parts that stay as they are, unless a recipe says otherwise."""
+    shows_generated: ClassVar[bool] = True
     """True if generated pixels appear in the result; otherwise the photo's own pixels are warped."""
 
-    @abstractmethod
-    def weight(self, size: int, crop_scale: float) -> Mask:
+    def weight(self, place: Place, size: int) -> Mask:
         """Weight of the edit at each pixel, (size, size) in [0, 1]."""
+        changed = part_weight(place.parts, {*self.parts, *place.changed}, size)
+        kept = set(self.kept if place.kept is None else place.kept) - set(place.changed)
+        return np.asarray(changed * (1 - part_weight(place.parts, kept, size, REACH)), dtype=np.float32)
 
-    @abstractmethod
     def limit(self, edit: EditedCrop) -> Levels:
         """Limits an edit to the region; outside it the unedited composite is returned. → (S, S, 3)."""
+        weight = self.weight(edit.place, edit.before.shape[0])
+        return edit.before + weight[..., None] * (edit.after - edit.before)
 
     def flow_kind(self, restores_residual: bool) -> FlowKind | None:
         """Kind of edit flow that the region needs; restores_residual: see `Composition.restores_residual`."""
         return "motion" if restores_residual else None
 
-    def detail_flow(self, flow: Flow, mask: Mask, detail: float, crop_scale: float) -> Flow | None:
+    def detail_flow(self, flow: Flow, mask: Mask, detail: float, place: Place) -> Flow | None:
         """Offsets by which the photo's own detail moves when the edit is pasted, (S, S, 2) in pixels; None for none.
 
         flow (S, S, 2): the edit flow. mask (S, S): the effective mask, 1 = copied from the photo. detail: see
@@ -56,9 +86,5 @@ class Region(ABC):
         """
         if detail == 0:
             return None
-        masked = flow * (1 - mask)[..., None]
-        return self.smoothed_flow(masked) * (detail * self.weight(len(mask), crop_scale))[..., None]
-
-    def smoothed_flow(self, flow: Flow) -> Flow:
-        """Smooths the masked edit flow (S, S, 2) before it is weighted; the default is the identity."""
-        return flow
+        weight = (1 - mask) * detail * self.weight(place, len(mask))
+        return np.asarray(flow * weight[..., None], dtype=np.float32)

@@ -1,21 +1,13 @@
-"""Region of the whole crop, which does not limit an edit."""
+"""Region of the whole crop but for its kept parts."""
 
-import numpy as np
-
-from oodinv.compositing.regions.base import EditedCrop, Region
-from oodinv.imaging.pixels import Levels, Mask
+from oodinv.compositing.regions.base import Region
+from oodinv.faces.parts import PARTS
 
 
 class Crop(Region):
-    """Region without limits."""
+    """Region of the whole crop."""
 
-    def weight(self, size: int, crop_scale: float) -> Mask:  # noqa: ARG002
-        """1 at every pixel, (size, size)."""
-        return np.ones((size, size), np.float32)
-
-    def limit(self, edit: EditedCrop) -> Levels:
-        """Returns the edited composite unchanged."""
-        return edit.after
+    parts = PARTS
 
 
 REGION = Crop()

@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from oodinv.compositing.regions.base import EditedCrop, FlowKind, Region
-from oodinv.faces.geometry import face_weight, features_weight, head_depth, places
+from oodinv.compositing.regions.base import EditedCrop, FlowKind, Place, Region
+from oodinv.faces.geometry import features_weight, head_depth, places
+from oodinv.faces.parts import FACE
 from oodinv.imaging.flow import warp
 from oodinv.imaging.pixels import Flow, Levels, Mask, blurred, luma
 
@@ -30,13 +31,11 @@ _STEPS = {1 / 24: 6, 1 / 40: 4, 1 / 80: 6}  # steps by blur, a share of the crop
 
 
 class Pose(Region):
-    """Region of the face that warps the photo; no generated pixels appear."""
+    """Region of the head, of which the photo is warped; no generated pixels appear."""
 
+    parts = (*FACE, "hair", "glasses", "hat", "earring")
+    kept = ("necklace", "cloth")
     shows_generated = False
-
-    def weight(self, size: int, crop_scale: float) -> Mask:
-        """1 on the face, falling to 0 around the hair, (size, size)."""
-        return face_weight(size, crop_scale)
 
     def limit(self, edit: EditedCrop) -> Levels:
         """Warps the unedited composite by the flow."""
@@ -46,9 +45,10 @@ class Pose(Region):
         """Returns "turn", the rotation of the head."""
         return "turn"
 
-    def detail_flow(self, flow: Flow, mask: Mask, detail: float, crop_scale: float) -> Flow | None:  # noqa: ARG002
+    def detail_flow(self, flow: Flow, mask: Mask, detail: float, place: Place) -> Flow | None:  # noqa: ARG002
         """The rotation (S, S, 2), except in `dense_areas` of the mask, which stay."""
-        return np.asarray(flow * (1 - blurred(dense_areas(mask), SMOOTHING * len(mask)))[..., None], dtype=np.float32)
+        moving = self.weight(place, len(mask)) * (1 - blurred(dense_areas(mask), SMOOTHING * len(mask)))
+        return np.asarray(flow * moving[..., None], dtype=np.float32)
 
 
 def dense_areas(mask: Mask) -> Mask:

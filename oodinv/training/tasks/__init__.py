@@ -41,6 +41,7 @@ TASKS = (
     TaskEntry("samm", "oodinv.training.tasks.samm", "SAMM for a fixed encoder and generator", "small-samm"),
     TaskEntry("heads", "oodinv.training.tasks.preview_heads", "preview heads of a generator", "ffhq-mobile-heads"),
     TaskEntry("encoder", "oodinv.training.tasks.preview_encoder", "one through previews", "ffhq-mobile-encoder"),
+    TaskEntry("parser", "oodinv.training.tasks.face_parser", "the face parser", "face-parser"),
 )
 
 

@@ -1,0 +1,54 @@
+"""Parts of a face in a crop: label maps, and weights made of them.
+
+The classes are those of CelebAMask-HQ ("MaskGAN: Towards Diverse and Interactive Facial Image Manipulation", Lee et
+al., CVPR 2020), with left and right, and both lips, as one.
+"""
+
+from collections.abc import Iterable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from oodinv.imaging.pixels import Mask, blurred
+
+PARTS = (
+    "background",
+    "skin",
+    "nose",
+    "glasses",
+    "eye",
+    "brow",
+    "ear",
+    "mouth",
+    "lip",
+    "hair",
+    "hat",
+    "earring",
+    "necklace",
+    "neck",
+    "cloth",
+)
+"""Names of the parts; a label map holds their indices. The mouth is what the lips enclose."""
+
+FACE = ("skin", "nose", "eye", "brow", "ear", "mouth", "lip")
+"""Parts of a face without its hair."""
+
+PartMap = NDArray[np.uint8]
+"""Label map of a crop, (s, s), indices in PARTS."""
+
+SOFTNESS = 1 / 128
+"""Standard deviation, as a share of the crop's side, of the blur that softens the border of a weight."""
+
+
+def part_weight(parts: PartMap, names: Iterable[str], size: int, reach: float = 0.0) -> Mask:
+    """Weight of some parts at each pixel of a crop, (size, size) in [0, 1], with soft borders.
+
+    reach: distance by which the parts are enlarged first, as a share of the crop's side.
+    """
+    chosen = np.isin(parts, [PARTS.index(name) for name in names]).astype(np.float32)
+    if reach and (margin := round(reach * len(parts))):
+        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * margin + 1, 2 * margin + 1))
+        chosen = np.asarray(cv2.dilate(chosen, kernel), dtype=np.float32)
+    enlarged = np.asarray(cv2.resize(chosen, (size, size), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
+    return blurred(enlarged, SOFTNESS * size)
