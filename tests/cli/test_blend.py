@@ -122,17 +122,14 @@ def test_blend_takes_the_motion_that_was_saved(here: Path, tiny_card: Path, tmp_
     first, arrays = pixels(composite), dict(np.load(path))
     assert arrays["motion"].shape == (2, 32, 32)
     assert arrays["motion"].dtype == np.float16
-    found, hair = [], []
+    found = []
     for motion in (None, arrays["motion"] + 3):
         others = {key: array for key, array in arrays.items() if key != "motion"}
         np.savez(path, **others, **({} if motion is None else {"motion": motion}))
         assert oodinv("blend", tmp_path, "--quiet").exit_code == 0
         found.append(np.abs(pixels(composite) - first).mean())
-        assert oodinv("blend", tmp_path, "--area", "hair", "--quiet").exit_code == 0
-        hair.append(pixels(composite))
     assert found[0] < 1  # found again where it was not saved
     assert found[1] > 3
-    np.testing.assert_array_equal(*hair)  # which only gets another colour
     np.savez(path, **others, motion=arrays["motion"][:1])
     done = oodinv("blend", tmp_path, "--json", "--quiet")
     assert done.exit_code == 1

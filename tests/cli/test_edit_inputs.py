@@ -147,7 +147,7 @@ def test_shares_of_an_edit_end_as_one_run(here: Path, tiny_card: Path, tmp_path:
         (("edit", "x.jpg", "-r", "smlie"), "did you mean smile?"),
         (("invert", "x.jpg", "-o", "y", "--model", "ffhq-mobil"), "did you mean ffhq-mobile?"),
         (("weights", "pull", "yunett"), "did you mean yunet?"),
-        (("edit", "x.jpg", "-r", "smile", "--area", "feature"), "did you mean features?"),
+        (("edit", "x.jpg", "-r", "smile", "--area", "hairs"), "did you mean hair?"),
     ],
 )
 def test_a_name_that_is_nearly_right_is_suggested(here: Path, arguments: tuple[str, ...], words: str) -> None:
