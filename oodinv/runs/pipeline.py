@@ -4,8 +4,10 @@ A chunk is always computed as a whole: the other images in a batch don't depend 
 results are bitwise reproducible.
 """
 
+import errno
 import hashlib
 import os
+import tempfile
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -28,6 +30,8 @@ READERS = 2
 WRITERS = 2
 MAX_BYTES = 2 << 30
 """Largest input file in bytes; larger files are rejected before they fill memory."""
+_OBSTACLES = frozenset({errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP})
+"""Errors that may concern one file or sub-folder only."""
 
 
 class Stages(Protocol[P, C]):
@@ -64,6 +68,24 @@ class Remarking(Protocol):
     def remarks(self, results: Any) -> list[str]:
         """Returns remarks on a photo's results, such as skipped faces."""
         ...
+
+
+def is_of_one_photo(error: OutputError, folder: Path) -> bool:
+    """True if results can't be written for a reason that other photos don't share, such as a read-only sub-folder.
+
+    False if the output folder itself, or the folder in it for this kind of results, is unusable.
+    """
+    cause = error.__cause__
+    if not isinstance(cause, OSError) or cause.errno not in _OBSTACLES or not isinstance(cause.filename, str):
+        return False
+    path = Path(cause.filename)
+    if not path.is_relative_to(folder):
+        return False
+    try:
+        with tempfile.TemporaryFile(dir=folder / path.relative_to(folder).parts[0]):
+            return True
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -125,8 +147,10 @@ def _write(stages: Stages[P, C], read: _Read[P], results: C, folder: Path, compu
         outputs = stages.write(results, folder)
         sizes = manifest.sizes(outputs, folder)
         remarks = stages.remarks(results) if isinstance(stages, Remarking) else []
-    except OutputError:
-        raise  # the folder is unusable: every further photo would fail
+    except OutputError as error:
+        if not is_of_one_photo(error, folder):
+            raise
+        return _failure(read.job, read.sha256, str(error), start)
     except OodinvError as error:
         return _failure(read.job, read.sha256, str(error), start)
     except Exception as error:  # as in `_read`

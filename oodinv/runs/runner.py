@@ -18,7 +18,7 @@ from oodinv.imaging.files import TEMPORARY
 from oodinv.runs import lock, manifest
 from oodinv.runs.lock import Claim
 from oodinv.runs.manifest import FILE_NAME, Entry, Header
-from oodinv.runs.pipeline import C, P, Past, Stages, Work, work_through
+from oodinv.runs.pipeline import C, P, Past, Stages, Work, is_of_one_photo, work_through
 from oodinv.runs.sharding import Shard
 from oodinv.runs.sources.base import Job
 
@@ -44,8 +44,10 @@ class Finished:
 Event = Started | Finished
 
 
-def remade(entry: Entry, make: Callable[[Entry], Iterable[str]]) -> Entry:
+def remade(entry: Entry, make: Callable[[Entry], Iterable[str]], folder: Path) -> Entry:
     """Processes the results of a finished input again; returns its entry with the new outputs, or with its error.
+
+    make: writes files to the folder and returns their paths.
 
     Raises:
         OutputError: the folder can't be written, so every further input would fail.
@@ -53,9 +55,9 @@ def remade(entry: Entry, make: Callable[[Entry], Iterable[str]]) -> Entry:
     start = time.perf_counter()
     try:
         outputs = list(make(entry))
-    except OutputError:
-        raise
     except OodinvError as error:
+        if isinstance(error, OutputError) and not is_of_one_photo(error, folder):
+            raise
         return Entry(entry.input, entry.name, entry.sha256, "failed", error=str(error))
     seconds = round(time.perf_counter() - start, 3)
     return Entry(entry.input, entry.name, entry.sha256, "done", outputs, seconds=seconds)
@@ -216,10 +218,18 @@ def _take_in(place: _Place) -> None:
 
 
 def _drop_renamed(place: _Place, entries: dict[str, Entry]) -> None:
-    """Removes results of photos that now get another name: once a.png joins a.jpg, `a` of a.jpg becomes `a.jpg`."""
+    """Removes results of photos that now get another name: once a.png joins a.jpg, `a` of a.jpg becomes `a.jpg`.
+
+    Also of photos that were renamed and are done under the new name.
+    """
     names = {job.name for job in place.jobs}
     inputs = {job.path.absolute() for job in place.jobs}
-    stale = [e for e in entries.values() if e.name not in names and Path(e.input).absolute() in inputs]
+    done = {e.sha256 for e in entries.values() if e.name in names and e.status == "done"}
+    stale = [
+        e for e in entries.values()
+        if e.name not in names
+        and (Path(e.input).absolute() in inputs or (e.sha256 in done and not os.path.lexists(e.input)))
+    ]  # fmt: skip
     for entry in stale:
         del entries[entry.name]
     kept = {output for entry in entries.values() for output in entry.outputs}

@@ -160,7 +160,7 @@ def _replace(stages: BlendStages, job: Job) -> Entry:
         content = b"" if stages.pasted is None else read_bytes(job.path)
         return stages.write(stages.read(job, content), stages.results.path)
 
-    return remade(stages.results.entries[job.name], make)
+    return remade(stages.results.entries[job.name], make, stages.results.path)
 
 
 def _updated(before: Entry, after: Entry, folder: Path) -> Entry:

@@ -76,7 +76,7 @@ def sign(results: Results, credentials: Credentials) -> Iterator[Event]:
     with alone_in(results.path):
         yield Started(len(results.entries), 0)
         for entry in results.entries.values():
-            yield Finished(remade(entry, partial(_copies, results, signer)))
+            yield Finished(remade(entry, partial(_copies, results, signer), results.path))
 
 
 def _signer(credentials: Credentials) -> "Signer":

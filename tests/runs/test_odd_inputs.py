@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from neighbours import HEADER, Neighbours, run, statuses
 
-from oodinv.errors import ImageError
+from oodinv.errors import ImageError, OutputError
+from oodinv.imaging.files import atomic_write
 from oodinv.runs import manifest, runner
 from oodinv.runs.collect import collect, look_through
 from oodinv.runs.pipeline import read_bytes
@@ -105,6 +106,75 @@ def test_a_photo_whose_results_get_another_name_leaves_none_under_the_old_one(tm
     (folder / "a.png").unlink()
     run(Neighbours(), folder, out)
     assert sorted(path.name for path in out.glob("*.one")) == ["a.one", "a.png.one", "b.one"]
+
+
+def test_a_renamed_photo_leaves_no_results_under_its_old_name(tmp_path: Path) -> None:
+    folder, out = tmp_path / "photos", tmp_path / "out"
+    folder.mkdir()
+    for name in ("a.jpg", "a.png", "c.jpg", "gone.jpg"):
+        (folder / name).write_bytes(name.encode())
+    run(Neighbours(), folder, out)
+    (folder / "a.jpg").rename(folder / "b.jpg")
+    (folder / "gone.jpg").unlink()
+    run(Neighbours(), folder, out)
+    assert sorted(path.name for path in out.glob("*.one")) == ["a.one", "b.one", "c.one", "gone.one"]
+
+
+class InFolders(Neighbours):
+    """Writes results into a folder for their kind, as commands do."""
+
+    def write(self, results: tuple[str, bytes], folder: Path) -> list[str]:
+        name, content = results
+        outputs = [f"{kind}/{name}.png" for kind in ("masks", "composites")]
+        for output in outputs:
+            atomic_write(folder / output, lambda file: file.write(content))
+        return outputs
+
+
+@pytest.mark.parametrize("obstacle", ["a file in place of a folder", "a folder in place of a file", "no permission"])
+def test_a_place_that_can_not_be_written_fails_its_photo_alone(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, obstacle: str
+) -> None:
+    (photos / "sub").mkdir()
+    (photos / "sub" / "a.jpg").write_bytes(b"x")
+    masks = tmp_path / "out" / "masks"
+    masks.mkdir(parents=True)
+    if obstacle == "a file in place of a folder":
+        (masks / "sub").write_bytes(b"in the way")
+    elif obstacle == "a folder in place of a file":
+        (masks / "sub" / "a.png" / "b").mkdir(parents=True)
+    else:
+        _forbid(monkeypatch, masks / "sub")
+    found = statuses(run(InFolders(), photos, tmp_path / "out"))
+    assert found.pop("sub/a") == "failed"
+    assert set(found.values()) == {"done"}
+
+
+def test_a_folder_of_results_that_can_not_be_written_stops_the_run(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _forbid(monkeypatch, tmp_path / "out" / "masks")
+    with pytest.raises(OutputError, match=r"masks.*Permission denied"):
+        run(InFolders(), photos, tmp_path / "out")
+
+
+def _forbid(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Refuses new files in a folder, as its permissions do to all but the superuser."""
+    plain = os.open
+
+    def guarded(path: str | Path, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if flags & os.O_RDWR and folder in (Path(path), Path(path).parent):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return plain(path, flags, mode, dir_fd=dir_fd)
+
+    def opened(path: Path, mode: str = "r", **options: object) -> object:
+        if "x" in mode and path.parent == folder:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return plain_open(path, mode, **options)
+
+    plain_open = Path.open
+    monkeypatch.setattr(os, "open", guarded)
+    monkeypatch.setattr(Path, "open", opened)
 
 
 def test_files_of_unsupported_kinds_are_named_and_change_no_batch(photos: Path, tmp_path: Path) -> None:
