@@ -2,9 +2,7 @@
 
 A crop has fewer pixels than its place in the photo, so pasting it would blur the photo. Instead, the photo receives the
 difference between edited and unedited crop, enlarged smoothly, and keeps its own detail. If the edit moved something,
-the photo's detail is warped first, so that contours don't appear twice. Shadows finer than the crop resolves, such as
-between strands of hair, get a proportionally smaller change, or lightened hair would look hazy. An unchanged crop
-leaves the photo unchanged.
+the photo's detail is warped first, so that contours don't appear twice. An unchanged crop leaves the photo unchanged.
 """
 
 from collections.abc import Iterable
@@ -15,11 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from oodinv.compositing.tones import tone_weight
 from oodinv.faces.quads import Points, crop_to_photo, quad_side
 from oodinv.imaging.colour import is_colourless, without_colour
 from oodinv.imaging.flow import warp
-from oodinv.imaging.pixels import Flow, Levels, Pixels, luma, smoothstep
+from oodinv.imaging.pixels import Flow, Levels, Pixels, smoothstep
 
 Depth = TypeVar("Depth", np.uint8, np.uint16)
 
@@ -43,9 +40,9 @@ class Patch:
 def paste(pixels: NDArray[Depth], patches: Iterable[Patch], feather: float = FEATHER) -> NDArray[Depth]:
     """Adds the change of each patch, one after another, to a photo uint8 or uint16 (H, W, 3). → a new photo.
 
-    p ← p + w · s · U(after − before). U enlarges bicubically (or averages, if the crop is larger than its place). The
-    weight w rises smoothly from 0 at the quad's border to 1 at `feather` times its side inside. s is 1 except in fine
-    shadows (`_shadow_weight`). If the patch has a flow f, p and `before` are sampled at an offset of w · f first.
+    p ← p + w · U(after − before). U enlarges bicubically (or averages, if the crop is larger than its place). w rises
+    smoothly from 0 at the quad's border to 1 at `feather` times its side inside. If the patch has a flow f, p and
+    `before` are sampled at an offset of w · f first.
     16-bit photos (257 levels for one of 8 bits) are rounded only at the end. Changes to grey photos are grey. Pixels
     outside the quads are unchanged. feather is in (0, 0.5].
 
@@ -72,7 +69,6 @@ def _add_change(pixels: NDArray[Depth], patch: Patch, feather: float) -> None:
     white = int(np.iinfo(pixels.dtype).max)
     before = warp(patch.before.astype(np.float32), patch.flow)
     change = _prefiltered(_matching_colour(patch.after - before, pixels[top:bottom, left:right]), quad_side(patch.quad))
-    shade = _prefiltered(luma(before), quad_side(patch.quad))
     offset = None if patch.flow is None else _photo_flow(patch.flow, patch.quad)
     source = None if offset is None else pixels[top:bottom, left:right].copy()
     for start in range(top, bottom, _BAND):
@@ -81,26 +77,13 @@ def _add_change(pixels: NDArray[Depth], patch: Patch, feather: float) -> None:
         weight = _weight(quad, band.shape, feather)[..., None]
         if source is not None and offset is not None:
             band[:] = _warped_rows(source, start - top, _resampled(offset, quad, band.shape) * weight)
-        levels = band * np.float32(255 / white)
-        wanted = _resampled(change, quad, band.shape)
-        share = _shadow_weight(luma(levels), _resampled(shade, quad, band.shape), luma(wanted))
-        toned = levels + wanted * share[..., None] * weight
-        band[:] = np.rint(toned * np.float32(white / 255)).clip(0, white).astype(pixels.dtype)
+        changed = band + _resampled(change, quad, band.shape) * (weight * np.float32(white / 255))
+        band[:] = np.rint(changed).clip(0, white).astype(pixels.dtype)
 
 
 def _matching_colour(change: Levels, photo: NDArray[Depth]) -> Levels:
     """Removes the colour from a change (size, size, 3) if its part of the photo (h, w, 3) is grey."""
     return without_colour(change) if is_colourless(photo) else change
-
-
-def _shadow_weight(photo: Levels, crop: Levels, change: Levels) -> Levels:
-    """Weight (h, w) in [0, 1] of a change, from luma (h, w): below 1 where the photo is darker than the crop.
-
-    s = min(1, photo / crop) preserves the contrast between strands of hair. Large changes, such as teeth in a dark
-    mouth, are new content and get 1 (`tones.tone_weight`). Highlights get no more than 1, or bright backgrounds would
-    glow beside lightened hair.
-    """
-    return tone_weight(np.minimum(1, photo / np.maximum(crop, 1)), change)
 
 
 def _photo_flow(flow: Flow, quad: Points) -> Flow:

@@ -1,4 +1,4 @@
-"""Pasting of edited crops: unchanged pixels, accuracy of the change, and artefacts at borders and in shadows."""
+"""Pasting of edited crops: unchanged pixels, accuracy of the change, and artefacts at borders."""
 
 import math
 
@@ -118,8 +118,8 @@ def test_detail_of_the_photo_is_preserved() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_shadows_between_strands_change_in_proportion(dtype: type) -> None:
-    """Stripes of 30 and 120 levels, averaged to 75 in the crop: the dark ones take about half of a change by 30."""
+def test_detail_that_the_crop_averages_away_keeps_its_contrast(dtype: type) -> None:
+    """Stripes of 30 and 120 levels, averaged to 75 in the crop: both take all of a change by 30."""
     unit = 1 if dtype is np.uint8 else 257
     stripes = np.where(np.arange(480) // 2 % 2, 30, 120).astype(np.uint8)
     photo = np.broadcast_to(stripes[None, :, None], (480, 480, 3)).copy()
@@ -132,12 +132,11 @@ def test_shadows_between_strands_change_in_proportion(dtype: type) -> None:
         pasted = paste((photo.astype(int) * unit).astype(dtype), [Patch(quad, before, after)])
         found = pasted[240, 200:280, 0] / unit
         np.testing.assert_allclose(found[middle == 120], 120 + step, atol=2)
-        share = (found[middle == 30] - 30) / step
-        assert 0.4 <= share.min() <= share.max() <= 0.6
+        np.testing.assert_allclose(found[middle == 30], 30 + step, atol=2)
 
 
-def test_new_content_covers_shadows() -> None:
-    """Teeth in a dark mouth: so large a change is new content."""
+def test_new_content_arrives_in_full() -> None:
+    """Teeth in a dark mouth."""
     photo, quad = noise(300, 320), tilted(200)
     photo[:] = photo // 2
     before = crop(photo, quad, 16)
