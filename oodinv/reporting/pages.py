@@ -1,7 +1,8 @@
 """Self-contained HTML pages of results.
 
 Pictures are embedded as small JPEGs in data URIs, so that a page is one file that opens offline. They are decoded
-lazily: a page of a thousand faces has some 20 MB and scrolls at once.
+lazily: a page of 400 faces has some 20 MB and scrolls at once. At a click, before and after are shown in full size,
+from their files beside the page.
 """
 
 import base64
@@ -12,6 +13,7 @@ from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import quote
 
 from PIL import Image
 
@@ -21,7 +23,7 @@ from oodinv.reporting.jinja import environment
 from oodinv.reporting.panels import COLUMNS, THUMBNAIL, Panel
 from oodinv.reporting.sheets import numbered
 
-PAGE_FACES = 1000
+PAGE_FACES = 400
 """Faces on one page; more go on further pages."""
 _PAGE = "report"
 
@@ -36,10 +38,11 @@ class _Picture:
 
 @dataclass(frozen=True)
 class _Shown:
-    """A face of a page, with its pictures in the order of `COLUMNS`."""
+    """A face of a page, with its pictures in the order of `COLUMNS`, and the addresses of before and after."""
 
     name: str
     pictures: list[_Picture]
+    files: list[str]
 
 
 def is_reported(folder: Path) -> bool:
@@ -88,7 +91,8 @@ def _write_page(file: BinaryIO, shown: Iterable[Panel], title: str, facts: dict[
 
 def _shown(panel: Panel) -> _Shown:
     pictures = zip(COLUMNS, panel.pictures(THUMBNAIL), strict=True)
-    return _Shown(panel.name, [_Picture(column, _jpeg(pixels)) for column, pixels in pictures])
+    files = [quote(file, errors="surrogateescape") for file in panel.files or ()]
+    return _Shown(panel.name, [_Picture(column, _jpeg(pixels)) for column, pixels in pictures], files)
 
 
 def _jpeg(pixels: Pixels) -> str:

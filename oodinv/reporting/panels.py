@@ -1,7 +1,7 @@
 """Panels of results: before, after, difference, mask and flow."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -11,7 +11,8 @@ from oodinv.imaging.flow import flow_colours
 from oodinv.imaging.pixels import Pixels
 from oodinv.runs.results import Results, read_arrays, read_picture
 
-THUMBNAIL = 160
+THUMBNAIL = 256
+"""Side in pixels of the pictures on sheets and pages."""
 COLUMNS = ("before", "after", "difference", "mask", "flow")
 
 
@@ -20,7 +21,7 @@ class Panel:
     """Pictures of one result.
 
     before, after: uint8 (S, S, 3). mask: uint8 (S, S), 255 = copied from the photo. flow: (2, s, s) in grid units, or
-    None.
+    None. files: those of before and after, relative to the folder of the run; none if they were not written.
     """
 
     name: str
@@ -28,13 +29,14 @@ class Panel:
     after: Pixels
     mask: Pixels
     flow: NDArray[np.floating] | None
+    files: tuple[str, str] | None = None
 
     def at_most(self, size: int) -> "Panel":
         """Scales the pictures down to at most (size, size), so that many panels fit memory."""
         if self.before.shape[0] <= size:
             return self
         before, after, mask = (scaled_to(p, size) for p in (self.before, self.after, self.mask))
-        return Panel(self.name, before, after, mask, self.flow)
+        return replace(self, before=before, after=after, mask=mask)
 
     def pictures(self, size: int) -> list[Pixels]:
         """Returns the pictures of `COLUMNS` in order, each uint8 (size, size, 3)."""
@@ -51,12 +53,12 @@ def panels(results: Results) -> Iterator[Panel]:
     """
     command = f"oodinv {results.header.command}"
     for face in results.all_faces():
-        before = read_picture(results.path / f"aligned/{face.crop}.png", command)
-        after = read_picture(results.path / f"composites/{face.name}.png", command)
+        files = f"aligned/{face.crop}.png", f"composites/{face.name}.png"
+        before, after = (read_picture(results.path / file, command) for file in files)
         flows_path = results.path / f"flows/{face.name}.npz"
         flows = read_arrays(flows_path, command) if flows_path.is_file() else {}
         mask = np.rint(flows.get("mask", np.zeros(before.shape[:2])).astype(np.float32) * 255).astype(np.uint8)
-        yield Panel(face.name, before, after, mask, finest_flow(flows))
+        yield Panel(face.name, before, after, mask, finest_flow(flows), files)
 
 
 def finest_flow(flows: dict[str, NDArray[np.floating]]) -> NDArray[np.floating] | None:

@@ -12,23 +12,28 @@ from oodinv.imaging.pixels import Pixels
 from oodinv.reporting.panels import COLUMNS, THUMBNAIL, Panel, scaled_to
 from oodinv.runs.sources.folder import SHEET
 
-SHEET_FACES = 500
+SHEET_FACES = 100
 """Faces on one contact sheet; more go on further sheets."""
 STRIP_TILE = 512
 """Largest side in pixels of a picture in a strip; composites have the full size."""
-_LABEL = 16
+_LABEL = 20
 
 
 def contact_sheet(shown: Sequence[Panel]) -> Pixels:
-    """Draws all faces in one picture, each as a row of `COLUMNS` under its name; many faces in several columns."""
-    size = 128 if len(shown) <= 40 else 96 if len(shown) <= 150 else 64
-    width, height = len(COLUMNS) * size + 8, size + _LABEL
+    """Draws all faces in one picture, each as a row of `COLUMNS` under its name; many faces in several columns.
+
+    The titles of the columns are at the top.
+    """
+    width, height = len(COLUMNS) * THUMBNAIL + 8, THUMBNAIL + _LABEL
     across = max(1, round((len(shown) * height / width) ** 0.5 * 1.1))
     down = -(-len(shown) // across)
-    sheet = np.full((down * height, across * width, 3), 255, dtype=np.uint8)
+    sheet = np.full((_LABEL + down * height, across * width, 3), 255, dtype=np.uint8)
+    titles = np.concatenate([_label(title, THUMBNAIL) for title in COLUMNS], axis=1)
+    for left in range(0, across * width, width):
+        sheet[:_LABEL, left : left + width - 8] = titles
     for number, panel in enumerate(shown):
-        top, left = number // across * height, number % across * width
-        row = np.concatenate(panel.pictures(size), axis=1)
+        top, left = _LABEL + number // across * height, number % across * width
+        row = np.concatenate(panel.pictures(THUMBNAIL), axis=1)
         sheet[top + _LABEL : top + height, left : left + width - 8] = row
         sheet[top : top + _LABEL, left : left + width - 8] = _label(panel.name, width - 8)
     return sheet
