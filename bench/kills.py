@@ -71,7 +71,7 @@ def invert(card: Path, photos: Path, output: Path, restart: bool = False) -> Ite
     cpu = torch.device("cpu")
     stages = InvertStages(load_named(str(card)), cpu, "float32", None, "fixed", CHUNK, frozenset(output_names()))
     jobs, header = collect([photos], output), invert_header(stages, "yunet")
-    return runner.run(stages, jobs, output, header, chunk=CHUNK, restart=restart)
+    return runner.run(runner.local(stages), jobs, output, header, chunk=CHUNK, restart=restart)
 
 
 def forked(work: Callable[[], Iterator[object]], kill: Kill | None = None) -> bool:

@@ -1,4 +1,4 @@
-"""Seconds a photo by stage, photos a second and peak memory of `oodinv invert`, at several batch sizes.
+"""Seconds per photo by stage, photos per second and peak memory of `oodinv invert`, at several batch sizes.
 
     python bench/stages.py FOLDER [--model NAME] [--batch-sizes 1,4,16] [--limit 32] [--device auto] [--json]
 

@@ -2,7 +2,7 @@
 
 Weights are modulated for each sample and convolved in groups, filters are padded 4 × 4 convolutions of one channel
 planes after zeros were inserted, and SAMM's body gets the concatenation [n_a − n_f, n_f] again in every cycle
-(METHOD: "Out-of-domain GAN inversion via invertibility decomposition", Yang et al., ICCV 2023). It takes parameters
+("Out-of-domain GAN inversion via invertibility decomposition", Yang et al., ICCV 2023). It takes parameters
 from the project's modules and gives the same numbers; none of its arithmetic is shared with `oodinv/models/ops.py`.
 """
 

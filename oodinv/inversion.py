@@ -1,6 +1,6 @@
 """Inversion of a batch of aligned crops: encode, synthesise with alignment, composite.
 
-Source: "Out-of-domain GAN inversion via invertibility decomposition" (Yang et al., ICCV 2023), METHOD §1.
+Source: "Out-of-domain GAN inversion via invertibility decomposition" (Yang et al., ICCV 2023).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -92,7 +92,7 @@ def decode(
     """Generates from w_plus (B, num_ws, w_dim) and composites with the image (B, 3, H, W) in [−1, 1].
 
     source: an encoding, to whose features SAMM aligns, or the alignments of an earlier inversion. The latter prevent an
-    edit from being detected as out of domain and overwritten by the input (METHOD §5).
+    edit from being detected as out of domain and overwritten by the input.
     """
     with inference(image.device, dtype):
         generated, alignments = _generate(model, w_plus.float(), source, noise)

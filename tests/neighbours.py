@@ -63,7 +63,7 @@ class Neighbours:
 
 def run(stages: Neighbours, photos: Path, out: Path, **options: bool) -> list[Event]:
     jobs = collect([photos], out)
-    return list(runner.run(stages, jobs, out, HEADER, chunk=4, **options))
+    return list(runner.run(runner.local(stages), jobs, out, HEADER, chunk=4, **options))
 
 
 def files(out: Path) -> dict[str, bytes]:

@@ -1,4 +1,4 @@
-"""Cost of a model: seconds by stage, pictures a second, peak memory.
+"""Cost of a model: seconds by stage, pictures per second, peak memory.
 
 Pictures are processed one at a time after a warm-up; the device is synchronised before the clock is read. Cost is
 separate from scores, which are bitwise reproducible.
@@ -19,7 +19,7 @@ from oodinv.benchmark.ablations import Ablation, EncodedBatch
 from oodinv.benchmark.score import to_batch
 from oodinv.benchmark.stages import BenchmarkStages
 from oodinv.inversion import DTYPES, Inversion, decode, encode
-from oodinv.reporting.tables import Column, Row, Table, Value
+from oodinv.reporting.tables import Column, Table, TableRow, Value
 from oodinv.runs.sources.base import Job
 
 WARM_UP = 2
@@ -42,16 +42,16 @@ class Cost:
     memory: int | None
 
     def median(self, stage: Stage) -> float:
-        """Median seconds a picture."""
+        """Median seconds per picture."""
         return float(np.median(self.seconds[stage]))
 
     def p95(self, stage: Stage) -> float:
-        """95th percentile of seconds a picture."""
+        """95th percentile of seconds per picture."""
         return float(np.quantile(self.seconds[stage], 0.95))
 
     @property
     def images_per_second(self) -> float:
-        """Pictures encoded and generated a second, one at a time, without reading them."""
+        """Pictures encoded and generated per second, one at a time, without the time to read them."""
         return self.images / (sum(self.seconds["encode"]) + sum(self.seconds["generate"]))
 
 
@@ -161,13 +161,13 @@ _STAGES: dict[Stage, str] = {
 
 
 def cost_table(costs: list[tuple[str, Cost]]) -> Table:
-    """Seconds a picture by stage, pictures a second, peak memory; `costs` are (model, cost)."""
+    """Seconds per picture by stage, pictures per second, peak memory; `costs` are (model, cost)."""
     columns = [
         part
         for stage, words in _STAGES.items()
         for part in (
-            Column(f"{stage}_median", f"{stage} s", "lower", 4, f"{words}: seconds a picture, median"),
-            Column(f"{stage}_p95", f"{stage} p95", "lower", 4, f"{words}: seconds a picture, 95th percentile"),
+            Column(f"{stage}_median", f"{stage} s", "lower", 4, f"{words}: seconds per picture, median"),
+            Column(f"{stage}_p95", f"{stage} p95", "lower", 4, f"{words}: seconds per picture, 95th percentile"),
         )
     ]
     columns += [
@@ -176,7 +176,7 @@ def cost_table(costs: list[tuple[str, Cost]]) -> Table:
             "memory", "peak MB", "lower", 0, "peak memory: of the GPU's allocator, or of the whole process on a CPU"
         ),
     ]
-    rows = [Row((model, cost.ablation, cost.device), _cost_values(cost)) for model, cost in costs]
+    rows = [TableRow((model, cost.ablation, cost.device), _cost_values(cost)) for model, cost in costs]
     images = costs[0][1].images if costs else 0
     notes = (f"{images} pictures, one at a time, after {WARM_UP} for warm-up; the device is synchronised.",)
     return Table("cost", "Cost", ("model", "variant", "device"), tuple(columns), tuple(rows), notes)

@@ -4,7 +4,7 @@ from oodinv.benchmark.edits import WAYS
 from oodinv.benchmark.results import COUNT, Outcome, summary
 from oodinv.benchmark.stages import EDIT
 from oodinv.recipe.benchmark import BenchmarkRecipe
-from oodinv.reporting.tables import Column, Row, Table, Value
+from oodinv.reporting.tables import Column, Table, TableRow, Value
 
 _EDIT_COLUMNS = (
     Column("identity", "ID (SFace)", "higher", 3, "cosine similarity of SFace features of photo and edited composite"),
@@ -55,7 +55,7 @@ _EDIT_COLUMNS = (
 def edit_table(recipe: BenchmarkRecipe, outcomes: list[Outcome]) -> Table | None:
     """The table of the edits; None if there are none."""
     rows = [
-        Row((outcome.model, edit.removeprefix(EDIT), way), _edit_values(recipe, outcome, edit, way))
+        TableRow((outcome.model, edit.removeprefix(EDIT), way), _edit_values(recipe, outcome, edit, way))
         for outcome in outcomes
         for edit, ways in edits_of(outcome).items()
         for way in ways

@@ -61,7 +61,10 @@ class Attributes:
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One recipe with one setting changed, and the variant of it."""
+    """An edit recipe with one setting changed.
+
+    edit: name of the recipe. way: the changed setting, for tables. variant: the recipe resolved for a model.
+    """
 
     edit: str
     way: str

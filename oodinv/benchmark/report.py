@@ -1,6 +1,5 @@
 """The files of a report: tables as CSV, JSON, Markdown and LaTeX, and one HTML page with plots and pictures."""
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from oodinv.benchmark.results import SCOPES, Outcome, column, series
 from oodinv.benchmark.stages import EDIT
 from oodinv.imaging.files import write_text
 from oodinv.recipe.benchmark import BenchmarkRecipe, MetricUse
-from oodinv.reporting.jinja import environment
+from oodinv.reporting.html import EmbeddedPicture, embedded, environment
 from oodinv.reporting.tables import (
     Column,
     Table,
@@ -32,20 +31,12 @@ SHOWN = 4
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture of the page: caption, and the PNG file in base64."""
-
-    caption: str
-    data: str
-
-
-@dataclass(frozen=True)
 class Gallery:
     """Strips of pictures under column heads."""
 
     title: str
     columns: Sequence[str]
-    pictures: list[Picture]
+    pictures: list[EmbeddedPicture]
 
 
 @dataclass(frozen=True)
@@ -167,5 +158,5 @@ def _edited(outcome: Outcome) -> list[Gallery]:
     return [Gallery("edits as their recipes say", ("photo", "no edit", *edits), pictures)]
 
 
-def _picture(path: Path, caption: str) -> Picture:
-    return Picture(caption, base64.b64encode(path.read_bytes()).decode() if path.is_file() else "")
+def _picture(path: Path, caption: str) -> EmbeddedPicture:
+    return embedded(caption, path.read_bytes() if path.is_file() else b"")

@@ -15,7 +15,7 @@ from oodinv.metrics import find_distance, find_metric
 from oodinv.metrics.frechet import frechet_distance
 from oodinv.metrics.statistics import summarize
 from oodinv.recipe.benchmark import BenchmarkRecipe, MetricUse
-from oodinv.reporting.tables import Column, Row, Table, Value
+from oodinv.reporting.tables import Column, Table, TableRow, Value
 from oodinv.runs import manifest
 from oodinv.runs.sources.base import Job
 
@@ -99,7 +99,7 @@ def _table(recipe: BenchmarkRecipe, outcomes: list[Outcome], scope: Scope, expec
     if scope == "composite":
         columns += distance_columns(recipe)
         columns += [Column(k, v, None, 3, f"{v}, as published") for k, v in recipe.published_columns.items()]
-        published = [Row((p.method, "published"), _published(p.values), True) for p in recipe.published]
+        published = [TableRow((p.method, "published"), _published(p.values), True) for p in recipe.published]
         rows += published
         notes += _notes(recipe, outcomes, expected)
     columns += [MASK_AREA, FLOW, COUNT]
@@ -129,7 +129,9 @@ def series(outcome: Outcome, name: str, scope: str, key: str) -> list[float | No
     return [scores[name].get(scope, {}).get(key) for scores in outcome.scores.values()]
 
 
-def _row(recipe: BenchmarkRecipe, outcome: Outcome, ablation: Ablation, scope: Scope, columns: Sequence[Column]) -> Row:
+def _row(
+    recipe: BenchmarkRecipe, outcome: Outcome, ablation: Ablation, scope: Scope, columns: Sequence[Column]
+) -> TableRow:
     values = {}
     for where, key, scale in (
         *((scope, c.key, 1.0) for c in columns),
@@ -143,7 +145,7 @@ def _row(recipe: BenchmarkRecipe, outcome: Outcome, ablation: Ablation, scope: S
         if (found := _frechet(outcome, distance, ablation.name)) is not None:
             values[distance] = Value(found, count=len(outcome.scores))
     values[COUNT.key] = Value(len(outcome.scores))
-    return Row((outcome.model, ablation.name), values)
+    return TableRow((outcome.model, ablation.name), values)
 
 
 def summary(recipe: BenchmarkRecipe, values: Sequence[float | None]) -> Value | None:

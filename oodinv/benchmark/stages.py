@@ -44,7 +44,7 @@ PICTURE_SIZE = 256  # largest side of the pictures in the report
 
 
 @dataclass(frozen=True, eq=False)
-class Crop:
+class BenchmarkCrop:
     """The crop of one photo's face, uint8 (size, size, 3), and the reference that results are compared with."""
 
     job: Job
@@ -59,7 +59,7 @@ class Scored:
     edits: strip of the photo, the unedited composite, and each edited one; None without edits.
     """
 
-    crop: Crop
+    crop: BenchmarkCrop
     scores: Scores
     strip: Pixels
     features: dict[str, NDArray[np.float64]]
@@ -79,7 +79,7 @@ class BenchmarkStages:
     scorer: Scorer
     trials: Trials | None = None
 
-    def read(self, job: Job, content: bytes) -> Crop:
+    def read(self, job: Job, content: bytes) -> BenchmarkCrop:
         """Decodes a photo and cuts out its largest face, or takes it as a crop.
 
         Raises:
@@ -89,14 +89,14 @@ class BenchmarkStages:
         if self.detector is None:
             pixels = decode_photo(content, job.path).pixels
             seen = square_crop(pixels, card.size, job.path)
-            return Crop(job, seen, seen if finest == card.size else resize_pixels(pixels, finest))
+            return BenchmarkCrop(job, seen, seen if finest == card.size else resize_pixels(pixels, finest))
         pixels = decode_upright(job, content, self.detector).pixels
         try:
             (face,) = align(pixels, self.detector, card.size, card.crop.quad, LARGEST).faces
         except NoFaceError as error:
             raise NoFaceError(f"{job.path}: {error}") from error
         same = finest == card.size
-        return Crop(job, face.crop, face.crop if same else crop(pixels, face.quad, finest))
+        return BenchmarkCrop(job, face.crop, face.crop if same else crop(pixels, face.quad, finest))
 
     def _reference_size(self) -> int:
         """Side of the reference: the model's size, or with `reference: photo` the largest size of a metric."""
@@ -105,7 +105,7 @@ class BenchmarkStages:
             return size
         return max(use.size or size for use in self.recipe.metrics)
 
-    def compute(self, photos: list[Crop]) -> list[Scored]:
+    def compute(self, photos: list[BenchmarkCrop]) -> list[Scored]:
         """Inverts a batch by every ablation and scores it.
 
         In-domain scores weight the generated pictures of all ablations by 1 − M of the full method, so that all are
@@ -131,7 +131,7 @@ class BenchmarkStages:
         strips, edited = _strips(seen, full), self._edited(photos, full, scores)
         return [Scored(*parts) for parts in zip(photos, scores, strips, features, edited, strict=True)]
 
-    def _edited(self, photos: list[Crop], full: Inversion, scores: list[Scores]) -> list[Pixels | None]:
+    def _edited(self, photos: list[BenchmarkCrop], full: Inversion, scores: list[Scores]) -> list[Pixels | None]:
         """Carries out the edits, adds their scores, and returns a strip of each photo's results."""
         if self.trials is None:
             return [None for _ in photos]
@@ -184,7 +184,7 @@ def feature_key(distance: str, name: str) -> str:
     return f"{distance}-{name}"
 
 
-def _as_written(photos: list[Crop], inversion: Inversion) -> Inversion:
+def _as_written(photos: list[BenchmarkCrop], inversion: Inversion) -> Inversion:
     """Replaces the composites by those of `oodinv invert`, made from arrays in the precision of their files."""
     subjects = [Subject(photo.job.name, photo.seen, None) for photo in photos]
     parts = parse([photo.seen for photo in photos])

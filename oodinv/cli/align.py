@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from oodinv.cli import options
-from oodinv.cli.groups import AlignComputeOptions, FaceOptions, MessageOptions, grouped
+from oodinv.cli.groups import AlignComputeOptions, FaceOptions, MessageOptions, RunOptions, grouped
 
 
 @grouped
@@ -22,8 +22,7 @@ def align(
     ] = None,
     select: FaceOptions,
     compute: AlignComputeOptions,
-    restart: options.Restart = False,
-    dry_run: options.DryRun = False,
+    run: RunOptions,
     messages: MessageOptions,
 ) -> None:
     """Find faces and crop them upright with the FFHQ alignment.
@@ -58,13 +57,4 @@ def align(
         crop=crop,
         chosen=select.chosen,
     )
-    PhotoRun(
-        inputs=inputs,
-        output=output,
-        select=select,
-        compute=compute,
-        restart=restart,
-        dry_run=dry_run,
-        messages=messages,
-        verb="aligning",
-    ).carry_out(make_stages, align_header)
+    PhotoRun(inputs, output, select, compute, run, messages, "aligning").carry_out(make_stages, align_header)

@@ -202,14 +202,14 @@ class _Run:
         from oodinv.cli.engine import engine_for
         from oodinv.cli.progress import Summary, follow
         from oodinv.recipe.card import read_card
+        from oodinv.runs import runner
         from oodinv.runs.manifest import part_names
-        from oodinv.runs.runner import run_on
 
         card = read_card(path)
         make_stages = self._makes(path)
         stages = make_stages(self.compute.device if self.workers is None else "cpu")
         folder = output / "models" / card.name
-        events = run_on(
+        events = runner.run(
             engine_for(stages, make_stages, self.compute.device, self.workers),
             self.jobs,
             folder,

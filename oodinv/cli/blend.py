@@ -43,7 +43,7 @@ def blend(
     from oodinv.reporting.pages import is_reported
     from oodinv.runs.collect import Collected
     from oodinv.runs.results import open_results
-    from oodinv.runs.runner import run
+    from oodinv.runs.runner import local, run
     from oodinv.workflows.reblend import BlendStages, blend_header, recompose
 
     results = open_results(folder, ("invert", "edit"))
@@ -62,7 +62,7 @@ def blend(
         events = recompose(stages)
     else:
         jobs, _ = results.jobs()
-        events = run(stages, jobs, output, blend_header(stages), chunk=CHUNK, restart=restart)
+        events = run(local(stages), jobs, output, blend_header(stages), chunk=CHUNK, restart=restart)
     summary = follow(events, Summary(output or folder), "blending", messages.quiet)
     if is_reported(summary.output):
         summary.notes = (f"the report shows composites as they were; `oodinv report {summary.output}` makes it again",)

@@ -11,10 +11,11 @@ from oodinv import DEFAULT_MODEL
 from oodinv.cli.console import say
 from oodinv.cli.edit_request import Request
 from oodinv.cli.edit_single import is_single, run_single
-from oodinv.cli.engine import edit_stages, engine_for, invert_stages, plan_workers
+from oodinv.cli.edit_stages import editing, inverting
+from oodinv.cli.engine import engine_for, plan_workers
 from oodinv.cli.options import Chosen
 from oodinv.cli.plan import show_plan
-from oodinv.cli.prepare import choose_shard, output_format, shard_notes
+from oodinv.cli.prepare import choose_shard, shard_notes
 from oodinv.cli.progress import Summary, conclude, follow, timed
 from oodinv.errors import ManifestError, RecipeError
 from oodinv.imaging.provenance import composite_mark
@@ -22,11 +23,10 @@ from oodinv.recipe.card import find_card
 from oodinv.recipe.edit import EditRecipe, find_edit_recipe, read_edit_recipe
 from oodinv.reporting.report import write_report
 from oodinv.reporting.sheets import write_sheets
-from oodinv.runs import manifest
+from oodinv.runs import manifest, runner
 from oodinv.runs.collect import Collected, look_through
 from oodinv.runs.ray_engine import Workers
 from oodinv.runs.results import Results, is_inversion, last_inversion, open_results
-from oodinv.runs.runner import alone_in, run_on
 from oodinv.runs.sharding import Shard
 from oodinv.runs.sources.base import Job
 from oodinv.weights.build import load_named
@@ -53,21 +53,8 @@ class _Run:
 
     def stages(self, device: str, model: Any, inversion: Results, knows_people: bool = True) -> EditStages:
         """Builds the stages of the edit on a device. model: a loaded model, or its name."""
-        request = self.request
-        return edit_stages(
-            device,
-            model=model,
-            recipe=self.recipe,
-            path=self.path,
-            factors=request.factors,
-            force=request.force,
-            dtype=request.compute.dtype,
-            backend=request.compute.backend,
-            batch_size=request.compute.batch_size,
-            inversion=inversion,
-            knows_people=knows_people,
-            output_format=output_format(request.files.format, request.files.quality),
-        )
+        build = editing(self.request, self.recipe, self.path)
+        return build(device, model=model, inversion=inversion, knows_people=knows_people)
 
 
 def run_edit(request: Request) -> None:
@@ -190,19 +177,7 @@ def _inverted(run: _Run, name: str, inputs: list[Path]) -> tuple[EditStages, lis
     request, folder = run.request, run.output / "inversion"
     found = look_through(inputs, run.output, frames=request.select.all_frames)
     run.summary.notes = (*run.summary.notes, *found.notes)
-    make_stages = partial(
-        invert_stages,
-        model=name,
-        dtype=request.compute.dtype,
-        backend=request.compute.backend,
-        detector=None if request.aligned else request.select.detector,
-        noise="fixed",
-        batch_size=request.compute.batch_size,
-        save=frozenset({"latents", "flows"}),
-        colour=1.0,
-        chosen=request.select.chosen,
-        refine=run.recipe.refine,
-    )
+    make_stages = inverting(request, run.recipe, name, frozenset({"latents", "flows"}))
     stages = make_stages(run.local_device)
     header = invert_header(stages, request.select.detector)
     _check_edit(run, stages, Results(folder, header, {}))
@@ -210,7 +185,7 @@ def _inverted(run: _Run, name: str, inputs: list[Path]) -> tuple[EditStages, lis
         show_plan(found, folder, header, restart=request.restart, as_json=request.messages.json)
         raise typer.Exit
     computing = engine_for(stages, make_stages, request.compute.device, run.workers)
-    events = run_on(
+    events = runner.run(
         computing,
         found.jobs,
         folder,
@@ -254,7 +229,7 @@ def _edit(run: _Run, stages: EditStages, name: str, photos: list[Job]) -> None:
     computing = engine_for(
         stages, partial(run.stages, model=name, inversion=stages.inversion), request.compute.device, run.workers
     )
-    events = run_on(
+    events = runner.run(
         computing,
         photos,
         run.output,
@@ -269,7 +244,7 @@ def _edit(run: _Run, stages: EditStages, name: str, photos: list[Job]) -> None:
     if manifest.part_names(run.output):
         summary.notes = (*summary.notes, "the last shard to finish makes the contact sheet and the report")
     elif summary.done + summary.kept:
-        with alone_in(run.output):
+        with runner.alone_in(run.output):
             paths = write_report(open_results(run.output, ("edit",)))
         say(f"to look at: {', '.join(map(str, paths))}", request.messages.quiet)
 
@@ -277,7 +252,7 @@ def _edit(run: _Run, stages: EditStages, name: str, photos: list[Job]) -> None:
 def _preview(run: _Run, stages: EditStages) -> None:
     summary = run.summary
     photos, _ = stages.inversion.jobs()
-    with alone_in(run.output), timed(summary):
+    with runner.alone_in(run.output), timed(summary):
         paths = write_sheets(run.output, stages.preview(photos), composite_mark(stages.made))
     summary.done += len(photos)
     summary.total += len(photos)

@@ -9,7 +9,7 @@ import typer
 
 from oodinv import DEFAULT_MODEL
 from oodinv.cli.edit_request import Request
-from oodinv.cli.engine import edit_stages, invert_stages
+from oodinv.cli.edit_stages import editing, inverting
 from oodinv.cli.prepare import output_format
 from oodinv.cli.progress import Summary, conclude
 from oodinv.imaging.encode import write_photo
@@ -21,6 +21,7 @@ from oodinv.workflows.edit import edit_photo
 from oodinv.workflows.invert import invert_header
 
 STREAM = Path("-")
+SAVED = frozenset({"latents", "flows", "pasted"})
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff"})
 """Lower-case suffixes of outputs that are files rather than folders."""
 
@@ -42,37 +43,15 @@ def run_single(request: Request, recipe: EditRecipe, path: Path) -> None:
     source, target = request.inputs[0], request.output or STREAM
     start = time.perf_counter()
     content = sys.stdin.buffer.read() if source == STREAM else read_bytes(source)
-    inverting = invert_stages(
-        request.compute.device,
-        model=request.model or recipe.model or DEFAULT_MODEL,
-        dtype=request.compute.dtype,
-        backend=request.compute.backend,
-        detector=request.select.detector,
-        noise="fixed",
-        batch_size=request.compute.batch_size,
-        save=frozenset({"latents", "flows", "pasted"}),
-        colour=1.0,
-        chosen=request.select.chosen,
-        refine=recipe.refine,
-    )
-    nothing = Results(Path(), invert_header(inverting, request.select.detector), {})
-    editing = edit_stages(
-        request.compute.device,
-        model=inverting.model,
-        recipe=recipe,
-        path=path,
-        factors=request.factors,
-        force=request.force,
-        dtype=request.compute.dtype,
-        backend=request.compute.backend,
-        batch_size=request.compute.batch_size,
-        inversion=nothing,
-    )
-    if len(editing.editor.plan.variants) != 1:
+    device = request.compute.device
+    invert = inverting(request, recipe, request.model or recipe.model or DEFAULT_MODEL, SAVED)(device)
+    nothing = Results(Path(), invert_header(invert, request.select.detector), {})
+    edit = editing(request, recipe, path)(device, model=invert.model, inversion=nothing)
+    if len(edit.editor.plan.variants) != 1:
         raise typer.BadParameter("several strengths make several photos; pass a folder as --output")
-    summary = Summary(target, inverting.model.notes, total=1)
-    summary.warn(editing.editor.plan.warnings, request.messages.quiet)
-    edited = edit_photo(inverting, editing, Job(source, "photo"), content)
+    summary = Summary(target, invert.model.notes, total=1)
+    summary.warn(edit.editor.plan.warnings, request.messages.quiet)
+    edited = edit_photo(invert, edit, Job(source, "photo"), content)
     summary.notes = (*summary.notes, *edited.remarks)
     if target == STREAM:
         with tempfile.TemporaryDirectory() as folder:

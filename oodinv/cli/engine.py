@@ -18,10 +18,10 @@ from oodinv.inversion import Dtype
 from oodinv.recipe.card import Crop
 from oodinv.recipe.edit import EditRecipe
 from oodinv.refinement import refiner_for
-from oodinv.runs.pipeline import Stages, work_through
+from oodinv.runs.pipeline import Stages
 from oodinv.runs.ray_engine import Cluster, Workers, start
 from oodinv.runs.results import Results, read_person
-from oodinv.runs.runner import Engine
+from oodinv.runs.runner import Engine, local
 from oodinv.runs.sharding import Shard
 from oodinv.weights.build import Model, load_named
 from oodinv.workflows.align import AlignStages
@@ -127,7 +127,7 @@ def plan_workers(compute: AlignComputeOptions, shard: Shard | None) -> Workers |
 def engine_for(stages: S, make_stages: Callable[[str], S], device: str, workers: Workers | None) -> Engine:
     """Returns the engine that runs `stages` in this process, or, with workers, those of `make_stages` on a cluster."""
     if workers is None:
-        return partial(work_through, stages)
+        return local(stages)
     return Cluster(partial(make_stages, device), workers)
 
 

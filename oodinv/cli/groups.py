@@ -81,6 +81,14 @@ class ComputeOptions(AlignComputeOptions):
 
 
 @dataclass(frozen=True)
+class RunOptions:
+    """Treatment of existing results, and whether to list the work instead of doing it."""
+
+    restart: options.Restart = False
+    dry_run: options.DryRun = False
+
+
+@dataclass(frozen=True)
 class MessageOptions:
     """Output to the terminal."""
 

@@ -6,7 +6,7 @@ import typer
 
 from oodinv import DEFAULT_MODEL
 from oodinv.cli import options
-from oodinv.cli.groups import ComputeOptions, FaceOptions, FormatOptions, MessageOptions, grouped
+from oodinv.cli.groups import ComputeOptions, FaceOptions, FormatOptions, MessageOptions, RunOptions, grouped
 
 
 @grouped
@@ -34,8 +34,7 @@ def invert(
     select: FaceOptions,
     files: FormatOptions,
     compute: ComputeOptions,
-    restart: options.Restart = False,
-    dry_run: options.DryRun = False,
+    run: RunOptions,
     messages: MessageOptions,
 ) -> None:
     """Invert photos: align, encode, generate with alignment, mask, composite, paste back.
@@ -72,13 +71,6 @@ def invert(
         output_format=output_format(files.format, files.quality),
         chosen=select.chosen,
     )
-    PhotoRun(
-        inputs=inputs,
-        output=output,
-        select=select,
-        compute=compute,
-        restart=restart,
-        dry_run=dry_run,
-        messages=messages,
-        verb="inverting",
-    ).carry_out(make_stages, invert_header, lambda stages: stages.model.notes)
+    PhotoRun(inputs, output, select, compute, run, messages, "inverting").carry_out(
+        make_stages, invert_header, lambda stages: stages.model.notes
+    )

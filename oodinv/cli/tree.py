@@ -15,8 +15,8 @@ from oodinv.cli.options import MESSAGES
 
 NARROW = 70
 """Terminal width below which help is printed without panels, as these would truncate option names."""
-LEAST = 36
-"""Columns that help takes at least: those of the longest option with its values."""
+MIN_WIDTH = 36
+"""Smallest width of help in columns: that of the longest option with its values."""
 _MARKUP = re.compile(r"(?<!\\)\[/?[a-z ]*\]")
 
 
@@ -97,7 +97,7 @@ def _make_plain(node: Any, width: int) -> None:
 def _narrow_help(node: Any, context: Any, width: int) -> str:
     """Formats help for less than the 50 columns that click takes at least; help starts below long names."""
     formatter = context.make_formatter()
-    formatter.width = max(width, LEAST)
+    formatter.width = max(width, MIN_WIDTH)
     write = formatter.write_dl
 
     def write_dl(rows: Iterable[tuple[str, str]], *_: object, **__: object) -> None:

@@ -86,7 +86,9 @@ def import_one(path: Path, target: ModelShape) -> Direction:
 
 
 def import_file(path: Path, target: ModelShape, components: Sequence[int] | None = None) -> list[Direction]:
-    """Reads the directions of a file in any form above. components: of a GANSpace file, by default all.
+    """Reads the directions of a file in any form that this module lists.
+
+    components: indices of a GANSpace file's components; by default all.
 
     Raises:
         MissingWeights: there is no such file.

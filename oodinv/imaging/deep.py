@@ -37,7 +37,7 @@ def _decode_16(content: bytes, orientation: int | None) -> NDArray[np.uint16] | 
 
     orientation: of the stored pixels, by default from the file.
     """
-    png = content.startswith(SIGNATURE) and content[24:25] == b"\x10"  # its bits a channel
+    png = content.startswith(SIGNATURE) and content[24:25] == b"\x10"  # its bits per channel
     if not png and not content.startswith(_TIFF_MARKS):
         return None
     try:

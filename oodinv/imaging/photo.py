@@ -30,7 +30,7 @@ class Photo:
     channel.
 
     icc: the profile of pixels. chunks: the chunks of a PNG about its display (`png.SHOWN_BY`), by name. dpi:
-    pixels an inch, across and down. exif, xmp: blocks adapted to the upright pixels, without thumbnails and
+    pixels per inch, across and down. exif, xmp: blocks adapted to the upright pixels, without thumbnails and
     previews. comments of a JPEG or GIF. texts of a PNG by keyword. format: Pillow's name. jpeg: compression settings.
     orientation: of the stored pixels, 1 to 8, which was undone. disputed: another orientation that the file states; see
     `metadata.orientations_of`.

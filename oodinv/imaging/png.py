@@ -71,7 +71,7 @@ def xmp_chunk(packet: bytes) -> tuple[bytes, bytes]:
 
 
 def pack_16(values: NDArray[np.uint16]) -> bytes:
-    """A PNG of 16 bits a channel, values (H, W, C): grey, grey and transparency, RGB, or RGB and transparency.
+    """A PNG of 16 bits per channel, values (H, W, C): grey, grey and transparency, RGB, or RGB and transparency.
 
     Pillow writes none, OpenCV none of two channels. Rows are differences to the pixel on the left (filter 1).
     """

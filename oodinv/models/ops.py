@@ -147,7 +147,7 @@ def identity_grid(size: int, device: torch.device) -> Tensor:
     """Sampling grid of the published warp, float32 (1, size, size, 2) with x before y.
 
     It spans linspace(−1, 1), the convention of align_corners=True, while `warp` samples with
-    align_corners=False; the mismatch is part of the published method (METHOD §3).
+    align_corners=False; the mismatch is part of the published method.
     """
     with torch.inference_mode(False):  # the cache outlives the mode of its first caller
         axis = torch.linspace(-1, 1, size, device=device)
@@ -165,7 +165,7 @@ def warp(x: Tensor, flow: Tensor) -> Tensor:
 
 
 def fuse_masks(coarse: Tensor, fine: Tensor) -> Tensor:
-    """c·y + c·(1 − c): refines a mask c by a mask y of the same shape; values in [0, 1] (METHOD §3)."""
+    """c·y + c·(1 − c): refines a mask c by a mask y of the same shape; values in [0, 1]."""
     return (coarse * fine + coarse * (1 - coarse)).clamp(0, 1)
 
 
@@ -184,7 +184,7 @@ def average_resize(x: Tensor, size: int) -> Tensor:
 def final_mask(masks: dict[int, Tensor], size: int) -> Tensor:
     """Invertibility mask of the output from the masks at each size, coarse to fine.
 
-    masks {s: (B, 1, s, s)} in [0, 1] → (B, 1, size, size), 1 = out of domain (METHOD §3).
+    masks {s: (B, 1, s, s)} in [0, 1] → (B, 1, size, size), 1 = out of domain.
 
     Raises:
         ValueError: no mask is given.

@@ -1,6 +1,6 @@
 """SAMM: optical flow and invertibility mask at several sizes, while the generator runs.
 
-Source: "Out-of-domain GAN inversion via invertibility decomposition" (Yang et al., ICCV 2023), METHOD §3.
+Source: "Out-of-domain GAN inversion via invertibility decomposition" (Yang et al., ICCV 2023).
 """
 
 from collections.abc import Mapping
@@ -59,7 +59,7 @@ def normed(norm: nn.InstanceNorm2d, x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Seen:
-    """Terms of a body that depend on encoder features alone, and its convolutions; the same in every cycle.
+    """Terms of an `AlignmentBody` that depend on encoder features alone and so are the same in every cycle.
 
     normed (B, C, S, S): the features after instance norm. convolved (B, 2C, S, S): their contribution to
     the first convolution. conv1: that convolution of the other C channels, conv2: the one after it.
@@ -196,7 +196,7 @@ def align_features(
     cycles: int,
     flow_range: float,
 ) -> tuple[Tensor, Alignment]:
-    """Aligns generator features to encoder features at one size (METHOD §3).
+    """Aligns generator features to encoder features at one size.
 
     generated, features (B, C, S, S); coarser_mask (B, 1, S/2, S/2) or None at the coarsest size. Each cycle
     predicts from the features aligned so far but warps the original ones, so that nothing is resampled twice.

@@ -5,7 +5,6 @@ lazily: a page of 400 faces has some 20 MB and scrolls at once. At a click, befo
 from their files beside the page.
 """
 
-import base64
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +18,7 @@ from PIL import Image
 
 from oodinv.imaging.files import atomic_write, readable
 from oodinv.imaging.pixels import Pixels
-from oodinv.reporting.jinja import environment
+from oodinv.reporting.html import EmbeddedPicture, embedded, environment
 from oodinv.reporting.panels import COLUMNS, THUMBNAIL, Panel
 from oodinv.reporting.sheets import numbered
 
@@ -29,19 +28,11 @@ _PAGE = "report"
 
 
 @dataclass(frozen=True)
-class _Picture:
-    """A picture of a page: its column, and the JPEG file in base64."""
-
-    column: str
-    data: str
-
-
-@dataclass(frozen=True)
 class _Shown:
     """A face of a page, with its pictures in the order of `COLUMNS`, and the addresses of before and after."""
 
     name: str
-    pictures: list[_Picture]
+    pictures: list[EmbeddedPicture]
     files: list[str]
 
 
@@ -92,10 +83,10 @@ def _write_page(file: BinaryIO, shown: Iterable[Panel], title: str, facts: dict[
 def _shown(panel: Panel) -> _Shown:
     pictures = zip(COLUMNS, panel.pictures(THUMBNAIL), strict=True)
     files = [quote(file, errors="surrogateescape") for file in panel.files or ()]
-    return _Shown(panel.name, [_Picture(column, _jpeg(pixels)) for column, pixels in pictures], files)
+    return _Shown(panel.name, [embedded(column, _jpeg(pixels)) for column, pixels in pictures], files)
 
 
-def _jpeg(pixels: Pixels) -> str:
+def _jpeg(pixels: Pixels) -> bytes:
     buffer = BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=82)
-    return base64.b64encode(buffer.getvalue()).decode()
+    return buffer.getvalue()

@@ -46,7 +46,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """Values of one method by column key; columns without a value are absent."""
 
     labels: tuple[str, ...]
@@ -65,7 +65,7 @@ class Table:
     title: str
     labels: tuple[str, ...]
     columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     notes: tuple[str, ...] = ()
     marked: bool = True
 
@@ -99,7 +99,7 @@ def text(value: Value | None, digits: int) -> str:
     return mean if value.error is None else f"{mean} ± {value.error:.{digits}f}"
 
 
-def labels(row: Row) -> tuple[str, ...]:
+def labels(row: TableRow) -> tuple[str, ...]:
     """Returns a row's labels; the first gets a dagger if the row was published by others."""
     return (row.labels[0] + (f" {DAGGER}" if row.published else ""), *row.labels[1:])
 

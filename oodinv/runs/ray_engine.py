@@ -105,7 +105,7 @@ class Worker(Generic[P, C]):
 
 @dataclass(frozen=True)
 class Cluster(Generic[P, C]):
-    """An engine for `runner.run_on`. `make_stages` is called on each worker with the devices assigned to it."""
+    """An engine for `runner.run`. `make_stages` is called on each worker with the devices assigned to it."""
 
     make_stages: Callable[[], Stages[P, C]]
     workers: Workers

@@ -26,7 +26,7 @@ MAX_ARRAY_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
-class Face:
+class SavedFace:
     """One result: its name below the output folders, and the name of its crop, shared by all results of a sweep."""
 
     name: str
@@ -124,11 +124,11 @@ class Results:
         start, end = "aligned/", ".png"
         return [o[len(start) : -len(end)] for o in entry.outputs if o.startswith(start) and o.endswith(end)]
 
-    def faces(self, entry: Entry) -> list[Face]:
+    def faces(self, entry: Entry) -> list[SavedFace]:
         """Lists a photo's results by crop, then by strength in the order of the recipe."""
-        return [Face(crop + suffix, crop) for crop in self.crops(entry) for suffix in self.suffixes]
+        return [SavedFace(crop + suffix, crop) for crop in self.crops(entry) for suffix in self.suffixes]
 
-    def all_faces(self) -> Iterator[Face]:
+    def all_faces(self) -> Iterator[SavedFace]:
         """Yields the results of all photos, sorted by name: in the manifest, retried photos come last."""
         for name in sorted(self.entries):
             yield from self.faces(self.entries[name])

@@ -44,6 +44,11 @@ class Finished:
 Event = Started | Finished
 
 
+def local(stages: Stages[P, C]) -> Engine:
+    """Returns an engine that runs the stages in this process."""
+    return partial(work_through, stages)
+
+
 def remade(entry: Entry, make: Callable[[Entry], Iterable[str]], folder: Path) -> Entry:
     """Processes the results of a finished input again; returns its entry with the new outputs, or with its error.
 
@@ -248,20 +253,6 @@ def _leave(place: _Place, claim: Claim) -> None:
 
 
 def run(
-    stages: Stages[P, C],
-    jobs: list[Job],
-    folder: Path,
-    header: Header,
-    *,
-    chunk: int,
-    restart: bool = False,
-    shard: Shard | None = None,
-) -> Iterator[Event]:
-    """Processes jobs in this process; see `run_on`."""
-    yield from run_on(partial(work_through, stages), jobs, folder, header, chunk=chunk, restart=restart, shard=shard)
-
-
-def run_on(
     engine: Engine,
     jobs: list[Job],
     folder: Path,

@@ -1,4 +1,7 @@
-"""Losses as pure functions of tensors; each returns a scalar."""
+"""Losses as pure functions of tensors; each returns a scalar.
+
+Source: "Out-of-domain GAN inversion via invertibility decomposition" (Yang et al., ICCV 2023).
+"""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +13,7 @@ from torch import Tensor, nn
 from oodinv.models.perceptors.lpips import Lpips, perceptual_size
 
 VGG19_WEIGHTS = (0.1, 0.1, 1.0, 1.0, 1.0)
-"""Weights of conv1_2, conv2_2, conv3_4, conv4_4 and conv5_4 (METHOD §4)."""
+"""Weights of conv1_2, conv2_2, conv3_4, conv4_4 and conv5_4."""
 
 
 def lpips_each(network: Lpips, a: Tensor, b: Tensor) -> Tensor:
@@ -49,7 +52,7 @@ def mean_on(values: Tensor, where: Tensor) -> Tensor:
 
 
 def mask_binary(masks: Mapping[int | str, Tensor]) -> Tensor:
-    """Σ_s mean(min(m_s, 1 − m_s)): pulls masks to 0 or 1 (METHOD §4). {s: (B, 1, s, s)} → scalar."""
+    """Σ_s mean(min(m_s, 1 − m_s)): pulls masks to 0 or 1. {s: (B, 1, s, s)} → scalar."""
     return torch.stack([torch.minimum(m, 1 - m).mean() for m in masks.values()]).sum()
 
 
@@ -59,7 +62,7 @@ def mask_area(
     where: Tensor | None = None,
     mean: Callable[[Tensor], Tensor] = torch.mean,
 ) -> Tensor:
-    """Σ_s max(0, mean(m_s) − A_s): penalises masks that copy more than a fraction A_s (METHOD §4).
+    """Σ_s max(0, mean(m_s) − A_s): penalises masks that copy more than a fraction A_s.
 
     {s: (B, 1, s, s)}. where (B, 1, S, S) in [0, 1]: occluders pasted on the photos, which the means leave out. mean:
     mean over the batch, or over all parts of a batch that several processes share.
@@ -82,7 +85,7 @@ def uncovered(mask: Tensor, where: Tensor) -> Tensor:
 
 
 def perceptual(a: Sequence[Tensor], b: Sequence[Tensor], weights: Sequence[float] = VGG19_WEIGHTS) -> Tensor:
-    """Σ_l w_l · mean|φ_l(a) − φ_l(b)| over taps (B, C, H, W) before ReLU → scalar (METHOD §4).
+    """Σ_l w_l · mean|φ_l(a) − φ_l(b)| over taps (B, C, H, W) before ReLU → scalar.
 
     Source: "Perceptual Losses for Real-Time Style Transfer and Super-Resolution" (Johnson et al., ECCV 2016).
     """
@@ -97,12 +100,12 @@ def gram(x: Tensor) -> Tensor:
 
 
 def style(a: Sequence[Tensor], b: Sequence[Tensor], weights: Sequence[float] = VGG19_WEIGHTS) -> Tensor:
-    """Applies `perceptual` to the taps' Gram matrices → scalar (METHOD §4)."""
+    """Applies `perceptual` to the taps' Gram matrices → scalar."""
     return perceptual([gram(x) for x in a], [gram(y) for y in b], weights)
 
 
 def identity(a: Tensor, b: Tensor) -> Tensor:
-    """mean(1 − cosine) between embeddings (B, D) of any length → scalar in [0, 2] (METHOD §4)."""
+    """mean(1 − cosine) between embeddings (B, D) of any length → scalar in [0, 2]."""
     return (1 - F.cosine_similarity(a.float(), b.float(), dim=1)).mean()
 
 

@@ -35,7 +35,7 @@ CODE_ROLES: tuple[Role, ...] = ("generator", "encoder")
 
 
 @dataclass(frozen=True)
-class Skipped:
+class SkippedFace:
     """A file without a usable face, and the reason."""
 
     file: str
@@ -64,14 +64,14 @@ class _Crop:
     held_out: bool
 
 
-def encode_photos(model: Model, jobs: list[Job], detector: Detector) -> Iterator[MeasuredFace | Skipped]:
+def encode_photos(model: Model, jobs: list[Job], detector: Detector) -> Iterator[MeasuredFace | SkippedFace]:
     """Yields the largest face of each photo, cropped for the model and encoded, in order."""
     waiting: list[_Crop] = []
     for job in jobs:
         try:
             waiting.append(_cut_out(model, job, detector))
         except OodinvError as error:
-            yield Skipped(str(job.path), str(error))
+            yield SkippedFace(str(job.path), str(error))
         if len(waiting) == BATCH:
             yield from _encoded(model, waiting)
             waiting = []
@@ -104,7 +104,7 @@ def is_inverted(folder: Path) -> bool:
     return (folder / manifest.FILE_NAME).is_file() and (folder / "latents").is_dir()
 
 
-def read_inverted(model: Model, folder: Path) -> Iterator[MeasuredFace | Skipped]:
+def read_inverted(model: Model, folder: Path) -> Iterator[MeasuredFace | SkippedFace]:
     """Yields the faces of an output folder of `oodinv invert`.
 
     Raises:
@@ -128,7 +128,7 @@ def read_inverted(model: Model, folder: Path) -> Iterator[MeasuredFace | Skipped
             try:
                 yield _read_face(model, folder, name, file, entry.sha256 or "")
             except OodinvError as error:
-                yield Skipped(name, str(error))
+                yield SkippedFace(name, str(error))
 
 
 def _read_face(model: Model, folder: Path, name: str, file: str, sha256: str) -> MeasuredFace:

@@ -33,7 +33,7 @@ from oodinv.imaging.provenance import Provenance
 from oodinv.runs import manifest
 from oodinv.runs.manifest import Entry, Header
 from oodinv.runs.pipeline import WRITERS, read_bytes
-from oodinv.runs.results import Face, Results, read_arrays, read_picture
+from oodinv.runs.results import Results, SavedFace, read_arrays, read_picture
 from oodinv.runs.runner import Event, Finished, Started, alone_in, remade
 from oodinv.runs.sinks.photo import write_pasted, write_png_composite
 from oodinv.runs.sources.base import Job
@@ -47,8 +47,8 @@ class Blended:
     """
 
     job: Job
-    faces: list[tuple[Face, Composites]]
-    pasted: list[tuple[Face, Composites]]
+    faces: list[tuple[SavedFace, Composites]]
+    pasted: list[tuple[SavedFace, Composites]]
     content: bytes
 
 
@@ -188,7 +188,7 @@ def _check_photo(results: Results, job: Job, content: bytes) -> None:
         raise ImageError(f"{job.path} was changed after {results.path} was made of it; invert it again")
 
 
-def _compose(results: Results, face: Face, composition: Composition) -> Composites:
+def _compose(results: Results, face: SavedFace, composition: Composition) -> Composites:
     """Composes one face; for an inversion, the reference before the edit is the crop."""
     folder, command = results.path, f"oodinv {results.header.command}"
     crop = resize_pixels(read_picture(folder / f"aligned/{face.crop}.png", command), int(results.header.card["size"]))

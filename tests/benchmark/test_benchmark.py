@@ -22,7 +22,18 @@ from oodinv.imaging.decode import read_photo
 from oodinv.inversion import Inversion, encode, invert
 from oodinv.recipe.benchmark import benchmark_names, find_benchmark_recipe
 from oodinv.recipe.card import read_card
-from oodinv.reporting.tables import Column, Row, Table, Value, best, interval, to_csv, to_json, to_latex, to_markdown
+from oodinv.reporting.tables import (
+    Column,
+    Table,
+    TableRow,
+    Value,
+    best,
+    interval,
+    to_csv,
+    to_json,
+    to_latex,
+    to_markdown,
+)
 from oodinv.weights.build import Model, load_model
 
 PROTOCOL = {
@@ -134,9 +145,9 @@ TABLE = Table(
     ("model",),
     (Column("a", "A_1", "higher", 1, "one"), Column("b", "B", "lower", 2, "two"), Column("n", "n", None, 0, "three")),
     (
-        Row(("x|y",), {"a": Value(2.0, 0.1, 1.0, 3.0, 5), "b": Value(1.0), "n": Value(1)}),
-        Row(("z",), {"a": Value(1.0), "b": Value(1.0), "n": Value(2)}),
-        Row(("peer",), {"a": Value(9.0)}, published=True),
+        TableRow(("x|y",), {"a": Value(2.0, 0.1, 1.0, 3.0, 5), "b": Value(1.0), "n": Value(1)}),
+        TableRow(("z",), {"a": Value(1.0), "b": Value(1.0), "n": Value(2)}),
+        TableRow(("peer",), {"a": Value(9.0)}, published=True),
     ),
 )
 

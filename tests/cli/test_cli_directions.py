@@ -69,7 +69,7 @@ def test_a_damaged_latents_file_is_skipped(tmp_path: Path, tiny_card: Path) -> N
     damaged.write_bytes(content)
     (tmp_path / "latents/2.npz").write_bytes(content[: len(content) // 2])
     found = list(read_inverted(load_named(str(tiny_card)), tmp_path))
-    assert [type(item).__name__ for item in found] == ["MeasuredFace", "Skipped", "Skipped"]
+    assert [type(item).__name__ for item in found] == ["MeasuredFace", "SkippedFace", "SkippedFace"]
     assert "1.npz" in found[1].reason
 
 

@@ -136,7 +136,7 @@ def test_bad_input_gets_one_clear_error(case: str, card: Path, tmp_path: Path) -
 
 
 def test_the_published_generator_through_pull_and_the_command_line(shared: Path, tmp_path: Path) -> None:
-    """METHOD §7: computed by OpenVINO; the stored w, because rounding in the mapping is amplified fifty times."""
+    """Compared with OpenVINO; the stored w, because rounding in the mapping is amplified fifty times."""
     try:
         pull("mobilestylegan-ffhq")
     except MissingWeights as error:

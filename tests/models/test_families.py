@@ -45,7 +45,7 @@ def test_the_inverse_wavelet_transform_is_that_of_haar() -> None:
 
 
 def straightforward(g: MobileStyleGAN, w_plus: Tensor) -> Tensor:
-    """METHOD §7, step by step: modulation on inputs, dense matrices for 1 × 1 convolutions, stored noise."""
+    """MobileStyleGAN step by step: modulation on inputs, dense matrices for 1 × 1 convolutions, stored noise."""
     state = g.state_dict()
 
     def scaled(x: Tensor, w: Tensor, name: str, gain: float = 1.0) -> Tensor:

@@ -46,7 +46,7 @@ def test_a_folder_is_one_runs_until_that_process_ends(photos: Path, tmp_path: Pa
 
 def test_a_run_that_is_given_up_frees_its_folder(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    events = runner.run(Neighbours(), collect([photos], out), out, HEADER, chunk=4)
+    events = runner.run(runner.local(Neighbours()), collect([photos], out), out, HEADER, chunk=4)
     next(events)
     with pytest.raises(OutputError, match=f"process {os.getpid()}"):
         run(Neighbours(), photos, out)
@@ -91,7 +91,7 @@ def test_a_read_only_output_is_an_error(photos: Path, tmp_path: Path) -> None:
 
 def test_an_output_removed_while_running_stops_the_run(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    events = runner.run(Neighbours(), collect([photos], out), out, HEADER, chunk=1)
+    events = runner.run(runner.local(Neighbours()), collect([photos], out), out, HEADER, chunk=1)
     next(events)
     next(events)
     while out.exists():  # the run may be writing into it

@@ -61,9 +61,9 @@ def test_links_in_a_loop_fail_by_name(tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert statuses(run(Neighbours(), folder, out)) == {"good": "done", "loop": "failed"}
     jobs = collect([folder / "loop.jpg"], out)
-    assert [event.entry.status for event in list(runner.run(Neighbours(), jobs, out, HEADER, chunk=1))[1:]] == [
-        "failed"
-    ]
+    assert [
+        event.entry.status for event in list(runner.run(runner.local(Neighbours()), jobs, out, HEADER, chunk=1))[1:]
+    ] == ["failed"]
 
 
 @pytest.mark.parametrize("output", ["", "out", "sub/out"])

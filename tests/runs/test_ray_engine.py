@@ -93,14 +93,14 @@ def photos(tmp_path: Path) -> Path:
 
 def test_a_lost_workers_share_is_done_by_others(photos: Path, tmp_path: Path, workers: Workers) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
-    list(runner.run(Neighbours(), collect([photos], one), one, HEADER, chunk=2))
+    list(runner.run(runner.local(Neighbours()), collect([photos], one), one, HEADER, chunk=2))
     engine = Cluster(partial(Perishable, mark=tmp_path / "mark"), workers)
-    events = list(runner.run_on(engine, collect([photos], two), two, HEADER, chunk=2))
+    events = list(runner.run(engine, collect([photos], two), two, HEADER, chunk=2))
     assert (tmp_path / "mark").is_file()
     assert events[0] == Started(41, 0)
     assert sum(isinstance(event, Finished) for event in events) == 41
     assert tree(two) == tree(one)
-    again = list(runner.run_on(engine, collect([photos], two), two, HEADER, chunk=2))
+    again = list(runner.run(engine, collect([photos], two), two, HEADER, chunk=2))
     assert again[0] == Started(41, 39)
     assert tree(two) == tree(one)
 
@@ -108,13 +108,13 @@ def test_a_lost_workers_share_is_done_by_others(photos: Path, tmp_path: Path, wo
 def test_an_output_that_can_not_be_written_ends_the_run(photos: Path, tmp_path: Path, workers: Workers) -> None:
     out = tmp_path / "out"
     with pytest.raises(OodinvError, match="no space left"):
-        list(runner.run_on(Cluster(Unwritable, workers), collect([photos], out), out, HEADER, chunk=2))
+        list(runner.run(Cluster(Unwritable, workers), collect([photos], out), out, HEADER, chunk=2))
 
 
 def test_a_network_that_a_worker_lacks_ends_the_run(photos: Path, tmp_path: Path, workers: Workers) -> None:
     out = tmp_path / "out"
     with pytest.raises(OodinvError, match=r"net\.pt"):
-        list(runner.run_on(Cluster(unmade, workers), collect([photos], out), out, HEADER, chunk=2))
+        list(runner.run(Cluster(unmade, workers), collect([photos], out), out, HEADER, chunk=2))
 
 
 def test_two_ray_workers_leave_what_one_process_does(

@@ -85,10 +85,10 @@ def test_other_settings_are_refused_unless_restarted(photos: Path, tmp_path: Pat
     other = Header("1", "test", {}, {}, {"seed": 2})
     jobs = collect([photos], out)
     with pytest.raises(ManifestError, match=r"seed: 1 → 2"):
-        list(runner.run(Neighbours(), jobs, out, other, chunk=4))
+        list(runner.run(runner.local(Neighbours()), jobs, out, other, chunk=4))
     stray = out / "00.one"
     stray.write_bytes(b"old")
-    list(runner.run(Neighbours(), jobs, out, other, chunk=4, restart=True))
+    list(runner.run(runner.local(Neighbours()), jobs, out, other, chunk=4, restart=True))
     assert stray.read_bytes() != b"old"
 
 
@@ -156,7 +156,9 @@ def test_no_more_photos_are_alive_than_a_few_chunks(tmp_path: Path) -> None:
 
 def test_events_come_while_the_run_goes_on(photos: Path, tmp_path: Path) -> None:
     stages = Neighbours()
-    events: Iterator[Event] = runner.run(stages, collect([photos], tmp_path / "o"), tmp_path / "o", HEADER, chunk=1)
+    events: Iterator[Event] = runner.run(
+        runner.local(stages), collect([photos], tmp_path / "o"), tmp_path / "o", HEADER, chunk=1
+    )
     list(itertools.islice(events, 3))
     assert stages.calls < 3 * 11
 

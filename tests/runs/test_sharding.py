@@ -57,7 +57,7 @@ def photos(tmp_path: Path) -> Path:
 def share(photos: Path, out: Path, shard: Shard | None, stages: Neighbours | None = None, chunk: int = 2) -> int:
     """Runs a share and returns how many inputs it finished."""
     jobs = collect([photos], out)
-    events = list(runner.run(stages or Neighbours(), jobs, out, HEADER, chunk=chunk, shard=shard))
+    events = list(runner.run(runner.local(stages or Neighbours()), jobs, out, HEADER, chunk=chunk, shard=shard))
     return sum(isinstance(event, Finished) for event in events)
 
 
@@ -82,7 +82,7 @@ def test_shares_one_after_another_leave_the_same(
 def test_shares_at_the_same_time_leave_the_same(photos: Path, tmp_path: Path, single: dict[str, bytes]) -> None:
     out = tmp_path / "out"
     jobs = collect([photos], out)
-    runs = [runner.run(Neighbours(), jobs, out, HEADER, chunk=2, shard=Shard(i, 2)) for i in range(2)]
+    runs = [runner.run(runner.local(Neighbours()), jobs, out, HEADER, chunk=2, shard=Shard(i, 2)) for i in range(2)]
     assert [next(events) for events in runs] == [Started(6, 0), Started(5, 0)]
     assert manifest.part_names(out) == ["manifest.0-of-2.jsonl", "manifest.1-of-2.jsonl"]
     for events in (runs[1], runs[0]):
@@ -106,7 +106,7 @@ def test_a_killed_share_goes_on_where_it_was(photos: Path, tmp_path: Path, singl
 def test_others_do_what_a_lost_share_left(photos: Path, tmp_path: Path, single: dict[str, bytes]) -> None:
     for others in ([None], [Shard(0, 3), Shard(1, 3), Shard(2, 3)]):
         out = tmp_path / f"out-{len(others)}"
-        events = runner.run(Neighbours(), collect([photos], out), out, HEADER, chunk=2, shard=Shard(0, 2))
+        events = runner.run(runner.local(Neighbours()), collect([photos], out), out, HEADER, chunk=2, shard=Shard(0, 2))
         list(itertools.islice(events, 3))
         events.close()
         kept = manifest.read(out, "manifest.0-of-2.jsonl")
@@ -119,7 +119,7 @@ def test_others_do_what_a_lost_share_left(photos: Path, tmp_path: Path, single: 
 
 def test_shares_and_whole_runs_keep_out_of_each_others_way(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    events = runner.run(Neighbours(), collect([photos], out), out, HEADER, chunk=2, shard=Shard(0, 2))
+    events = runner.run(runner.local(Neighbours()), collect([photos], out), out, HEADER, chunk=2, shard=Shard(0, 2))
     next(events)
     for shard, chunk in ((None, 2), (Shard(0, 2), 2), (Shard(1, 3), 2), (Shard(1, 2), 4)):
         with pytest.raises(OutputError, match=rf"process {os.getpid()} on"):
@@ -130,10 +130,15 @@ def test_shares_and_whole_runs_keep_out_of_each_others_way(photos: Path, tmp_pat
 
 def test_a_share_with_other_settings_is_refused(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    events = runner.run(Neighbours(), collect([photos], out), out, HEADER, chunk=2, shard=Shard(0, 2))
+    events = runner.run(runner.local(Neighbours()), collect([photos], out), out, HEADER, chunk=2, shard=Shard(0, 2))
     next(events)
     other = runner.run(
-        Neighbours(), collect([photos], out), out, Header("1", "test", {}, {}, {"seed": 2}), chunk=2, shard=Shard(1, 2)
+        runner.local(Neighbours()),
+        collect([photos], out),
+        out,
+        Header("1", "test", {}, {}, {"seed": 2}),
+        chunk=2,
+        shard=Shard(1, 2),
     )
     with pytest.raises(ManifestError, match="seed: 1 → 2"):
         next(other)
@@ -143,7 +148,11 @@ def test_a_share_with_other_settings_is_refused(photos: Path, tmp_path: Path) ->
 def test_a_share_can_not_restart(photos: Path, tmp_path: Path) -> None:
     jobs = collect([photos], tmp_path / "out")
     with pytest.raises(ValueError, match="restart"):
-        list(runner.run(Neighbours(), jobs, tmp_path / "out", HEADER, chunk=2, shard=Shard(0, 2), restart=True))
+        list(
+            runner.run(
+                runner.local(Neighbours()), jobs, tmp_path / "out", HEADER, chunk=2, shard=Shard(0, 2), restart=True
+            )
+        )
     done = call("align", photos, "-o", tmp_path / "out", "--shard", "0/2", "--restart")
     assert done.returncode == 2
     assert call("align", photos, "-o", tmp_path / "out", "--shard", "2/2").returncode == 2

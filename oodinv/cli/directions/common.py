@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from oodinv.directions import Direction
     from oodinv.directions.faces import MeasuredFace, MeasuredFaces
     from oodinv.weights.build import Model
-    from oodinv.workflows.encode import Skipped
+    from oodinv.workflows.encode import SkippedFace
 
 ModelOption = Annotated[str, typer.Option("--model", help="Name of a model, or a card as FILE.yaml.")]
 FolderOption = Annotated[
@@ -93,7 +93,7 @@ def faces_of(model: "Model", folder: Path, limit: int | None, quiet: bool) -> "M
 
 
 def _follow(
-    stream: "Iterator[MeasuredFace | Skipped]", total: int | None, folder: Path, quiet: bool
+    stream: "Iterator[MeasuredFace | SkippedFace]", total: int | None, folder: Path, quiet: bool
 ) -> "Iterator[MeasuredFace]":
     """Yields the faces, shows progress, and prints the number of files without a usable face."""
     from rich.markup import escape

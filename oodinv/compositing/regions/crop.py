@@ -4,10 +4,10 @@ from oodinv.compositing.regions.base import Region
 from oodinv.faces.parts import PARTS
 
 
-class Crop(Region):
+class CropRegion(Region):
     """Region of the whole crop."""
 
     parts = PARTS
 
 
-REGION = Crop()
+REGION = CropRegion()

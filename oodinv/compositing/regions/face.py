@@ -4,10 +4,10 @@ from oodinv.compositing.regions.base import Region
 from oodinv.faces.parts import FACE
 
 
-class Face(Region):
+class FaceRegion(Region):
     """Region of the face with its hair."""
 
     parts = (*FACE, "hair")
 
 
-REGION = Face()
+REGION = FaceRegion()

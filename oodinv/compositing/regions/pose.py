@@ -25,7 +25,7 @@ SMOOTHING = 1 / 16
 NEIGHBOURHOOD = 1 / 10
 """Standard deviation, as a share of the crop's side, of the blur that gives the local density of the mask."""
 DENSITY = (0.3, 0.5)
-"""Mask densities below the first of which pixels follow the head, and above the second of which they stay."""
+"""Thresholds of the local mask density: masked pixels below the first follow the head, above the second they stay."""
 _SIDE = 128
 _STEPS = {1 / 24: 6, 1 / 40: 4, 1 / 80: 6}  # steps by blur, a share of the crop's side, from coarse to fine
 

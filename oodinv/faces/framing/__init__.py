@@ -1,4 +1,4 @@
-"""Framings: a module for each, and one line in FRAMINGS. Model cards name them as `crop.framing`."""
+"""Registry of framings: one module and one entry in FRAMINGS each. Model cards name them as `crop.framing`."""
 
 from oodinv.faces.framing.base import Framing
 from oodinv.faces.framing.ffhq import FFHQ

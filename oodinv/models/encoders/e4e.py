@@ -21,7 +21,7 @@ COARSE_ROWS, MIDDLE_ROWS = 3, 7
 
 
 def map_size(row: int) -> int:
-    """Size of the feature map that the head of a row of w_plus looks at."""
+    """Size of the feature map that the head of a row of w_plus reads."""
     if row < COARSE_ROWS:
         return 16
     return 32 if row < MIDDLE_ROWS else 64

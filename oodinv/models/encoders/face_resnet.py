@@ -25,9 +25,9 @@ from oodinv.models.synthesis import synthesize
 INPUT_SIZE = 256
 """Side of the input in pixels."""
 GRID = 8
-"""Side of the grid that the head works on."""
+"""Side of the feature grid that the head reads."""
 GRID_CHANNELS = 64 + 4 * 128 + 256 + 256
-"""Channels of the grid: the maps of 32, 16, 8 and 4 px brought to its side."""
+"""Channels of the grid: the maps of 32, 16, 8 and 4 px, resized to GRID and concatenated."""
 SQUEEZED = 64
 OFFSET_SCALE = 0.1
 TAPS = {256: 3 + 32, 128: 32, 64: 32, 32: 64, 16: 128, 8: 256}
@@ -117,7 +117,7 @@ class FaceResnetEncoder(Encoder):
         return WhitenedCodes(zeros(batch, self.w_dim), zeros(batch, self.num_ws, self.w_dim))
 
     def previewed(self, generator: Generator, codes: WhitenedCodes) -> Tensor:
-        """Preview of codes as a pass looks at it, (B, 3, 256, 256) in [−1, 1]."""
+        """Preview of codes at the resolution that a pass compares with the photo, (B, 3, 256, 256) in [−1, 1]."""
         return resize(synthesize(generator, self.w_plus(codes), head=self.head).clamp(-1, 1), INPUT_SIZE)
 
     def correct(self, grid: Tensor, shown: Tensor, codes: WhitenedCodes) -> WhitenedCodes:

@@ -65,7 +65,7 @@ class PyramidPlan(EncoderPlan):
 
 
 class PyramidEncoder(Encoder):
-    """image → w_plus and one feature map a size.
+    """image → w_plus and one feature map per size.
 
     `channels` maps each size from the image's down to 4 to its channel count.
     """

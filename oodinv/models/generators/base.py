@@ -103,7 +103,7 @@ class Generator(nn.Module, ABC):
     def advance(self, features: Features, w_plus: Tensor, key: int) -> Tensor:
         """First half of a block: up to, and without, noise, bias and activation of its first styled convolution.
 
-        → (B, C, S, S) with `taps[key]`. Here SAMM aligns features (METHOD §3).
+        → (B, C, S, S) with `taps[key]`. Here SAMM aligns features.
         """
 
     @abstractmethod

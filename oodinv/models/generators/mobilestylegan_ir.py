@@ -48,7 +48,7 @@ class Node:
     outputs: tuple[int, ...]
 
 
-class Graph:
+class IrGraph:
     """Layers of one network and its constants; records which of these are used."""
 
     def __init__(self, network: str, tensors: State, settings: Settings) -> None:
@@ -135,12 +135,12 @@ def arrange(tensors: State, settings: Settings) -> dict[str, Tensor]:
     """The constants of both networks under the names of `MobileStyleGAN`'s parameters.
 
     Raises:
-        ValueError: one of both is missing, incomplete or another network.
+        ValueError: one of the two networks is missing, incomplete, or not the published one.
     """
-    return _mapping(Graph(MAPPING, tensors, settings)) | _synthesis(Graph(SYNTHESIS, tensors, settings))
+    return _mapping(IrGraph(MAPPING, tensors, settings)) | _synthesis(IrGraph(SYNTHESIS, tensors, settings))
 
 
-def _mapping(graph: Graph) -> dict[str, Tensor]:
+def _mapping(graph: IrGraph) -> dict[str, Tensor]:
     """In the order of the graph: x @ Wᵀ + b, leaky ReLU, times √2."""
     found: dict[str, Tensor] = {}
     products = [number for number, node in enumerate(graph.nodes) if node.type == "MatMul"]
@@ -155,7 +155,7 @@ def _mapping(graph: Graph) -> dict[str, Tensor]:
     return found
 
 
-def _synthesis(graph: Graph) -> dict[str, Tensor]:
+def _synthesis(graph: IrGraph) -> dict[str, Tensor]:
     """Renames by the published names, and by the layers that use these constants."""
     found = {"const": _first(graph.named("m.input.input"))}
     gains = {LEAKY_SLOPE}
@@ -201,7 +201,7 @@ def _synthesis(graph: Graph) -> dict[str, Tensor]:
     return found
 
 
-def _first_convolution(graph: Graph, number: int) -> bool:
+def _first_convolution(graph: IrGraph, number: int) -> bool:
     """True if a convolution has constant 3 × 3 weights."""
     constants = (n for n in graph.nodes[number].inputs if graph.nodes[n].type == "Const")
     return any(graph.tensors[f"{graph.network}.constants.{graph.nodes[n].name}"].shape[2:] == (3, 3) for n in constants)

@@ -42,7 +42,7 @@ class MappingNetwork(nn.Module):
 class StyledConv(nn.Module):
     """A 3 × 3 modulated convolution with noise, bias and activation, in two halves.
 
-    `convolve` ends before the noise: this is where SAMM aligns features (METHOD §3). `finish` does the rest.
+    `convolve` ends before the noise: this is where SAMM aligns features. `finish` does the rest.
     """
 
     noise: Tensor

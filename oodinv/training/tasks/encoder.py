@@ -181,7 +181,7 @@ class EncoderTask:
             return map_latents(self.generator, self.compute.team.share(z).to(self.compute.device))
 
     def supervise(self, w: Tensor, stage: int) -> dict[str, float]:
-        """Accumulates the gradient of the squared error of w_plus on own samples of latents w (B, w_dim)."""
+        """Accumulates the gradient of the squared error of w_plus on pictures generated from latents w (B, w_dim)."""
         known = w[:, None].expand(-1, self.generator.num_ws, -1)
         with torch.no_grad():
             images = synthesize(self.generator, known, "zero")

@@ -1,7 +1,7 @@
 """Trains a face ResNet encoder through previews: the generator runs up to an inner block, with a fitted head.
 
-Real faces are compared with their previews; own samples have known codes, which are regressed. Both go through several
-passes, of which the last one gets the gradient.
+Real faces are compared with their previews; generated pictures have known codes, which are regressed. Both go through
+several passes, of which the last one gets the gradient.
 """
 
 import itertools
@@ -41,19 +41,20 @@ Weight = Annotated[float, Field(ge=0)]
 SOFTER_SIZES = (96, 128, 160, 192)
 """Sides to which softened inputs are shrunk before they are enlarged again."""
 IMPORTANCE = (0.1, 20.0)
-"""Bounds of the weights of own samples' whitened coordinates, which are their variances over the mean variance."""
+"""Bounds of the weights of whitened coordinates: the variance of a coordinate over the mean variance."""
 
 
 class PreviewEncoderRecipe(PhotoRecipe):
     """An encoder of kind face_resnet for a fixed generator.
 
     generator: a card. heads: file of preview heads, which has that of `encoder.preview`. sample_block: block of the
-    head that draws own samples; loss_block: of the previews that real faces are compared with. lpips, l2, identity:
-    weights of the losses on real faces; identity is the squared distance of dlib's descriptors. offsets, latents:
-    weights of the squares of offsets in W and of whitened latents.
-    own_samples: number of them in a batch; samples: weight of their error in whitened coordinates; truncation: their
-    smallest ψ. soften: share of steps whose inputs are blurred. earlier_passes: probabilities of 0, 1, … passes before
-    the trained one. trunk_rate, offsets_rate: factors of the learning rate. clip: largest norm of the gradient.
+    head that draws the pictures with known codes; loss_block: of the previews that real faces are compared with.
+    lpips, l2, identity: weights of the losses on real faces; identity is the squared distance of dlib's descriptors.
+    offsets, latents: weights of the squares of offsets in W and of whitened latents.
+    own_samples: number of pictures with known codes per batch; samples: weight of their error in whitened coordinates;
+    truncation: their smallest ψ. soften: share of steps whose inputs are blurred. earlier_passes: probabilities of
+    0, 1, … passes before the trained one. trunk_rate, offsets_rate: factors of the learning rate. clip: largest norm of
+    the gradient.
     """
 
     kind: Literal["preview_encoder"]
@@ -89,7 +90,7 @@ class PreviewEncoderRecipe(PhotoRecipe):
 
 
 class PreviewEncoderTask:
-    """Reconstruction of real faces by previews, and regression of own samples' codes."""
+    """Reconstruction of real faces by previews, and regression of the codes of generated pictures."""
 
     def __init__(
         self,
@@ -144,7 +145,7 @@ class PreviewEncoderTask:
             return draw(w_plus).float()
 
     def own_samples(self, step: int) -> tuple[Tensor, Tensor]:
-        """Own pictures (N, 3, 256, 256) in [−1, 1], and their latents w (N, w_dim)."""
+        """Draws latents w (N, w_dim); returns their pictures (N, 3, 256, 256) in [−1, 1], and w."""
         rng = torch_generator(self.recipe.schedule.seed, step, "samples", team=self.compute.team)
         count, truncation = self.recipe.own_samples, self.recipe.truncation
         z = torch.randn(count, self.generator.z_dim, generator=rng).to(self.compute.device)
@@ -182,7 +183,7 @@ class PreviewEncoderTask:
         return codes
 
     def step(self, images: Tensor, step: int, learning_rate: float) -> dict[str, float]:
-        """Updates the encoder once, on real faces and own samples."""
+        """Updates the encoder once, on real faces and on generated pictures."""
         recipe, encoder = self.recipe, self.encoder
         images = self.compute.move(images)
         count, inputs, w = len(images), self.softened(images, step), None

@@ -1,4 +1,4 @@
-"""Trains SAMM for a fixed encoder and generator (METHOD §4)."""
+"""Trains SAMM for a fixed encoder and generator."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace

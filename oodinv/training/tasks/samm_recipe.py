@@ -30,7 +30,7 @@ class LabelledMask(Strict):
 
 
 class SammRecipe(ReconstructionRecipe):
-    """Recipe of SAMM for a fixed encoder and generator (METHOD §4).
+    """Recipe of SAMM for a fixed encoder and generator (Yang et al. 2023).
 
     heads: file of preview heads; SAMM is then trained through the largest preview, of `data.size`. noise: of the
     generator. refine: share of the batches whose codes are refined by `refine_steps` first.

@@ -62,7 +62,7 @@ class Made:
 
 @dataclass(frozen=True)
 class Name:
-    """A name of the table that a pickle refers to; it is never imported."""
+    """A class or function that a pickle refers to, by its name; it is never imported."""
 
     name: str
 
