@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from command import call, call_here, smooth_crops
+from command import call_here, smooth_crops
 from skimage.metrics import peak_signal_noise_ratio
 
 from oodinv.benchmark.ablations import EncodedBatch, ablations_of, find_ablations
@@ -70,7 +70,7 @@ def measure(crops: Path, card: Path, folder: Path, *more: str) -> "dict[str, obj
     protocol = folder.parent / "test.yaml"
     protocol.write_text(yaml.safe_dump(PROTOCOL))
     options = ("--aligned", "--batch-size", "2", "--quiet", "--json", "--protocol", str(protocol))
-    done = call("benchmark", "--dataset", crops, "-o", folder, "--model", card, *options, *more)
+    done = call_here("benchmark", "--dataset", crops, "-o", folder, "--model", card, *options, *more)
     assert done.returncode == 1, done.stderr  # for the one bad photo
     assert "bad.png" in done.stderr
     summary: dict[str, object] = json.loads(done.stdout)
@@ -208,7 +208,7 @@ def test_tables_have_a_row_for_each_ablation_and_a_column_for_each_metric(report
 
 def test_scores_are_those_of_what_invert_writes(report: Path, crops: Path, tiny_card: Path, tmp_path: Path) -> None:
     """The same pictures by way of `oodinv invert` and another library."""
-    call("invert", crops, "-o", tmp_path, "--aligned", "--batch-size", "2", "--model", tiny_card)
+    call_here("invert", crops, "-o", tmp_path, "--aligned", "--batch-size", "2", "--model", tiny_card)
     for folder, target in (("composites", "composite"), ("generated", "generated")):
         expected = [
             peak_signal_noise_ratio(
@@ -292,8 +292,8 @@ def test_cost_is_apart_and_names_the_device(report: Path) -> None:
 
 
 def test_other_settings_are_not_mixed_in(report: Path, crops: Path, tiny_card: Path) -> None:
-    done = call("benchmark", "--dataset", crops, "-o", report, "--model", tiny_card, "--aligned", "--ablate", "none",
-                "--protocol", report.parent / "test.yaml")  # fmt: skip
+    options = ("--aligned", "--ablate", "none", "--protocol", report.parent / "test.yaml")
+    done = call_here("benchmark", "--dataset", crops, "-o", report, "--model", tiny_card, *options)
     assert done.returncode == 1
     assert "--restart" in done.stderr
 
@@ -313,11 +313,11 @@ def test_shipped_protocols_are_valid() -> None:
 
 def test_a_missing_dataset_says_all_that_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OODINV_DATA", str(tmp_path / "data"))
-    done = call("benchmark", "--dataset", "celebahq", "-o", tmp_path / "out")
+    done = call_here("benchmark", "--dataset", "celebahq", "-o", tmp_path / "out")
     assert done.returncode == 1
     for words in ("2,824", "https://", "celebahq-test", "OODINV_DATA", "Licence", "non-commercial"):
         assert words in done.stderr
-    unknown = call("benchmark", "--dataset", "no-such", "-o", tmp_path / "out")
+    unknown = call_here("benchmark", "--dataset", "no-such", "-o", tmp_path / "out")
     assert unknown.returncode == 1
     assert "sample" in unknown.stderr
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from command import call, smooth_crops
+from command import call_here, smooth_crops
 
 from oodinv import directions
 from oodinv.benchmark.edits import Attributes, ways
@@ -76,7 +76,7 @@ def report(crops: Path, recipe: Path, tiny_card: Path, tmp_path_factory: pytest.
         "edits": [str(recipe)],
     }  # fmt: skip
     (folder.parent / "test.yaml").write_text(yaml.safe_dump(protocol))
-    done = call("benchmark", "--dataset", crops, "-o", folder, "--model", tiny_card, "--aligned",
+    done = call_here("benchmark", "--dataset", crops, "-o", folder, "--model", tiny_card, "--aligned",
                 "--protocol", folder.parent / "test.yaml", "--batch-size", "2", "--ablate", "laplacian,poisson",
                 "--quiet")  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -106,8 +106,8 @@ def test_scores_of_edits_are_those_of_what_edit_writes(
     asked = {"recipe": [], "edited-pass": ["--mask", "edited"], "poisson": ["--technique", "poisson"]}
     for way, more in asked.items():
         out = tmp_path / way
-        done = call("edit", crops, "--aligned", "--recipe", recipe, "--model", tiny_card, "-o", out, "--batch-size=2",
-                    "--quiet", *more)  # fmt: skip
+        options = ("--aligned", "--recipe", recipe, "--model", tiny_card, "--batch-size=2", "--quiet")
+        done = call_here("edit", crops, "-o", out, *options, *more)
         assert done.returncode == 0, done.stderr
         errors = []
         for n in range(3):

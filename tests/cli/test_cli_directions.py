@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from command import call, call_here
+from command import call_here
 
 from oodinv import directions
 from oodinv.imaging.encode import write_png
@@ -27,18 +27,18 @@ def test_a_single_code_becomes_a_latent_by_command(tmp_path: Path) -> None:
 
 
 def test_files_of_the_commands_are_listed(tmp_path: Path, tiny_card: Path) -> None:
-    found = call(
+    found = call_here(
         "directions", "discover", "sefa", "--model", tiny_card, "-o", tmp_path, "--count", "2", "--layers", "0-2"
     )
     assert found.returncode == 0, found.stderr
     np.save(tmp_path / "in.npy", np.ones(16))
-    made = call("directions", "import", tmp_path / "in.npy", tmp_path / "no.npy", "--model", tiny_card,
+    made = call_here("directions", "import", tmp_path / "in.npy", tmp_path / "no.npy", "--model", tiny_card,
                 "-o", tmp_path / "older.safetensors", "--scale", "-2", "--json")  # fmt: skip
     assert made.returncode == 1
     assert "no.npy" in made.stderr
     assert json.loads(made.stdout)["results"][0]["shape"] == [8, 16]
     assert torch.equal(directions.read(tmp_path / "older.safetensors").vector, torch.full((8, 16), -2.0))
-    listed = call("directions", "list", *sorted(tmp_path.glob("*.safetensors")), "--json")
+    listed = call_here("directions", "list", *sorted(tmp_path.glob("*.safetensors")), "--json")
     assert [d["name"] for d in json.loads(listed.stdout)["directions"]] == ["older", "sefa-00", "sefa-01"]
 
 
@@ -77,7 +77,7 @@ def test_fit_reads_latents_of_invert_and_a_table(tmp_path: Path, tiny_card: Path
     places = inverted(tmp_path / "out", tiny_card, 120)
     (tmp_path / "l.csv").write_text("file,tall\n" + "".join(f"{i}.jpg,{p}\n" for i, p in enumerate(places)))
     common = ["directions", "fit", tmp_path / "out", "--labels", tmp_path / "l.csv", "-o", tmp_path]
-    done = call(*common, "--attribute", "tall", "--condition", "light", "--model", tiny_card, "--json")
+    done = call_here(*common, "--attribute", "tall", "--condition", "light", "--model", tiny_card, "--json")
     assert done.returncode == 0, done.stderr
     (summary,) = json.loads(done.stdout)["directions"]
     assert summary["measure"] == "R2"
@@ -85,8 +85,8 @@ def test_fit_reads_latents_of_invert_and_a_table(tmp_path: Path, tiny_card: Path
     assert summary["faces"] + summary["held_out"] == 120
     vector = directions.read(tmp_path / "tall.safetensors").vector
     assert float(vector[2, 3] / vector.norm()) > 0.98
-    clash = call(*common, "--attribute", "tall", "--condition", "tall", "--model", tiny_card)
+    clash = call_here(*common, "--attribute", "tall", "--condition", "tall", "--model", tiny_card)
     assert (clash.returncode, "Traceback" in clash.stderr) == (1, False)
-    other = call(*common, "--attribute", "tall")
+    other = call_here(*common, "--attribute", "tall")
     assert other.returncode == 1
     assert "other weights" in other.stderr

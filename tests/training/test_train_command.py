@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from command import call, smooth_crops, start
+from command import call_here, smooth_crops, start
 
 RECIPE = {
     "kind": "stylegan2",
@@ -71,7 +71,7 @@ def test_a_damaged_checkpoint_is_named_with_the_way_out(photos: Path, tmp_path: 
     out = tmp_path / "out"
     out.mkdir()
     (out / "checkpoint.pt").write_bytes(b"torn")
-    done = call("train", "generator", "--recipe", tmp_path / "test.yaml", "--data", photos, "-o", out, "--resume")
+    done = call_here("train", "generator", "--recipe", tmp_path / "test.yaml", "--data", photos, "-o", out, "--resume")
     assert done.returncode == 1
     assert str(out / "checkpoint.pt") in done.stderr
     assert "--restart" in done.stderr

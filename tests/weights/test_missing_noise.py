@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command import call
+from command import call_here
 from foreign_files import CHANNELS, SIZE, WIDTH, rosinality
 
 from oodinv.models.encoders.pyramid import PyramidEncoder
@@ -66,8 +66,8 @@ def test_models_and_generators_say_which_file_has_none(file: Path) -> None:
 
 
 def test_commands_say_which_file_has_none(file: Path) -> None:
-    verified = call("weights", "verify", str(file))
+    verified = call_here("weights", "verify", str(file))
     assert (verified.returncode, f"{file}: {SAYS}" in verified.stdout) == (0, True)
-    imported = call("weights", "import", str(file), "-o", str(file.parent / "g.safetensors"), "--json")
+    imported = call_here("weights", "import", str(file), "-o", str(file.parent / "g.safetensors"), "--json")
     assert json.loads(imported.stdout)["results"][0]["notes"] == [f"{file}: {SAYS}"]
     assert translate(read(file.parent / "g.safetensors")).notes == ()

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from command import call
+from command import call_here
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -74,7 +74,7 @@ def out(samples: Path, tiny_card: Path, tmp_path_factory: pytest.TempPathFactory
     photos = [folder / f"{name}.jpg" for name in names]
     for path in photos:
         path.write_bytes((samples / path.name).read_bytes())
-    assert call("invert", *photos, "-o", folder / "out", "--model", tiny_card).returncode == 0
+    assert call_here("invert", *photos, "-o", folder / "out", "--model", tiny_card).returncode == 0
     photos[1].unlink()
     return folder / "out"
 
@@ -92,7 +92,7 @@ def claimed(path: Path) -> tuple[dict[str, object], set[str], set[str]]:
 
 
 def sign(out: Path, credentials: tuple[Path, Path], *more: str) -> dict[str, object]:
-    done = call("sign", out, "--certificate", credentials[0], "--key", credentials[1], "--json", *more)
+    done = call_here("sign", out, "--certificate", credentials[0], "--key", credentials[1], "--json", *more)
     assert done.stdout, done.stderr
     return dict(json.loads(done.stdout))
 
@@ -129,10 +129,10 @@ def test_signed_copies_say_what_they_are(out: Path, credentials: tuple[Path, Pat
 def test_a_run_that_others_work_on_is_not_signed(out: Path, credentials: tuple[Path, Path]) -> None:
     options = ("--certificate", credentials[0], "--key", credentials[1], "--quiet")
     with alone_in(out):
-        refused = call("sign", out, *options)
+        refused = call_here("sign", out, *options)
     assert refused.returncode == 1
     assert "is in use by another run" in refused.stderr
-    assert call("sign", out, *options).returncode == 0
+    assert call_here("sign", out, *options).returncode == 0
 
 
 def test_a_photo_that_is_gone_is_not_named(out: Path, credentials: tuple[Path, Path]) -> None:
@@ -148,7 +148,7 @@ def test_a_photo_is_named_from_another_folder(
     """`invert` ran where its output lies, with a path seen from there."""
     (tmp_path / "a.jpg").write_bytes((samples / "barack-obama.jpg").read_bytes())
     monkeypatch.chdir(tmp_path)
-    assert call("invert", "a.jpg", "-o", "out", "--model", tiny_card).returncode == 0
+    assert call_here("invert", "a.jpg", "-o", "out", "--model", tiny_card).returncode == 0
     monkeypatch.chdir(tmp_path.parent)
     sign(tmp_path / "out", credentials)
     _, relations, _ = claimed(tmp_path / "out/signed/pasted/a.jpg")
@@ -195,7 +195,7 @@ def test_credentials_that_do_not_fit_are_named(
     }
     certificate, private = chosen.get(wrong, (chain, key))
     more = ("--algorithm", "ps256") if wrong == "algorithm" else ()
-    done = call("sign", out, "--certificate", certificate, "--key", private, *more)
+    done = call_here("sign", out, "--certificate", certificate, "--key", private, *more)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     named = {
