@@ -5,6 +5,7 @@ Weights and images are drawn by name, so the cases need no weight file; bounds a
 
 import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import golden
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import tolerances
 import torch
-from command import call
+from command import call_here
 
 from oodinv.device import supports_natively
 from oodinv.inversion import Inversion, decode, encode, invert
@@ -64,19 +65,38 @@ def test_generator_in_an_nvidia_pickle(shared: Path) -> None:
     assert golden.deviation(without, stored["image_truncated_noise_none"]) < tolerances.GOLDEN["stylegan2"]
 
 
-Runs = tuple[str, dict[str, Inversion]]
+class Runs(NamedTuple):
+    """Inversions of one whole model: plain, edited, in bfloat16. saved: arrays that the command wrote; of e4e alone."""
+
+    kind: str
+    inversions: dict[str, Inversion]
+    saved: dict[str, np.ndarray]
+
+
+def saved_by_command(image: np.ndarray, card: Path, folder: Path) -> dict[str, np.ndarray]:
+    """Inverts a picture of 16 bits by `oodinv invert`."""
+    deep = np.rint((image[0].transpose(1, 2, 0) + 1) * 32767.5).astype(np.uint16)
+    (folder / "crops").mkdir()
+    assert cv2.imwrite(str(folder / "crops" / "golden.png"), deep[..., ::-1])
+    options = ("--aligned", "--noise", "zero", "--dtype", "float32", "--save", "latents,flows")
+    done = call_here("invert", folder / "crops", "-o", folder / "out", "--model", card, *options)
+    assert done.returncode == 0, done.stderr
+    with np.load(folder / "out/latents/golden.npz") as latents, np.load(folder / "out/flows/golden.npz") as flows:
+        return {"w_plus": latents["w_plus"], **{k: flows[k] for k in flows if k != "mask"}}
 
 
 @pytest.fixture(scope="module", params=golden.CASES)
 def runs(request: pytest.FixtureRequest, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    """The plain, the edited and the bfloat16 run of one whole model; one model is in memory at a time."""
+    """One model is in memory at a time."""
     kind: str = request.param
     folder = tmp_path_factory.mktemp(kind)
     card = golden.write_files(golden.state_dict(shared, golden.CASES[kind]), kind, folder)
+    module = golden.fill(shared)
+    picture = module.image(1024, 1, seed=0)
+    saved = saved_by_command(picture, card, folder) if kind == "e4e" else {}
     model = load_model(read_card(card), card)
     shutil.rmtree(folder)  # more than a gigabyte; the model doesn't need it any more
-    module = golden.fill(shared)
-    image = torch.from_numpy(module.image(1024, 1, seed=0))
+    image = torch.from_numpy(picture)
     delta = torch.zeros(1, 18, 512)
     delta[:, :8] = 0.4 * torch.from_numpy(module.draw("edit", (1, 1, 512)))
     encoding = encode(model, image)
@@ -86,13 +106,13 @@ def runs(request: pytest.FixtureRequest, shared: Path, tmp_path_factory: pytest.
     }
     if HALF:
         found["half"] = invert(model, image, noise="zero", dtype=torch.bfloat16)
-    return kind, found
+    return Runs(kind, found, saved)
 
 
 @pytest.mark.parametrize("prefix", ["", "edited_"])
 def test_the_whole_model_equals_the_golden_result(runs: Runs, shared: Path, prefix: str) -> None:
-    kind, inversions = runs
-    stored, found = golden.outputs(shared, golden.CASES[kind]), inversions[prefix]
+    kind = runs.kind
+    stored, found = golden.outputs(shared, golden.CASES[kind]), runs.inversions[prefix]
     arrays = {
         "w_plus": found.w_plus,
         "mask": found.mask[:, :, ::4, ::4],
@@ -108,26 +128,16 @@ def test_the_whole_model_equals_the_golden_result(runs: Runs, shared: Path, pref
 @pytest.mark.skipif(not HALF, reason="this CPU has no bfloat16 instructions")
 def test_bfloat16_gives_the_picture_of_float32(runs: Runs) -> None:
     """Of the other cases the random weights draw pictures far outside [−1, 1] or, pass after pass, enlarge errors."""
-    kind, inversions = runs
-    half, single = inversions["half"].composite, inversions[""].composite
-    if kind == "e4e":
+    half, single = runs.inversions["half"].composite, runs.inversions[""].composite
+    if runs.kind == "e4e":
         assert 40 < psnr(half, single).item() < 100
     assert 0 < (half - single).std() < 0.2 * single.std()
 
 
-def test_the_command_line_agrees_too(shared: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("runs", ["e4e"], indirect=True)
+def test_the_command_line_agrees_too(runs: Runs, shared: Path) -> None:
     """The e4e case as a 16-bit picture, whose rounding moves the outputs by some 1e-4 of their deviation."""
-    card = golden.write_files(golden.state_dict(shared, golden.CASES["e4e"]), "e4e", tmp_path)
-    image = golden.fill(shared).image(1024, 1, seed=0)[0].transpose(1, 2, 0)
-    deep = np.rint((image + 1) * 32767.5).astype(np.uint16)
-    (tmp_path / "crops").mkdir()
-    assert cv2.imwrite(str(tmp_path / "crops" / "golden.png"), deep[..., ::-1])
-    options = ("--aligned", "--noise", "zero", "--dtype", "float32", "--save", "latents,flows")
-    done = call("invert", tmp_path / "crops", "-o", tmp_path / "out", "--model", card, *options)
-    assert done.returncode == 0, done.stderr
-    stored = golden.outputs(shared, golden.CASES["e4e"])
-    with np.load(tmp_path / "out/latents/golden.npz") as latents, np.load(tmp_path / "out/flows/golden.npz") as flows:
-        found = {"w_plus": latents["w_plus"], **{k: flows[k] for k in flows if k != "mask"}}
+    stored, found = golden.outputs(shared, golden.CASES["e4e"]), runs.saved
     assert len(found) == 1 + 2 * len(SIZES)
     deviations = {k: golden.deviation(torch.from_numpy(v)[None], stored[k]) for k, v in found.items()}
     assert {k: d for k, d in deviations.items() if not d <= tolerances.GOLDEN["e4e"]} == {}
