@@ -35,7 +35,7 @@ def processor_seconds(*arguments: str) -> float:
 @pytest.mark.parametrize("path", ALL, ids=" ".join)
 def test_help_answers_at_once(path: tuple[str, ...]) -> None:
     """Processor time rather than time on the clock, which other work on the machine would lengthen."""
-    assert min(processor_seconds(*path, "--help") for _ in range(3)) < SECONDS
+    assert any(processor_seconds(*path, "--help") < SECONDS for _ in range(3))
 
 
 @pytest.mark.parametrize("path", ALL, ids=" ".join)
