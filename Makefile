@@ -10,8 +10,9 @@ BIN := .venv/bin
 OUT ?= demo-out
 WORKERS ?= 2
 RECIPES := older younger smile less-smile turn-left turn-right feminine masculine lighter-hair darker-hair
-# One thread a process: the workers share the cores, and sums are rounded the same on every machine.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
+# One thread per process: the workers share the cores, and sums are rounded the same on every machine. Files keep the
+# order of tests/conftest.py, slow ones first.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test quick docs commands pictures clean
 

@@ -10,6 +10,12 @@ os.environ.setdefault("OODINV_BACKEND", "torch")  # conversions take seconds; te
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Moves files with slow tests to the front: one that starts last would keep the other workers waiting."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with golden cases and photos beside the checkout; the test is skipped without it."""
