@@ -8,11 +8,12 @@ from typing import Literal
 import numpy as np
 import torch
 
-from oodinv.compositing.compose import compose
+from oodinv.compositing.compose import PARTS_KEY, compose
 from oodinv.compositing.composition import Composition
 from oodinv.compositing.paste_back import Patch
 from oodinv.errors import ImageError
 from oodinv.faces.detectors.base import Detector
+from oodinv.faces.parts import FACE, part_weight
 from oodinv.faces.selection import ALL, Selection
 from oodinv.imaging.colour import matching_colour
 from oodinv.imaging.decode import decode_photo
@@ -70,6 +71,10 @@ def square_crop(pixels: Pixels, size: int, path: Path) -> Pixels:
             "faces found and cut out, or cut it square"
         )
     return resize_pixels(pixels, size)
+
+
+COPIED = 0.5
+"""Mean mask on a face above which a remark is made; it is about 0.1 on faces that the generator knows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,8 +174,15 @@ class InvertStages:
         return outputs
 
     def remarks(self, results: Inverted) -> list[str]:
-        """Returns remarks on skipped faces."""
-        return results.portrait.remarks
+        """Returns remarks on skipped faces, and on faces that the generator can't draw."""
+        shares = ((a.subject.name, face_mask(a)) for a in results.artefacts)
+        copied = [
+            f"{name}: {share:.0%} of the face is copied from the photo, since the generator can't draw it; edits show "
+            "little"
+            for name, share in shares
+            if share > COPIED
+        ]
+        return [*results.portrait.remarks, *copied]
 
     def _write_pasted(self, results: Inverted, folder: Path, made: Provenance) -> str:
         photo = results.portrait.decoded()
@@ -180,6 +192,13 @@ class InvertStages:
             if a.subject.aligned is not None
         ]
         return write_pasted(photo, patches, folder, results.portrait.job.name, made, self.output_format)
+
+
+def face_mask(a: Artefacts) -> float:
+    """Mean of the mask on the face without its hair, in [0, 1]; 0 if there is no face."""
+    parts = a.flows[PARTS_KEY]
+    face = part_weight(parts.astype(np.uint8), FACE, a.mask.shape[0])
+    return float((face * a.mask).sum() / 255 / max(float(face.sum()), 1.0))
 
 
 def composed(a: Artefacts, composition: Composition) -> Pixels:

@@ -79,6 +79,7 @@ def test_artefacts_have_the_documented_form(inverted: Path, samples: Path) -> No
             "flow_32": ((2, 32, 32), "float32"),
             "mask_32": ((1, 32, 32), "float32"),
             "mask": ((32, 32), "float16"),
+            "parts": ((128, 128), "uint8"),
         }
     with Image.open(inverted / f"masks/{name}.png") as mask:
         assert (mask.mode, mask.size) == ("L", (32, 32))
