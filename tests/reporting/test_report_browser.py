@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from oodinv.imaging.encode import write_png
 from oodinv.reporting.pages import write_pages
 from oodinv.reporting.panels import Panel
 
@@ -97,3 +98,43 @@ def test_the_check_sees_errors_and_the_page_stops_requests(browser: str, page: P
     _, console = opened(browser, page, tmp_path / "profile")
     assert any("on purpose" in line for line in console)
     assert any("Content Security Policy" in line for line in console)
+
+
+CLICK = """<script>
+addEventListener("load", function () {
+  document.querySelector("button[data-before]").click();
+  const dialog = document.querySelector("dialog"), slider = dialog.querySelector("input");
+  slider.value = 30;
+  slider.dispatchEvent(new Event("input", {bubbles: true}));
+  const pair = Array.from(dialog.querySelectorAll(".pair img"));
+  const waiting = setInterval(function () {
+    if (!pair.every(function (i) { return i.complete; })) { return; }
+    clearInterval(waiting);
+    document.title = JSON.stringify({
+      open: dialog.open, widths: pair.map(function (i) { return i.naturalWidth; }),
+      shown: pair.map(function (i) { return i.getBoundingClientRect().width; }),
+      cut: getComputedStyle(pair[1]).clipPath
+    });
+  }, 50);
+});
+</script>
+"""
+
+
+def test_a_click_shows_before_and_after_in_full_size(browser: str, tmp_path: Path) -> None:
+    files = "aligned/a #1.png", "composites/a #1@+1.png"
+    rng = np.random.default_rng(0)
+    before, after = rng.integers(0, 255, (2, 700, 700, 3), dtype=np.uint8)
+    for file, picture in zip(files, (before, after), strict=True):
+        write_png(tmp_path / file, picture, b"")
+    panel = Panel("a #1", before, after, np.zeros((700, 700), np.uint8), None, files)
+    (page,) = write_pages(tmp_path, [panel], 1, "older", {})
+    page.write_text(page.read_text(encoding="utf-8").replace("</body>", CLICK + "</body>"), encoding="utf-8")
+    html, console = opened(browser, page, tmp_path / "profile")
+    assert console == []
+    title = re.search(r"<title>(.*?)</title>", html, re.DOTALL)
+    assert title is not None
+    seen = json.loads(title[1].replace("&quot;", '"').replace("&amp;", "&"))
+    assert seen["open"]
+    assert seen["widths"] == seen["shown"] == [700, 700]
+    assert "30%" in seen["cut"]
