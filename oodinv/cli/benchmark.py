@@ -304,6 +304,7 @@ def _conclude(
     from rich.markup import escape
 
     from oodinv.cli.console import stderr
+    from oodinv.cli.tables import print_table
     from oodinv.reporting.tables import to_json
 
     shown = scores if cost is None else [*scores, cost]
@@ -314,7 +315,7 @@ def _conclude(
         typer.echo(json.dumps({"tables": tables, "failed": failed, "files": [str(file) for file in files]}))
     elif not quiet:
         for table in shown:
-            _print_table(table)
+            print_table(table)
         if cost is None:
             stderr.print("this shard is done; the last one to finish writes the tables and the report")
     if files and not (as_json or quiet):
@@ -323,28 +324,3 @@ def _conclude(
         stderr.print(f"[red]failed:[/] {escape(entry.error or entry.input)}")
     if failures:
         raise typer.Exit(1)
-
-
-def _print_table(table: "Table") -> None:
-    import sys
-
-    from rich.console import Console
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    from oodinv.reporting.tables import best, labels, text
-
-    drawn = RichTable(title=table.title, title_justify="left", caption="\n".join(table.notes), caption_justify="left")
-    for name in table.labels:
-        drawn.add_column(name, no_wrap=True)
-    for column in table.columns:
-        drawn.add_column(column.heading, justify="right")
-    marked = best(table)
-    for i, row in enumerate(table.rows):
-        cells = [Text(label) for label in labels(row)]
-        for c in table.columns:
-            style = "bold green" if (i, c.key) in marked else "dim" if row.published else ""
-            cells.append(Text(text(row.values.get(c.key), c.digits), style=style))
-        drawn.add_row(*cells)
-    width = None if sys.stdout.isatty() else 200  # a pipe has no width; don't wrap
-    Console(width=width, highlight=False, markup=False).print(drawn)

@@ -6,6 +6,8 @@ from rich.markup import escape
 from oodinv.errors import OodinvError
 
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+BAR_ROOM = 60
+"""Terminal width below which progress is shown as numbers alone: a bar would truncate them."""
 
 
 def report_error(error: OodinvError) -> None:

@@ -15,12 +15,13 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
     TextColumn,
     TimeRemainingColumn,
 )
 
-from oodinv.cli.console import stderr
+from oodinv.cli.console import BAR_ROOM, stderr
 from oodinv.cli.logs import LOG
 from oodinv.runs.manifest import Entry
 from oodinv.runs.runner import Event, Finished, Started
@@ -98,19 +99,11 @@ def follow(
 
     refiner: that of the run, if this process computes; its steps are shown too.
     """
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[speed]}"),
-        TimeRemainingColumn(),
-    )
     start = time.perf_counter()
     first = next(events, None)  # a run that can't start raises here, before the bar is shown
     if first is None:
         return summary
-    with _going_on_told(quiet), Progress(*columns, console=stderr, disable=quiet) as progress:
+    with _going_on_told(quiet), Progress(*_columns(), console=stderr, disable=quiet) as progress:
         bar = progress.add_task(title, total=None, speed="")
         if refiner is not None:
             steps = refiner.steps
@@ -135,6 +128,14 @@ def follow(
                     progress.update(bar, advance=1, speed=f"{summary.speed:.2f} images/s")
     summary.seconds = time.perf_counter() - start
     return summary
+
+
+def _columns() -> tuple[ProgressColumn, ...]:
+    """Columns of the progress bar that the terminal has room for."""
+    described, counted = TextColumn("{task.description}"), MofNCompleteColumn()
+    if stderr.width < BAR_ROOM:
+        return described, counted, TimeRemainingColumn(compact=True)
+    return SpinnerColumn(), described, BarColumn(), counted, TextColumn("{task.fields[speed]}"), TimeRemainingColumn()
 
 
 def _log(event: Event, title: str) -> None:

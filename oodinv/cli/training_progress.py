@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from oodinv.cli.console import stderr
+from oodinv.cli.console import BAR_ROOM, stderr
 
 if TYPE_CHECKING:
     from oodinv.training.data import UnusablePhoto
@@ -119,8 +119,10 @@ def draw_training(events: "Iterator[Event]", quiet: bool) -> TrainingSummary:
     from oodinv.training.loop import Evaluated, Logged, Saved, Started, Stopped
 
     summary = TrainingSummary()
-    speed_column = TextColumn("{task.fields[speed]}")
-    bars = Progress(TextColumn("step"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn(), speed_column)
+    wide = (BarColumn(), TimeRemainingColumn(), TextColumn("{task.fields[speed]}"))
+    narrow = (TimeRemainingColumn(compact=True),)
+    shown = narrow if stderr.width < BAR_ROOM else wide
+    bars = Progress(TextColumn("step"), MofNCompleteColumn(), *shown)
     bar = bars.add_task("", total=None, speed="")
     losses_line = Text(overflow="ellipsis", no_wrap=True)
     lines = not quiet and not stderr.is_terminal
