@@ -58,10 +58,15 @@ commands: .venv/.installed
 pictures: demo
 	mkdir -p docs/images
 	$(BIN)/python docs/before_after.py docs/images/before-after.jpg
+	for technique in mask laplacian poisson; do \
+	  $(BIN)/oodinv blend $(OUT) --technique $$technique -o $(OUT)-$$technique --quiet || exit 1; \
+	done
+	$(BIN)/python docs/row.py docs/images/techniques.jpg 0.4,0,1,0.6 photo=$(OUT)/aligned/jacinda-ardern-2022.png \
+	  $(foreach technique,mask laplacian poisson,$(technique)=$(OUT)-$(technique)/composites/jacinda-ardern-2022.png)
 	for recipe in $(RECIPES); do \
 	  $(BIN)/oodinv edit $(OUT) --recipe $$recipe --strength 0.5,1,1.5 -o $(OUT)-$$recipe --quiet && \
 	  $(BIN)/python docs/shrink.py $(OUT)-$$recipe/strips/eileen-collins.png docs/images/$$recipe.jpg || exit 1; \
 	done
 
 clean:
-	rm -rf .venv site $(OUT) $(addprefix $(OUT)-,$(RECIPES))
+	rm -rf .venv site $(OUT) $(addprefix $(OUT)-,$(RECIPES) mask laplacian poisson)

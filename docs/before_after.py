@@ -7,16 +7,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
+from row import row
 
 import oodinv
 
 PHOTO = Path(__file__).resolve().parents[1] / "samples" / "eileen-collins.png"  # NASA, public domain
-RECIPES = {"smile": 1.5, "older": 1.5, "turn-left": 1.5}
-SIDE = 320
-"""Pixels of one picture's side in the row."""
-BAR = 24
-"""Pixels of the row of labels."""
+RECIPES = {"smile": 1, "older": 1.5, "grey-hair": 1, "turn-left": 1.5}
 MARGIN = 1.15
 """Of the crop's side: how much of the photo around the crop is shown."""
 
@@ -31,14 +28,10 @@ def main() -> None:
     placed = inverted.faces[0].subject.aligned
     assert placed is not None
     centre, half = placed.quad.mean(axis=0), MARGIN * np.ptp(placed.quad[:, 0]) / 2
-    sheet = Image.new("RGB", (SIDE * len(pictures), SIDE + BAR), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
-    for place, (label, pixels) in enumerate(pictures.items()):
-        picture = Image.fromarray(pixels)
-        box = np.clip([*(centre - half), *(centre + half)], 0, [*picture.size] * 2)
-        sheet.paste(picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS, box=tuple(box)), (SIDE * place, 0))
-        draw.text((SIDE * place + SIDE / 2, SIDE + BAR / 2), label, "black", font, anchor="mm")
-    sheet.save(sys.argv[1], quality=88)
+    box = np.clip([*(centre - half), *(centre + half)], 0, [*reversed(pictures["photo"].shape[:2])] * 2)
+    row({label: Image.fromarray(pixels) for label, pixels in pictures.items()}, tuple(box)).save(
+        sys.argv[1], quality=88
+    )
 
 
 if __name__ == "__main__":
