@@ -12,7 +12,7 @@ from rich.console import Console
 from oodinv.cli import progress, training_progress
 from oodinv.cli.progress import Summary, conclude, follow
 from oodinv.cli.tables import print_table
-from oodinv.reporting.tables import Column, Row, Table, Value
+from oodinv.reporting.tables import Column, Table, TableRow, Value
 from oodinv.runs.manifest import Entry
 from oodinv.runs.runner import Event, Finished, Started
 from oodinv.training import loop
@@ -25,8 +25,8 @@ TABLE = Table(
     ("model", "variant"),
     COLUMNS,
     (
-        Row(("ffhq-mobile", "full"), {c.key: Value(0.1234, 0.0005) for c in COLUMNS}),
-        Row(("a-method-with-a-name", "as published"), {"c1": Value(9.0)}, published=True),
+        TableRow(("ffhq-mobile", "full"), {c.key: Value(0.1234, 0.0005) for c in COLUMNS}),
+        TableRow(("a-method-with-a-name", "as published"), {"c1": Value(9.0)}, published=True),
     ),
     ("mean ± standard error over pictures; bold: the best measured value.",),
 )
