@@ -5,7 +5,7 @@ A file is a .safetensors with one tensor, `vector` float32 (num_ws, w_dim), and 
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,6 +61,18 @@ class Direction:
     def outside(self, strength: float) -> bool:
         """Returns True for a strength outside the safe range; False if the range is unknown."""
         return self.safe_range is not None and not self.safe_range[0] <= strength <= self.safe_range[1]
+
+
+def scaled(direction: Direction, factor: float) -> Direction:
+    """Makes strength 1 what `factor` was, which is not 0; the safe range spans the same codes."""
+    bounds = direction.safe_range
+    low, high = (None, None) if bounds is None else sorted(round(bound / factor, 2) for bound in bounds)
+    return replace(
+        direction,
+        vector=direction.vector * factor,
+        unit=f"{factor:g} times ({direction.unit})",
+        safe_range=None if low is None or high is None else (low, high),
+    )
 
 
 class _Record(BaseModel):

@@ -15,8 +15,8 @@ from oodinv.inversion import inference
 from oodinv.models.synthesis import synthesize
 from oodinv.weights.build import Model
 
-NAMES = ("drawn_yaw", "drawn_turn", "drawn_smile")
-"""Yaw, turn and smile measured on the generated picture instead of the photo."""
+NAMES = ("drawn_yaw", "drawn_turn", "drawn_pitch", "drawn_smile")
+"""Yaw, turn, pitch and smile measured on the generated picture instead of the photo."""
 
 ON_CODES = "measured on codes"
 ON_PICTURES = "measured on generated pictures"

@@ -5,6 +5,7 @@
 | yaw | offset of the nose from the middle of the eyes to the picture's right, in eye distances |
 | turn | absolute value of yaw |
 | smile | width of the mouth in eye distances |
+| pitch | height of the nose between eyes, 0, and mouth, 1; larger with the head bent down |
 | hair | luma (BT.601) of the region above the forehead, 0 to 1 |
 | forehead | luma of the forehead up to the hairline, 0 to 1 |
 | light | luma of the face between eyes and mouth, 0 to 1 |
@@ -20,16 +21,24 @@ from oodinv.faces.quads import Points
 from oodinv.faces.selection import face_size
 from oodinv.imaging.pixels import Pixels, luma
 
-NAMES = ("yaw", "turn", "smile", "hair", "forehead", "light", "background")
+NAMES = ("yaw", "turn", "pitch", "smile", "hair", "forehead", "light", "background")
 
 
 def of_points(points: Points) -> dict[str, float]:
-    """Measures yaw, turn and smile on landmarks (5, 2): eyes, nose, corners of the mouth, left before right."""
+    """Measures yaw, turn, pitch and smile on landmarks (5, 2): eyes, nose, corners of the mouth, left before right."""
     eye_left, eye_right, nose, mouth_left, mouth_right = points
     across = eye_right - eye_left
     distance = max(float(np.hypot(*across)), 1e-9)
-    yaw = float((nose - (eye_left + eye_right) / 2) @ across) / distance**2
-    return {"yaw": yaw, "turn": abs(yaw), "smile": float(np.hypot(*(mouth_right - mouth_left))) / distance}
+    eyes = (eye_left + eye_right) / 2
+    yaw = float((nose - eyes) @ across) / distance**2
+    down = np.array([-across[1], across[0]])
+    height = float(((mouth_left + mouth_right) / 2 - eyes) @ down)
+    return {
+        "yaw": yaw,
+        "turn": abs(yaw),
+        "pitch": float((nose - eyes) @ down) / height if height else 0.5,
+        "smile": float(np.hypot(*(mouth_right - mouth_left))) / distance,
+    }
 
 
 def of_largest(detector: Detector, pixels: Pixels) -> dict[str, float] | None:

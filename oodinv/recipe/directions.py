@@ -7,11 +7,14 @@ import pydantic
 from pydantic import Field, PositiveInt, model_validator
 
 from oodinv.errors import RecipeError
-from oodinv.recipe.base import Name, read_yaml, recipe_names, recipe_path
+from oodinv.recipe.base import Finite, Name, read_yaml, recipe_names, recipe_path
 from oodinv.recipe.edit import Layers
 from oodinv.records import Strict
 
 Range = tuple[float, float]
+
+PUBLISHED = "published"
+"""Name of the folder of published directions, beside those of the sources."""
 
 
 class FaceSource(Strict):
@@ -28,12 +31,16 @@ class FaceSource(Strict):
 
 
 class DirectionSpec(Strict):
-    """A direction to fit.
+    """A direction to fit, or to take from a file of another project.
 
     attribute, conditions: names of labels or measures; conditions are held constant. The condition predicted_NAME is
     the score of an earlier direction NAME of the recipe. within: range (low, high) by label, outside of which faces are
     excluded. layers: rows of w_plus that the direction may change. regression: of the score; by default logistic for
-    labels with two values, linear for others.
+    labels with two values, linear for others. scale: strength 1 is this many of the fit's units, or this multiple of
+    the file's vector. safe_range: strengths between which faces stay intact; by default that of the faces.
+
+    published: a file in the folder of published directions that the user gives; its vector, at conditions held constant
+    (`published.hold`), is the direction, and `unit` says in words what strength 1 does. component: of a GANSpace file.
     """
 
     name: Name
@@ -43,12 +50,23 @@ class DirectionSpec(Strict):
     within: dict[str, Range] = Field(default_factory=dict)
     layers: Layers | None = None
     regression: Literal["linear", "logistic"] | None = None
+    published: str | None = None
+    component: Annotated[int, Field(ge=0)] | None = None
+    scale: Finite = 1.0
+    unit: str = ""
+    safe_range: Range | None = None
     description: str = ""
 
     @model_validator(mode="after")
     def _no_contradiction(self) -> Self:
         if self.attribute in self.conditions:
             raise ValueError(f"{self.attribute} can't be both the attribute and a condition")
+        if self.published is None and (self.component is not None or self.unit):
+            raise ValueError("component and unit are for published directions; a fit measures its unit")
+        if self.published is not None and not self.unit:
+            raise ValueError("a published direction needs a unit, which says what strength 1 does")
+        if self.scale == 0:
+            raise ValueError("scale must not be 0")
         return self
 
     def uses_any(self, labels: Collection[str]) -> bool:
@@ -71,7 +89,15 @@ class FitRecipe(Strict):
         names = [wanted.name for wanted in self.directions]
         if len(set(names)) < len(names):
             raise ValueError(f"directions must have distinct names, not {names}")
+        if PUBLISHED in self.sources:
+            raise ValueError(f"{PUBLISHED} is the folder of published directions; give the source another name")
         return self
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Names of the folders that the user gives: the sources, and `PUBLISHED` if a direction is of it."""
+        needs_files = any(wanted.published is not None for wanted in self.directions)
+        return (*self.sources, PUBLISHED) if needs_files else tuple(self.sources)
 
 
 def single_direction_recipe(model: str, source: Mapping[str, object], wanted: Mapping[str, object]) -> FitRecipe:

@@ -1,6 +1,7 @@
 """`oodinv directions fit`."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from oodinv.cli.directions.common import FolderOption, LayersOption, faces_of, p
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from oodinv.directions import Direction
     from oodinv.directions.fit import Fitted
     from oodinv.directions.labels import Labels
     from oodinv.recipe.directions import FaceSource, FitRecipe
@@ -45,7 +47,7 @@ def fit_directions(
         typer.Option("--recipe", "-r", help="Recipe that fits several directions: a name or FILE.yaml."),
     ] = None,
     data: Annotated[
-        list[str] | None, typer.Option("--data", help="SOURCE=FOLDER for each source of the recipe.")
+        list[str] | None, typer.Option("--data", help="SOURCE=FOLDER for each source of the recipe, and published=FOLDER.")
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", help="Name of a model, or a card; default: the recipe's, or ffhq-mobile.")
@@ -56,9 +58,9 @@ def fit_directions(
 ) -> None:
     """Fit directions to labelled faces, conditioned against other labels, in calibrated units.
 
-    Labels come from a CSV file, from file names, or from the faces themselves: yaw, turn, smile, hair,
-    forehead, light and background are measured on the photos; drawn_yaw, drawn_turn and drawn_smile on the generated
-    pictures. A tenth of the faces is held out to evaluate the fit. Codes are cached.
+    Labels come from a CSV file, from file names, or from the faces themselves: yaw, turn, pitch, smile, hair,
+    forehead, light and background are measured on the photos; drawn_yaw, drawn_turn, drawn_pitch and drawn_smile on
+    the generated pictures. A tenth of the faces is held out to evaluate the fit. Codes are cached.
 
     [bold]Examples[/]
 
@@ -86,25 +88,34 @@ def fit_directions(
 
     loaded = load_named(settings.model).to(choose_device(device))
     results: list[dict[str, object]] = []
-    for fitted in _fit_all(loaded, settings, folders, quiet):
-        path = output / f"{fitted.direction.name}.safetensors"
-        write(path, fitted.direction)
-        results.append(_fit_summary(fitted, path))
+    for direction, facts in _fit_all(loaded, settings, folders, quiet):
+        path = output / f"{direction.name}.safetensors"
+        write(path, direction)
+        results.append(summary(direction, path) | facts)
         if not quiet:
             _print_fit(results[-1])
     if as_json:
         typer.echo(json.dumps({"directions": results}, indent=2))
 
 
-def _fit_all(model: "Model", settings: "FitRecipe", folders: dict[str, Path], quiet: bool) -> "Iterator[Fitted]":
-    """Yields the recipe's directions by source; each may be conditioned on the scores of earlier ones."""
+def _fit_all(
+    model: "Model", settings: "FitRecipe", folders: dict[str, Path], quiet: bool
+) -> "Iterator[tuple[Direction, dict[str, object]]]":
+    """Yields the recipe's directions by source, with facts about their fit.
+
+    Each may be conditioned on the scores of earlier ones.
+    """
     import torch
 
     from oodinv.directions import generated
     from oodinv.directions import labels as tables
     from oodinv.directions.calibrate import calibrate
+    from oodinv.directions.files import scaled
     from oodinv.directions.fit import fit, score_labels
+    from oodinv.directions.foreign import model_shape
+    from oodinv.directions.published import take
     from oodinv.faces.detectors.yunet import Yunet
+    from oodinv.recipe.directions import PUBLISHED
     from oodinv.weights.pull import pull
 
     earlier: list[Fitted] = []
@@ -117,10 +128,17 @@ def _fit_all(model: "Model", settings: "FitRecipe", folders: dict[str, Path], qu
             table = tables.join(table, generated.measured(model, torch.from_numpy(found.w_plus), detector))
         table = tables.join(table, *(score_labels(fitted, found) for fitted in earlier))
         for wanted in own:
+            if wanted.published is not None:
+                yield take(folders[PUBLISHED], wanted, model_shape(model.card, model.path), found, table), {}
+                continue
             fitted = fit(found, table, wanted, source.categories, model.card.name)
             table = tables.join(table, score_labels(fitted, found))
             earlier.append(fitted)
-            yield calibrate(fitted, model, found.w_plus, detector)
+            fitted = calibrate(fitted, model, found.w_plus, detector)
+            direction = fitted.direction if wanted.scale == 1 else scaled(fitted.direction, wanted.scale)
+            if wanted.safe_range is not None:
+                direction = replace(direction, safe_range=wanted.safe_range)
+            yield direction, _facts(fitted)
 
 
 def _fit_settings(
@@ -146,8 +164,8 @@ def _fit_settings(
             raise typer.BadParameter("--recipe already defines what to fit; pass folders as --data SOURCE=FOLDER")
         settings = find_fit_recipe(recipe)
         folders = dict(_pair(text) for text in data or [])
-        if set(folders) != set(settings.sources):
-            needed = " ".join(f"--data {key}=FOLDER" for key in settings.sources)
+        if set(folders) != set(settings.folders):
+            needed = " ".join(f"--data {key}=FOLDER" for key in settings.folders)
             raise typer.BadParameter(f"the recipe needs {needed}", param_hint="--data")
         if limit is not None:
             sources = {key: source.model_copy(update={"limit": limit}) for key, source in settings.sources.items()}
@@ -189,9 +207,8 @@ def _labels(source: "FaceSource", files: tuple[str, ...]) -> "Labels":
     return tables.join(*found)
 
 
-def _fit_summary(fitted: "Fitted", path: Path) -> dict[str, object]:
+def _facts(fitted: "Fitted") -> dict[str, object]:
     return {
-        **summary(fitted.direction, path),
         "faces": fitted.faces,
         "held_out": fitted.held_out,
         "measure": fitted.measure,
@@ -204,7 +221,8 @@ def _print_fit(summary: dict[str, object]) -> None:
 
     from oodinv.cli.console import stderr
 
+    is_fit = "quality" in summary
+    quality = f"{summary['measure']} {summary['quality']} on {summary['held_out']} held-out faces, " if is_fit else ""
     stderr.print(
-        f"{summary['name']}: {summary['measure']} {summary['quality']} on {summary['held_out']} held-out faces, "
-        f"1 = {summary['unit']}, safe range {summary['safe_range']}  {escape(str(summary['path']))}"
+        f"{summary['name']}: {quality}1 = {summary['unit']}, safe range {summary['safe_range']}  {escape(str(summary['path']))}"
     )

@@ -11,7 +11,6 @@ from oodinv.cli import options
 from oodinv.cli.directions.common import LayersOption, ModelOption, chosen_layers, parse_numbers, summary
 
 if TYPE_CHECKING:
-    from oodinv.directions import Direction
     from oodinv.directions.foreign import ModelShape
 
 
@@ -94,6 +93,7 @@ def _import_file(
     from dataclasses import replace
 
     from oodinv.directions import write
+    from oodinv.directions.files import scaled
     from oodinv.directions.foreign import import_file
     from oodinv.errors import RecipeError
 
@@ -106,23 +106,10 @@ def _import_file(
         if layers is not None:
             direction = replace(direction, layers=layers)
         if scale != 1:
-            direction = _scaled(direction, scale)
+            direction = scaled(direction, scale)
         if single:
             direction = replace(direction, name=output.stem)
         path = output if single else output / f"{direction.name}.safetensors"
         write(path, direction)
         results.append({"file": str(file), **summary(direction, path)})
     return results
-
-
-def _scaled(direction: "Direction", scale: float) -> "Direction":
-    from dataclasses import replace
-
-    bounds = direction.safe_range
-    low, high = (None, None) if bounds is None else sorted(bound / scale for bound in bounds)
-    return replace(
-        direction,
-        vector=direction.vector * scale,
-        unit=f"{scale:g} times ({direction.unit})",
-        safe_range=None if low is None or high is None else (low, high),
-    )
