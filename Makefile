@@ -4,6 +4,7 @@
 # make docs      builds the documentation into site/ and fails on a broken link
 # make commands  writes docs/commands.md again, from the help of each command
 # make pictures  makes the pictures of README and docs again, from the sample photos
+# make thumbnails  makes the small pictures beside the edit recipes again
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -14,7 +15,7 @@ RECIPES := older younger smile less-smile turn-left turn-right feminine masculin
 # order of tests/conftest.py, slow ones first.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test quick docs commands pictures clean
+.PHONY: demo test quick docs commands pictures thumbnails clean
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -67,6 +68,9 @@ pictures: demo
 	  $(BIN)/oodinv edit $(OUT) --recipe $$recipe --strength 0.5,1,1.5 -o $(OUT)-$$recipe --quiet && \
 	  $(BIN)/python docs/shrink.py $(OUT)-$$recipe/strips/eileen-collins.png docs/images/$$recipe.jpg || exit 1; \
 	done
+
+thumbnails: .venv/.installed
+	$(BIN)/python docs/thumbnails.py
 
 clean:
 	rm -rf .venv site $(OUT) $(addprefix $(OUT)-,$(RECIPES) mask laplacian poisson)

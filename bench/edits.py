@@ -37,7 +37,7 @@ from oodinv.faces.parts import FACE, part_weight
 from oodinv.faces.selection import LARGEST
 from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.encode import write_png
-from oodinv.imaging.pixels import Pixels, resize_pixels, to_tensor
+from oodinv.imaging.pixels import Pixels, luma, resize_pixels, to_tensor
 from oodinv.inversion import invert
 from oodinv.metrics.identity import Sface, identity
 from oodinv.recipe.directions import find_fit_recipe
@@ -89,8 +89,7 @@ def features(sface: Sface, pixels: Components, crops: list[Pixels]) -> Array:
 
 def flat(crops: list[Pixels]) -> Array:
     """Grey crops as rows, (N, S · S)."""
-    rows: Array = (np.stack(crops) @ measures.LUMA).reshape(len(crops), -1)
-    return rows
+    return np.stack([luma(crop.astype(np.float32)).ravel() for crop in crops]).astype(np.float64)
 
 
 def labelled(jobs: list[Job], detector: Yunet, model: Model, only_held_out: bool) -> Iterator[Labelled]:
@@ -199,7 +198,7 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, float]]:
     model = load_named(options.model)
     detector, exact = Yunet(pull("yunet"), quick=True), Yunet(pull("yunet"))
     sface = Sface(pull("sface"), model.card.crop.scale)
-    jobs = collect([options.utkface], options.utkface / ".none")
+    jobs = collect([options.utkface])
     limit = find_fit_recipe(DEFAULT_MODEL).sources["utk"].limit
     fitted = {job.path for job in sample(jobs, limit)}
     unseen = sample([job for job in jobs if job.path not in fitted], len(jobs) - 1)

@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="folder of photos, one face each")
     parser.add_argument("--limit", type=int, help="photos at most: those that a fit with the same limit takes")
     options = parser.parse_args()
-    jobs = sample(collect([options.folder], options.folder / ".none"), options.limit)
+    jobs = sample(collect([options.folder]), options.limit)
     table = csv.writer(sys.stdout, lineterminator="\n")
     table.writerow(["file", "mouth_width"])
     table.writerows((file, f"{width:.3f}") for file, width in labels(jobs, Yunet(pull("yunet"), quick=True), load()))

@@ -19,6 +19,8 @@ from oodinv.cli import (
     export,
     generate,
     invert,
+    models,
+    recipes,
     report,
     sign,
     train,
@@ -67,6 +69,8 @@ app.command("report")(report.report)
 app.command("sign")(sign.sign)
 app.command("benchmark")(benchmark.benchmark)
 app.add_typer(directions.app, name="directions")
+app.add_typer(models.app, name="models")
+app.add_typer(recipes.app, name="recipes")
 app.add_typer(train.app, name="train")
 app.add_typer(weights.app, name="weights")
 

@@ -81,7 +81,7 @@ def fit(faces: MeasuredFaces, labels: Labels, wanted: DirectionSpec, categories:
     Raises:
         RecipeError: a label is missing, constant, has too few faces, or can't be predicted from the codes.
     """
-    usable = usable_faces(labels, wanted, (wanted.attribute, *wanted.conditions))
+    usable = _usable(labels, wanted)
     train, held_out = usable & ~faces.held_out, usable & faces.held_out
     if train.sum() < FEWEST:
         raise RecipeError(f"{wanted.name}: only {train.sum()} faces have all its labels; at least {FEWEST} are needed")
@@ -93,7 +93,7 @@ def fit(faces: MeasuredFaces, labels: Labels, wanted: DirectionSpec, categories:
         move = partial_effect(codes[train], standardise(truth[train, None])[:, 0], fixed)
     except ValueError as error:
         raise RecipeError(f"{wanted.name}: {wanted.attribute}: {error}; remove a condition") from error
-    move = on_layers(move, faces.w_plus.shape[1:], wanted)
+    move = _on_layers(move, faces.w_plus.shape[1:], wanted)
     score = fit_score(codes[train], truth[train], is_binary)
     scores = score.of(codes[train])
     slope = score.slope(move)
@@ -123,13 +123,9 @@ def score_labels(fitted: Fitted, faces: MeasuredFaces) -> Labels:
     }
 
 
-def usable_faces(labels: Labels, wanted: DirectionSpec, needed: Sequence[str]) -> NDArray[np.bool_]:
-    """Selects faces that have all needed labels and are within the direction's ranges, (N,).
-
-    Raises:
-        RecipeError: there is no such label.
-    """
-    names = [*needed, *wanted.within]
+def _usable(labels: Labels, wanted: DirectionSpec) -> NDArray[np.bool_]:
+    """Selects faces that have all labels, within their ranges, (N,)."""
+    names = [wanted.attribute, *wanted.conditions, *wanted.within]
     if missing := [name for name in names if name not in labels]:
         raise RecipeError(f"{wanted.name}: there is no label {missing[0]}; there are {', '.join(sorted(labels))}")
     usable = np.all([np.isfinite(labels[name]) for name in names], axis=0)
@@ -155,12 +151,8 @@ def _columns(values: Array, name: str, categories: Sequence[str]) -> Array:
     return one_hot(values, name) if name in categories else values[:, None]
 
 
-def on_layers(move: Array, shape: tuple[int, ...], wanted: DirectionSpec) -> Array:
-    """Sets a step (num_ws · w_dim,) to zero on rows that are not edited.
-
-    Raises:
-        RecipeError: there is no such row.
-    """
+def _on_layers(move: Array, shape: tuple[int, ...], wanted: DirectionSpec) -> Array:
+    """Sets a step (num_ws · w_dim,) to zero on rows that are not edited."""
     if wanted.layers is None:
         return move
     if bad := [layer for layer in wanted.layers if layer >= shape[0]]:

@@ -1,76 +1,75 @@
-"""Directions of a fitting recipe that are taken from files of other projects."""
+"""Directions that a recipe takes from files of other projects, and projections of one direction out of another."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
+from torch import Tensor
 
-from oodinv.directions.faces import MeasuredFaces
 from oodinv.directions.files import Direction
-from oodinv.directions.fit import FEWEST, fit_score, on_layers, usable_faces
 from oodinv.directions.foreign import ModelShape, import_file, import_one
-from oodinv.directions.labels import Labels
-from oodinv.directions.regress import Array, partial_effect, standardise
 from oodinv.errors import RecipeError
 from oodinv.recipe.directions import DirectionSpec
 
 
-def take(folder: Path, wanted: DirectionSpec, target: ModelShape, faces: MeasuredFaces, labels: Labels) -> Direction:
-    """Reads the published vector of a direction, holds its conditions constant on the faces, and scales it.
+def take(folder: Path, wanted: DirectionSpec, target: ModelShape, known: dict[str, Direction]) -> Direction:
+    """Reads the published vector of a direction, limits it to its layers, and scales it.
+
+    known: the recipe's earlier directions by name, of which those in `without` are projected out.
 
     Raises:
         WeightsError: the file is missing, damaged, or of another model.
-        RecipeError: a condition is missing, has too few faces, or can't be predicted from the codes.
+        RecipeError: the model has no such layer, or nothing is left of the vector.
     """
     assert wanted.published is not None
     path = folder / wanted.published
     found = import_one(path, target) if wanted.component is None else import_file(path, target, [wanted.component])[0]
-    shape = tuple(found.vector.shape)
-    move = on_layers(found.vector.double().numpy().ravel(), shape, wanted)
-    held = ""
-    if wanted.conditions:
-        chosen = usable_faces(labels, wanted, wanted.conditions) & ~faces.held_out
-        if chosen.sum() < FEWEST:
-            raise RecipeError(f"{wanted.name}: only {chosen.sum()} faces have all its labels; {FEWEST} are needed")
-        codes = faces.w_plus.reshape(len(faces.w_plus), -1).astype(np.float64)[chosen]
-        columns = standardise(np.column_stack([labels[name][chosen] for name in wanted.conditions]))
-        move = hold(move, codes, columns, wanted, shape)
-        held = f", {', '.join(wanted.conditions)} held fixed by regressions on {chosen.sum()} faces"
-    return replace(
+    vector = found.vector.double()
+    notes = [found.method]
+    if wanted.average:
+        vector = vector.mean(dim=0, keepdim=True).repeat(len(vector), 1)
+        notes.append("averaged over its rows")
+    if wanted.layers is not None:
+        if bad := [layer for layer in wanted.layers if layer >= len(vector)]:
+            raise RecipeError(f"{wanted.name}: there is no layer {bad[0]}; the model has 0 to {len(vector) - 1}")
+        others = [layer for layer in range(len(vector)) if layer not in wanted.layers]
+        vector[others] = 0
+    direction = replace(
         found,
         name=wanted.name,
-        vector=torch.from_numpy(wanted.scale * move.reshape(shape)).float(),
+        vector=(wanted.scale * vector).float(),
         layers=None if wanted.layers is None else tuple(wanted.layers),
         unit=wanted.unit,
         safe_range=wanted.safe_range,
         attribute=wanted.attribute,
         description=wanted.description,
-        method=f"{wanted.scale:g} times {found.method}{held}",
+        method=f"{', '.join(notes)}, times {wanted.scale:g}",
     )
+    return without(direction, wanted, known)
 
 
-def hold(move: Array, codes: Array, conditions: Array, wanted: DirectionSpec, shape: tuple[int, ...]) -> Array:
-    """Removes from a step (D,) what changes the scores of conditions (N, K) of codes (N, D).
-
-    With the score s_k of each condition, a regression on codes, and its partial effect d_k on codes, on the layers of
-    the direction, solves s_k(move − Σ_j t_j d_j) = 0 for t.
+def without(direction: Direction, wanted: DirectionSpec, known: dict[str, Direction]) -> Direction:
+    """Projects the directions `wanted.without` out of a direction; known: directions by name.
 
     Raises:
-        RecipeError: a condition can't be predicted from the codes, or is a combination of the others.
+        RecipeError: nothing is left of it.
     """
-    count = conditions.shape[1]
-    scores = [fit_score(codes, conditions[:, k], False) for k in range(count)]
-    try:
-        effects = [
-            on_layers(partial_effect(codes, conditions[:, k], np.delete(conditions, k, axis=1)), shape, wanted)
-            for k in range(count)
-        ]
-    except ValueError as error:
-        raise RecipeError(f"{wanted.name}: a condition: {error}; remove one") from error
-    slopes = np.array([[score.slope(effect) for effect in effects] for score in scores])
-    if np.linalg.matrix_rank(slopes, rtol=1e-3) < count:
-        raise RecipeError(f"{wanted.name}: its conditions can't be told apart in these codes; remove one")
-    amounts = np.linalg.solve(slopes, [score.slope(move) for score in scores])
-    held: Array = move - amounts @ np.stack(effects)
-    return held
+    if not wanted.without:
+        return direction
+    vector = direction.vector.double()
+    rest = project_out(vector, [known[name].delta(1).double() for name in wanted.without])
+    if not rest.norm() > 1e-6 * vector.norm():
+        raise RecipeError(f"{wanted.name}: nothing is left of it without {', '.join(wanted.without)}")
+    method = f"{direction.method}, without {', '.join(wanted.without)}"
+    return replace(direction, vector=rest.float(), method=method)
+
+
+def project_out(vector: Tensor, others: Sequence[Tensor]) -> Tensor:
+    """The part of a vector (num_ws, w_dim) that is orthogonal to others of this shape, on the rows that it changes."""
+    rows = vector.abs().amax(dim=1) > 0
+    span = torch.stack([other[rows].flatten() for other in others], dim=1)
+    flat = vector[rows].flatten()
+    rest = torch.zeros_like(vector)
+    rest[rows] = (flat - span @ (torch.linalg.pinv(span) @ flat)).reshape(-1, vector.shape[1])
+    return rest

@@ -37,14 +37,17 @@ class DirectionSpec(Strict):
     the score of an earlier direction NAME of the recipe. within: range (low, high) by label, outside of which faces are
     excluded. layers: rows of w_plus that the direction may change. regression: of the score; by default logistic for
     labels with two values, linear for others. scale: strength 1 is this many of the fit's units, or this multiple of
-    the file's vector. safe_range: strengths between which faces stay intact; by default that of the faces.
+    the file's vector. safe_range: strengths between which faces stay intact; by default that of the faces. score_only:
+    the fit is not written, but serves later ones as a condition.
 
-    published: a file in the folder of published directions that the user gives; its vector, at conditions held constant
-    (`published.hold`), is the direction, and `unit` says in words what strength 1 does. component: of a GANSpace file.
+    published: a file in the folder of published directions that the user gives; its vector is the direction, and `unit`
+    says in words what strength 1 does. component: of a GANSpace file. average: use the mean of the file's rows for all.
+
+    without: earlier directions of the recipe that are projected out; published ones come after all fits.
     """
 
     name: Name
-    source: str
+    source: str | None = None
     attribute: str
     conditions: tuple[str, ...] = ()
     within: dict[str, Range] = Field(default_factory=dict)
@@ -52,19 +55,28 @@ class DirectionSpec(Strict):
     regression: Literal["linear", "logistic"] | None = None
     published: str | None = None
     component: Annotated[int, Field(ge=0)] | None = None
+    average: bool = False
+    without: tuple[Name, ...] = ()
     scale: Finite = 1.0
     unit: str = ""
     safe_range: Range | None = None
+    score_only: bool = False
     description: str = ""
 
     @model_validator(mode="after")
     def _no_contradiction(self) -> Self:
         if self.attribute in self.conditions:
             raise ValueError(f"{self.attribute} can't be both the attribute and a condition")
-        if self.published is None and (self.component is not None or self.unit):
-            raise ValueError("component and unit are for published directions; a fit measures its unit")
+        if self.published is None and (self.component is not None or self.unit or self.average):
+            raise ValueError("component, average and unit are for published directions; a fit measures its unit")
         if self.published is not None and not self.unit:
             raise ValueError("a published direction needs a unit, which says what strength 1 does")
+        if self.published is not None and (
+            self.source or self.conditions or self.within or self.regression or self.score_only
+        ):
+            raise ValueError("a published direction is not fitted: source, conditions and the like have no meaning")
+        if self.published is None and self.source is None:
+            raise ValueError("a fit needs a source")
         if self.scale == 0:
             raise ValueError("scale must not be 0")
         return self
@@ -75,20 +87,24 @@ class DirectionSpec(Strict):
 
 
 class FitRecipe(Strict):
-    """Directions to fit for a model, from faces of one or more sources whose folders the user gives."""
+    """Directions for a model, fitted to faces of sources or taken from files; the user gives their folders."""
 
     kind: Literal["directions"]
     model: str
-    sources: Annotated[dict[Name, FaceSource], Field(min_length=1)]
+    sources: dict[Name, FaceSource] = Field(default_factory=dict)
     directions: Annotated[list[DirectionSpec], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _sources_and_names(self) -> Self:
-        if unknown := {wanted.source for wanted in self.directions} - set(self.sources):
+        if unknown := {w.source for w in self.directions if w.source is not None} - set(self.sources):
             raise ValueError(f"there is no source {min(unknown)}")
         names = [wanted.name for wanted in self.directions]
         if len(set(names)) < len(names):
             raise ValueError(f"directions must have distinct names, not {names}")
+        order = [*(w for w in self.directions if w.published is None), *(w for w in self.directions if w.published)]
+        for n, wanted in enumerate(order):
+            if missing := set(wanted.without) - {w.name for w in order[:n] if not w.score_only}:
+                raise ValueError(f"{wanted.name} is without {min(missing)}, which is not made before it")
         if PUBLISHED in self.sources:
             raise ValueError(f"{PUBLISHED} is the folder of published directions; give the source another name")
         return self

@@ -32,7 +32,7 @@ def test_a_bad_table_is_rejected_with_its_name(tmp_path: Path, text: str) -> Non
 def test_measures_of_points_are_invariant_to_position_and_size() -> None:
     points = np.array([[0, 0], [10, 0], [6, 5], [1, 10], [9, 10]], dtype=float)
     found = measures.of_points(points)
-    assert found == pytest.approx({"yaw": 0.1, "turn": 0.1, "smile": 0.8})
+    assert found == pytest.approx({"yaw": 0.1, "turn": 0.1, "pitch": 0.5, "smile": 0.8})
     turned = points @ np.array([[0, 3], [-3, 0]]) + 7  # a quarter turn, three times as large
     assert measures.of_points(turned) == pytest.approx(found)
     mirrored = (points * (-1, 1))[[1, 0, 2, 4, 3]]

@@ -123,14 +123,14 @@ def test_recipes_in_the_current_folder_precede_shipped_ones(tmp_path: Path, monk
 def test_documented_recipes_are_shipped_with_their_directions() -> None:
     found = {path.stem: read_edit_recipe(path) for path in (data_folder("recipes") / "edit").glob("*.yaml")}
     asked = {"older", "younger", "smile", "less-smile", "turn-left", "turn-right", "feminine", "masculine"}
-    asked |= {"lighter-hair", "darker-hair"}
+    asked |= {"lighter-hair", "darker-hair", "blond-hair", "black-hair", "grey-hair", "open-mouth", "make-up"}
     assert asked <= set(found)
     shipped = data_folder("pretrained") / "directions" / DEFAULT_MODEL
     directions = {path.stem for path in shipped.glob("*.safetensors")}
     own = [recipe for recipe in found.values() if recipe.model is None]
     assert {step.direction for recipe in own for step in recipe.edits} <= directions
     assert found["older"].edits[0].direction == found["younger"].edits[0].direction
-    assert found["older"].edits[0].strength == -(found["younger"].edits[0].strength or 0)
+    assert (found["younger"].edits[0].strength or 0) < 0 < (found["older"].edits[0].strength or 0)
 
 
 @pytest.mark.parametrize("name", ["older", "younger", "smile", "less-smile"])

@@ -47,7 +47,8 @@ def fit_directions(
         typer.Option("--recipe", "-r", help="Recipe that fits several directions: a name or FILE.yaml."),
     ] = None,
     data: Annotated[
-        list[str] | None, typer.Option("--data", help="SOURCE=FOLDER for each source of the recipe, and published=FOLDER.")
+        list[str] | None,
+        typer.Option("--data", help="SOURCE=FOLDER for each source of the recipe, and published=FOLDER."),
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", help="Name of a model, or a card; default: the recipe's, or ffhq-mobile.")
@@ -101,9 +102,9 @@ def fit_directions(
 def _fit_all(
     model: "Model", settings: "FitRecipe", folders: dict[str, Path], quiet: bool
 ) -> "Iterator[tuple[Direction, dict[str, object]]]":
-    """Yields the recipe's directions by source, with facts about their fit.
+    """Yields the recipe's directions with facts about their fit: by source, then those of published files.
 
-    Each may be conditioned on the scores of earlier ones.
+    A fit may be conditioned on the scores of earlier ones.
     """
     import torch
 
@@ -112,13 +113,14 @@ def _fit_all(
     from oodinv.directions.calibrate import calibrate
     from oodinv.directions.files import scaled
     from oodinv.directions.fit import fit, score_labels
-    from oodinv.directions.foreign import model_shape
-    from oodinv.directions.published import take
+    from oodinv.directions.foreign import ModelShape
+    from oodinv.directions.published import take, without
     from oodinv.faces.detectors.yunet import Yunet
     from oodinv.recipe.directions import PUBLISHED
     from oodinv.weights.pull import pull
 
     earlier: list[Fitted] = []
+    known: dict[str, Direction] = {}
     for key, source in settings.sources.items():
         found = faces_of(model, folders[key], source.limit, quiet)
         table = tables.join(_labels(source, found.files), found.measures)
@@ -128,17 +130,23 @@ def _fit_all(
             table = tables.join(table, generated.measured(model, torch.from_numpy(found.w_plus), detector))
         table = tables.join(table, *(score_labels(fitted, found) for fitted in earlier))
         for wanted in own:
-            if wanted.published is not None:
-                yield take(folders[PUBLISHED], wanted, model_shape(model.card, model.path), found, table), {}
-                continue
             fitted = fit(found, table, wanted, source.categories, model.card.name)
             table = tables.join(table, score_labels(fitted, found))
             earlier.append(fitted)
+            if wanted.score_only:
+                continue
             fitted = calibrate(fitted, model, found.w_plus, detector)
             direction = fitted.direction if wanted.scale == 1 else scaled(fitted.direction, wanted.scale)
             if wanted.safe_range is not None:
                 direction = replace(direction, safe_range=wanted.safe_range)
+            direction = without(direction, wanted, known)
+            known[direction.name] = direction
             yield direction, _facts(fitted)
+    for wanted in settings.directions:
+        if wanted.published is not None:
+            shape = ModelShape(model.card.name, *model.code_shape, type(model.generator).spare_rows)
+            known[wanted.name] = take(folders[PUBLISHED], wanted, shape, known)
+            yield known[wanted.name], {}
 
 
 def _fit_settings(
@@ -224,5 +232,6 @@ def _print_fit(summary: dict[str, object]) -> None:
     is_fit = "quality" in summary
     quality = f"{summary['measure']} {summary['quality']} on {summary['held_out']} held-out faces, " if is_fit else ""
     stderr.print(
-        f"{summary['name']}: {quality}1 = {summary['unit']}, safe range {summary['safe_range']}  {escape(str(summary['path']))}"
+        f"{summary['name']}: {quality}1 = {summary['unit']}, safe range {summary['safe_range']}  "
+        f"{escape(str(summary['path']))}"
     )

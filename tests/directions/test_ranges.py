@@ -1,0 +1,35 @@
+"""Ranges of recipes' strengths."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from oodinv.directions import Direction, ranges, write
+from oodinv.recipe.edit import EditRecipe
+
+
+@pytest.fixture(autouse=True)
+def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Directions a, from -1 to 2, and b, whose range is unknown."""
+    for name, bounds in (("a", (-1.0, 2.0)), ("b", None)):
+        write(tmp_path / f"{name}.safetensors", Direction(name, "m", torch.ones(2, 2), safe_range=bounds))
+    monkeypatch.setattr(ranges, "shipped", lambda _model: {n: tmp_path / f"{n}.safetensors" for n in "ab"})
+
+
+@pytest.mark.parametrize(
+    ("edits", "expected"),
+    [
+        ([{"direction": "a", "strength": 1}], (-1, 2)),
+        ([{"direction": "a", "strength": -2}], (-1, 0.5)),
+        ([{"direction": "a", "strength": 1}, {"direction": "a", "strength": 4}], (-0.25, 0.5)),
+        ([{"direction": "a", "strengths": [-1, 0, 1]}], (-1, 1)),
+        ([{"direction": "a", "target": 1}], None),
+        ([{"direction": "a", "strength": 1}, {"direction": "b", "strength": 1}], None),
+        ([{"direction": "elsewhere.pt", "strength": 1}], None),
+    ],
+)
+def test_a_factor_keeps_every_direction_in_its_range(
+    edits: list[dict[str, object]], expected: tuple[float, float] | None
+) -> None:
+    assert ranges.strength_range(EditRecipe.model_validate({"edits": edits}), "m") == expected
