@@ -147,7 +147,7 @@ class Block(nn.Module):
         return idwt(x * self.up(w)[:, :, None, None].to(x.dtype))
 
     def noise_maps(self, noise: Noise, batch: int) -> Iterator[NoiseMaps]:
-        """Those of both convolutions for each sample."""
+        """Noise maps of both convolutions for each sample."""
         both = (conv.noise_maps(noise, batch) for conv in (self.conv1, self.conv2))
         first, second = ([None] * batch if maps is None else maps[:, 0].expand(batch, -1, -1) for maps in both)
         return zip(first, second, strict=True)
