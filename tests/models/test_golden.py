@@ -82,7 +82,7 @@ def saved_by_command(image: np.ndarray, card: Path, folder: Path) -> dict[str, n
     done = call_here("invert", folder / "crops", "-o", folder / "out", "--model", card, *options)
     assert done.returncode == 0, done.stderr
     with np.load(folder / "out/latents/golden.npz") as latents, np.load(folder / "out/flows/golden.npz") as flows:
-        return {"w_plus": latents["w_plus"], **{k: flows[k] for k in flows if k != "mask"}}
+        return {"w_plus": latents["w_plus"], **{k: flows[k] for k in flows if k.startswith(("flow_", "mask_"))}}
 
 
 @pytest.fixture(scope="module", params=golden.CASES)
