@@ -12,6 +12,7 @@ from oodinv.cli.edit_request import Request
 from oodinv.cli.edit_stages import editing, inverting
 from oodinv.cli.prepare import output_format
 from oodinv.cli.progress import Summary, conclude
+from oodinv.errors import ImageError
 from oodinv.imaging.encode import write_photo
 from oodinv.recipe.edit import EditRecipe
 from oodinv.runs.pipeline import read_bytes
@@ -42,7 +43,7 @@ def run_single(request: Request, recipe: EditRecipe, path: Path) -> None:
     _check(request)
     source, target = request.inputs[0], request.output or STREAM
     start = time.perf_counter()
-    content = sys.stdin.buffer.read() if source == STREAM else read_bytes(source)
+    content = _piped() if source == STREAM else read_bytes(source)
     device = request.compute.device
     invert = inverting(request, recipe, request.model or recipe.model or DEFAULT_MODEL, SAVED)(device)
     nothing = Results(Path(), invert_header(invert, request.select.detector), {})
@@ -64,6 +65,13 @@ def run_single(request: Request, recipe: EditRecipe, path: Path) -> None:
         write_photo(target, edited.photo, request.files.quality)
     summary.done, summary.seconds = 1, time.perf_counter() - start
     conclude(summary, as_json=request.messages.json, quiet=request.messages.quiet)
+
+
+def _piped() -> bytes:
+    content = sys.stdin.buffer.read()
+    if not content:
+        raise ImageError("stdin: expected a picture, found nothing; check the command before the pipe")
+    return content
 
 
 def _check(request: Request) -> None:

@@ -19,7 +19,7 @@ from oodinv.faces.detectors.base import Detector
 from oodinv.faces.quads import scale_quad
 from oodinv.faces.selection import LARGEST
 from oodinv.imaging.decode import decode_photo
-from oodinv.imaging.files import write_text
+from oodinv.imaging.files import readable, write_text
 from oodinv.imaging.formats import READABLE_SUFFIXES
 from oodinv.imaging.pixels import Pixels, resize_pixels
 from oodinv.recipe.train import FaceFolder
@@ -135,7 +135,10 @@ class FaceCache:
             RecipeError: the training folder is missing or holds no image.
         """
         paths = list_images(Path(data.folder))
-        digest = hashlib.sha256(f"{data.model_dump_json(exclude={'flip'})}:{HELD_OUT_SHARE}".encode())
+        named = data.model_copy(
+            update={"folder": readable(data.folder), "labels": data.labels and readable(data.labels)}
+        )
+        digest = hashlib.sha256(f"{named.model_dump_json(exclude={'flip'})}:{HELD_OUT_SHARE}".encode())
         for path in paths:
             stat = path.stat()
             digest.update(f"{path}:{stat.st_size}:{stat.st_mtime_ns}".encode(errors="surrogateescape"))

@@ -198,6 +198,10 @@ def test_a_photo_goes_through_a_pipe(
     assert broken.returncode == 1
     assert broken.stdout == ""
     assert "Traceback" not in broken.stderr
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+    empty = call_here("edit", "-", "-o", "-", *common)
+    assert (empty.returncode, empty.stdout) == (1, "")
+    assert "found nothing" in empty.stderr
 
 
 def test_a_report_is_made_again_after_blend(here: Path, tiny_card: Path, tmp_path: Path) -> None:

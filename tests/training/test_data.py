@@ -1,6 +1,8 @@
 """Training faces: caches, held-out faces, framings, batches."""
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -134,3 +136,16 @@ def test_a_missing_or_empty_folder_is_named(tmp_path: Path) -> None:
     for folder in (tmp_path / "nowhere", tmp_path):
         with pytest.raises(RecipeError, match=str(folder)):
             load_faces(FaceFolder(folder=str(folder), size=SIZE, aligned=True), None, tmp_path / "cache")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a file system that takes any bytes")
+def test_a_folder_whose_name_is_not_utf8_has_a_cache_of_its_own(tmp_path: Path) -> None:
+    caches = set()
+    for name in (b"caf\xe9", b"caf\xe8"):
+        folder = tmp_path / os.fsdecode(name)
+        folder.mkdir()
+        Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+        (tmp_path / "a.png").rename(folder / os.fsdecode(b"\xff.png"))
+        data = FaceFolder(folder=str(folder), size=SIZE, aligned=True)
+        caches.add(FaceCache.of(data, tmp_path / "cache").folder)
+    assert len(caches) == 2
