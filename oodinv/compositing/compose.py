@@ -15,10 +15,15 @@ from oodinv.compositing.regions import load_region
 from oodinv.compositing.regions.base import EditedCrop, FlowKind, Place
 from oodinv.compositing.regions.pose import head_turn_flow
 from oodinv.compositing.techniques import load_technique
-from oodinv.faces.parts import PartMap
+from oodinv.faces.parts import PartMap, part_weight
 from oodinv.imaging.colour import matching_colour
 from oodinv.imaging.flow import resize_flow
 from oodinv.imaging.pixels import Flow, Levels, Mask, Pixels, rounded
+
+STRICT = ("eye", "lip", "mouth")
+"""Parts of which the photo's detail is given back only where it fits exactly (`transferred_residual`)."""
+STRICT_REACH = 1 / 128
+"""Distance, as a share of the crop's side, that they are enlarged by."""
 
 
 def compose(
@@ -28,17 +33,21 @@ def compose(
     composition: Composition,
     unedited: Levels | None = None,
     flow: Flow | None = None,
+    strict: Mask | None = None,
 ) -> Levels:
     """Composites crop and generated picture by the composition's technique. → (H, W, 3).
 
     Before that, the residual between the crop and the unedited generated picture is added to the generated one
     (`transferred_residual`), weighted by composition.detail and composition.colour. unedited: the generated picture
-    without the edit, `generated` by default. flow (H, W, 2): the motion from `unedited` to `generated`.
+    without the edit, `generated` by default. flow (H, W, 2): the motion from `unedited` to `generated`. strict (H, W):
+    see `transferred_residual`.
     """
     source = generated
     if composition.restores_residual:
         before = generated if unedited is None else unedited
-        source = generated + transferred_residual(crop, before, generated, flow, composition.detail, composition.colour)
+        source = generated + transferred_residual(
+            crop, before, generated, flow, composition.detail, composition.colour, strict
+        )
     return load_technique(composition.technique)(crop, source, effective_mask(mask, composition))
 
 
@@ -95,7 +104,8 @@ def compose_edit(
     detail_flow = None if flow is None else region.detail_flow(flow, effective, composition.detail, place)
     after = before
     if region.shows_generated:
-        after = compose(inputs.crop, inputs.generated, mask, composition, inputs.unedited, flow)
+        strict = part_weight(place.parts, STRICT, size, STRICT_REACH)
+        after = compose(inputs.crop, inputs.generated, mask, composition, inputs.unedited, flow, strict)
     return region.limit(EditedCrop(before, after, detail_flow, place)), detail_flow
 
 

@@ -14,20 +14,28 @@ COARSE = 1 / 32
 """Standard deviation, as a share of the crop's side, of the blur that separates colour (coarse) from detail (fine)."""
 MISMATCH = 12.0
 """Grey levels: structural error of warped detail at which its weight falls to 1/e."""
+STRICTER = 3.0
+"""Factor by which less error is allowed in eyes and mouths, where a second contour is seen at once."""
 VISIBLE = 2.0
 """Grey levels: change by the edit below which optical flow is damped."""
 _FLOW_SIDE = 256
 
 
 def transferred_residual(
-    crop: Levels, before: Levels, after: Levels, flow: Flow | None, detail: float, colour: float
+    crop: Levels,
+    before: Levels,
+    after: Levels,
+    flow: Flow | None,
+    detail: float,
+    colour: float,
+    strict: Mask | None = None,
 ) -> Levels:
     """Computes the residual to add to an edited generated picture, colour · coarse + detail · fine. → (H, W, 3).
 
     The residual x − `before` is split by a blur of COARSE. Both parts are warped by the flow (`optical_flow`; None:
     not warped), so that background uncovered by a turning head gets the colour of the background beside it. The fine
     part is weighted by `structure_match`: skin follows a smile, but the contours of the closed mouth do not show in the
-    open one.
+    open one. strict (H, W): weight in [0, 1] of the places where less error is allowed.
     """
     residual = crop - before
     coarse = _coarse(residual)
@@ -35,7 +43,7 @@ def transferred_residual(
     if flow is not None:
         before = warp(before, flow)
         coarse = warp(coarse, flow)
-        fine = warp(fine, flow) * structure_match(before, after)[..., None]
+        fine = warp(fine, flow) * structure_match(before, after, strict)[..., None]
     return np.asarray(colour * coarse + detail * fine, dtype=np.float32)
 
 
@@ -58,11 +66,16 @@ def optical_flow(before: Levels, after: Levels) -> Flow:
     return np.asarray(soft(damped), dtype=np.float32)
 
 
-def structure_match(warped: Levels, after: Levels) -> Mask:
-    """Similarity of the structure of two pictures at each pixel, (H, W) in [0, 1]; coarse colour is ignored."""
+def structure_match(warped: Levels, after: Levels, strict: Mask | None = None) -> Mask:
+    """Similarity of the structure of two pictures at each pixel, (H, W) in [0, 1]; coarse colour is ignored.
+
+    exp(−(e · (1 + (STRICTER − 1) · strict) / MISMATCH)²) with the blurred structural error e.
+    """
     error = warped - after
-    structure = np.abs(error - _coarse(error)).mean(axis=2)
-    return np.asarray(np.exp(-np.square(soft(structure) / MISMATCH)), dtype=np.float32)
+    structure = soft(np.abs(error - _coarse(error)).mean(axis=2))
+    if strict is not None:
+        structure = structure * (1 + (STRICTER - 1) * strict)
+    return np.asarray(np.exp(-np.square(structure / MISMATCH)), dtype=np.float32)
 
 
 def _grey(picture: Levels, size: tuple[int, int]) -> NDArray[np.uint8]:

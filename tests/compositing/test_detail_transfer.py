@@ -73,3 +73,18 @@ def test_optical_flow_of_a_large_crop_is_resized() -> None:
     assert np.median(flow[128:384, 128:384, 0]) == pytest.approx(-8, abs=0.5)
     assert abs(np.median(flow[128:384, 128:384, 1])) < 0.5
     assert resize_flow(flow, 512) is flow
+
+
+def test_detail_must_fit_better_where_it_is_asked_to() -> None:
+    """An edit draws stripes of 8 levels where the photo has detail of its own; without an edit both get all of it."""
+    x = smooth(64, 0) + 20 * np.random.default_rng(0).normal(size=(64, 64, 1)).astype(np.float32)
+    before = smooth(64, 0)
+    stripes = np.where(np.arange(64) // 2 % 2, 8, -8).astype(np.float32)[None, :, None]
+    strict = np.zeros((64, 64), np.float32)
+    strict[:, 32:] = 1
+    still = np.zeros((64, 64, 2), np.float32)
+    given = transferred_residual(x, before, before + stripes, still, 1, 0, strict) / (x - before)
+    assert np.median(given[:, :24]) > 0.5
+    assert np.median(given[:, 40:]) < 0.1
+    unedited = transferred_residual(x, before, before.copy(), still, 1, 1, strict)
+    np.testing.assert_allclose(unedited, x - before, atol=1e-3)

@@ -151,6 +151,7 @@ def test_shipped_recipes_are_valid() -> None:
     names = [p.stem for p in (data_folder("recipes") / "train").glob("*.yaml")]
     assert {find_train_recipe(name)[0].kind for name in names} == {
         "encoder",
+        "face_parser",
         "joint",
         "preview_encoder",
         "preview_heads",

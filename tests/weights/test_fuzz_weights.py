@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from altered import altered
+from altered import altered, fuzz
 from fuzz import saved_array
 from hypothesis import given
 
@@ -18,6 +18,7 @@ from oodinv.weights.reading.average import read_average
 from oodinv.weights.reading.read import read
 
 
+@fuzz
 @given(altered([saved_array(np.zeros(16, np.float32)), saved_array(np.zeros((2, 8), np.float32))]))
 def test_any_bytes_are_an_average_or_a_weights_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "odd.npy"
