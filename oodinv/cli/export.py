@@ -12,7 +12,10 @@ def export(
     model: Annotated[str, typer.Option(help="Name of a model, or a card as FILE.yaml.")],
     format: Annotated[Literal["onnx", "openvino"], typer.Option("--format", help="File format.")] = "onnx",
     output: options.Output,
-    noise: Annotated[Literal["fixed", "zero"], typer.Option(help="Noise input of the generator.")] = "fixed",
+    noise: Annotated[
+        Literal["fixed", "zero"],
+        typer.Option(help="Noise maps of the generator: fixed (stored with its weights) or zero."),
+    ] = "fixed",
     batch_size: Annotated[int, typer.Option(min=1, help="Fixed batch size of all inputs and outputs.")] = 1,
     quiet: options.Quiet = False,
     json: options.Json = False,

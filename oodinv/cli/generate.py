@@ -36,7 +36,10 @@ def generate(
     ] = 1.0,
     noise: Annotated[
         Literal["fixed", "zero", "random"],
-        typer.Option(help="Noise input of the generator.", rich_help_panel=options.COMPUTING),
+        typer.Option(
+            help="Noise maps of the generator: fixed (stored with its weights), zero, or random.",
+            rich_help_panel=options.COMPUTING,
+        ),
     ] = "fixed",
     save: Annotated[
         str, typer.Option(help="Outputs to write, separated by commas: images, latents, arrays (unclipped float32).")

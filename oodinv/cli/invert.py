@@ -18,7 +18,10 @@ def invert(
     aligned: options.Aligned = False,
     noise: Annotated[
         Literal["fixed", "zero", "random"],
-        typer.Option(help="Noise input of the generator.", rich_help_panel=options.COMPUTING),
+        typer.Option(
+            help="Noise maps of the generator: fixed (stored with its weights), zero, or random.",
+            rich_help_panel=options.COMPUTING,
+        ),
     ] = "fixed",
     refine: options.Refine = None,
     save: Annotated[

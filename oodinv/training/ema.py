@@ -39,7 +39,9 @@ class MovingAverage(Generic[M]):
 
 
 def decay_for(batch: int, half_life_images: int, seen: int) -> float:
-    """Decay of one step such that a weight's share halves every `half_life_images` images, sooner at the start.
+    """Decay of one step of `batch` images: the share of earlier weights halves every `half_life_images` images.
+
+    At the start the half-life is RAMP times the images seen so far.
 
     seen: images before this batch. Source: the EMA ramp-up of StyleGAN2-ADA.
     """

@@ -75,9 +75,10 @@ def mask_area(
 
 
 def uncovered(mask: Tensor, where: Tensor) -> Tensor:
-    """Mean of 1 − M over occluders pasted on photos, each photo weighted alike; 0 without any.
+    """Penalises masks that don't keep pasted occluders, which are out of domain by construction. → scalar.
 
-    Pasted occluders are out of domain by construction. mask M (B, 1, S, S), where (B, 1, S, S) in [0, 1] → scalar.
+    1 − mask, averaged over the occluders of each photo, then over the photos that have one; 0 if none has. mask
+    (B, 1, S, S): 1 = out of domain. `where` (B, 1, S, S) in [0, 1]: coverage by occluders.
     """
     areas = where.sum(dim=(1, 2, 3))
     missed = ((1 - mask) * where).sum(dim=(1, 2, 3)) / areas.clamp_min(1e-6)

@@ -41,7 +41,10 @@ KEPT_PIXELS = 4_000_000
 
 @dataclass(frozen=True, eq=False)
 class Portrait:
-    """A photo that was read: its subjects from left to right, its content for pasting, and remarks for the summary."""
+    """A photo that was read: its subjects from left to right, and remarks for the summary.
+
+    content: bytes of its file, for pasting.
+    """
 
     job: Job
     subjects: list[Subject]

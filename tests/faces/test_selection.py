@@ -164,7 +164,7 @@ def test_a_detector_is_one_module_and_one_line(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(detectors, "DETECTORS", (*detectors.DETECTORS, Choice("tiny", "a test", "tiny_detector")))
     detector = load_detector("tiny", lambda entry: Path(entry).with_name("50"), "cpu")
     assert detector.detect(PHOTO)[0].points.max() == pytest.approx(36)
-    with pytest.raises(ValueError, match="yunet, face-alignment, tiny"):
+    with pytest.raises(ValueError, match=r"yunet, .*tiny"):
         load_detector("other", Path, "cpu")
 
 

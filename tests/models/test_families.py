@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -182,4 +183,4 @@ def test_an_unknown_family_is_named_in_the_error(tiny_family: Path) -> None:
     tiny_family.write_text(tiny_family.read_text().replace("kind: tiny", "kind: tinny"))
     done = call_here("generate", "--model", tiny_family, "--seeds", "0", "-o", tiny_family.parent / "out")
     assert done.returncode == 1
-    assert "kind must be one of stylegan2, mobilestylegan, tiny, not 'tinny'" in " ".join(done.stderr.split())
+    assert re.search(r"kind must be one of stylegan2, .*tiny, not 'tinny'", " ".join(done.stderr.split()))

@@ -7,5 +7,11 @@ from oodinv.models.encoders.feature_style import FeatureStyle
 from oodinv.models.encoders.pyramid import PyramidEncoder
 from oodinv.models.encoders.restyle import Restyle
 
-ENCODERS: tuple[type[Encoder], ...] = (E4e, Restyle, FeatureStyle, PyramidEncoder, FaceResnetEncoder)
+ENCODERS: tuple[type[Encoder], ...] = (
+    E4e,
+    Restyle,
+    FeatureStyle,
+    PyramidEncoder,
+    FaceResnetEncoder,
+)
 """Families of encoders. A state belongs to the first family whose mark matches."""

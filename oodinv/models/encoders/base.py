@@ -113,7 +113,7 @@ class Encoder(nn.Module, ABC):
         return {"num_ws": self.num_ws, "w_dim": self.w_dim, **self.settings()}
 
     def settings(self) -> dict[str, Any]:
-        """The values of the fields that the family's card has beside those of every card."""
+        """Values of the card's fields that this family alone has, by name."""
         return {name: getattr(self, name) for name in self.card.options()}
 
     @classmethod

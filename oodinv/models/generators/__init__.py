@@ -6,7 +6,10 @@ from oodinv.models.generators.base import Generator
 from oodinv.models.generators.mobilestylegan import MobileStyleGAN
 from oodinv.models.generators.stylegan2 import StyleGAN2
 
-GENERATORS: tuple[type[Generator], ...] = (StyleGAN2, MobileStyleGAN)
+GENERATORS: tuple[type[Generator], ...] = (
+    StyleGAN2,
+    MobileStyleGAN,
+)
 """Families of generators."""
 
 

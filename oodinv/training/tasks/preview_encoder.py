@@ -226,7 +226,10 @@ class PreviewEncoderTask:
         }
 
     def regularity(self, codes: WhitenedCodes, real: int) -> dict[str, tuple[float, Tensor]]:
-        """Weight and value of the penalties of offsets, on all codes, and of latents, on those of real faces."""
+        """Weight and value of each penalty of codes, of which the first `real` belong to real faces.
+
+        offsets: mean squared offset, of real faces plus that of own samples. latents: mean square of real faces' codes.
+        """
         offsets = (codes.offsets @ self.encoder.axes).square().sum(dim=2).mean(dim=1)
         offsets_penalty = offsets[:real].mean() + (offsets[real:].mean() if len(offsets) > real else 0)
         return {
