@@ -33,7 +33,7 @@ from oodinv.editing.plan import prepare
 from oodinv.errors import ImageError
 from oodinv.faces.align import align
 from oodinv.faces.detectors.yunet import Yunet
-from oodinv.faces.parts import FACE, part_weight
+from oodinv.faces.parts import FACE_PARTS, part_weight
 from oodinv.faces.selection import LARGEST
 from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.encode import write_png
@@ -177,7 +177,7 @@ def judged(
         found |= {f"mesh_{key}": value for key, value in rises(widths).items()}
     before, after = (judge.sex.of(judge.features(columns[k])) > 0 for k in (1, 3))
     photos, plus = (torch.cat([to_tensor(c) for c in some]) for some in ([f.crop for f in faces], columns[3]))
-    inside = np.stack([part_weight(face.parts, (*FACE, "hair"), model.card.size, reach=1 / 32) for face in faces])
+    inside = np.stack([part_weight(face.parts, (*FACE_PARTS, "hair"), model.card.size, reach=1 / 32) for face in faces])
     change = np.abs(np.stack(columns[3]).astype(float) - np.stack([face.crop for face in faces])).mean(axis=3)
     written = np.stack([face.results[0].composite for face in edited(model, name, texts, [1.0])]).astype(float)
     kept = np.abs(written - np.stack([face.crop for face in texts])).mean(axis=3)[wheres > 0.95]

@@ -161,7 +161,7 @@ def peak_bytes() -> int | None:
 
 @dataclass(frozen=True)
 class Figures:
-    """What one run cost and how far its result lies from others. wall, processor: seconds per photo."""
+    """Cost of a run, and the distance of its result from others. wall, processor: seconds per photo."""
 
     wall: float
     wall_median: float

@@ -194,8 +194,10 @@ def parse(crops: Sequence[Pixels]) -> list[PartMap]:
     return parts
 
 
-def artefacts(subjects: list[Subject], inversion: Inversion, parts: Sequence[PartMap]) -> list[Artefacts]:
-    """Splits the inversion of a batch into the artefacts of each subject. parts: the label map of each."""
+def artefacts(subjects: list[Subject], inversion: Inversion, parts: Sequence[PartMap] = ()) -> list[Artefacts]:
+    """Splits the inversion of a batch into the artefacts of each subject. parts: the label map of each, if
+    it is to be saved.
+    """
     generated = to_uint8(inversion.generated)
     composite = to_uint8(inversion.composite)
     mask = inversion.mask[:, 0].float().cpu().numpy()
@@ -208,7 +210,7 @@ def artefacts(subjects: list[Subject], inversion: Inversion, parts: Sequence[Par
             flows={
                 **{key: value[i] for key, value in fields.items()},
                 "mask": mask[i].astype(np.float16),
-                PARTS_KEY: parts[i],
+                **({PARTS_KEY: parts[i]} if parts else {}),
             },
             mask=np.rint(mask[i] * 255).astype(np.uint8),
             generated=generated[i],

@@ -21,7 +21,7 @@ from oodinv.editing.apply import EditedFace, Editor, InvertedFace, inverted_face
 from oodinv.editing.plan import EditPlan, EditVariant, prepare
 from oodinv.errors import RecipeError
 from oodinv.faces.detectors.base import Detector
-from oodinv.faces.parts import FACE, PartMap, part_weight
+from oodinv.faces.parts import FACE_PARTS, PartMap, part_weight
 from oodinv.imaging.pixels import Pixels
 from oodinv.inversion import DTYPES, Dtype, Inversion, encode
 from oodinv.metrics import pixel
@@ -188,7 +188,7 @@ class _Measure:
     ) -> None:
         self._trials, self._model, self._dtype, self._sface = trials, model, dtype, trials.sface
         self._seen, self._mask = seen, mask
-        weights = np.stack([part_weight(one, (*FACE, "hair"), model.card.size) for one in parts])
+        weights = np.stack([part_weight(one, (*FACE_PARTS, "hair"), model.card.size) for one in parts])
         self._face = torch.from_numpy(weights)[:, None].to(seen.device)
         self._person = trials.sface.embed(seen)
 

@@ -24,7 +24,7 @@ from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.encode import write_png
 from oodinv.imaging.files import atomic_write, write_npz
 from oodinv.imaging.pixels import Pixels, resize_pixels, to_tensor, to_uint8
-from oodinv.inversion import DTYPES, Dtype, Inversion, Subject, artefacts, decode, encode, parse
+from oodinv.inversion import DTYPES, Dtype, Inversion, Subject, artefacts, decode, encode
 from oodinv.metrics.alignment import flow_magnitude, mask_area
 from oodinv.recipe.benchmark import BenchmarkRecipe
 from oodinv.runs.manifest import Header, header_of
@@ -187,8 +187,7 @@ def feature_key(distance: str, name: str) -> str:
 def _as_written(photos: list[BenchmarkCrop], inversion: Inversion) -> Inversion:
     """Replaces the composites by those of `oodinv invert`, made from arrays in the precision of their files."""
     subjects = [Subject(photo.job.name, photo.seen, None) for photo in photos]
-    parts = parse([photo.seen for photo in photos])
-    pictures = np.stack([composed(a, Composition()) for a in artefacts(subjects, inversion, parts)])
+    pictures = np.stack([composed(a, Composition()) for a in artefacts(subjects, inversion)])
     return replace(inversion, composite=to_tensor(pictures).to(inversion.composite.device))
 
 

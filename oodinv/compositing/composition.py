@@ -6,14 +6,11 @@ from pydantic import AfterValidator, Field, model_validator
 
 from oodinv.compositing.regions import REGIONS
 from oodinv.compositing.techniques import TECHNIQUES
-from oodinv.faces.parts import PARTS
+from oodinv.faces.parts import PARTS, Part
 from oodinv.records import Fraction, Strict, choose
 
 Area = Annotated[str, AfterValidator(lambda name: choose(REGIONS, name, "area").name)]
 Technique = Annotated[str, AfterValidator(lambda name: choose(TECHNIQUES, name, "technique").name)]
-Part = Literal["background", "skin", "nose", "glasses", "eye", "brow", "ear", "mouth", "lip", "hair", "hat", "earring",
-               "necklace", "neck", "cloth"]  # fmt: skip
-"""One of `faces.parts.PARTS`."""
 
 
 class Composition(Strict):

@@ -65,7 +65,8 @@ class InvertedFace:
 
 def inverted_faces(crops: Sequence[Pixels], inversion: Inversion) -> list[InvertedFace]:
     """Splits an inversion of crops uint8 (S, S, 3) into faces, named by their indices and without placement."""
-    arrays, w_plus = saved_alignments(inversion), inversion.w_plus.float().cpu().numpy()
+    arrays: Arrays = {**saved_alignments(inversion), PARTS_KEY: np.stack(parse(crops))}
+    w_plus = inversion.w_plus.float().cpu().numpy()
     return [
         InvertedFace(str(n), crop, w_plus[n], {key: array[n] for key, array in arrays.items()}, None)
         for n, crop in enumerate(crops)
@@ -128,15 +129,22 @@ class Editor:
             artefacts([Subject(face.name + v.suffix, face.crop, None) for face in faces], variant, parts)
             for v, variant in zip(self.plan.variants, variants, strict=True)
         ]
-        return [self._composed(face, unedited[n], masks[n], [some[n] for some in made]) for n, face in enumerate(faces)]
+        return [
+            self._composed(face, unedited[n], masks[n], parts[n], [some[n] for some in made])
+            for n, face in enumerate(faces)
+        ]
 
     def _composed(
-        self, face: InvertedFace, unedited: Pixels, mask: NDArray[np.float16], variants: list[Artefacts]
+        self,
+        face: InvertedFace,
+        unedited: Pixels,
+        mask: NDArray[np.float16],
+        parts: PartMap,
+        variants: list[Artefacts],
     ) -> EditedFace:
         """Composites one face's variants from arrays in the precision of their files, as `blend` does."""
         how, scale = self.recipe.compose, self.model.card.crop.scale
         own_mask = mask if self.recipe.mask == "edited" else None
-        parts = variants[0].flows[PARTS_KEY].astype(np.uint8)
         before = unedited_composite(StoredFace(face.crop, unedited, unedited, mask, parts), how)
         results, flows = list[Artefacts](), list[Flow | None]()
         for a in variants:

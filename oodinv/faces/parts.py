@@ -5,6 +5,7 @@ al., CVPR 2020), with left and right, and both lips, as one.
 """
 
 from collections.abc import Iterable
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
@@ -12,26 +13,12 @@ from numpy.typing import NDArray
 
 from oodinv.imaging.pixels import Mask, blurred
 
-PARTS = (
-    "background",
-    "skin",
-    "nose",
-    "glasses",
-    "eye",
-    "brow",
-    "ear",
-    "mouth",
-    "lip",
-    "hair",
-    "hat",
-    "earring",
-    "necklace",
-    "neck",
-    "cloth",
-)
-"""Names of the parts; a label map holds their indices. The mouth is what the lips enclose."""
-
-FACE = ("skin", "nose", "eye", "brow", "ear", "mouth", "lip")
+Part = Literal["background", "skin", "nose", "glasses", "eye", "brow", "ear", "mouth", "lip", "hair", "hat", "earring",
+               "necklace", "neck", "cloth"]  # fmt: skip
+"""Name of a part. The mouth is what the lips enclose."""
+PARTS: tuple[Part, ...] = get_args(Part)
+"""Names of the parts; a label map holds their indices."""
+FACE_PARTS: tuple[Part, ...] = ("skin", "nose", "eye", "brow", "ear", "mouth", "lip")
 """Parts of a face without its hair."""
 
 PartMap = NDArray[np.uint8]

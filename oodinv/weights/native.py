@@ -18,6 +18,7 @@ from oodinv.imaging.files import atomic_write
 from oodinv.models import encoders, generators
 from oodinv.models.encoders.base import Encoder
 from oodinv.models.generators.base import Generator
+from oodinv.models.perceptors.face_parser import FaceParser
 from oodinv.models.samm import Samm
 
 FORMAT = "oodinv"
@@ -65,7 +66,7 @@ def construct(kind: object, config: Mapping[str, Any], source: Path, **settings:
         raise WeightsError(f"{source} describes a {kind} that can't be built ({error}); it is damaged") from error
 
 
-def save(path: Path, module: Network, dtype: torch.dtype = torch.float16) -> None:
+def save(path: Path, module: Network | FaceParser, dtype: torch.dtype = torch.float16) -> None:
     """Writes a module and its description; floating-point values are stored as `dtype`.
 
     Raises:

@@ -4,26 +4,13 @@ import json
 from functools import lru_cache
 from pathlib import Path
 
-import safetensors.torch
-
 from oodinv.errors import WeightsError
-from oodinv.imaging.files import atomic_write
 from oodinv.models.perceptors.face_parser import FaceParser
 from oodinv.recipe.base import data_folder
+from oodinv.weights import native
 from oodinv.weights.reading.read import read
 
 FILE = "face-parser.safetensors"
-
-
-def save_parser(path: Path, parser: FaceParser) -> None:
-    """Writes a parser in float16, with the arguments of its constructor."""
-    state = {
-        name: (value.half() if value.is_floating_point() else value).cpu().contiguous()
-        for name, value in parser.state_dict().items()
-    }
-    metadata = {"format": "oodinv", "kind": FaceParser.kind, "config": json.dumps(parser.config())}
-    content = safetensors.torch.save(state, metadata)
-    atomic_write(path, lambda file: file.write(content))
 
 
 def read_parser(path: Path) -> FaceParser:
@@ -37,7 +24,7 @@ def read_parser(path: Path) -> FaceParser:
         if file.settings.get("kind") != FaceParser.kind:
             raise ValueError(f"it holds {file.settings.get('kind')!r}")
         parser = FaceParser(**json.loads(str(file.settings["config"])))
-        parser.load_state_dict({n: t.float() if t.is_floating_point() else t for n, t in file.tensors.items()})
+        parser.load_state_dict(native.as_float32(file.tensors))
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         raise WeightsError(f"{path}: is not a file of a face parser ({error}); run `oodinv train parser`") from error
     return parser.eval().requires_grad_(False)

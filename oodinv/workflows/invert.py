@@ -13,7 +13,7 @@ from oodinv.compositing.composition import Composition
 from oodinv.compositing.paste_back import Patch
 from oodinv.errors import ImageError
 from oodinv.faces.detectors.base import Detector
-from oodinv.faces.parts import FACE, part_weight
+from oodinv.faces.parts import FACE_PARTS, part_weight
 from oodinv.faces.selection import ALL, Selection
 from oodinv.imaging.colour import matching_colour
 from oodinv.imaging.decode import decode_photo
@@ -200,7 +200,7 @@ class InvertStages:
 def face_mask(a: Artefacts) -> float:
     """Mean of the mask on the face without its hair, in [0, 1]; 0 if there is no face."""
     parts = a.flows[PARTS_KEY]
-    face = part_weight(parts.astype(np.uint8), FACE, a.mask.shape[0])
+    face = part_weight(parts.astype(np.uint8), FACE_PARTS, a.mask.shape[0])
     return float((face * a.mask).sum() / 255 / max(float(face.sum()), 1.0))
 
 

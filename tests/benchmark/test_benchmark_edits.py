@@ -14,7 +14,7 @@ from oodinv import directions
 from oodinv.benchmark.edits import Attributes, ways
 from oodinv.benchmark.score import load_scorer
 from oodinv.compositing.composition import Composition
-from oodinv.faces.parts import FACE, part_weight
+from oodinv.faces.parts import FACE_PARTS, part_weight
 from oodinv.imaging.decode import read_photo
 from oodinv.inversion import parse
 from oodinv.metrics.base import Setting
@@ -112,7 +112,7 @@ def test_scores_of_edits_are_those_of_what_edit_writes(
         errors = []
         for n in range(3):
             photo, edited = (read_photo(p / f"p{n}.png").pixels for p in (crops, out / "composites"))
-            outside = 1 - part_weight(parse([photo])[0], (*FACE, "hair"), 32)[..., None].astype(np.float64)
+            outside = 1 - part_weight(parse([photo])[0], (*FACE_PARTS, "hair"), 32)[..., None].astype(np.float64)
             photo, edited = photo.astype(float), edited.astype(float)
             errors.append((np.abs(photo - edited) / 127.5 * outside).sum() / (3 * outside.sum()))
         assert float(rows(report)[way]["outside.mean"]) == pytest.approx(np.mean(errors), rel=1e-5)

@@ -15,7 +15,7 @@ from oodinv.cli.main import app
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "commands.md").read_text()
 LIBRARIES = "import typer.rich_utils, rich.markdown, rich.traceback, pydantic.main"
-"""What every help text needs."""
+"""Imports that every help text needs."""
 SHARE = 4.0
 """Longest processor time of a help text, as a multiple of that of LIBRARIES, so that slow machines don't matter."""
 

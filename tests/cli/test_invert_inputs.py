@@ -1,4 +1,4 @@
-"""What `oodinv invert` makes of deep, odd and unreadable photos."""
+"""`oodinv invert` on photos of 16 bits, unusual photos and unreadable files: results and errors."""
 
 import json
 import os

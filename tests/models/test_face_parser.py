@@ -14,7 +14,7 @@ from oodinv.errors import WeightsError
 from oodinv.faces.align import align
 from oodinv.faces.detectors.yunet import Yunet
 from oodinv.faces.framing.ffhq import ffhq_quad
-from oodinv.faces.parts import FACE, PARTS, PartMap
+from oodinv.faces.parts import FACE_PARTS, PARTS, PartMap
 from oodinv.faces.selection import LARGEST
 from oodinv.imaging.decode import read_photo
 from oodinv.imaging.pixels import to_tensor
@@ -22,7 +22,8 @@ from oodinv.inversion import parse
 from oodinv.models.perceptors.face_parser import CELEBAMASK, MAP_SIZE, FaceParser
 from oodinv.recipe.base import data_folder
 from oodinv.training.tasks.face_parser import UNKNOWN, FaceParserRecipe, FaceParserTask, part_weights, parts_of, reduced
-from oodinv.weights.parser import load_parser, read_parser, save_parser
+from oodinv.weights import native
+from oodinv.weights.parser import load_parser, read_parser
 from oodinv.weights.pull import pull
 
 
@@ -46,7 +47,7 @@ def share(parts: PartMap, names: tuple[str, ...], where: tuple[slice, slice]) ->
 def test_parts_of_a_sample_photo_are_where_ffhq_puts_them(sample: PartMap) -> None:
     assert sample.shape == (MAP_SIZE, MAP_SIZE)
     assert sample.dtype == np.uint8
-    assert share(sample, FACE, np.s_[52:100, 44:84]) > 0.97
+    assert share(sample, FACE_PARTS, np.s_[52:100, 44:84]) > 0.97
     assert share(sample, ("eye", "brow"), np.s_[52:66, 36:92]) > 0.15
     assert share(sample, ("mouth", "lip"), np.s_[92:102, 54:74]) > 0.8
     assert share(sample, ("hair",), np.s_[8:20, 40:90]) > 0.9
@@ -64,7 +65,7 @@ def test_every_crop_of_any_size_gets_a_map_of_128_pixels() -> None:
 def test_a_saved_parser_finds_the_same_parts(tmp_path: Path) -> None:
     torch.manual_seed(0)
     parser = FaceParser(widths=(4, 6, 8), pyramid=4).eval()
-    save_parser(tmp_path / "p.safetensors", parser)
+    native.save(tmp_path / "p.safetensors", parser)
     image = torch.rand(2, 3, 256, 256) * 2 - 1
     again = read_parser(tmp_path / "p.safetensors")
     np.testing.assert_allclose(again(image), parser(image).detach(), atol=0.02)

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,13 +80,19 @@ def opened(browser: str, path: Path, profile: Path) -> tuple[str, list[str]]:
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
+def reported(html: str) -> dict[str, Any]:
+    """Reads what a probe wrote into the title of a page."""
+    title = re.search(r"<title>(.*?)</title>", html, re.DOTALL)
+    assert title is not None
+    found: dict[str, Any] = json.loads(title[1].replace("&quot;", '"').replace("&amp;", "&"))
+    return found
+
+
 def test_a_report_loads_in_silence_and_its_slider_works(browser: str, page: Path, tmp_path: Path) -> None:
     page.write_text(page.read_text(encoding="utf-8").replace("</body>", PROBE + "</body>"), encoding="utf-8")
     html, console = opened(browser, page, tmp_path / "profile")
     assert console == []
-    title = re.search(r"<title>(.*?)</title>", html, re.DOTALL)
-    assert title is not None
-    seen = json.loads(title[1].replace("&quot;", '"').replace("&amp;", "&"))
+    seen = reported(html)
     assert seen["images"] == seen["drawn"] == 2 * 6
     assert seen["requests"] == []
     assert "50%" in seen["before"]
@@ -132,9 +139,7 @@ def test_a_click_shows_before_and_after_in_full_size(browser: str, tmp_path: Pat
     page.write_text(page.read_text(encoding="utf-8").replace("</body>", CLICK + "</body>"), encoding="utf-8")
     html, console = opened(browser, page, tmp_path / "profile")
     assert console == []
-    title = re.search(r"<title>(.*?)</title>", html, re.DOTALL)
-    assert title is not None
-    seen = json.loads(title[1].replace("&quot;", '"').replace("&amp;", "&"))
+    seen = reported(html)
     assert seen["open"]
     assert seen["widths"] == seen["shown"] == [700, 700]
     assert "30%" in seen["cut"]

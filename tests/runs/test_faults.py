@@ -1,4 +1,4 @@
-"""What can go wrong around a run: two at once, full disks, kills, too little memory."""
+"""Faults around a run: two runs at once, full disks, kills, too little memory."""
 
 import errno
 import json

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from shapes import face_parts
 
-from oodinv.faces.parts import FACE, PARTS
+from oodinv.faces.parts import FACE_PARTS, PARTS
 from oodinv.inversion import Artefacts, Subject
 from oodinv.runs.sources.base import Job
 from oodinv.workflows.invert import Inverted, InvertStages, Portrait, face_mask
 
-PARTS_OF_FACE = np.isin(face_parts(hat=False), [PARTS.index(name) for name in FACE])
+PARTS_OF_FACE = np.isin(face_parts(hat=False), [PARTS.index(name) for name in FACE_PARTS])
 
 
 def artefacts(name: str, on_face: int, elsewhere: int) -> Artefacts:

@@ -18,7 +18,7 @@ REACH = 1 / 64
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """Where an edit may act on a crop.
+    """Area of a crop that an edit may change.
 
     parts: its label map. kept: names of parts that stay as they are; None for those of the region. changed: names of
     parts that change with the region's, even where the mask says that the generator can't draw them. crop_scale: see

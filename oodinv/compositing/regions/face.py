@@ -1,13 +1,13 @@
 """Region of the face with its hair."""
 
 from oodinv.compositing.regions.base import Region
-from oodinv.faces.parts import FACE
+from oodinv.faces.parts import FACE_PARTS
 
 
 class FaceRegion(Region):
     """Region of the face with its hair."""
 
-    parts = (*FACE, "hair")
+    parts = (*FACE_PARTS, "hair")
 
 
 REGION = FaceRegion()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from oodinv.compositing.regions.base import EditedCrop, FlowKind, Place, Region
 from oodinv.faces.geometry import features_weight, head_depth, places
-from oodinv.faces.parts import FACE
+from oodinv.faces.parts import FACE_PARTS
 from oodinv.imaging.flow import warp
 from oodinv.imaging.pixels import Flow, Levels, Mask, blurred, luma
 
@@ -33,7 +33,7 @@ _STEPS = {1 / 24: 6, 1 / 40: 4, 1 / 80: 6}  # steps by blur, a share of the crop
 class Pose(Region):
     """Region of the head, of which the photo is warped; no generated pixels appear."""
 
-    parts = (*FACE, "hair", "glasses", "hat", "earring")
+    parts = (*FACE_PARTS, "hair", "glasses", "hat", "earring")
     kept = ("necklace", "cloth")
     shows_generated = False
 

@@ -23,7 +23,8 @@ from oodinv.training.device import Compute
 from oodinv.training.loop import Evaluation
 from oodinv.training.randomness import torch_generator
 from oodinv.training.tasks.base import Definition
-from oodinv.weights.parser import read_parser, save_parser
+from oodinv.weights import native
+from oodinv.weights.parser import read_parser
 
 UNKNOWN = 255
 """Label of pixels that the loss ignores."""
@@ -147,7 +148,7 @@ class FaceParserTask:
         """Writes the parser in float16."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self.recipe.name}.safetensors"
-        save_parser(path, self.average_parser)
+        native.save(path, self.average_parser)
         return path
 
 
