@@ -42,7 +42,7 @@ def rough_crop(pixels: Pixels, quad: Points, size: int) -> Pixels:
         ValueError: the quad and the photo don't overlap.
     """
     region, quad = _region(pixels, quad, max(1, int(quad_side(quad) / size)))
-    return _resample(region, quad, size, 1, 0)
+    return _resample(region, quad, size, 1, 0, cv2.INTER_LINEAR)
 
 
 def _region(pixels: Pixels, quad: Points, shrink: int) -> tuple[Pixels, Points]:
@@ -72,15 +72,29 @@ def _pad(region: Pixels, quad: Points) -> tuple[Pixels, Points]:
     if max(before.max(), after.max()) <= room:
         return region, quad
     (left, top), (right, bottom) = before, after
-    padded = np.pad(region, ((top, bottom), (left, right), (0, 0)), mode="reflect").astype(np.float32)
+    padded = np.asarray(cv2.copyMakeBorder(region, top, bottom, left, right, cv2.BORDER_REFLECT_101), np.uint8)
     side = quad_side(quad)
     reach = np.maximum(np.stack([before, after]), 0.3 * side)  # the fade is at least this long, as in FFHQ
     fade_x = _outside(padded.shape[1], left, right, reach[:, 0])
     fade_y = _outside(padded.shape[0], top, bottom, reach[:, 1])
-    fade = np.maximum(fade_y[:, None], fade_x)[..., None]
-    padded += (blurred(padded, 0.02 * side) - padded) * np.minimum(3 * fade, 1)
-    padded += (_median(region) - padded) * np.minimum(fade, 1)
-    return np.rint(padded).clip(0, 255).astype(np.uint8), quad + before
+    soft, median = blurred(padded.astype(np.float32), 0.02 * side), _median(region)
+    for strip in _border(padded.shape[0], padded.shape[1], top, bottom, left, right):
+        fade = np.maximum(fade_y[strip[0], None], fade_x[strip[1]])[..., None]
+        faded = padded[strip] + (soft[strip] - padded[strip]) * np.minimum(3 * fade, 1)
+        faded += (median - faded) * np.minimum(fade, 1)
+        padded[strip] = np.rint(faded).clip(0, 255)
+    return padded, quad + before
+
+
+def _border(height: int, width: int, top: int, bottom: int, left: int, right: int) -> list[tuple[slice, slice]]:
+    """The padding as four strips of rows and columns."""
+    middle, all_columns = slice(top, height - bottom), slice(0, width)
+    return [
+        (slice(0, top), all_columns),
+        (slice(height - bottom, height), all_columns),
+        (middle, slice(0, left)),
+        (middle, slice(width - right, width)),
+    ]
 
 
 def _median(region: Pixels) -> NDArray[np.float32]:
@@ -98,8 +112,10 @@ def _outside(length: int, before: int, after: int, reach: Points) -> NDArray[np.
     return np.asarray(np.maximum(np.maximum(low, high), 0), dtype=np.float32)
 
 
-def _resample(region: Pixels, quad: Points, size: int, oversampling: int, margin: int) -> Pixels:
-    """Bicubic samples on a grid oversampling times as fine as the crop's, with margin crop pixels around."""
+def _resample(
+    region: Pixels, quad: Points, size: int, oversampling: int, margin: int, interpolation: int = cv2.INTER_CUBIC
+) -> Pixels:
+    """Samples on a grid oversampling times as fine as the crop's, with margin crop pixels around."""
     matrix = crop_to_photo(quad, size * oversampling)
     # OpenCV counts pixel centres from 0: move by half a pixel before and after.
     start = matrix[:, :2] @ np.full(2, 0.5 - margin * oversampling) + matrix[:, 2] - 0.5
@@ -109,7 +125,7 @@ def _resample(region: Pixels, quad: Points, size: int, oversampling: int, margin
             region,
             np.column_stack([matrix[:, :2], start]),
             (length, length),
-            flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
+            flags=interpolation | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_REPLICATE,
         ),
         dtype=np.uint8,

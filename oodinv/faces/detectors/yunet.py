@@ -30,18 +30,18 @@ class _View(NamedTuple):
     least: int
 
 
-_LARGE, _SMALL = _View(0, 320, 0.25, 320), _View(0, OVERVIEW, 0.0, 480)
-_FIRST = (_LARGE, _SMALL, *(_View(turn, 384, 0.0, 384) for turn in (90, 180, 270)))
+_LARGE, _SMALL = _View(0, 192, 0.25, 192), _View(0, OVERVIEW, 0.0, 480)
+_FIRST = (_LARGE, _SMALL, *(_View(turn, 256, 0.0, 256) for turn in (90, 180, 270)))
 """Upright faces that fill the photo, small ones, and faces that lie on their side beside upright ones."""
 _MORE = tuple(_View(turn, 480, 0.1, 480) for turn in (45, 90, 135, 180, 225, 270, 315))
 """Tried where no face is certain."""
 _QUICK = (_View(0, 320, 0.1, 320),)
+_SHRINK = 0.8  # scale at which photos are looked at that are neither large nor small
 _CANDIDATE, _CERTAIN = 0.5, 0.9  # scores; a face on its side can reach 0.89
 _SMALLEST = 24  # side of the FFHQ quad in photo pixels below which nothing is called a face
-_COARSE_SIZES = (192, 256)  # sizes at which a candidate is looked at again, upright, until it settles
-_FINE_SIZES = (192, 384, 480)  # sizes of the last look; at large ones the network follows the shape of a mouth
-_FRAME_SCALE = 1.5  # side of that frame in FFHQ quads
-_PASSES, _SETTLED = 6, 0.03  # looks at a candidate at most, and the displacement below which one was the last
+_COARSE = (1.5, 160)  # where a candidate is looked at again: side of the frame in FFHQ quads, and in pixels
+_FINE = (1.1, 352)  # the same of the last look; the network follows the shape of a mouth in large pictures only
+_PASSES, _SETTLED = 6, 0.015  # looks at a candidate at most, and the displacement below which one was the last
 _SAME = 0.25  # displacement by the last look beyond which it is another face, or none
 _CLIP, _TILES = 10.0, 4  # of the equalisation: limit of the contrast, and tiles across and down
 
@@ -107,7 +107,7 @@ class Yunet:
         """Runs the network on an RGB picture."""
         if not hasattr(self._own, "network"):
             self._own.network = _load_yunet(self._path)
-        bgr = np.ascontiguousarray(picture[..., ::-1])
+        bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
         self._own.network.setInputSize((bgr.shape[1], bgr.shape[0]))
         _, rows = self._own.network.detect(bgr)
         if rows is None:
@@ -121,39 +121,34 @@ class Yunet:
         """
         sighting = candidate
         for _ in range(_PASSES):
-            again = self._confirm(pixels, sighting, _COARSE_SIZES)
+            again = self._confirm(pixels, sighting, *_COARSE)
             if again is None or not _plausible(again, pixels):
                 return None
             settled = _displacement(sighting, again) < _SETTLED
             sighting = again
             if settled:
                 break
-        closer = self._confirm(pixels, sighting, _FINE_SIZES)
+        closer = self._confirm(pixels, sighting, *_FINE)
         if closer is None or _displacement(sighting, closer) > _SAME or not _plausible(closer, pixels):
             return None
-        return closer
+        return _Sighting((sighting.points + closer.points) / 2, (sighting.score + closer.score) / 2)
 
-    def _confirm(self, pixels: Pixels, sighting: _Sighting, sizes: Sequence[int]) -> _Sighting | None:
-        """Looks once more, with the face upright, at several sizes and mirrored, and averages; None if not seen.
+    def _confirm(self, pixels: Pixels, sighting: _Sighting, scale: float, size: int) -> _Sighting | None:
+        """Looks once more, with the face upright, plain and mirrored, and averages both; None if it is seen in neither.
 
-        The score is the mean over all looks, 0 where nothing was seen, so chance finds lose.
+        scale, size: of the frame, in FFHQ quads and in pixels. The score is the mean over both looks, 0 where nothing
+        was seen, so chance finds lose.
         """
-        quad = scale_quad(ffhq_quad(sighting.points), _FRAME_SCALE)
-        chip = rough_crop(pixels, quad, max(sizes))
-        matrix = crop_to_photo(quad, 1)
-        seen = []
-        for size in sizes:
-            small = np.asarray(cv2.resize(chip, (size, size), interpolation=cv2.INTER_AREA), dtype=np.uint8)
-            for mirrored in (False, True):
-                sightings = self._look(small[:, ::-1] if mirrored else small)
-                scaled = [_Sighting(s.points / size, s.score) for s in sightings]
-                central = _central([_mirror(s) for s in scaled] if mirrored else scaled)
-                if central is not None:
-                    seen.append(central)
+        quad = scale_quad(ffhq_quad(sighting.points), scale)
+        chip = rough_crop(pixels, quad, size)
+        flipped = np.asarray(cv2.flip(chip, 1), np.uint8)
+        looks = (_central(self._look(chip), size), _mirrored(_central(self._look(flipped), size), size))
+        seen = [look for look in looks if look is not None]
         if not seen:
             return None
-        score = sum(s.score for s in seen) / (2 * len(sizes))
-        return _Sighting(transform(matrix, np.mean([s.points for s in seen], axis=0)), score)
+        points = np.mean([look.points for look in seen], axis=0)
+        score = sum(look.score for look in seen) / len(looks)
+        return _Sighting(transform(crop_to_photo(quad, size), points), score)
 
 
 def load(fetch: Callable[[str], Path], device: str) -> Yunet:  # noqa: ARG001  (OpenCV runs it on the CPU)
@@ -184,7 +179,7 @@ def as_ffhq(points: Points) -> Points:
     the quad and too small for one that is far from the eyes. The nose's offset, which depends on yaw,
     corrects the middle of the eyes for that of the 68 landmarks. Few coefficients, symmetric under mirroring,
     fitted by least squares to 38 FFHQ-aligned photos with the points of an earlier search, rounded and bounded. Corner
-    error on 32 of them at 600 px, median and mean as a share of the side: 2.5 and 3.0 % (`bench/detection.py`).
+    error on 32 of them at 600 px, median and mean as a share of the side: 2.7 and 3.1 % (`bench/detection.py`).
     """
     eye_left, eye_right, nose, mouth_left, mouth_right = points
     quad = ffhq_quad(points)
@@ -216,7 +211,7 @@ def _canvas(picture: Pixels, view: _View) -> tuple[Pixels, Points]:
     angle = math.radians(view.turn)
     cos, sin = math.cos(angle), math.sin(angle)
     extent = max(abs(cos) * width + abs(sin) * height, abs(sin) * width + abs(cos) * height)
-    size = min(view.size, max(round(extent), min(view.least, 4 * max(height, width))))
+    size = min(view.size, max(round(_SHRINK * extent), min(view.least, 4 * max(height, width))))
     unit = extent / (size * (1 - 2 * view.empty))
     rotation = np.array([[cos, -sin], [sin, cos]]) * unit
     matrix = np.column_stack([rotation, np.array([width, height]) / 2 - rotation @ np.full(2, size / 2)])
@@ -231,15 +226,16 @@ def _equalised(pixels: Pixels) -> Pixels:
     return np.asarray(cv2.cvtColor(even, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
 
 
-def _mirror(sighting: _Sighting) -> _Sighting:
-    """Undoes the mirroring of a picture of width 1: left and right change places."""
-    points = sighting.points[[1, 0, 2, 4, 3]] * (-1, 1) + (1, 0)
-    return _Sighting(points, sighting.score)
+def _mirrored(sighting: _Sighting | None, size: int) -> _Sighting | None:
+    """Undoes the mirroring of a picture of this width: left and right change places."""
+    if sighting is None:
+        return None
+    return _Sighting(sighting.points[[1, 0, 2, 4, 3]] * (-1, 1) + (size, 0), sighting.score)
 
 
-def _central(sightings: list[_Sighting]) -> _Sighting | None:
-    """The face that a chip was cut for: nearest its centre, and not farther than a fifth of its side."""
-    near = [(float(np.abs(ffhq_quad(s.points).mean(axis=0) - 0.5).max()), s) for s in sightings]
+def _central(sightings: list[_Sighting], size: int) -> _Sighting | None:
+    """The face that a chip of this side was cut for: nearest its centre, not farther than a fifth of the side."""
+    near = [(float(np.abs(ffhq_quad(s.points).mean(axis=0) / size - 0.5).max()), s) for s in sightings]
     near = [pair for pair in near if pair[0] < 0.2]
     return min(near, key=lambda pair: pair[0])[1] if near else None
 
