@@ -12,9 +12,9 @@ from oodinv.imaging.pixels import Flow, Levels, Mask, blurred, luma
 
 COARSE = 1 / 32
 """Standard deviation, as a share of the crop's side, of the blur that separates colour (coarse) from detail (fine)."""
-MISMATCH = 12.0
+MISMATCH = 24.0
 """Grey levels: structural error of warped detail at which its weight falls to 1/e."""
-STRICTER = 3.0
+STRICTER = 6.0
 """Factor by which less error is allowed in eyes and mouths, where a second contour is seen at once."""
 VISIBLE = 2.0
 """Grey levels: change by the edit below which optical flow is damped."""
