@@ -17,6 +17,7 @@ from oodinv.compositing.compose import (
     unedited_composite,
 )
 from oodinv.editing.latent import LatentEdit, apply_edit
+from oodinv.editing.parts import parts_of
 from oodinv.editing.plan import EditPlan
 from oodinv.faces.align import Placement
 from oodinv.faces.parts import PartMap
@@ -59,8 +60,7 @@ class InvertedFace:
     @property
     def parts(self) -> PartMap:
         """The crop's label map; it is made anew where the inversion saved none."""
-        saved = self.flows.get(PARTS_KEY)
-        return parse([self.crop])[0] if saved is None else saved.astype(np.uint8)
+        return parts_of(self.crop, self.flows)
 
 
 def inverted_faces(crops: Sequence[Pixels], inversion: Inversion) -> list[InvertedFace]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from oodinv.imaging.flow import flow_colours
 from oodinv.imaging.pixels import Pixels
-from oodinv.runs.results import Results, read_arrays, read_picture
+from oodinv.runs.results import Results, read_flows, read_picture
 
 THUMBNAIL = 256
 """Side in pixels of the pictures on sheets and pages."""
@@ -56,7 +56,7 @@ def panels(results: Results) -> Iterator[Panel]:
         files = f"aligned/{face.crop}.png", f"composites/{face.name}.png"
         before, after = (read_picture(results.path / file, command) for file in files)
         flows_path = results.path / f"flows/{face.name}.npz"
-        flows = read_arrays(flows_path, command) if flows_path.is_file() else {}
+        flows = read_flows(flows_path, command) if flows_path.is_file() else {}
         mask = np.rint(flows.get("mask", np.zeros(before.shape[:2])).astype(np.float32) * 255).astype(np.uint8)
         yield Panel(face.name, before, after, mask, finest_flow(flows), files)
 

@@ -1,16 +1,20 @@
 """Reads the output folders of `invert` and `edit`, so that nothing is computed twice."""
 
+import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from oodinv.compositing.compose import PARTS_KEY, UNEDITED_MASK
 from oodinv.compositing.composition import Composition
+from oodinv.compositing.regions.base import FlowKind
 from oodinv.errors import ImageError, ManifestError, RecipeError
+from oodinv.faces.parts import PARTS
 from oodinv.imaging.decode import read_photo
 from oodinv.imaging.encode import OutputFormat
 from oodinv.imaging.pixels import Pixels
@@ -23,6 +27,13 @@ Arrays = dict[str, NDArray[Any]]
 
 MAX_ARRAY_BYTES = 1 << 30
 """Largest uncompressed size of an .npz archive, against decompression bombs; a face of 1024 px takes some 10 MiB."""
+_LEADING: dict[str, tuple[int, ...]] = {
+    "mask": (),
+    UNEDITED_MASK: (),
+    PARTS_KEY: (),
+    **dict.fromkeys(get_args(FlowKind), (2,)),
+}
+"""Arrays of a flows file that are square, of any side, and the dimensions before the two of the square."""
 
 
 @dataclass(frozen=True)
@@ -186,6 +197,43 @@ def read_arrays(path: Path, command: str) -> Arrays:
         if array.dtype != np.uint8 and not (np.issubdtype(array.dtype, np.floating) and np.isfinite(array).all()):
             raise ImageError(f"{path}: {key} contains values other than finite numbers; run `{command}` again")
     return arrays
+
+
+def read_flows(path: Path, command: str, needed: Set[str] = frozenset()) -> Arrays:
+    """Reads the flows, masks and label map of a face, each of the shape that its key stands for.
+
+    Floats: flow_S (2, S, S), mask_S (1, S, S), mask and unedited_mask (H, H), the edit flows turn and motion (2, s, s).
+    uint8: parts (s, s), indices in `faces.parts.PARTS`. needed: keys that must be there.
+
+    Raises:
+        ImageError: it can't be read (see `read_arrays`), lacks an array, or holds one of another shape, type or range.
+    """
+    arrays = read_arrays(path, command)
+    if missing := sorted(needed - set(arrays)):
+        raise ImageError(f"{path}: has no {', '.join(missing)}; run `{command}` again, with this model")
+    for key, array in arrays.items():
+        shape = _shape_of(key, array)
+        is_map = key == PARTS_KEY
+        if shape is not None and (array.shape != shape or (array.dtype == np.uint8) != is_map):
+            raise ImageError(
+                f"{path}: expected {key} as {'uint8' if is_map else 'floats'} {shape}, found {array.dtype} "
+                f"{array.shape}; run `{command}` again"
+            )
+        if is_map and array.max() >= len(PARTS):
+            raise ImageError(
+                f"{path}: expected indices up to {len(PARTS) - 1} in {key}, found {array.max()}; run `{command}` again"
+            )
+    return arrays
+
+
+def _shape_of(key: str, array: NDArray[Any]) -> tuple[int, ...] | None:
+    """Shape of an array of a flows file by its key, which may leave the side open; None for unknown keys."""
+    if match := re.fullmatch(r"(flow|mask)_(\d{1,5})", key):
+        return (2 if match[1] == "flow" else 1, int(match[2]), int(match[2]))
+    if key not in _LEADING:
+        return None
+    side = max(array.shape[-1:], default=0) or 1
+    return (*_LEADING[key], side, side)
 
 
 def read_latents(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oodinv.compositing.compose import (
-    PARTS_KEY,
     UNEDITED_MASK,
     Composites,
     StoredFace,
@@ -22,9 +21,9 @@ from oodinv.compositing.compose import (
 )
 from oodinv.compositing.composition import Composition
 from oodinv.compositing.paste_back import Patch
+from oodinv.editing.parts import parts_of
 from oodinv.errors import ImageError
 from oodinv.faces.align import read_placement
-from oodinv.faces.parts import PartMap
 from oodinv.imaging.colour import matching_colour
 from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.files import atomic_write
@@ -33,7 +32,7 @@ from oodinv.imaging.provenance import Provenance
 from oodinv.runs import manifest
 from oodinv.runs.manifest import Entry, Header
 from oodinv.runs.pipeline import WRITERS, read_bytes
-from oodinv.runs.results import Results, SavedFace, read_arrays, read_picture
+from oodinv.runs.results import Results, SavedFace, read_flows, read_picture
 from oodinv.runs.runner import Event, Finished, Started, alone_in, remade
 from oodinv.runs.sinks.photo import write_pasted, write_png_composite
 from oodinv.runs.sources.base import Job
@@ -193,37 +192,19 @@ def _compose(results: Results, face: SavedFace, composition: Composition) -> Com
     folder, command = results.path, f"oodinv {results.header.command}"
     crop = resize_pixels(read_picture(folder / f"aligned/{face.crop}.png", command), int(results.header.card["size"]))
     generated = read_picture(folder / f"generated/{face.name}.png", command)
-    arrays = read_arrays(folder / f"flows/{face.name}.npz", command)
-    name = flow_kind(composition)
-    mask, saved_flow = arrays.get("mask"), None if name is None else arrays.get(name)
-    unedited_mask = arrays.get(UNEDITED_MASK)
-    masks = [mask] if unedited_mask is None else [mask, unedited_mask]
-    if any(m is None or m.shape != crop.shape[:2] for m in masks) or not (saved_flow is None or _is_flow(saved_flow)):
-        raise ImageError(
-            f"{folder}/flows/{face.name}.npz: lacks a mask or flow of the right shape; run `{command}` again"
-        )
-    assert mask is not None
+    arrays = read_flows(folder / f"flows/{face.name}.npz", command, {"mask"})
+    mask, unedited_mask = arrays["mask"], arrays.get(UNEDITED_MASK)
+    if any(m is not None and m.shape != crop.shape[:2] for m in (mask, unedited_mask)):
+        raise ImageError(f"{folder}/flows/{face.name}.npz: its masks are not of the crop's size; run `{command}` again")
     if results.header.command == "invert":
         levels = (_levels(crop), _levels(generated), mask.astype(np.float32))
         return Composites(crop, matching_colour(rounded(compose(*levels, composition)), crop))
     unedited = read_picture(folder / f"unedited/{face.crop}.png", command)
-    saved = arrays.get(PARTS_KEY)
-    parts = _parsed(crop) if saved is None else saved.astype(np.uint8)
-    stored = StoredFace(crop, unedited, generated, mask, parts, unedited_mask)
+    stored = StoredFace(crop, unedited, generated, mask, parts_of(crop, arrays), unedited_mask)
+    kind = flow_kind(composition)
+    saved_flow = None if kind is None else arrays.get(kind)
     scale = float(results.header.card["crop"]["scale"])
     return compose_stored(stored, unedited_composite(stored, composition), composition, scale, saved_flow)
-
-
-def _parsed(crop: Pixels) -> PartMap:
-    """Parses a crop of an inversion that saved no label map."""
-    from oodinv.inversion import parse  # loads torch, which composing doesn't need otherwise
-
-    return parse([crop])[0]
-
-
-def _is_flow(array: NDArray[np.floating]) -> bool:
-    """True if an array is a flow (2, S, S)."""
-    return array.ndim == 3 and array.shape[0] == 2 and array.shape[1] == array.shape[2] > 0
 
 
 def _levels(pixels: Pixels) -> NDArray[np.float32]:

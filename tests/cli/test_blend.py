@@ -1,6 +1,7 @@
 """`oodinv blend`: composes again from what was saved."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -189,3 +190,47 @@ def test_blend_says_what_is_missing(here: Path, tiny_card: Path, tmp_path: Path)
     (failure,) = json.loads(done.stdout)["failed"]
     assert "generated" in failure["error"]
     assert oodinv("blend", tmp_path, "--quiet").exit_code == 1
+
+
+DAMAGED_PARTS = {
+    "shape": np.zeros((3, 7), np.uint8),
+    "type": np.zeros((128, 128), np.float32),
+    "range": np.full((128, 128), 200, np.uint8),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED_PARTS)
+def test_a_damaged_label_map_fails_its_photo_alone_in_edit_and_blend(
+    here: Path, tiny_card: Path, tmp_path: Path, damage: str
+) -> None:
+    shutil.copytree(here / "out", tmp_path / "i")
+    edited(here, tiny_card, "one", tmp_path / "e")
+    for folder in ("i", "e"):
+        path = tmp_path / folder / f"flows/{NAMES[0]}.npz"
+        with np.load(path) as file:
+            arrays = dict(file)
+        np.savez(path, **(arrays | {"parts": DAMAGED_PARTS[damage]}))
+    for command in (("edit", tmp_path / "i", "-r", "one", "-o", tmp_path / "e2", "--model", tiny_card),
+                    ("blend", tmp_path / "e"), ("blend", tmp_path / "i")):  # fmt: skip
+        done = oodinv(*command, "--json", "--quiet")
+        summary = json.loads(done.stdout)
+        assert (done.exit_code, summary["done"]) == (1, 1)
+        (failure,) = summary["failed"]
+        assert f"flows/{NAMES[0]}.npz: expected" in failure["error"]
+        assert "parts" in failure["error"]
+
+
+def test_an_inversion_without_label_maps_is_edited_and_blended_all_the_same(
+    here: Path, tiny_card: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(here / "out", tmp_path / "i")
+    for path in (tmp_path / "i/flows").glob("*.npz"):
+        with np.load(path) as file:
+            np.savez(path.with_name("bare.npz"), **{key: file[key] for key in file.files if key != "parts"})
+        path.with_name("bare.npz").replace(path)
+    for folder in (here / "out", tmp_path / "i"):
+        done = oodinv("edit", folder, "-r", "one", "-o", tmp_path / f"e-{folder.name}", "--model", tiny_card, "-q")
+        assert done.exit_code == 0, done.exception
+    assert files(tmp_path / "e-i/composites") == files(tmp_path / "e-out/composites")
+    assert oodinv("blend", tmp_path / "e-i", "--quiet").exit_code == 0
+    assert files(tmp_path / "e-i/composites") == files(tmp_path / "e-out/composites")

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oodinv.errors import ImageError, ManifestError
+from oodinv.faces.parts import PARTS
 from oodinv.runs import manifest
 from oodinv.runs import results as saved_results
 from oodinv.runs.manifest import Entry, Header
-from oodinv.runs.results import read_arrays
+from oodinv.runs.results import read_arrays, read_flows
 
 HEADER = Header("1", "test", {"name": "x"}, {}, {"seed": 1})
 ENTRIES = [Entry(f"in/{n}.jpg", f"{n}", "0" * 64, "done", [f"a/{n}.png"]) for n in range(3)]
@@ -69,3 +70,55 @@ def test_arrays_that_unfold_without_end_are_refused(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(saved_results, "MAX_ARRAY_BYTES", 1 << 20)
     with pytest.raises(ImageError, match=r"bomb\.npz: expands to more than 1 MiB"):
         read_arrays(path, "oodinv invert")
+
+
+GOOD_FLOWS = {
+    "flow_8": np.zeros((2, 8, 8), np.float32),
+    "mask_8": np.zeros((1, 8, 8), np.float32),
+    "mask": np.zeros((32, 32), np.float16),
+    "unedited_mask": np.zeros((32, 32), np.float16),
+    "motion": np.zeros((2, 16, 16), np.float16),
+    "turn": np.zeros((2, 4, 4), np.float16),
+    "parts": np.full((16, 16), len(PARTS) - 1, np.uint8),
+    "note": np.zeros(5),
+}
+
+
+def test_flows_of_the_shapes_that_their_keys_stand_for_are_read(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", **GOOD_FLOWS)  # type: ignore[arg-type]
+    found = read_flows(tmp_path / "x.npz", "oodinv invert", {"flow_8", "parts"})
+    assert {key: (array.shape, array.dtype) for key, array in found.items()} == {
+        key: (array.shape, array.dtype) for key, array in GOOD_FLOWS.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "array", "says"),
+    [
+        ("parts", np.zeros((16, 15), np.uint8), r"expected parts as uint8 \(15, 15\), found uint8 \(16, 15\)"),
+        ("parts", np.zeros((1, 16, 16), np.uint8), r"expected parts as uint8 \(16, 16\)"),
+        ("parts", np.zeros((0, 0), np.uint8), "expected parts as uint8"),
+        ("parts", np.uint8(3), "expected parts as uint8"),
+        ("parts", np.zeros((16, 16), np.float32), r"expected parts as uint8 \(16, 16\), found float32"),
+        ("parts", np.full((16, 16), len(PARTS), np.uint8), f"indices up to {len(PARTS) - 1} in parts, found 15"),
+        ("mask", np.zeros((32, 32), np.uint8), r"expected mask as floats \(32, 32\), found uint8"),
+        ("mask", np.zeros((1, 32, 32), np.float16), r"expected mask as floats \(32, 32\)"),
+        ("unedited_mask", np.zeros(32, np.float16), r"expected unedited_mask as floats \(32, 32\)"),
+        ("flow_8", np.zeros((2, 4, 4), np.float32), r"expected flow_8 as floats \(2, 8, 8\)"),
+        ("mask_8", np.zeros((2, 8, 8), np.float32), r"expected mask_8 as floats \(1, 8, 8\)"),
+        ("motion", np.zeros((16, 16, 2), np.float16), r"expected motion as floats \(2, 2, 2\)"),
+        ("turn", np.zeros((2, 4, 5), np.float16), r"expected turn as floats \(2, 5, 5\)"),
+    ],
+)
+def test_flows_of_another_shape_type_or_range_are_refused_by_name(
+    tmp_path: Path, key: str, array: np.ndarray, says: str
+) -> None:
+    np.savez(tmp_path / "odd.npz", **(GOOD_FLOWS | {key: array}))  # type: ignore[arg-type]
+    with pytest.raises(ImageError, match=rf"odd\.npz: .*{says}.*run `oodinv invert` again"):
+        read_flows(tmp_path / "odd.npz", "oodinv invert")
+
+
+def test_flows_that_a_model_needs_and_a_file_lacks_are_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", **GOOD_FLOWS)  # type: ignore[arg-type]
+    with pytest.raises(ImageError, match=r"x\.npz: has no flow_16, mask_16; run `oodinv invert` again"):
+        read_flows(tmp_path / "x.npz", "oodinv invert", {"flow_16", "mask_16", "flow_8"})
