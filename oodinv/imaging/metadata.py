@@ -137,13 +137,12 @@ def _raw_profile(picture: Image.Image, kinds: tuple[str, ...], starts: tuple[byt
 
 
 def _packet(picture: Image.Image) -> bytes | None:
-    """Reads the XMP packet."""
+    """Reads the XMP packet, in UTF-8."""
     found = picture.info.get("xmp") or picture.info.get(XMP_KEYWORD)
     found = found.encode(errors="replace") if isinstance(found, str) else found
-    if isinstance(found, bytes):
-        return found
-    found = _raw_profile(picture, ("xmp", "app1"), (_JPEG_XMP, b"<"))
-    return None if found is None else found.removeprefix(_JPEG_XMP)
+    if not isinstance(found, bytes):
+        found = _raw_profile(picture, ("xmp", "app1"), (_JPEG_XMP, b"<"))
+    return None if found is None else xmp.in_utf8(found.removeprefix(_JPEG_XMP))
 
 
 def _extension(picture: Image.Image, packet: bytes) -> bytes:

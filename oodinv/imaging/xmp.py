@@ -5,7 +5,7 @@ where EXIF takes precedence, and for regions.
 """
 
 import re
-import xml.etree.ElementTree as ET  # entities, its one danger, are refused below
+import xml.etree.ElementTree as ET  # entities, its one danger, are refused with their DOCTYPE
 
 from oodinv.imaging.embedded import is_picture
 
@@ -60,12 +60,27 @@ _REGIONS = (
 """Positions in the stored picture, which are wrong after a rotation."""
 
 
+class _WithoutDoctype(ET.TreeBuilder):
+    """Refuses documents with a DOCTYPE, which XMP has none of, before any of its entities is read."""
+
+    def doctype(self, name: str, _public: str | None, _system: str | None) -> None:
+        raise ValueError(f"DOCTYPE {name}")
+
+
+def in_utf8(packet: bytes) -> bytes:
+    """Recodes a packet in UTF-16, with or without byte order mark, as UTF-8; other packets are returned as they are."""
+    for coding, marked, plain in (("utf-16-le", b"\xff\xfe", b"<\0"), ("utf-16-be", b"\xfe\xff", b"\0<")):
+        if packet.startswith((marked, plain)):
+            return packet.decode(coding, errors="replace").removeprefix("\ufeff").encode(errors="replace")
+    return packet
+
+
 def rdf_of(packet: bytes | None) -> ET.Element | None:
-    """Finds the rdf:RDF element of a packet; None if it is missing, declares entities or can't be parsed."""
-    if packet is None or b"<!" in packet.replace(b"<!--", b""):
+    """Finds the rdf:RDF element of a packet; None if it is missing, has a DOCTYPE or can't be parsed."""
+    if packet is None:
         return None
     try:
-        root = ET.fromstring(packet.strip(b"\0 \r\n\t"))
+        root = ET.fromstring(packet.strip(b"\0 \r\n\t"), parser=ET.XMLParser(target=_WithoutDoctype()))
     except (ET.ParseError, ValueError, LookupError, RecursionError):
         return None
     return root if root.tag == f"{{{RDF}}}RDF" else root.find(f"{{{RDF}}}RDF")
@@ -80,7 +95,7 @@ def orientation_of(packet: bytes | None) -> int | None:
         text = element.get(_ORIENTATION)
         if element.tag == _ORIENTATION:
             text = element.get(f"{{{RDF}}}value") or "".join(element.itertext())
-        if text is not None and re.fullmatch(r"\s*[1-8]\s*", text):
+        if text is not None and re.fullmatch(r"\s*\+?0*[1-8]\s*", text, re.ASCII):
             return int(text)
     return None
 

@@ -37,7 +37,16 @@ OTHER_PREFIX: Callable[[int], bytes] = lambda n: ATTRIBUTE(n).replace(b"tiff:", 
 QUALIFIED: Callable[[int], bytes] = lambda n: packet(  # noqa: E731
     children=f'<tiff:Orientation rdf:parseType="Resource"><rdf:value>{n}</rdf:value></tiff:Orientation>'
 )
-PACKETS = {"attribute": ATTRIBUTE, "element": ELEMENT, "other prefix": OTHER_PREFIX, "rdf:value": QUALIFIED}
+ZERO_FIRST: Callable[[int], bytes] = lambda n: packet(f'tiff:Orientation=" 0{n} "')  # noqa: E731
+CDATA: Callable[[int], bytes] = lambda n: packet(children=f"<tiff:Orientation><![CDATA[+{n}]]></tiff:Orientation>")  # noqa: E731
+PACKETS = {
+    "attribute": ATTRIBUTE,
+    "element": ELEMENT,
+    "other prefix": OTHER_PREFIX,
+    "rdf:value": QUALIFIED,
+    "zero first": ZERO_FIRST,
+    "CDATA": CDATA,
+}
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -153,7 +162,35 @@ def test_regions_of_a_turned_picture_are_dropped() -> None:
     assert b"kept" in cleaned
 
 
-@pytest.mark.parametrize("said", [b"", b"words", b"<a></b>", b'<!DOCTYPE x [<!ENTITY e "e">]><x>&e;</x>', b"\xff\xfe"])
+@pytest.mark.parametrize("coding", ["utf-16-le", "utf-16-be", "utf-16"])
+def test_packets_in_utf_16_are_heeded_and_written_in_utf_8(coding: str, tmp_path: Path) -> None:
+    said = packet('tiff:Orientation="6" dc:format="Größe"').decode()
+    for suffix in (".png", ".jpg", ".webp"):
+        photo = decode_photo(jpeg_of(stored(6), xmp=said.encode(coding)), Path("in"))
+        write_photo(tmp_path / f"out{suffix}", photo)
+        assert np.abs(displayed(tmp_path / f"out{suffix}").astype(int) - PIXELS).mean() < 3
+        assert "Größe".encode() in (photo.xmp or b"")
+
+
+BOMB = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;"><!ENTITY c "&b;&b;&b;">]>'
+
+
+@pytest.mark.parametrize("coding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize(
+    "doctype", ["<!DOCTYPE x>", '<!DOCTYPE x [<!ENTITY c SYSTEM "file:///etc/hostname">]>', BOMB],
+    ids=["empty", "file", "bomb"],
+)  # fmt: skip
+def test_a_packet_with_a_doctype_is_dropped_and_its_entities_are_not_read(doctype: str, coding: str) -> None:
+    said = (
+        doctype
+        + packet('tiff:Orientation="6"', "" if doctype == "<!DOCTYPE x>" else "<dc:title>&c;</dc:title>").decode()
+    )
+    photo = decode_photo(jpeg_of(PIXELS, xmp=said.encode(coding)), Path("in"))
+    assert photo.xmp is None
+    assert photo.orientation == 1
+
+
+@pytest.mark.parametrize("said", [b"", b"words", b"<a></b>", b"<x>&e;</x>", b"\xff\xfe", b"\xff\xfe<\0x"])
 def test_xmp_that_cannot_be_read_is_dropped(said: bytes) -> None:
     assert xmp.clean(said, turned=False) is None
     assert xmp.orientation_of(said) is None
