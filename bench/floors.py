@@ -1,10 +1,10 @@
 """Installs the package into fresh environments, with the floors of its dependencies and with the newest versions.
 
-    python bench/floors.py [--only floors|newest] [--torch 2.13.0] [--keep FOLDER]
+    python bench/floors.py [--only floors|newest] [--torch 2.14.1] [--keep FOLDER]
 
 Each environment then runs a smoke test: `pip check`, the help of every command, an alignment of the samples; an
-inversion, an edit and a benchmark with a tiny random model; and a run of training. torch is pinned to one version in
-both, because older CPU builds aren't available everywhere: its floor follows from the functions that are called.
+inversion, an edit and a benchmark with a tiny random model; and a run of training. In both, torch has its floor, which
+is the oldest version that the tests ran with; --torch names another one for the newest of the others.
 """
 
 import argparse
@@ -97,11 +97,14 @@ def smoke(programs: Path, work: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Tests the floors of all dependencies, and the newest versions.")
     parser.add_argument("--only", choices=("floors", "newest"), help="one of the two environments")
-    parser.add_argument("--torch", default="2.13.0", help="version of torch in both")
+    parser.add_argument("--torch", help="version of torch beside the newest of the others; default its floor")
     parser.add_argument("--keep", type=Path, help="folder for the environments, which are then kept")
     options = parser.parse_args()
-    torch = f"torch=={options.torch}"
-    pins = {"floors": [pin if not pin.startswith("torch==") else torch for pin in floors()], "newest": [torch]}
+    oldest = list(floors())
+    torch = (
+        next(pin for pin in oldest if pin.startswith("torch==")) if options.torch is None else f"torch=={options.torch}"
+    )
+    pins = {"floors": oldest, "newest": [torch]}
     with tempfile.TemporaryDirectory() as temporary:
         for name in [options.only] if options.only else list(pins):
             folder = (options.keep or Path(temporary)).resolve() / name

@@ -28,13 +28,21 @@ def test_folders_are_searched_in_order_and_other_files_left_out(tmp_path: Path) 
     assert names([tmp_path], tmp_path.parent / "out") == ["a", "b", "sub/deep/c"]
 
 
-HIDDEN = [".Trash-1000", ".thumbnails", ".picasaoriginals", "@eaDir", "__MACOSX", "$RECYCLE.BIN", "#recycle"]
+HIDDEN = [".Trash-1000", ".thumbnails", ".picasaoriginals", "@eaDir", "__MACOSX", "$RECYCLE.BIN", "#recycle",
+          "~snapshot", "@sharebin", "Network Trash Folder", "FOUND.000", "found.012"]  # fmt: skip
 
 
 @pytest.mark.parametrize("folder", HIDDEN)
 def test_hidden_and_system_folders_are_not_searched(tmp_path: Path, folder: str) -> None:
-    touch(tmp_path, "in/a.jpg", f"in/{folder}/b.jpg", f"in/sub/{folder}/files/c.jpg", "in/@home/d.jpg")
-    assert names([tmp_path / "in"], tmp_path / "out") == ["a", "@home/d"]
+    touch(
+        tmp_path,
+        "in/a.jpg",
+        f"in/{folder}/b.jpg",
+        f"in/sub/{folder}/files/c.jpg",
+        "in/@home/d.jpg",
+        "in/found.12/e.jpg",
+    )
+    assert names([tmp_path / "in"], tmp_path / "out") == ["a", "@home/d", "found.12/e"]
 
 
 def test_a_hidden_folder_named_as_the_input_is_searched(tmp_path: Path) -> None:

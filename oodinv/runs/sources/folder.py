@@ -4,6 +4,7 @@ Hidden and system folders, and folders that hold results of oodinv, are left out
 """
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ SYSTEM_FOLDERS = frozenset(
         "@tmp",
         "@recycle",
         "@recently-snapshot",
+        "@sharebin",
+        "@sharesnap",
+        "@synoresource",
+        "~snapshot",
         "#recycle",
         "#snapshot",
         "__macosx",
@@ -29,11 +34,13 @@ SYSTEM_FOLDERS = frozenset(
         "system volume information",
         "lost+found",
         "lost.dir",
-        "found.000",
         "ipod photo cache",
+        "network trash folder",
+        "temporary items",
     }
 )
-"""Case-folded names of system folders for thumbnails, deleted and recovered files."""
+"""Case-folded names of system folders for thumbnails, snapshots, deleted and recovered files."""
+_RECOVERED = re.compile(r"found\.\d{3}")  # Windows numbers them
 
 SHEET = "contact-sheet"
 """Prefix of the contact sheets that commands write into their output; these are never inputs."""
@@ -99,7 +106,8 @@ def _walk(folder: Path, root: Path, results: frozenset[Path], others: Counter[st
 
 def _is_system(name: str) -> bool:
     """True if the name belongs to a hidden or system folder."""
-    return name.startswith(".") or name.casefold() in SYSTEM_FOLDERS
+    plain = name.casefold()
+    return name.startswith(".") or plain in SYSTEM_FOLDERS or _RECOVERED.fullmatch(plain) is not None
 
 
 def _look_at(path: Path, root: Path) -> Found | None:
