@@ -262,12 +262,35 @@ def refuse_other(folder: Path, old: Header, new: Header) -> None:
         )
 
 
+def refuse_among_results(folder: Path) -> None:
+    """Checks that an output folder is none of those in which another run keeps its results, such as OUT/aligned.
+
+    Raises:
+        ManifestError: it is, or lies in one.
+    """
+    place = folder.resolve()
+    for parent in place.parents:
+        if (command := command_of(parent)) is None:
+            continue
+        try:
+            _, entries = read_all(parent) or (None, {})
+        except ManifestError:
+            continue  # a damaged manifest lists no results
+        kinds = {PurePosixPath(output).parts[0] for entry in entries.values() for output in entry.outputs}
+        if place.relative_to(parent).parts[0] in kinds:
+            raise ManifestError(
+                f"{folder} lies among the results of `oodinv {command}` in {parent}; choose another output folder"
+            )
+
+
 def check_output(folder: Path, header: Header) -> None:
     """Checks before computing anything that a run may write to a folder.
 
     Raises:
-        ManifestError: the folder holds results made with other settings, or its manifest is damaged.
+        ManifestError: the folder holds results made with other settings or lies among those of another run, or its
+            manifest is damaged.
     """
+    refuse_among_results(folder)
     for name in (FILE_NAME, *part_names(folder)):
         if (found := read(folder, name)) is not None:
             refuse_other(folder, found[0], header)

@@ -126,9 +126,11 @@ def _enter(place: _Place, restart: bool) -> tuple[Claim, Past]:
     """Claims the folder and reads its manifests, or creates one.
 
     Raises:
-        ManifestError: the folder holds results of other settings and `restart` is false.
+        ManifestError: the folder holds results of other settings and `restart` is false, or lies among those of
+            another run.
         OutputError: another run is at work there, or it can't be written.
     """
+    manifest.refuse_among_results(place.folder)
     with lock.gate(place.folder):
         claim = place.claim()
         try:

@@ -192,6 +192,16 @@ def test_blend_says_what_is_missing(here: Path, tiny_card: Path, tmp_path: Path)
     assert oodinv("blend", tmp_path, "--quiet").exit_code == 1
 
 
+@pytest.mark.parametrize("name", ["aligned", "composites", "flows/deeper"])
+def test_blend_does_not_write_among_the_results_of_a_run(here: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(here / "out", tmp_path / "i")
+    before = files(tmp_path / "i")
+    for more in ((), ("--restart",), ("--dry-run",)):
+        done = oodinv("blend", tmp_path / "i", "-o", tmp_path / "i" / name, "--quiet", *more)
+        assert "lies among the results of `oodinv invert`" in str(done.exception)
+    assert files(tmp_path / "i") == before
+
+
 DAMAGED_PARTS = {
     "shape": np.zeros((3, 7), np.uint8),
     "type": np.zeros((128, 128), np.float32),

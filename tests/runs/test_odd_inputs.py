@@ -5,9 +5,10 @@ import os
 from pathlib import Path
 
 import pytest
+from command import files
 from neighbours import HEADER, Neighbours, run, statuses
 
-from oodinv.errors import ImageError, OutputError
+from oodinv.errors import ImageError, ManifestError, OutputError
 from oodinv.imaging.files import atomic_write
 from oodinv.runs import manifest, runner
 from oodinv.runs.collect import collect, look_through
@@ -72,6 +73,20 @@ def test_an_output_folder_in_the_input_is_refused(tmp_path: Path, output: str) -
     with pytest.raises(ImageError, match=r"lies in the input.*outside"):
         run(Neighbours(), tmp_path, tmp_path / output)
     assert [path.name for path in tmp_path.iterdir()] == ["a.jpg"]
+
+
+@pytest.mark.parametrize("output", ["a", "a/deeper/out"])
+def test_an_output_folder_among_the_results_of_another_run_is_refused(tmp_path: Path, output: str) -> None:
+    photos = tmp_path / "photos"
+    (photos / "a").mkdir(parents=True)
+    (photos / "a/1.jpg").write_bytes(b"x")
+    run(Neighbours(), photos, tmp_path / "out")
+    before = files(tmp_path / "out")
+    assert {Path(name).parts[0] for name in before} == {"a"}
+    with pytest.raises(ManifestError, match=r"lies among the results of `oodinv test` in .*out; choose another"):
+        run(Neighbours(), photos, tmp_path / "out" / output)
+    assert files(tmp_path / "out") == before
+    assert set(statuses(run(Neighbours(), photos, tmp_path / "out/further")).values()) == {"done"}
 
 
 def test_results_among_photos_are_no_photos_the_next_time(tmp_path: Path) -> None:
