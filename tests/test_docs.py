@@ -221,6 +221,13 @@ def test_the_example_of_a_region_limits_an_edit() -> None:
     assert limited[-48:].min() > 8.9
 
 
+def test_recipes_of_the_guide_name_its_examples() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    lines = set(re.findall(r'Choice\("(\w+)"', text))
+    area, technique = re.findall(r"area: (\w+), technique: (\w+)", text)[0]
+    assert {area, technique} <= lines
+
+
 def test_the_example_of_a_technique_joins() -> None:
     crop = np.ones((4, 4, 3), np.float32)
     mask = np.tri(4, dtype=np.float32)

@@ -47,7 +47,8 @@ from oodinv.weights.build import Model
 class InvertedFace:
     """Result of an inversion for one face.
 
-    crop uint8 (S, S, 3). w_plus (num_ws, w_dim). flows: flows, masks and parts by the keys under which they are saved.
+    crop uint8 (S, S, 3). w_plus (num_ws, w_dim). flows: the arrays of flows/NAME.npz, which are flows, masks and the
+    label map, by their keys in that file.
     placement: position in the photo; None if it is not to be pasted.
     """
 

@@ -64,9 +64,10 @@ Rules = tuple[Rule | Embedded, ...]
 class Layout:
     """Layout of a weight file; a file has it if one of its keys matches `mark` completely.
 
-    encoder_type: name of the encoder in the file's options, if any: pSp's keys are e4e's, but its rows of w_plus are
-    not offsets. arrange: turns tensors and settings into a flat state under other names, for files whose tensors have
-    no names of their own; raises ValueError for a file that it doesn't understand.
+    encoder_type: value of `encoder_type` among the file's options that it must have, if any. It tells pSp from e4e,
+    whose keys are the same; pSp's rows of w_plus are codes, e4e's are offsets from the first row. arrange: turns
+    tensors and settings into a flat state under other names, for files whose tensors have no names of their own; raises
+    ValueError for a file that it doesn't understand.
     """
 
     name: str

@@ -240,7 +240,7 @@ AlignmentSource = Predicted | Reused
 
 
 def acts_at(source: AlignmentSource, key: int) -> bool:
-    """True if features of the block `key` are aligned."""
+    """True if there is, or will be, an alignment for the features of the generator's block `key`."""
     match source:
         case Predicted(samm, _, sizes):
             return key in (samm.channels if sizes is None else sizes)

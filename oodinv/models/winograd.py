@@ -133,7 +133,7 @@ def winograd(x: Tensor, weights: Tensor) -> Tensor:
 
 
 def framed(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """(B, C, H, W) → (B, H + 2, W + 2, C) in `dtype`, zero-padded."""
+    """Pads pictures with a border of zeros and puts channels last: (B, C, H, W) → (B, H + 2, W + 2, C) in `dtype`."""
     batch, channels, height, width = x.shape
     padded = x.new_empty(batch, height + 2, width + 2, channels, dtype=dtype)
     padded[:, 1:-1, 1:-1] = x.permute(0, 2, 3, 1)
@@ -143,7 +143,7 @@ def framed(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def windows(padded: Tensor, rows: int, across: int) -> Tensor:
-    """Overlapping windows of a picture (H, W, C) as a view (6, 6, rows, across, C)."""
+    """Overlapping 6 × 6 windows of a picture (H, W, C), 4 pixels apart, as a view (6, 6, rows, across, C)."""
     down, right, channel = padded.stride()
     strides = (down, right, TILE * down, TILE * right, channel)
     return padded.as_strided((WINDOW, WINDOW, rows, across, padded.shape[-1]), strides, padded.storage_offset())

@@ -139,7 +139,10 @@ def claim(folder: Path, part: str | None = None, plan: str = "") -> Claim:
 
 
 def others(folder: Path, mine: str) -> list[str]:
-    """Lists parts other than `mine` that other runs are working on. Call it within `gate`."""
+    """Lists the parts of the folder, without `mine`, that runs in other processes hold. Call it within `gate`.
+
+    Lock files of runs that have ended are removed on the way.
+    """
     paths = [path for path in _locks(folder) if path.name != f"{PREFIX}.{mine}"]
     return [path.name.removeprefix(f"{PREFIX}.") for path in paths if not _is_free(path)]
 

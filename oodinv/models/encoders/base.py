@@ -65,15 +65,18 @@ class EncoderPlan(Strict):
 class Encoder(nn.Module, ABC):
     """An encoder network.
 
-    num_ws, w_dim: shape of w_plus. tap_channels: for each of its feature maps, by the key of the generator's block that
-    it is for, the number of channels. w_avg (num_ws, w_dim) or (w_dim,): the code that the first pass starts from.
-    passes: how often it looks at a picture.
+    num_ws, w_dim: shape of w_plus. tap_channels: number of channels of each feature map that it gives to SAMM, by the
+    key of the generator's block that the map is for (`Generator.taps`). w_avg (num_ws, w_dim) or (w_dim,): the code
+    that the first pass starts from. passes: how often it looks at a picture.
     """
 
     kind: ClassVar[str]
     """Name of the family in cards, recipes and our own weight files."""
     mark: ClassVar[str]
-    """Regular expression of a parameter (in our names) that shows this family; the first family in `ENCODERS` wins."""
+    """Regular expression that matches a parameter's name, as in `state_dict`, of this family.
+
+    It tells which family a file of oodinv holds; of several that match, the first in `ENCODERS` is taken.
+    """
     layouts: ClassVar[tuple[Layout, ...]] = ()
     """Layouts of weight files that hold this family."""
     names: ClassVar[Rules] = ()

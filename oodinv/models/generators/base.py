@@ -50,14 +50,18 @@ class Generator(nn.Module, ABC):
     """A generator network.
 
     size: side of its pictures. num_ws, w_dim: shape of w_plus. z_dim: width of the mapping network's input. w_avg
-    (w_dim,): average latent. taps: for each block, by its key, the maps between its two halves, in the order in which
-    the blocks run.
+    (w_dim,): average latent. taps: one entry for each block that SAMM may act in, in the order in which the blocks run;
+    it describes the maps that `advance` returns. The key is any number that tells the blocks apart, by convention the
+    side of those maps in pixels.
     """
 
     kind: ClassVar[str]
     """Name of the family in cards and in our own weight files."""
     mark: ClassVar[str]
-    """Regular expression of a parameter (in our names) that only this family has."""
+    """Regular expression that matches a parameter's name, as in `state_dict`, of this family and of no other.
+
+    It tells which family a file of oodinv holds.
+    """
     layouts: ClassVar[tuple[Layout, ...]] = ()
     """Layouts of weight files of this family."""
     names: ClassVar[Rules] = ()
@@ -101,14 +105,14 @@ class Generator(nn.Module, ABC):
 
     @abstractmethod
     def advance(self, features: Features, w_plus: Tensor, key: int) -> Tensor:
-        """First half of a block: up to, and without, noise, bias and activation of its first styled convolution.
+        """First half of a block: what comes before the noise, bias and activation of its first styled convolution.
 
-        → (B, C, S, S) with `taps[key]`. Here SAMM aligns features.
+        Returns feature maps (B, C, S, S) with the channels and the side of `taps[key]`; SAMM aligns them.
         """
 
     @abstractmethod
     def finish(self, x: Tensor, features: Features, w_plus: Tensor, key: int, noise: Noise) -> Features:
-        """Second half of a block, from the output of `advance`, aligned or not, and the block's input."""
+        """Second half of a block. x: output of `advance`, aligned or not; features: input of the block."""
 
     def run(self, features: Features, w_plus: Tensor, key: int, noise: Noise) -> Features:
         """Runs a whole block without alignment; families may override it with something faster."""
