@@ -3,6 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import os
+
     from oodinv.api import PhotoEditor, Result
     from oodinv.inversion import Dtype
 
@@ -15,7 +17,7 @@ __all__ = ["DEFAULT_MODEL", "PhotoEditor", "Result", "__version__", "load"]
 
 
 def load(
-    model: str = DEFAULT_MODEL,
+    model: "str | os.PathLike[str]" = DEFAULT_MODEL,
     *,
     device: str = "auto",
     dtype: "Dtype" = "float32",
@@ -30,7 +32,7 @@ def load(
 
     Raises:
         RecipeError: there is no such model. WeightsError: a weight file is missing, damaged or of another kind.
-        ValueError: there is no such device or detector.
+        ValueError: there is no such device, detector or number format, or `refine` is no number of steps.
     """
     from oodinv.api import load_editor  # imports torch, which takes a second
 

@@ -7,6 +7,7 @@ Photos are file paths, arrays uint8 (H, W, 3) in RGB, or PIL images. Folders, re
 several processes are features of the command line.
 """
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -111,7 +112,10 @@ class PhotoEditor:
 
         Raises:
             ImageError: the photo can't be read, or isn't square with `aligned`. NoFaceError: no face was found.
+            ValueError: colour is out of range. TypeError: selection is something else.
         """
+        _check_number("colour", colour, 0, 1)
+        _check_selection(selection)
         source, name = _photo(photo)
         if isinstance(photo, str | os.PathLike) and not aligned:
             path = Path(photo)
@@ -151,9 +155,11 @@ class PhotoEditor:
         force: allow strengths outside a direction's safe range. aligned, selection: see `invert`.
 
         Raises:
-            RecipeError: the recipe can't be read, doesn't fit the model, or produces several results. ImageError,
-            NoFaceError: as `invert`.
+            RecipeError: the recipe can't be read, doesn't fit the model, or produces several results. ValueError:
+            strength is no finite number. ImageError, NoFaceError, TypeError: as `invert`.
         """
+        _check_number("strength", strength)
+        _check_selection(selection)
         read, path = _recipe(recipe)
         if read.sweeps:
             raise RecipeError(f"{path} asks for several results; call `edit` once for each strength")
@@ -200,11 +206,29 @@ class PhotoEditor:
         ]
 
 
-def load_editor(name: str, device: str, dtype: Dtype, detector: str, refine: int | None = None) -> PhotoEditor:
+def load_editor(
+    name: str | os.PathLike[str], device: str, dtype: Dtype, detector: str, refine: int | None = None
+) -> PhotoEditor:
     """Loads a model and a face detector; see `oodinv.load`."""
+    if dtype not in DTYPES:
+        raise ValueError(f"no number format is named {dtype!r}; there are {', '.join(DTYPES)}")
+    if refine is not None and (type(refine) is not int or refine < 0):
+        raise ValueError(f"refine is a number of steps from 0, and not {refine!r}")
     chosen = devices.choose(device)
-    model, found = load_named(name).to(chosen), load_detector(detector, pull, str(chosen))
+    model, found = load_named(os.fspath(name)).to(chosen), load_detector(detector, pull, str(chosen))
     return PhotoEditor(model, found, chosen, dtype, refiner_for(model, refine))
+
+
+def _check_number(name: str, value: float, low: float = -math.inf, high: float = math.inf) -> None:
+    """Raises `ValueError` for what is no finite number between two bounds."""
+    if not isinstance(value, int | float) or not math.isfinite(value) or not low <= value <= high:
+        expected = "a finite number" if low == -math.inf else f"between {low:g} and {high:g}"
+        raise ValueError(f"{name} is {expected}, and not {value!r}")
+
+
+def _check_selection(selection: Selection) -> None:
+    if not isinstance(selection, Selection):
+        raise TypeError(f'selection is a Selection, such as Selection(faces="largest"), and not {selection!r}')
 
 
 def _photo(photo: PhotoLike) -> tuple[Photo, str]:
@@ -240,6 +264,8 @@ def _recipe(recipe: str | os.PathLike[str] | EditRecipe) -> tuple[EditRecipe, Pa
     """Reads a recipe and returns it with its path; a recipe built in Python is given a path in the current folder."""
     if isinstance(recipe, EditRecipe):
         return recipe, Path("recipe")
+    if not isinstance(recipe, str | os.PathLike):
+        raise RecipeError(f"a recipe is a name, a FILE.yaml or an EditRecipe, and not {type(recipe).__name__}")
     path = find_edit_recipe(os.fspath(recipe))
     return read_edit_recipe(path), path
 

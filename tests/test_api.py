@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from tolerances import FLOAT32
 import oodinv
 from oodinv import PhotoEditor
 from oodinv.errors import ImageError, NoFaceError, RecipeError
+from oodinv.faces.selection import Selection
 from oodinv.recipe.edit import EditRecipe
 
 PORTRAIT = "rishi-sunak.jpg"
@@ -138,6 +140,59 @@ def test_a_photo_of_16_bits_keeps_them(editor: PhotoEditor, samples: Path, tmp_p
 def test_what_is_no_photo_is_refused_by_name(editor: PhotoEditor, photo: object, message: str) -> None:
     with pytest.raises(ImageError, match=message):
         editor.invert(photo)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"model": None}, TypeError, "not NoneType"),
+        ({"model": "ffhq-mobil"}, RecipeError, "did you mean ffhq-mobile"),
+        ({"dtype": "float64"}, ValueError, "no number format is named 'float64'; there are float32, bfloat16, float16"),
+        ({"refine": -1}, ValueError, "refine is a number of steps from 0, and not -1"),
+        ({"refine": "5"}, ValueError, "and not '5'"),
+        ({"device": "gpu"}, ValueError, "unknown device gpu"),
+        ({"detector": "yolo"}, ValueError, "no detector is named 'yolo'"),
+    ],
+)
+def test_what_can_not_be_loaded_is_refused_by_name(
+    arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        oodinv.load(**arguments)
+
+
+def test_a_card_is_loaded_by_its_path(tiny_card: Path) -> None:
+    assert oodinv.load(tiny_card, device="cpu").model.card.name == oodinv.load(str(tiny_card)).model.card.name == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"recipe": None}, RecipeError, "a recipe is a name, a FILE.yaml or an EditRecipe, and not NoneType"),
+        ({"recipe": {"truncation": 0.5}}, RecipeError, "and not dict"),
+        ({"strength": float("nan")}, ValueError, "strength is a finite number, and not nan"),
+        ({"strength": "2"}, ValueError, "and not '2'"),
+        ({"strength": 1e9}, RecipeError, "outside its safe range"),
+        ({"selection": "largest"}, TypeError, "selection is a Selection"),
+    ],
+)
+def test_arguments_that_no_edit_has_are_refused_by_name(
+    editor: PhotoEditor, arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        editor.edit("nowhere.jpg", **({"recipe": "smile"} | arguments))
+
+
+@pytest.mark.parametrize("colour", [2, -0.1, float("nan"), "1"])
+def test_a_share_of_colour_outside_0_to_1_is_refused_before_any_work(editor: PhotoEditor, colour: Any) -> None:
+    with pytest.raises(ValueError, match="colour is between 0 and 1, and not"):
+        editor.invert("nowhere.jpg", colour=colour)
+
+
+@pytest.mark.parametrize("faces", ["smallest", 0, -1, None])
+def test_a_selection_of_no_faces_is_refused_by_name(faces: Any) -> None:
+    with pytest.raises(ValueError, match="faces is all, largest, or a number from 1, and not"):
+        Selection(faces=faces)
 
 
 def test_a_photo_without_a_face_is_refused_by_name(editor: PhotoEditor) -> None:

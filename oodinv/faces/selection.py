@@ -50,6 +50,9 @@ class Selection:
     min_score: the detector's, in [0, 1]. min_sharpness: share of the sharpness of the sharpest face that is at least
     as large; 0 keeps blurred passers-by. indices: numbers of faces from left to right, counted from 0 over all faces
     found. like: a person. cut_off: also take faces of which the photo doesn't show all eyes, nose and mouth.
+
+    Raises:
+        ValueError: `faces` is neither of these words nor a number from 1.
     """
 
     faces: Literal["all", "largest"] | int = "all"
@@ -59,6 +62,10 @@ class Selection:
     indices: frozenset[int] | None = None
     like: Likeness | None = None
     cut_off: bool = False
+
+    def __post_init__(self) -> None:
+        if self.faces not in ("all", "largest") and not (isinstance(self.faces, int) and self.faces >= 1):
+            raise ValueError(f"faces is all, largest, or a number from 1, and not {self.faces!r}")
 
 
 ALL = Selection()
