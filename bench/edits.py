@@ -5,9 +5,10 @@
 UTKFACE: labelled faces, AGE_SEX_ETHNICITY_DATE.jpg. Age and sex are told by regressions on SFace's features and on
 principal components of pixels, trained on faces that the directions were not fitted to; smile (mouth width over eye
 distance) and yaw by YuNet's points, and where MediaPipe is installed (`face_mesh`) smile by its landmarks too, which
-see a mouth more exactly. Prints for each recipe, over strengths -2, -1, 0, 1, 2: the share of faces whose
-attribute rises at every step, the mean rise from -2 to 2, the share whose apparent sex flips from -1 to 1, SFace's
-similarity to the photo at 1, and the mean change in grey levels outside the face and on text that is pasted on.
+see a mouth more exactly. Prints for each recipe, over five strengths (the low end of its safe range, half of that, 0,
+1, and the high end): the share of faces whose attribute rises at every step, the mean rise from end to end, from 0 to 1
+and from 0 to the high end, the share whose apparent sex flips from the second to the fourth, SFace's similarity to the
+photo at 1, and the mean change in grey levels outside the face and on text that is pasted on.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from oodinv import DEFAULT_MODEL
 from oodinv.directions import measures
 from oodinv.directions.fit import Score, fit_score
 from oodinv.directions.labels import from_names
+from oodinv.directions.ranges import strength_range
 from oodinv.directions.regress import Array, Components, determination, discrimination, principal_components
 from oodinv.editing.apply import EditedFace, Editor, InvertedFace, inverted_faces
 from oodinv.editing.plan import prepare
@@ -51,9 +53,9 @@ from oodinv.weights.build import Model, load_named
 from oodinv.weights.pull import pull
 from oodinv.workflows.encode import sample
 
-STRENGTHS = [-2.0, -1.0, 0.0, 1.0, 2.0]
 RECIPES = {"older": "age", "feminine": "sex", "smile": "smile", "turn-right": "yaw"}
 PIXEL_COMPONENTS = 80
+PIXELS_SIDE = 128
 BATCH = 8
 ADULTS = 15
 """Younger faces are left out, as they are from the fit."""
@@ -88,8 +90,9 @@ def features(sface: Sface, pixels: Components, crops: list[Pixels]) -> Array:
 
 
 def flat(crops: list[Pixels]) -> Array:
-    """Grey crops as rows, (N, S · S)."""
-    return np.stack([luma(crop.astype(np.float32)).ravel() for crop in crops]).astype(np.float64)
+    """Grey crops of PIXELS_SIDE as rows, (N, PIXELS_SIDE²)."""
+    small = (resize_pixels(crop, PIXELS_SIDE).astype(np.float32) for crop in crops)
+    return np.stack([luma(crop).ravel() for crop in small]).astype(np.float64)
 
 
 def labelled(jobs: list[Job], detector: Yunet, model: Model, only_held_out: bool) -> Iterator[Labelled]:
@@ -105,7 +108,7 @@ def labelled(jobs: list[Job], detector: Yunet, model: Model, only_held_out: bool
             )
         except ImageError:
             continue
-        yield Labelled(face[0].crop, age, sex)
+        yield Labelled(face.faces[0].crop, age, sex)
 
 
 def train_judge(faces: list[Labelled], sface: Sface) -> tuple[Judge, dict[str, float]]:
@@ -131,6 +134,12 @@ def inverted(model: Model, crops: list[Pixels]) -> list[InvertedFace]:
     return [face for part in found for face in part]
 
 
+def strengths(name: str, model: str) -> list[float]:
+    """Five rising strengths of a recipe within its safe range; the third is 0, the fourth 1."""
+    low, high = strength_range(read_edit_recipe(find_edit_recipe(name)), model) or (-2.0, 2.0)
+    return [low, low / 2, 0.0, 1.0, high]
+
+
 def edited(model: Model, name: str, faces: list[InvertedFace], strengths: list[float]) -> list[EditedFace]:
     """What `oodinv edit --recipe NAME --strength …` makes of faces."""
     path = find_edit_recipe(name)
@@ -154,12 +163,14 @@ def told(judge: Judge, detector: Yunet, attribute: str, crops: list[Pixels]) -> 
 
 
 def rises(values: Array) -> dict[str, float]:
-    """values (N, K) over rising strengths: the share of rows that rise at each step, and the mean rise in all."""
+    """values (N, 5) over `strengths`: the share of rows that rise at each step, and mean rises."""
     whole = values[np.isfinite(values).all(axis=1)]
     return {
         "measured": float(len(whole)),
         "monotonic": float((np.diff(whole, axis=1) > 0).all(axis=1).mean()),
         "rise": float((whole[:, -1] - whole[:, 0]).mean()),
+        "rise_to_1": float((whole[:, 3] - whole[:, 2]).mean()),
+        "rise_to_end": float((whole[:, -1] - whole[:, 2]).mean()),
     }
 
 
@@ -168,8 +179,9 @@ def judged(
     wheres: NDArray[np.float32], sheet: Path | None,
 ) -> dict[str, float]:  # fmt: skip
     """All measures of one recipe."""
-    results = edited(model, name, faces, STRENGTHS)
-    columns = [[face.results[k].composite for face in results] for k in range(len(STRENGTHS))]
+    factors = strengths(name, model.card.name)
+    results = edited(model, name, faces, factors)
+    columns = [[face.results[k].composite for face in results] for k in range(len(factors))]
     found = rises(np.stack([told(judge, detector, RECIPES[name], crops) for crops in columns], axis=1))
     if RECIPES[name] == "smile" and face_mesh.is_installed():
         mesh = face_mesh.load()
@@ -182,7 +194,7 @@ def judged(
     written = np.stack([face.results[0].composite for face in edited(model, name, texts, [1.0])]).astype(float)
     kept = np.abs(written - np.stack([face.crop for face in texts])).mean(axis=3)[wheres > 0.95]
     if sheet is not None:
-        rows = [strip([("photo", face.crop), *zip(map("{:+g}".format, STRENGTHS), row, strict=True)])
+        rows = [strip([("photo", face.crop), *zip(map("{:+g}".format, factors), row, strict=True)])
                 for face, row in zip(faces[:14], zip(*columns, strict=True), strict=False)]  # fmt: skip
         write_png(sheet / f"{name}.png", np.vstack(rows), b"")
     return found | {
