@@ -75,7 +75,7 @@ def test_an_edit_by_ray_workers_is_that_of_one_process(
     _one_thread(monkeypatch)
     (tmp_path / "average.yaml").write_text("truncation: 0.5")
     common = ["--aligned", "-r", tmp_path / "average.yaml", "--model", tiny_card, "--batch-size", "2", "--quiet"]
-    assert call("edit", crops, "-o", tmp_path / "one", *common).returncode == 1
+    assert call_here("edit", crops, "-o", tmp_path / "one", *common).returncode == 1
     done = call("edit", crops, "-o", tmp_path / "two", *common, "--engine", "ray", "--workers", "2")
     assert done.returncode == 1, done.stderr
     one, two = files(tmp_path / "one"), files(tmp_path / "two")

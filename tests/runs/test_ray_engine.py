@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from command import call, files, numbered_photos
+from command import call, call_here, files, numbered_photos
 from neighbours import HEADER, Neighbours
 from neighbours import files as tree
 from PIL import Image
@@ -127,7 +127,7 @@ def test_two_ray_workers_leave_what_one_process_does(
     for name, value in {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}.items():
         monkeypatch.setenv(name, value)
     options = ["--aligned", "--model", tiny_card, "--batch-size", "2", "--quiet", "--noise", "random"]
-    assert call("invert", crops, "-o", tmp_path / "one", *options).returncode == 0
+    assert call_here("invert", crops, "-o", tmp_path / "one", *options).returncode == 0
     done = call("invert", crops, "-o", tmp_path / "two", *options, "--engine", "ray", "--workers", "2")
     assert done.returncode == 0, done.stderr
     assert files(tmp_path / "two") == files(tmp_path / "one")
@@ -147,7 +147,7 @@ def test_a_cluster_that_does_not_start_is_one_error(monkeypatch: pytest.MonkeyPa
 
 def test_options_that_do_not_go_together_are_refused(photos: Path, tmp_path: Path) -> None:
     for options in (["--workers", "2"], ["--engine", "ray", "--shard", "0/2"]):
-        done = call("align", photos, "-o", tmp_path / "out", *options)
+        done = call_here("align", photos, "-o", tmp_path / "out", *options)
         assert done.returncode == 2
         assert "leave" in done.stderr
     assert ray_engine.CHUNKS_A_TASK > 1
