@@ -22,6 +22,7 @@ JPEG_XMP_BYTES = JPEG_SEGMENT_BYTES - len(_JPEG_XMP)
 _JPEG_EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
 _DIGEST_BYTES, _EXTENSION_HEAD = 32, 40  # of a part of an extension: its digest, then its full length and its offset
 _TIFF_DESCRIPTIVE = frozenset({270, 271, 272, 282, 283, 296, 305, 306, 315, 33432})
+_TIFF_RESOLUTION = frozenset({282, 283})
 _EXIF_FOLDERS = (0x8769, 0x8825)  # camera settings, place
 _RAW_PROFILE = "raw profile type "  # ImageMagick's way to put EXIF and other blocks into text chunks of a PNG
 _FILE_TEXTS = (_RAW_PROFILE, "thumb::", "xml:com.adobe.xmp")
@@ -156,6 +157,8 @@ def _extension(picture: Image.Image, packet: bytes) -> bytes:
 
 
 def _dpi(picture: Image.Image) -> tuple[float, float] | None:
+    if picture.format == "TIFF" and not set(picture.getexif()) >= _TIFF_RESOLUTION:
+        return None  # Pillow makes it 1
     try:
         across, down = (float(value) for value in picture.info["dpi"])
     except (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError):

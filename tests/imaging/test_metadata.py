@@ -249,6 +249,13 @@ def test_resolution_is_preserved(suffix: str, tmp_path: Path) -> None:
         assert [round(float(value)) for value in written.info["dpi"]] == [240, 240]
 
 
+def test_a_tiff_without_a_resolution_gets_none() -> None:
+    for said, expected in (({}, None), ({"dpi": (300, 200)}, (300.0, 200.0))):
+        file = io.BytesIO()
+        Image.fromarray(PIXELS).save(file, "TIFF", **said)
+        assert decode_photo(file.getvalue(), Path("in")).dpi == expected
+
+
 def test_comments_of_a_jpeg_come_through(tmp_path: Path) -> None:
     content = jpeg_of(PIXELS, comment=b"gr\xfc\xdfe", extra=b"\xff\xfe\0\x08second")
     photo = decode_photo(content, Path("in"))
