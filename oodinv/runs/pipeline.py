@@ -169,21 +169,24 @@ class Past:
     entries: dict[str, Entry]
 
     def is_done(self, job: Job, folder: Path) -> bool:
-        """True if the job's results are complete and its photo hasn't changed since."""
+        """True if the job's results are complete and its photo hasn't changed since, or is missing by now."""
         entry = self.entries.get(job.name)
         if entry is None or not entry.is_complete(folder):
             return False
+        if job.path == job.crop and entry.sha256 == job.photo_sha256:
+            return True
         try:
             return entry.sha256 == hashlib.sha256(read_bytes(job.path)).hexdigest()
         except ImageError:
             return False
 
     def belongs_to_another(self, job: Job, sha256: str) -> bool:
-        """True if the name belongs to the results of another photo (not of this one, changed or moved)."""
+        """True if the name belongs to the results of another photo (not of this one, changed or moved, or its crop)."""
         entry = self.entries.get(job.name)
-        if entry is None or entry.status != "done" or entry.sha256 == sha256:
+        if entry is None or entry.status != "done" or entry.sha256 in (sha256, job.photo_sha256):
             return False
-        return os.path.realpath(entry.input) != os.path.realpath(job.path)
+        own = {os.path.realpath(path) for path in (job.path, job.crop) if path is not None}
+        return os.path.realpath(entry.input) not in own
 
     def has_failed(self, job: Job) -> bool:
         """True if an earlier run failed on this job."""

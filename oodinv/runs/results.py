@@ -119,11 +119,9 @@ class Results:
         """Returns a job for each finished photo, and the number of missing photos, whose jobs read a crop instead."""
         found, gone = [], 0
         for name, entry in self.entries.items():
-            path = self.photo(entry)
-            if path is None:
-                gone += 1
-                path = self.path / f"aligned/{self.crops(entry)[0]}.png"
-            found.append(Job(path, name, frame=entry.frame))
+            path, crop = self.photo(entry), self.path / f"aligned/{self.crops(entry)[0]}.png"
+            gone += path is None
+            found.append(Job(path or crop, name, frame=entry.frame, crop=crop, photo_sha256=entry.sha256))
         return found, gone
 
     def photo(self, entry: Entry) -> Path | None:

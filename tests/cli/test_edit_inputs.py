@@ -276,3 +276,37 @@ def test_a_photo_that_was_changed_or_is_gone(samples: Path, tiny_card: Path, tmp
     assert any("be found any more" in note for note in summary["notes"])
     assert (tmp_path / f"e/composites/{NAMES[1]}.png").is_file()
     assert not (tmp_path / "e/pasted").exists()
+
+
+def test_an_edit_is_repeated_after_a_photo_went_missing_and_came_back(
+    samples: Path, tiny_card: Path, tmp_path: Path
+) -> None:
+    photos, out, edit = tmp_path / "photos", tmp_path / "out", tmp_path / "e"
+    photos.mkdir()
+    for name in NAMES:
+        shutil.copy(samples / f"{name}.jpg", photos)
+    assert oodinv("invert", photos, "-o", out, "--model", tiny_card, "--quiet").exit_code == 0
+    (tmp_path / "half.yaml").write_text("truncation: 0.5")
+
+    def run(*command: str | Path) -> tuple[int, int, int]:
+        done = oodinv(*command, "--json", "--quiet")
+        summary = json.loads(done.stdout)
+        return done.exit_code, summary["done"], summary["kept"]
+
+    commands: tuple[tuple[str | Path, ...], ...] = (
+        ("edit", out, "-r", tmp_path / "half.yaml", "-o", edit, "--model", tiny_card),
+        ("blend", out, "-o", tmp_path / "b"),
+    )
+    for command in commands:
+        assert run(*command) == (0, 2, 0)
+    before = files(edit)
+    (photos / f"{NAMES[0]}.jpg").rename(tmp_path / "away.jpg")
+    for command in commands:
+        assert run(*command) == (0, 0, 2)
+    assert files(edit) == before
+    shutil.rmtree(edit)
+    assert run(*commands[0]) == (0, 2, 0)
+    assert not (edit / f"pasted/{NAMES[0]}.jpg").exists()
+    (tmp_path / "away.jpg").rename(photos / f"{NAMES[0]}.jpg")
+    assert run(*commands[0]) == (0, 1, 1)
+    assert files(edit) == before

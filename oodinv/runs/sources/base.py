@@ -11,13 +11,17 @@ class Job:
     """An input file and the relative path, without suffix, that its results are stored under.
 
     unsupported: reason why files with this suffix can't be read; such a file is never opened. frame: index, counted
-    from 0, of a frame in a multi-frame file; None for the first one, with a remark if there are others.
+    from 0, of a frame in a multi-frame file; None for the first one, with a remark if there are others. crop,
+    photo_sha256: of a photo that was inverted before, the first crop that was saved, and the photo's sha256; if the
+    photo is missing, `path` is the crop.
     """
 
     path: Path
     name: str
     unsupported: str | None = None
     frame: int | None = None
+    crop: Path | None = None
+    photo_sha256: str | None = None
 
 
 @dataclass(frozen=True)
