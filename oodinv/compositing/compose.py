@@ -20,7 +20,7 @@ from oodinv.imaging.colour import matching_colour
 from oodinv.imaging.flow import resize_flow
 from oodinv.imaging.pixels import Flow, Levels, Mask, Pixels, rounded
 
-STRICT = ("eye", "lip", "mouth")
+STRICT = ("lip", "mouth")
 """Parts of which the photo's detail is given back only where it fits exactly (`transferred_residual`)."""
 STRICT_REACH = 1 / 128
 """Distance, as a share of the crop's side, that they are enlarged by."""

@@ -15,7 +15,7 @@ COARSE = 1 / 32
 MISMATCH = 24.0
 """Grey levels: structural error of warped detail at which its weight falls to 1/e."""
 STRICTER = 6.0
-"""Factor by which less error is allowed in eyes and mouths, where a second contour is seen at once."""
+"""Factor by which less error is allowed in mouths, where a second contour is seen at once."""
 VISIBLE = 2.0
 """Grey levels: change by the edit below which optical flow is damped."""
 _FLOW_SIDE = 256
