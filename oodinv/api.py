@@ -26,6 +26,7 @@ from oodinv.editing.apply import Editor, InvertedFace
 from oodinv.editing.plan import prepare
 from oodinv.errors import ImageError, NoFaceError, RecipeError
 from oodinv.faces.align import align
+from oodinv.faces.crop import square_crop
 from oodinv.faces.detectors import load_detector
 from oodinv.faces.detectors.base import Detector
 from oodinv.faces.selection import ALL, Selection
@@ -41,7 +42,7 @@ from oodinv.refinement import Refiner, refiner_for
 from oodinv.runs.sinks.photo import pasted
 from oodinv.weights.build import Model, load_named
 from oodinv.weights.pull import pull
-from oodinv.workflows.invert import composed, square_crop
+from oodinv.workflows.invert import composed
 
 PhotoLike: TypeAlias = str | os.PathLike[str] | Pixels | Image.Image
 

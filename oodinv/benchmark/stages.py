@@ -17,7 +17,7 @@ from oodinv.benchmark.score import Scorer, as_saved, at_size, to_batch
 from oodinv.compositing.composition import Composition
 from oodinv.errors import NoFaceError
 from oodinv.faces.align import align
-from oodinv.faces.crop import crop
+from oodinv.faces.crop import crop, square_crop
 from oodinv.faces.detectors.base import Detector
 from oodinv.faces.selection import LARGEST
 from oodinv.imaging.decode import decode_photo
@@ -31,7 +31,7 @@ from oodinv.runs.manifest import Header, header_of
 from oodinv.runs.sources.base import Job
 from oodinv.weights.build import Model
 from oodinv.workflows.align import decode_upright
-from oodinv.workflows.invert import composed, square_crop
+from oodinv.workflows.invert import composed
 
 Scores = dict[str, dict[str, dict[str, float | None]]]
 """One photo's scores: by ablation, then by scope (composite, generated, in-domain, alignment), then by metric.

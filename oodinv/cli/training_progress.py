@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from oodinv.training.data import UnusablePhoto
     from oodinv.training.loop import Event
 
+_HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
 NAMED = 10
 """Unusable photos that are named; more are only counted."""
 
 
 @dataclass
 class StopRequest:
-    """Records that SIGINT or SIGTERM has asked the run to stop; `signal` is its number."""
+    """Records that a signal has asked the run to stop; `signal` is its number."""
 
     signal: int = 0
 
@@ -43,19 +44,28 @@ class StopRequest:
 
 @contextmanager
 def stopping_on_signals(quiet: bool) -> Iterator[StopRequest]:
-    """Turns the first SIGINT or SIGTERM into a request to stop; a second one ends the process at once."""
-    request = StopRequest()
+    """Turns the first SIGINT, SIGTERM or SIGHUP into a request to stop; another signal but SIGHUP stops it at once.
 
+    A SIGHUP that is ignored, as `nohup` has it, stays ignored. After one, nothing is written to the terminal, which is
+    gone.
+    """
+    request = StopRequest()
+    terminals = [stream for stream in (0, 1, 2) if os.isatty(stream)]  # a closed one isn't known as one any more
     process = os.getpid()  # processes that read batches ahead inherit the handler, and stay silent
 
     def note(number: int, _frame: FrameType | None) -> None:
         request.signal = number
+        if number == _HANGUP:
+            previous[_HANGUP] = signal.SIG_IGN  # a shell that is closed sends another one
         for name in previous:
             signal.signal(name, previous[name])
-        if not quiet and os.getpid() == process:
+        if number == _HANGUP and os.getpid() == process:
+            _lead_nowhere(terminals)
+        elif not quiet and os.getpid() == process:
             stderr.print("stopping after this step; once more to stop at once, without a checkpoint")
 
-    previous = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
+    known = [signal.SIGINT, signal.SIGTERM, *([_HANGUP] if _HANGUP is not None else [])]
+    previous = {name: found for name in known if (found := signal.getsignal(name)) is not signal.SIG_IGN}
     for name in previous:
         signal.signal(name, note)
     try:
@@ -63,6 +73,14 @@ def stopping_on_signals(quiet: bool) -> Iterator[StopRequest]:
     finally:
         for name, handler in previous.items():
             signal.signal(name, handler)
+
+
+def _lead_nowhere(streams: list[int]) -> None:
+    """Sends streams of a terminal that was closed to nowhere: writing to it would raise OSError."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in streams:
+        os.dup2(nowhere, stream)
+    os.close(nowhere)
 
 
 def duration(seconds: float) -> str:

@@ -1,14 +1,16 @@
 """Cutting a quad out of a photo. `faces.quads` states the coordinates."""
 
 import math
+from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from oodinv.errors import ImageError
 from oodinv.faces.quads import Points, crop_to_photo, quad_side
-from oodinv.imaging.pixels import Pixels, blurred
+from oodinv.imaging.pixels import Pixels, blurred, resize_pixels
 
 
 def crop(pixels: Pixels, quad: Points, size: int) -> Pixels:
@@ -31,6 +33,21 @@ def crop(pixels: Pixels, quad: Points, size: int) -> Pixels:
     fine = _resample(region, quad, size, oversampling, margin)
     inner = (margin * oversampling, margin * oversampling) + (oversampling * (margin + size),) * 2
     return np.array(Image.fromarray(fine).resize((size, size), Image.Resampling.LANCZOS, box=inner))
+
+
+def square_crop(pixels: Pixels, size: int, path: Path) -> Pixels:
+    """Resizes an input that is already a crop to (size, size).
+
+    Raises:
+        ImageError: it isn't square, so resizing would distort it.
+    """
+    height, width = pixels.shape[:2]
+    if height != width:
+        raise ImageError(
+            f"{path}: is {width} by {height} pixels, and --aligned (in a recipe, aligned: true) expects square crops; "
+            "leave it out to have faces found and cut out, or cut it square"
+        )
+    return resize_pixels(pixels, size)
 
 
 def rough_crop(pixels: Pixels, quad: Points, size: int) -> Pixels:

@@ -14,15 +14,15 @@ from PIL import Image
 
 from oodinv.errors import ImageError, OutputError, RecipeError
 from oodinv.faces.align import align
-from oodinv.faces.crop import crop
+from oodinv.faces.crop import crop, square_crop
 from oodinv.faces.detectors.base import Detector
 from oodinv.faces.quads import scale_quad
 from oodinv.faces.selection import LARGEST
 from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.files import readable, write_text
-from oodinv.imaging.formats import READABLE_SUFFIXES
-from oodinv.imaging.pixels import Pixels, resize_pixels
+from oodinv.imaging.pixels import Pixels
 from oodinv.recipe.train import FaceFolder
+from oodinv.runs.collect import collect
 from oodinv.training.data import Faces, UnusablePhoto
 
 HELD_OUT_SHARE = 20
@@ -46,31 +46,31 @@ def is_held_out(content: bytes) -> bool:
     return hashlib.sha256(content).digest()[0] % HELD_OUT_SHARE == 0
 
 
-def list_images(folder: Path) -> list[Path]:
-    """Image files below a folder, sorted.
+def list_images(folder: Path) -> tuple[list[Path], list[UnusablePhoto]]:
+    """Lists the image files below a folder, sorted, and those of unsupported types; system folders are left out.
 
     Raises:
-        RecipeError: the folder is missing or holds no image.
+        RecipeError: the folder is missing. ImageError: it holds no image, or results of oodinv other than crops.
     """
     if not folder.is_dir():
         raise RecipeError(f"there is no folder {folder} to train on; name yours with --data FOLDER")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in READABLE_SUFFIXES)
-    if not paths:
-        raise RecipeError(f"{folder} holds no image ({', '.join(sorted(READABLE_SUFFIXES))})")
-    return paths
+    jobs = sorted(collect([folder]), key=lambda job: job.path)
+    unsupported = [UnusablePhoto(str(job.path), job.unsupported) for job in jobs if job.unsupported is not None]
+    return [job.path for job in jobs if job.unsupported is None], unsupported
 
 
 def decode(content: bytes, path: Path, data: FaceFolder, detector: Detector | None) -> Pixels:
     """Crops a photo's largest face at the model's scale and at `more_scales`. → uint8 (1 + K, size, size, 3)
 
-    detector: None for photos that are crops already; they are resized. With labels there is a fourth channel for them.
+    detector: None for photos that are square crops already; they are resized. With labels there is a fourth channel
+    for them.
 
     Raises:
-        ImageError: not a readable picture, or no face in it, or a label map can't be read.
+        ImageError: not a readable picture, no face in it, a crop that isn't square, or a label map that can't be read.
     """
     pixels = decode_photo(content, path).pixels
     if detector is None:
-        resized = resize_pixels(pixels, data.size)
+        resized = square_crop(pixels, data.size, path)
         return (resized if data.labels is None else np.dstack([resized, read_labels(path, data)]))[None]
     face = align(pixels, detector, data.size, data.crop.quad, LARGEST).faces[0]
     others = [crop(pixels, scale_quad(face.quad, scale / data.crop.scale), data.size) for scale in data.more_scales]
@@ -120,11 +120,13 @@ def decode_all(
 class FaceCache:
     """The decoded faces of a folder: crops.npy, and index.json, which is written last.
 
-    folder: its name is a hash of the photos' paths, sizes and times, and of how they are cropped.
+    folder: its name is a hash of the photos' paths, sizes and times, and of how they are cropped. unsupported: files
+    beside the photos that can't be read.
     """
 
     data: FaceFolder
     paths: list[Path]
+    unsupported: list[UnusablePhoto]
     folder: Path
 
     @classmethod
@@ -132,9 +134,9 @@ class FaceCache:
         """The cache of a training folder, in a folder of its own below `parent`; nothing is read or written.
 
         Raises:
-            RecipeError: the training folder is missing or holds no image.
+            RecipeError, ImageError: see `list_images`.
         """
-        paths = list_images(Path(data.folder))
+        paths, unsupported = list_images(Path(data.folder))
         named = data.model_copy(
             update={"folder": readable(data.folder), "labels": data.labels and readable(data.labels)}
         )
@@ -144,7 +146,7 @@ class FaceCache:
             digest.update(f"{path}:{stat.st_size}:{stat.st_mtime_ns}".encode(errors="surrogateescape"))
         for path in sorted(Path(data.labels).rglob("*.png")) if data.labels is not None else ():
             digest.update(f"{path}:{path.stat().st_mtime_ns}".encode(errors="surrogateescape"))
-        return cls(data, paths, parent / f"faces-{digest.hexdigest()[:16]}")
+        return cls(data, paths, unsupported, parent / f"faces-{digest.hexdigest()[:16]}")
 
     @property
     def is_complete(self) -> bool:
@@ -160,7 +162,7 @@ class FaceCache:
         """
         shape = (len(self.paths) * (1 + len(self.data.more_scales)), self.data.size, self.data.size, self.data.channels)
         rows: dict[bool, list[int]] = {False: [], True: []}
-        unusable, count = list[UnusablePhoto](), 0
+        unusable, count = [*self.unsupported], 0
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._check_space(int(np.prod(shape)))

@@ -11,7 +11,7 @@ import torch
 from oodinv.compositing.compose import PARTS_KEY, compose
 from oodinv.compositing.composition import Composition
 from oodinv.compositing.paste_back import Patch
-from oodinv.errors import ImageError
+from oodinv.faces.crop import square_crop
 from oodinv.faces.detectors.base import Detector
 from oodinv.faces.parts import FACE_PARTS, part_weight
 from oodinv.faces.selection import ALL, Selection
@@ -20,7 +20,7 @@ from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.deep import decode_deep
 from oodinv.imaging.encode import AS_SOURCE, OutputFormat
 from oodinv.imaging.photo import Photo
-from oodinv.imaging.pixels import Pixels, resize_pixels, rounded
+from oodinv.imaging.pixels import Pixels, rounded
 from oodinv.imaging.provenance import Provenance
 from oodinv.inversion import DTYPES, Artefacts, Dtype, Subject, artefacts, in_halves, invert, parse
 from oodinv.models.generators.base import Noise
@@ -59,21 +59,6 @@ class Portrait:
         aligned = self.subjects[0].aligned
         orientation = None if aligned is None else aligned.orientation
         return decode_photo(self.content, self.job.path, deep=True, frame=self.job.frame or 0, orientation=orientation)
-
-
-def square_crop(pixels: Pixels, size: int, path: Path) -> Pixels:
-    """Resizes an input that is already a crop to (size, size).
-
-    Raises:
-        ImageError: it isn't square, so resizing would distort it.
-    """
-    height, width = pixels.shape[:2]
-    if height != width:
-        raise ImageError(
-            f"{path}: is {width} by {height} pixels, and --aligned expects square crops; leave out --aligned to have "
-            "faces found and cut out, or cut it square"
-        )
-    return resize_pixels(pixels, size)
 
 
 COPIED = 0.5

@@ -12,7 +12,7 @@ from command import smooth_crops
 from PIL import Image
 from training_setup import SIZE, random_faces
 
-from oodinv.errors import OutputError, RecipeError
+from oodinv.errors import ImageError, OutputError, RecipeError
 from oodinv.faces.align import align
 from oodinv.faces.detectors.base import Face
 from oodinv.faces.selection import LARGEST
@@ -103,6 +103,25 @@ def test_a_damaged_cache_names_its_folder_and_the_way_out(tmp_path: Path, damage
     assert str(folder) in str(caught.value)
 
 
+def test_training_leaves_out_what_is_no_photo_of_the_folder_and_names_what_it_can_not_use(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    smooth_crops(photos, 60)
+    for name in (".thumbnails/p0.png", "@eaDir/p1.png", "._p2.png"):
+        (photos / name).parent.mkdir(exist_ok=True)
+        (photos / name).write_bytes((photos / "p0.png").read_bytes())
+    (photos / "raw.cr2").write_bytes(b"x")
+    (photos / "notes.txt").write_bytes(b"x")
+    Image.new("RGB", (32, 31)).save(photos / "wide.png")
+    faces = load_faces(FaceFolder(folder=str(photos), size=SIZE, aligned=True), None, tmp_path / "cache")
+    assert len(faces.train) + len(faces.held_out) == 60
+    assert {Path(photo.path).name: photo.error.split(": ", 1)[1] for photo in faces.unusable} == {
+        "raw.cr2": ".cr2 files can't be read; export it as JPEG, PNG or TIFF",
+        "wide.png": "is 32 by 31 pixels, and --aligned (in a recipe, aligned: true) expects square crops; leave it out "
+        "to have faces found and cut out, or cut it square",
+    }
+
+
 class OneFace:
     """A detector that sees the same upright face in every photo."""
 
@@ -134,7 +153,7 @@ def test_training_faces_in_more_framings(tmp_path: Path) -> None:
 
 def test_a_missing_or_empty_folder_is_named(tmp_path: Path) -> None:
     for folder in (tmp_path / "nowhere", tmp_path):
-        with pytest.raises(RecipeError, match=str(folder)):
+        with pytest.raises((RecipeError, ImageError), match=str(folder)):
             load_faces(FaceFolder(folder=str(folder), size=SIZE, aligned=True), None, tmp_path / "cache")
 
 

@@ -1,13 +1,15 @@
 """`oodinv train` as a process: stopped by signals, resumed, read without a terminal, given bad photos."""
 
 import json
+import os
+import select
 import signal
 import time
 from pathlib import Path
 
 import pytest
 import yaml
-from command import call_here, smooth_crops, start
+from command import MAIN, call_here, smooth_crops, start
 
 RECIPE = {
     "kind": "stylegan2",
@@ -65,6 +67,29 @@ def test_signals_save_a_checkpoint_and_say_how_to_resume(photos: Path, tmp_path:
     summary = json.loads(stdout)
     assert (summary["stopped"], summary["step"]) == (True, reached)
     assert [Path(photo["input"]).name for photo in summary["left_out"]] == ["broken.png"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no SIGHUP here")
+def test_a_closed_terminal_saves_a_checkpoint(photos: Path, tmp_path: Path) -> None:
+    import pty
+
+    out = tmp_path / "out"
+    arguments = ["train", "generator", "--recipe", str(tmp_path / "test.yaml"), "--data", str(photos), "-o", str(out)]
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execv(MAIN[0], [*MAIN, *arguments, "--device", "cpu"])
+    deadline = time.monotonic() + 300
+    while len(steps_logged(out / "log.jsonl")) < 2 and time.monotonic() < deadline:
+        if select.select([terminal], [], [], 0.1)[0]:
+            os.read(terminal, 65536)
+    os.close(terminal)  # sends SIGHUP
+    time.sleep(0.2)
+    os.kill(process, signal.SIGHUP)  # as a shell does for its jobs
+    _, status = os.waitpid(process, 0)
+    assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGHUP
+    assert (out / "checkpoint.pt").is_file()
+    assert (out / "model/test.yaml").is_file()
 
 
 def test_a_damaged_checkpoint_is_named_with_the_way_out(photos: Path, tmp_path: Path) -> None:
