@@ -26,7 +26,9 @@ def generate(
     ] = None,
     codes: Annotated[
         Path | None,
-        typer.Option("--codes", metavar="FILE", help="Codes (N, w_dim) or (N, num_ws, w_dim) as .npy or .npz."),
+        typer.Option(
+            "--codes", metavar="FILE", help="Codes (N, w_dim), (num_ws, w_dim) or (N, num_ws, w_dim) as .npy or .npz."
+        ),
     ] = None,
     truncation: Annotated[
         float,

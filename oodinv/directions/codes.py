@@ -21,7 +21,7 @@ def read_codes(path: Path, target: ModelShape) -> Tensor:
     """
     value = only_tensor(read_contents(path))
     num_ws, w_dim = target.num_ws, target.w_dim
-    codes = _codes(value, (num_ws, num_ws + target.spare_rows), w_dim)
+    codes = stacked(value, (num_ws, num_ws + target.spare_rows), w_dim)
     if codes is None:
         raise UnknownLayout(
             f"{path}: expected one latent code ({num_ws}, {w_dim}) or ({w_dim},), or several (N, {num_ws}, {w_dim}) or "
@@ -32,8 +32,8 @@ def read_codes(path: Path, target: ModelShape) -> Tensor:
     return codes.expand(-1, num_ws, -1) if codes.shape[1] == 1 else codes[:, :num_ws]
 
 
-def _codes(value: Any, rows: tuple[int, int], w_dim: int) -> Tensor | None:
-    """Codes as (N, 1 or one of rows, w_dim), float32; None for anything else."""
+def stacked(value: Any, rows: tuple[int, int], w_dim: int) -> Tensor | None:
+    """Codes in a shape that `read_codes` knows as (N, 1 or one of rows, w_dim), float32; None for anything else."""
     if not isinstance(value, Tensor) or not value.is_floating_point() or not value.numel() or not value.ndim:
         return None
     codes: Tensor = value.float()

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from oodinv.directions.codes import stacked
 from oodinv.errors import UnknownLayout, WeightsError
 from oodinv.imaging.encode import write_png
 from oodinv.imaging.files import atomic_write, write_npz
@@ -62,47 +63,48 @@ def codes_of_seeds(generator: Generator, seeds: Sequence[int], truncation_psi: f
 
 
 def codes_of_file(generator: Generator, path: Path, truncation_psi: float) -> list[Code]:
-    """Reads codes (w_dim,), (N, w_dim) or (N, num_ws, w_dim) of a .npy or .npz file, truncated to the average.
+    """Reads codes of a .npy or .npz file, truncated to the average.
 
-    An .npz with `w_plus` (num_ws, w_dim), as `invert` writes it, is one code.
+    Their shapes are those of `directions.codes.read_codes`. In an .npz, `w_plus` (num_ws, w_dim), as `invert` writes
+    it, is one code, and `w` (N, w_dim) is N codes, whatever N is.
 
     Raises:
         WeightsError: the file is missing, damaged, or contains other arrays.
     """
-    values, single = _read_codes(path)
+    values, key = _read_codes(path)
     rows, width = generator.num_ws, generator.w_dim
-    if (single and values.ndim == 2) or values.ndim == 1:
-        values = values[None]
-    if values.ndim == 2 and values.shape[1] == width:
-        values = np.broadcast_to(values[:, None], (len(values), rows, width))
-    if values.ndim != 3 or values.shape[2] != width or not rows <= values.shape[1] <= rows + generator.spare_rows:
+    shape = values.shape
+    if values.ndim == 2 and key in ("w", "w_plus"):
+        values = values[:, None] if key == "w" else values[None]
+    found = stacked(torch.from_numpy(np.array(values, dtype=np.float32)), (rows, rows + generator.spare_rows), width)
+    if found is None:
         raise UnknownLayout(
-            f"{path}: holds an array of shape {values.shape}; expected (N, {width}) or (N, {rows}, {width}) for this "
-            "generator"
+            f"{path}: holds an array of shape {shape}; expected one code ({rows}, {width}) or ({width},), or several "
+            f"(N, {rows}, {width}) or (N, {width})"
         )
-    if not len(values) or not np.isfinite(values).all():
-        raise WeightsError(f"{path}: holds no codes, or values that are not finite; make it again")
+    if not found.isfinite().all():
+        raise WeightsError(f"{path}: holds values that are not finite; make it again")
     w_avg = generator.w_avg.cpu()
-    codes = torch.from_numpy(np.array(values[:, :rows], dtype=np.float32))
+    codes = found.expand(-1, rows, -1) if found.shape[1] == 1 else found[:, :rows]
     if truncation_psi != 1.0:
         codes = w_avg.lerp(codes, truncation_psi)
     return [Code(f"code{index:04d}", code, index) for index, code in enumerate(codes)]
 
 
-def _read_codes(path: Path) -> tuple[NDArray[np.floating], bool]:
-    """Reads the array of codes; the flag is true if it is named `w_plus` in an .npz."""
+def _read_codes(path: Path) -> tuple[NDArray[np.floating], str]:
+    """Reads the array of codes, and its name in an .npz."""
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such file; pass codes as .npy or .npz")
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
-            return _floating(loaded, path), False
+            return _floating(loaded, path), ""
         with loaded as arrays:
             names = arrays.files
             key = next((key for key in CODE_KEYS if key in names), names[0] if len(names) == 1 else None)
             if key is None:
                 raise UnknownLayout(f"{path}: has arrays {', '.join(names)}; name the codes w or w_plus")
-            return _floating(arrays[key], path), key == "w_plus"
+            return _floating(arrays[key], path), key
     except WeightsError:
         raise
     except (*NUMPY_DAMAGE, *ARCHIVE_DAMAGE, OSError) as error:
@@ -163,7 +165,7 @@ def write_drawn(
         write_png(folder / output, to_uint8(torch.from_numpy(picture[None]))[0], packet(made))
     if "latents" in save:
         yield (output := f"latents/{code.name}.npz")
-        write_npz(folder / output, w_plus=np.array(code.w_plus))
+        write_npz(folder / output, w_plus=code.w_plus.numpy())
     if "arrays" in save:
         yield (output := f"arrays/{code.name}.npy")
         atomic_write(folder / output, lambda file: np.save(file, picture, allow_pickle=False))

@@ -55,10 +55,13 @@ def test_seeds_give_pictures_latents_and_arrays(card: Path, tmp_path: Path) -> N
         np.testing.assert_allclose(pixels, ((array.clip(-1, 1) + 1) * 127.5).transpose(1, 2, 0), atol=0.51)
 
 
+NPY = ("w", "w_plus", "w_plus of StyleGAN2", "one w_plus", "one w a person")
+
+
 def codes_file(kind: str, folder: Path) -> tuple[Path, np.ndarray]:
     """A file of codes, and the w_plus (N, ROWS, WIDTH) that it stands for."""
     values = np.random.default_rng(0).normal(size=(2, ROWS + 2, WIDTH)).astype(np.float32)
-    path = folder / ("codes.npy" if kind in ("w", "w_plus", "w_plus of StyleGAN2") else "codes.npz")
+    path = folder / ("codes.npy" if kind in NPY else "codes.npz")
     match kind:
         case "w":
             np.save(path, values[:, 0])
@@ -67,6 +70,15 @@ def codes_file(kind: str, folder: Path) -> tuple[Path, np.ndarray]:
             np.save(path, values[:, :ROWS])
         case "w_plus of StyleGAN2":
             np.save(path, values)
+        case "one w_plus":
+            np.save(path, values[0, :ROWS])
+            return path, values[:1, :ROWS]
+        case "one w a person":
+            np.save(path, values[:, :1])
+            return path, values[:, :1].repeat(ROWS, axis=1)
+        case "as many w as rows":
+            np.savez(path, w=values[0, :ROWS])
+            return path, values[0, :ROWS, None].repeat(ROWS, axis=1)
         case "several arrays":
             np.savez(path, z=values[:, 1], w=values[:, 0], image=values)
             return path, values[:, :1].repeat(ROWS, axis=1)
@@ -76,7 +88,7 @@ def codes_file(kind: str, folder: Path) -> tuple[Path, np.ndarray]:
     return path, values[:, :ROWS]
 
 
-@pytest.mark.parametrize("kind", ["w", "w_plus", "w_plus of StyleGAN2", "several arrays", "of invert"])
+@pytest.mark.parametrize("kind", [*NPY, "as many w as rows", "several arrays", "of invert"])
 def test_codes_of_every_form_are_generated(kind: str, card: Path, tmp_path: Path) -> None:
     path, expected = codes_file(kind, tmp_path)
     done = call_here("generate", "--model", card, "--codes", path, "--save", "latents,arrays", "-o", tmp_path / "out")
@@ -113,7 +125,7 @@ BAD: dict[str, tuple[list[str], int, str]] = {
     "unknown artefact": (["--seeds", "1", "--save", "pictures"], 2, "choose among images, latents, arrays"),
     "no file": (["--codes", "nowhere.npy"], 1, "there is no such file"),
     "text": (["--codes", "text.npy"], 1, "not a .npy or .npz file"),
-    "other width": (["--codes", "wide.npy"], 1, "expected (N, 5) or (N, 6, 5)"),
+    "other width": (["--codes", "wide.npy"], 1, "expected one code (6, 5) or (5,), or several (N, 6, 5) or (N, 5)"),
     "not finite": (["--codes", "nan.npy"], 1, "not finite"),
     "whole numbers": (["--codes", "int.npy"], 1, "floating-point"),
     "pickled": (["--codes", "object.npy"], 1, "not a .npy or .npz file"),
