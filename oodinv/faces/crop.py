@@ -44,8 +44,8 @@ def square_crop(pixels: Pixels, size: int, path: Path) -> Pixels:
     height, width = pixels.shape[:2]
     if height != width:
         raise ImageError(
-            f"{path}: is {width} by {height} pixels, and --aligned (in a recipe, aligned: true) expects square crops; "
-            "leave it out to have faces found and cut out, or cut it square"
+            f"{path}: is {width} by {height} pixels, and --aligned expects square crops; leave out --aligned (in a "
+            "recipe, aligned: true) to have faces found and cut out, or cut it square"
         )
     return resize_pixels(pixels, size)
 

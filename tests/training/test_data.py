@@ -117,8 +117,8 @@ def test_training_leaves_out_what_is_no_photo_of_the_folder_and_names_what_it_ca
     assert len(faces.train) + len(faces.held_out) == 60
     assert {Path(photo.path).name: photo.error.split(": ", 1)[1] for photo in faces.unusable} == {
         "raw.cr2": ".cr2 files can't be read; export it as JPEG, PNG or TIFF",
-        "wide.png": "is 32 by 31 pixels, and --aligned (in a recipe, aligned: true) expects square crops; leave it out "
-        "to have faces found and cut out, or cut it square",
+        "wide.png": "is 32 by 31 pixels, and --aligned expects square crops; leave out --aligned (in a recipe, "
+        "aligned: true) to have faces found and cut out, or cut it square",
     }
 
 
