@@ -56,7 +56,7 @@ from oodinv.workflows.encode import sample
 RECIPES = {"older": "age", "feminine": "sex", "smile": "smile", "turn-right": "yaw"}
 PIXEL_COMPONENTS = 80
 PIXELS_SIDE = 128
-BATCH = 8
+BATCH = 2
 ADULTS = 15
 """Younger faces are left out, as they are from the fit."""
 
@@ -85,7 +85,7 @@ class Judge:
 
 def features(sface: Sface, pixels: Components, crops: list[Pixels]) -> Array:
     """SFace's features and coordinates of pixels, (N, 128 + P), each of about unit variance."""
-    embedded = sface.embed(torch.cat([to_tensor(crop) for crop in crops])).numpy() * np.sqrt(128)
+    embedded = torch.cat([sface.embed(to_tensor(crop)) for crop in crops]).numpy() * np.sqrt(128)
     return np.hstack([embedded, pixels.project(flat(crops))])
 
 
