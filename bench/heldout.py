@@ -11,6 +11,7 @@ mean on what it should keep, over that on skin.
 
 import argparse
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -108,7 +109,9 @@ class Scores:
         encoding = encode(self.model, images)
         w_plus = encoding.w_plus.float()
         if self.refiner is not None:
+            start = time.process_time()
             w_plus = self.refiner.refine(images, w_plus)
+            self.found.setdefault("refine_seconds", []).append(time.process_time() - start)
         encoding = replace(encoding, w_plus=w_plus)
         inversion = decode(self.model, images, w_plus, encoding)
         still = without_flow(EncodedBatch(self.model, images, encoding, inversion, torch.float32)).generated
