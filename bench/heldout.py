@@ -61,7 +61,8 @@ class Face:
 
 def photos(folder: Path, everything: bool) -> Iterator[tuple[Path, Pixels]]:
     """The photos that training leaves out, or all, in the order of their names."""
-    for path in list_images(folder):
+    images, _ = list_images(folder)
+    for path in images:
         content = path.read_bytes()
         if everything or is_held_out(content):
             try:
