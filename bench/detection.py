@@ -19,6 +19,7 @@ import numpy as np
 
 from oodinv.faces import align as alignment
 from oodinv.faces.align import align
+from oodinv.faces.crop import crop, rough_crop
 from oodinv.faces.detectors import yunet
 from oodinv.faces.detectors.yunet import Yunet
 from oodinv.faces.framing.ffhq import ffhq_quad
@@ -62,8 +63,8 @@ def main() -> None:
     spent: Counter[str] = Counter()
     detector = Yunet(pull("yunet"))
     detector._look = counted(spent, "network", detector._look)  # type: ignore[method-assign]
-    yunet.rough_crop = counted(spent, "views", yunet.rough_crop)
-    alignment.crop = counted(spent, "crop", alignment.crop)
+    vars(yunet)["rough_crop"] = counted(spent, "views", rough_crop)
+    vars(alignment)["crop"] = counted(spent, "crop", crop)
     errors = []
     paths = [path for path in sorted(options.folder.iterdir()) if suffix_kind(path) == "readable"][: options.limit]
     side = options.side

@@ -112,7 +112,7 @@ def main() -> None:
             programs = install(folder, pins[name])
             with tempfile.TemporaryDirectory() as work:
                 smoke(programs, Path(work))
-            listed = [programs / "python", "-m", "pip", "list", "--format", "freeze"]
+            listed = [str(programs / "python"), "-m", "pip", "list", "--format", "freeze"]
             versions = subprocess.run(listed, capture_output=True, text=True, check=True).stdout
             print(f"{name}: works with\n{versions}", flush=True)
 

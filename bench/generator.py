@@ -60,7 +60,7 @@ def stages(model: Any, repeats: int) -> dict[str, float]:
         *_, last = generator.taps
         for key in generator.taps:
             work = generator.conclude if key == last else generator.run
-            found[f"block {key}"] = best(lambda work=work, f=features, k=key: work(f, w_plus, k, "fixed"), repeats)[0]
+            found[f"block {key}"] = best(partial(work, features, w_plus, key, "fixed"), repeats)[0]
             features = generator.run(features, w_plus, key, "fixed")
         found["generator"] = best(lambda: synthesize(generator, w_plus), repeats)[0]
     return found

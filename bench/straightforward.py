@@ -191,6 +191,7 @@ def composed(image: Tensor, generated: Tensor, alignments: dict[int, Alignment])
 @torch.no_grad()
 def invert(model: Model, image: Tensor) -> Inversion:
     """As `oodinv.inversion.invert` with `noise="zero"`, for a model with an e4e encoder and SAMM, in float32."""
+    assert isinstance(model.generator, StyleGAN2)
     assert isinstance(model.encoder, E4e)
     assert model.samm is not None
     encoding = encode(model.encoder, image)
