@@ -64,8 +64,10 @@ def stopping_on_signals(quiet: bool) -> Iterator[StopRequest]:
         elif not quiet and os.getpid() == process:
             stderr.print("stopping after this step; once more to stop at once, without a checkpoint")
 
-    known = [signal.SIGINT, signal.SIGTERM, *([_HANGUP] if _HANGUP is not None else [])]
-    previous = {name: found for name in known if (found := signal.getsignal(name)) is not signal.SIG_IGN}
+    heard = [signal.SIGINT, signal.SIGTERM]  # also where a script has started the run in the background
+    if _HANGUP is not None and signal.getsignal(_HANGUP) is not signal.SIG_IGN:
+        heard.append(_HANGUP)
+    previous = {name: signal.getsignal(name) for name in heard}
     for name in previous:
         signal.signal(name, note)
     try:

@@ -11,6 +11,8 @@ import pytest
 import yaml
 from command import MAIN, call_here, smooth_crops, start
 
+from oodinv.cli.training_progress import stopping_on_signals
+
 RECIPE = {
     "kind": "stylegan2",
     "name": "test",
@@ -90,6 +92,20 @@ def test_a_closed_terminal_saves_a_checkpoint(photos: Path, tmp_path: Path) -> N
     assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGHUP
     assert (out / "checkpoint.pt").is_file()
     assert (out / "model/test.yaml").is_file()
+
+
+@pytest.mark.parametrize(("number", "heard"), [("SIGINT", True), ("SIGTERM", True), ("SIGHUP", False)])
+def test_only_a_hangup_may_be_ignored(number: str, heard: bool) -> None:
+    """SIGINT is ignored in jobs that a script starts in the background, SIGHUP by nohup."""
+    name = getattr(signal, number)
+    previous = signal.signal(name, signal.SIG_IGN)
+    try:
+        with stopping_on_signals(quiet=True) as request:
+            os.kill(os.getpid(), name)
+            assert request.signal == (name if heard else 0)
+        assert signal.getsignal(name) is signal.SIG_IGN
+    finally:
+        signal.signal(name, previous)
 
 
 def test_a_damaged_checkpoint_is_named_with_the_way_out(photos: Path, tmp_path: Path) -> None:
