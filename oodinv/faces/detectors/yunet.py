@@ -179,7 +179,7 @@ def as_ffhq(points: Points) -> Points:
     the quad and too small for one that is far from the eyes. The nose's offset, which depends on yaw,
     corrects the middle of the eyes for that of the 68 landmarks. Few coefficients, symmetric under mirroring,
     fitted by least squares to 38 FFHQ-aligned photos with the points of an earlier search, rounded and bounded. Corner
-    error on 32 of them at 600 px, median and mean as a share of the side: 2.7 and 3.1 % (`bench/detection.py`).
+    error on 32 of them at 600 px, median and mean as a share of the side: 2.7 and 2.9 % (`bench/detection.py`).
     """
     eye_left, eye_right, nose, mouth_left, mouth_right = points
     quad = ffhq_quad(points)
