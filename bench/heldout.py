@@ -22,8 +22,8 @@ import torch
 from PIL import Image
 
 from oodinv import DEFAULT_MODEL
-from oodinv.cli.memory import tune_allocator
 from oodinv.benchmark.ablations import EncodedBatch, without_flow
+from oodinv.cli.memory import tune_allocator
 from oodinv.errors import ImageError
 from oodinv.faces.crop import crop
 from oodinv.faces.detectors.yunet import Yunet
