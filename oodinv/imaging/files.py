@@ -16,7 +16,7 @@ from oodinv.errors import ImageError, OutputError
 
 TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.[0-9a-f]{8}\.tmp")
 """Names of the temporary files of `atomic_write`: a killed process leaves one behind."""
-_REFUSED_NAMES = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
+REFUSED_NAMES = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
 """Errors of file systems for unsupported names: too long, with a colon on exFAT, not UTF-8 on APFS."""
 
 
@@ -33,13 +33,13 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
     digest = hashlib.sha256(path.name.encode(errors="surrogateescape")).hexdigest()
     temporary = path.with_name(f".{digest[:16]}.{secrets.token_hex(4)}.tmp")  # short, so that long names fit
     try:
-        _named(path, lambda: path.parent.mkdir(parents=True, exist_ok=True))
+        _named(path, lambda: path.parent.mkdir(parents=True, exist_ok=True), lambda: True)
         try:
             with temporary.open("xb") as file:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
-            _named(path, lambda: temporary.replace(path))
+            _named(path, lambda: temporary.replace(path), temporary.exists)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -49,8 +49,11 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
         raise OutputError(f"{path}: can't be written ({reason}); check the free space and permissions") from error
 
 
-def _named(path: Path, action: Callable[[], object]) -> None:
+def _named(path: Path, action: Callable[[], object], possible: Callable[[], bool]) -> None:
     """Runs an operation that creates a file or folder named path.
+
+    possible: whether everything else that the operation needs is there. If it is, "no such file" is about the name:
+    exFAT through FUSE reports unsupported names so.
 
     Raises:
         ImageError: the file system doesn't support the name. OSError: anything else.
@@ -58,7 +61,7 @@ def _named(path: Path, action: Callable[[], object]) -> None:
     try:
         action()
     except OSError as error:
-        if error.errno not in _REFUSED_NAMES:
+        if error.errno not in REFUSED_NAMES and not (error.errno == errno.ENOENT and possible()):
             raise
         reason = error.strerror or str(error)
         raise ImageError(

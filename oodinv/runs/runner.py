@@ -4,7 +4,6 @@ Several processes may share a folder, each with its own shard of the chunks and 
 finish merges the manifests.
 """
 
-import errno
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from oodinv.errors import ManifestError, OodinvError, OutputError
-from oodinv.imaging.files import TEMPORARY
+from oodinv.imaging.files import REFUSED_NAMES, TEMPORARY
 from oodinv.runs import lock, manifest
 from oodinv.runs.lock import Claim
 from oodinv.runs.manifest import FILE_NAME, Entry, Header
@@ -89,7 +88,7 @@ def _remove(folder: Path, outputs: Iterable[str], spared: frozenset[str]) -> Non
             if path.is_symlink() or path.is_file():
                 path.unlink(missing_ok=True)
         except OSError as error:
-            if error.errno != errno.ENAMETOOLONG:  # a file with such a name can't exist
+            if error.errno not in REFUSED_NAMES:  # a file with such a name can't exist
                 raise OutputError(f"{path}: can't be removed ({error.strerror}); remove it by hand") from error
 
 

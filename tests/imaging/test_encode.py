@@ -1,6 +1,9 @@
 """Writing photos: metadata, transparency, and the same bytes each time."""
 
+import errno
 import io
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +63,30 @@ def test_unwritable_photos_are_refused(tmp_path: Path) -> None:
         write_png(tmp_path / "file" / "out.png", COLOUR)
     with pytest.raises(ImageError, match="can't hold this name"):
         write_png(tmp_path / f"{'n' * 300}.png", COLOUR)
+
+
+def test_a_folder_that_vanishes_while_a_file_is_written_is_not_a_refused_name(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+
+    def remove_folder(file: io.BufferedIOBase) -> None:
+        shutil.rmtree(folder)
+
+    with pytest.raises(OutputError, match="can't be written"):
+        atomic_write(folder / "a.bin", remove_folder)
+
+
+def test_a_refused_folder_name_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """exFAT through FUSE reports a folder with a colon as missing, also after its parents were made."""
+    make = os.mkdir
+
+    def strict(path: Path, mode: int = 0o777) -> None:
+        if ":" in os.fspath(path):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
+        make(path, mode)
+
+    monkeypatch.setattr(os, "mkdir", strict)
+    with pytest.raises(ImageError, match="can't hold this name"):
+        atomic_write(tmp_path / "a:b" / "photo.png", lambda file: file.write(b"x"))
 
 
 def test_the_suffix_follows_the_source_format() -> None:
