@@ -1,5 +1,11 @@
 """Terminal output of all commands: messages go to stderr, results to stdout."""
 
+import shutil
+import sys
+import textwrap
+from collections.abc import Mapping
+
+import typer
 from rich.console import Console
 from rich.markup import escape
 
@@ -19,3 +25,24 @@ def say(text: str, quiet: bool) -> None:
     """Prints a message on stderr unless `quiet`."""
     if not quiet:
         stderr.print(escape(text))
+
+
+def print_facts(title: str, facts: Mapping[str, object], indent: int = 4) -> None:
+    """Prints a title, if any, and one line for each fact that has a value.
+
+    Terminals get lines that fit, folded under the value's start; pipes get whole lines, for grep.
+    """
+    label = max(map(len, facts), default=0) + 2
+    lines = [(title, "    ")] if title else []
+    lines += [(f"{'':<{indent}}{name:<{label}}{value}", " " * (indent + label)) for name, value in facts.items() if value]
+    for line, hanging in lines:
+        typer.echo(_folded(line, hanging) if sys.stdout.isatty() else line)
+
+
+def _folded(line: str, hanging: str) -> str:
+    """Folds a line to the terminal's width, except one with a word, such as a path, that has no room beside its name."""
+    width = shutil.get_terminal_size().columns
+    further = hanging if 2 * len(hanging) <= width else "        "
+    if max(map(len, line.split()), default=0) > width - len(further):
+        return line  # the terminal folds it, and it can be copied whole
+    return "\n".join(textwrap.wrap(line, width, subsequent_indent=further, break_on_hyphens=False))

@@ -10,6 +10,7 @@ import typer
 
 from oodinv import DEFAULT_MODEL
 from oodinv.cli import options
+from oodinv.cli.console import print_facts
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,7 @@ def doctor(
     if json:
         typer.echo(json_format.dumps({"findings": [asdict(f) for f in findings], "problems": len(problems)}))
     elif not quiet:
-        width = max(len(finding.about) for finding in findings)
-        for finding in findings:
-            typer.echo(f"{finding.about:<{width}}  {finding.found}")
+        print_facts("", {finding.about: finding.found for finding in findings}, indent=0)
     if not json:
         for finding in problems:
             typer.echo(f"problem: {finding.about}: {finding.problem}", err=True)
@@ -92,30 +91,44 @@ def _devices() -> Iterator[Finding]:
 
 
 def _weights() -> Iterator[Finding]:
-    from oodinv.errors import OodinvError
-    from oodinv.recipe.card import card_names, find_card, read_card
-    from oodinv.weights.build import load_model
+    from oodinv.recipe.card import card_names
     from oodinv.weights.catalog import ROWS
     from oodinv.weights.pull import cache_dir, find
 
     folder = cache_dir()
     yield Finding("cache", f"{folder}{'' if folder.is_dir() else ' (not there yet)'}")
     here = [row.name for row in ROWS if find(row.name) is not None]
-    yield Finding("cached weights", f"{', '.join(here) or 'none'} (checksums right)")
+    yield Finding("cached weights", f"{', '.join(here)} (checksums right)" if here else "none")
     for row in ROWS:
         path = folder / row.file
         if row.name not in here and row.sha256 is not None and path.is_file():
             remedy = f"fetch it again: oodinv weights pull {row.name}"
             yield Finding(row.name, f"{path}: sha256 differs from the catalog's", remedy)
-    for name in card_names():
-        card = find_card(name)
-        try:
-            load_model(read_card(card), card)
-        except OodinvError as error:
-            is_needed = name == DEFAULT_MODEL
-            yield Finding(f"model {name}", "its files are not here", str(error) if is_needed else None)
-        else:
-            yield Finding(f"model {name}", "complete")
+    yield from map(_model, card_names())
+
+
+def _model(name: str) -> Finding:
+    """Loads a model if its files are here."""
+    from oodinv.errors import OodinvError
+    from oodinv.recipe.base import read_yaml
+    from oodinv.recipe.card import GeneratorOnlyCard, find_card
+    from oodinv.weights.build import load_generator, load_named, missing_files
+    from oodinv.weights.catalog import ROWS
+    from oodinv.weights.origins import UserFile
+
+    path, about = find_card(name), f"model {name}"
+    card: GeneratorOnlyCard = read_yaml(path, GeneratorOnlyCard)
+    missing = missing_files(card, path)
+    by_hand = [w for w in missing if all(isinstance(r.origin, UserFile) for r in ROWS if w in (r.name, r.file))]
+    if by_hand:
+        return Finding(about, f"get by hand: {', '.join(by_hand)}")
+    if missing:
+        return Finding(about, f"downloads at its first use: {', '.join(missing)}")
+    try:
+        (load_generator if card.encoder is None else load_named)(name)
+    except OodinvError as error:
+        return Finding(about, "damaged", str(error))
+    return Finding(about, "complete")
 
 
 def _config() -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from oodinv.cli import options
+from oodinv.cli.console import print_facts
 
 if TYPE_CHECKING:
     from oodinv.recipe.card import GeneratorOnlyCard
@@ -35,7 +36,7 @@ def list_models(
     if as_json:
         typer.echo(json.dumps({"models": found}, indent=2))
     for summary in [] if as_json else found:
-        typer.echo(_text(summary))
+        _print(summary)
     if not found:
         typer.echo(f"no model matches {word!r}", err=True)
 
@@ -45,6 +46,7 @@ def _summary(path: Path) -> dict[str, object]:
     from oodinv.directions import read, shipped
     from oodinv.recipe.base import read_yaml
     from oodinv.recipe.card import GeneratorOnlyCard
+    from oodinv.weights.build import missing_files
 
     card: GeneratorOnlyCard = read_yaml(path, GeneratorOnlyCard)
     return {
@@ -54,25 +56,12 @@ def _summary(path: Path) -> dict[str, object]:
         "size": card.size,
         "licence": card.licence,
         "directions": {name: read(file).safe_range for name, file in shipped(card.name).items()},
-        "missing": _missing(card, path),
+        "missing": missing_files(card, path),
         "path": str(path),
     }
 
 
-def _missing(card: "GeneratorOnlyCard", path: Path) -> list[str]:
-    """Weight files of a card that are neither beside it nor in the cache; nothing is downloaded."""
-    from oodinv.weights.catalog import ROWS
-    from oodinv.weights.pull import cache_dir, find
-
-    def is_here(weights: str) -> bool:
-        known = any(find(row.name) is not None for row in ROWS if weights in (row.name, row.file))
-        return known or (path.parent / weights).exists() or (cache_dir() / weights).exists()
-
-    parts = (card.generator, card.encoder, card.samm, card.preview)
-    return [weights for weights in dict.fromkeys(p.weights for p in parts if p is not None) if not is_here(weights)]
-
-
-def _text(summary: dict[str, object]) -> str:
+def _print(summary: dict[str, object]) -> None:
     ranges, missing = summary["directions"], summary["missing"]
     assert isinstance(ranges, dict)
     assert isinstance(missing, list)
@@ -84,4 +73,4 @@ def _text(summary: dict[str, object]) -> str:
         "card": summary["path"],
     }
     title = f"{summary['name']}{' (default)' if summary['default'] else ''}: {summary['does']}"
-    return "\n".join([title, *(f"    {k:<12}{v}" for k, v in facts.items() if v)])
+    print_facts(title, facts)

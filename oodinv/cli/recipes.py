@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from oodinv.cli import options
+from oodinv.cli.console import print_facts
 
 app = typer.Typer(help="List the edit recipes that come with oodinv.", no_args_is_help=True)
 
@@ -32,7 +33,7 @@ def list_recipes(
     if as_json:
         typer.echo(json.dumps({"recipes": found}, indent=2))
     for summary in [] if as_json else found:
-        typer.echo(_text(summary))
+        _print(summary)
     if not found:
         typer.echo(f"no recipe matches {word!r}", err=True)
 
@@ -55,7 +56,7 @@ def _summary(path: Path) -> dict[str, object]:
     }
 
 
-def _text(summary: dict[str, object]) -> str:
+def _print(summary: dict[str, object]) -> None:
     bounds = summary["safe_range"]
     facts = {
         "strength": f"{bounds[0]:g} to {bounds[1]:g}" if isinstance(bounds, tuple) else "no safe range is known",
@@ -63,4 +64,4 @@ def _text(summary: dict[str, object]) -> str:
         "picture": summary["thumbnail"],
         "file": summary["path"],
     }
-    return "\n".join([f"{summary['name']}: {summary['does']}", *(f"    {k:<10}{v}" for k, v in facts.items() if v)])
+    print_facts(f"{summary['name']}: {summary['does']}", facts)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 import typer
 
 from oodinv.cli import options
+from oodinv.cli.console import print_facts
 
 if TYPE_CHECKING:
     from oodinv.weights.origins import Origin, Row
@@ -42,7 +43,7 @@ def list_weights(
     if as_json:
         typer.echo(json.dumps({"weights": found}, indent=2))
     elif len(found) == 1:
-        typer.echo(_row_text(found[0]))
+        _print_row(found[0])
     else:
         _print_rows(found)
     if not found:
@@ -53,14 +54,14 @@ def _matches(summary: Summary, word: str) -> bool:
     return any(word.casefold() in str(summary[key]).casefold() for key in ("name", "purpose", "file", "licence"))
 
 
-def _row_text(summary: Summary) -> str:
+def _print_row(summary: Summary) -> None:
     facts = {
         "file": f"{summary['file']}, {summary['path'] or 'not in the cache'}",
         "origin": summary["origin"],
         "licence": summary["licence"],
         "sha256": summary["sha256"] or "not on record",
     }
-    return "\n".join([f"{summary['name']}: {summary['purpose']}", *(f"    {k:<9}{v}" for k, v in facts.items())])
+    print_facts(f"{summary['name']}: {summary['purpose']}", facts)
 
 
 def _print_rows(summaries: list[Summary]) -> None:

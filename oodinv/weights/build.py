@@ -22,7 +22,7 @@ from oodinv.weights import catalog
 from oodinv.weights.checksum import sha256_path
 from oodinv.weights.families import build_encoder, build_generator, build_lpips, build_samm
 from oodinv.weights.heads import read_heads
-from oodinv.weights.pull import cache_dir, pull
+from oodinv.weights.pull import cache_dir, find, pull
 from oodinv.weights.reading.average import read_average
 from oodinv.weights.reading.dlib import read_dlib
 from oodinv.weights.reading.read import read
@@ -214,6 +214,19 @@ def locate(weights: str, card: Path) -> Path:
         return pull(row.name)
     except MissingWeights as missing:
         raise MissingWeights(f"{card} names {weights}, but {beside} is not there. {missing}") from missing
+
+
+def missing_files(card: GeneratorOnlyCard, path: Path) -> list[str]:
+    """Weight files of a card read from `path` that are neither beside it nor in the cache; downloads nothing."""
+
+    def is_here(weights: str) -> bool:
+        rows = [row for row in catalog.ROWS if weights in (row.name, row.file)]
+        return any(find(row.name) is not None for row in rows) or any(
+            (folder / weights).exists() for folder in (path.parent, cache_dir())
+        )
+
+    parts = (card.generator, card.encoder, card.samm, card.preview)
+    return [weights for weights in dict.fromkeys(p.weights for p in parts if p is not None) if not is_here(weights)]
 
 
 # ---------------------------------------------------------------------------------------------------------

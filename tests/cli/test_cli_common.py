@@ -170,8 +170,10 @@ def test_doctor_names_what_is_there_and_what_is_wrong(here: Path, monkeypatch: p
     assert done.exit_code == 0, done.stdout
     about = {finding["about"]: finding["found"] for finding in json.loads(done.stdout)["findings"]}
     assert {"oodinv", "Python", "torch", "CPU", "CUDA", "cache", "model ffhq-mobile", "write test"} <= set(about)
-    assert about["model ffhq-mobile"] == "complete"
-    (here / "cache").mkdir(exist_ok=True)
+    assert about["model ffhq-mobile"] == "downloads at its first use: mobilestylegan-ffhq"
+    assert about["model ffhq-e4e"] == "get by hand: e4e_ffhq_encode.pt, samm.pth"
+    assert not (here / "cache").exists(), "doctor downloads nothing"
+    (here / "cache").mkdir()
     from oodinv.weights.catalog import named
 
     (here / "cache" / named("yunet").file).write_bytes(b"damaged")

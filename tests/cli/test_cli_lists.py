@@ -1,6 +1,7 @@
 """`oodinv recipes list` and `oodinv models list`."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from command import call_here
 from PIL import Image
 
 from oodinv import DEFAULT_MODEL, directions
+from oodinv.cli.console import print_facts
 from oodinv.recipe.base import recipe_names
 from oodinv.recipe.card import card_names
 
@@ -48,3 +50,23 @@ def test_every_model_is_listed_with_its_directions_and_missing_files(
     listed = {m["name"]: m for m in json.loads(call_here("models", "list", "--json").stdout)["models"]}
     assert listed["ffhq-e4e"]["missing"] == ["e4e_ffhq_encode.pt"]
     assert f"{DEFAULT_MODEL} (default)" in call_here("models", "list").stdout
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_facts_are_folded_on_terminals_and_whole_in_pipes(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = "/somewhere/" + "deep/" * 20
+    facts = {"what": "a description of some words " * 4, "nothing": "", "file": path}
+    monkeypatch.setenv("COLUMNS", str(columns))
+    print_facts("name: what it is", facts)
+    piped = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in piped] == ["name:", "what", "file"]
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    print_facts("name: what it is", facts)
+    *folded, file = capsys.readouterr().out.splitlines()
+    assert len(folded) > 2
+    assert all(len(line) <= columns for line in folded)
+    assert all(line.startswith(" " * 8) for line in folded[2:])
+    assert " ".join(" ".join(folded).split()) == " ".join(" ".join(piped[:2]).split())
+    assert file == piped[2], "a path that has no room stays in one piece"

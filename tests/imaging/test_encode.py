@@ -68,7 +68,7 @@ def test_unwritable_photos_are_refused(tmp_path: Path) -> None:
 def test_a_folder_that_vanishes_while_a_file_is_written_is_not_a_refused_name(tmp_path: Path) -> None:
     folder = tmp_path / "out"
 
-    def remove_folder(file: io.BufferedIOBase) -> None:
+    def remove_folder(_: io.BufferedIOBase) -> None:
         shutil.rmtree(folder)
 
     with pytest.raises(OutputError, match="can't be written"):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from oodinv.cli import options
+from oodinv.cli.console import print_facts
 from oodinv.cli.directions.common import summary
 
 if TYPE_CHECKING:
@@ -39,10 +40,10 @@ def list_directions(
         typer.echo(json.dumps({"directions": [summary(d, path) for path, d in chosen]}, indent=2))
         return
     for path, direction in chosen:
-        typer.echo(_text(direction, path))
+        _print(direction, path)
 
 
-def _text(direction: "Direction", path: Path) -> str:
+def _print(direction: "Direction", path: Path) -> None:
     low, high = direction.safe_range or (None, None)
     facts = {
         "what": direction.description,
@@ -52,4 +53,4 @@ def _text(direction: "Direction", path: Path) -> str:
         "method": direction.method,
         "file": str(path),
     }
-    return "\n".join([f"{direction.model}/{direction.name}", *(f"    {k:<12}{v}" for k, v in facts.items() if v)])
+    print_facts(f"{direction.model}/{direction.name}", facts)
