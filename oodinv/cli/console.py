@@ -34,13 +34,15 @@ def print_facts(title: str, facts: Mapping[str, object], indent: int = 4) -> Non
     """
     label = max(map(len, facts), default=0) + 2
     lines = [(title, "    ")] if title else []
-    lines += [(f"{'':<{indent}}{name:<{label}}{value}", " " * (indent + label)) for name, value in facts.items() if value]
+    lines += [
+        (f"{'':<{indent}}{name:<{label}}{value}", " " * (indent + label)) for name, value in facts.items() if value
+    ]
     for line, hanging in lines:
         typer.echo(_folded(line, hanging) if sys.stdout.isatty() else line)
 
 
 def _folded(line: str, hanging: str) -> str:
-    """Folds a line to the terminal's width, except one with a word, such as a path, that has no room beside its name."""
+    """Folds a line to the terminal's width, unless it has a word, such as a path, that is too long for that."""
     width = shutil.get_terminal_size().columns
     further = hanging if 2 * len(hanging) <= width else "        "
     if max(map(len, line.split()), default=0) > width - len(further):

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from oodinv import DEFAULT_MODEL
 from oodinv.cli import options
 from oodinv.cli.console import print_facts
 

@@ -2,15 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from oodinv.cli import options
 from oodinv.cli.console import print_facts
-
-if TYPE_CHECKING:
-    from oodinv.recipe.card import GeneratorOnlyCard
 
 app = typer.Typer(help="List the models that oodinv has cards of.", no_args_is_help=True)
 
