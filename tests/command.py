@@ -27,6 +27,29 @@ def call(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([*MAIN, *map(str, arguments)], capture_output=True, text=True, timeout=600, check=False)
 
 
+EACH = """
+import sys
+from oodinv.cli.main import main
+commands = [[]]
+for word in sys.argv[1:]:
+    commands.append([]) if word == ";" else commands[-1].append(word)
+for sys.argv in commands:
+    try:
+        main()
+    except SystemExit as stop:
+        if stop.code:
+            print(*sys.argv, "failed", file=sys.stderr)
+            raise
+"""
+
+
+def call_all(*commands: tuple[str | Path, ...]) -> "subprocess.CompletedProcess[str]":
+    """Runs commands one after another in one process, up to the first that fails."""
+    words = [str(word) for arguments in commands for word in (";", "oodinv", *arguments)][1:]
+    command = [sys.executable, "-c", EACH, *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+
+
 def call_here(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
     """Runs `oodinv ARGUMENTS` to its end in this process, which saves the seconds in which torch is imported."""
     out, err = io.StringIO(), io.StringIO()
