@@ -1,10 +1,14 @@
 """Fixtures that more than one test file uses."""
 
+import gc
 import os
 from pathlib import Path
 
 import pytest
 
+from oodinv.cli.memory import tune_allocator
+
+tune_allocator()  # as each command does: large pictures take half of the time
 os.environ.setdefault("OODINV_BACKEND", "torch")  # conversions take seconds; tests of backends name theirs
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -14,6 +18,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Moves files with slow tests to the front: one that starts last would keep the other workers waiting."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_collection_finish() -> None:
+    """Takes what has been imported out of garbage collection, which else looks through it again and again."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
