@@ -13,7 +13,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -32,9 +32,10 @@ from oodinv.faces.quads import Points
 from oodinv.faces.selection import face_size
 from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.pixels import Pixels, resize_pixels, to_tensor
-from oodinv.inversion import decode, encode, inference, invert
+from oodinv.inversion import inference, invert
 from oodinv.metrics.identity import Sface
 from oodinv.metrics.pixel import psnr
+from oodinv.models.encoders.base import Encoding
 from oodinv.models.ops import average_resize
 from oodinv.models.perceptors.lpips import Lpips
 from oodinv.refinement import Refiner, refiner_for
@@ -108,14 +109,10 @@ class Scores:
     def add(self, face: Face) -> None:
         """Inverts a face and scores the result."""
         images = to_tensor(face.crop)
-        encoding = encode(self.model, images)
-        w_plus = encoding.w_plus.float()
-        if self.refiner is not None:
-            start = time.perf_counter()
-            w_plus = self.refiner.refine(images, w_plus)
-            self.found.setdefault("refine_seconds", []).append(time.perf_counter() - start)
-        encoding = replace(encoding, w_plus=w_plus)
-        inversion = decode(self.model, images, w_plus, encoding)
+        start = time.perf_counter()
+        inversion = invert(self.model, images, refiner=self.refiner)
+        self.found.setdefault("seconds", []).append(time.perf_counter() - start)
+        encoding = Encoding(inversion.w_plus, {})
         still = without_flow(EncodedBatch(self.model, images, encoding, inversion, torch.float32)).generated
         mask = inversion.mask
         with inference(images.device, torch.float32):

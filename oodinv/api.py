@@ -274,7 +274,7 @@ def _recipe(recipe: str | os.PathLike[str] | EditRecipe) -> tuple[EditRecipe, Pa
 def _inverted(face: Artefacts) -> InvertedFace:
     placed = face.subject.aligned
     placement = None if placed is None else placed.placement
-    return InvertedFace(face.subject.name, face.subject.crop, face.w_plus, face.flows, placement)
+    return InvertedFace(face.subject.name, face.subject.crop, face.w_plus, face.flows, placement, face.noise)
 
 
 def _with_levels(photo: Photo) -> Photo:

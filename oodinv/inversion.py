@@ -3,9 +3,9 @@
 Source: "Out-of-domain GAN inversion via invertibility decomposition" (Yang et al., ICCV 2023).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -20,7 +20,7 @@ from oodinv.faces.align import AlignedFace
 from oodinv.faces.parts import PartMap
 from oodinv.imaging.pixels import Pixels, to_tensor, to_uint8
 from oodinv.models.encoders.base import Encoding
-from oodinv.models.generators.base import Noise
+from oodinv.models.generators.base import Noise, PhotoNoise
 from oodinv.models.ops import composite, final_mask
 from oodinv.models.samm import Alignment, AlignmentSource, Predicted, Reused
 from oodinv.models.synthesis import synthesize_aligned
@@ -40,7 +40,7 @@ DTYPES: dict[Dtype, torch.dtype] = {
 class Inversion:
     """Result of inverting a batch of B crops of the model's size H = W.
 
-    w_plus (B, num_ws, w_dim): latent codes, edited if a delta was given.
+    w_plus (B, num_ws, w_dim): latent codes, edited if a delta was given. noise: `PhotoNoise.offsets` of a refinement.
     generated (B, 3, H, W): generator output g after alignment, about [−1, 1], not clipped.
     alignments {S: Alignment}: flow and mask at each of SAMM's sizes; empty without SAMM.
     mask (B, 1, H, W) in [0, 1]: M, 1 = out of domain = copied from the input; zero without SAMM.
@@ -52,6 +52,7 @@ class Inversion:
     alignments: dict[int, Alignment]
     mask: Tensor
     composite: Tensor
+    noise: Mapping[int, Tensor] = field(default_factory=dict)
 
 
 @contextmanager
@@ -86,7 +87,7 @@ def decode(
     image: Tensor,
     w_plus: Tensor,
     source: Encoding | dict[int, Alignment],
-    noise: Noise = "fixed",
+    noise: Noise | PhotoNoise = "fixed",
     dtype: torch.dtype = torch.float32,
 ) -> Inversion:
     """Generates from w_plus (B, num_ws, w_dim) and composites with the image (B, 3, H, W) in [−1, 1].
@@ -101,11 +102,12 @@ def decode(
             mask = final_mask({size: a.mask for size, a in alignments.items()}, model.card.size)
         else:
             mask = torch.zeros_like(image[:, :1], dtype=torch.float32)
-        return Inversion(w_plus, generated, alignments, mask, composite(image, generated, mask))
+        offsets = noise.offsets if isinstance(noise, PhotoNoise) else {}
+        return Inversion(w_plus, generated, alignments, mask, composite(image, generated, mask), offsets)
 
 
 def _generate(
-    model: Model, w_plus: Tensor, source: Encoding | dict[int, Alignment], noise: Noise
+    model: Model, w_plus: Tensor, source: Encoding | dict[int, Alignment], noise: Noise | PhotoNoise
 ) -> tuple[Tensor, dict[int, Alignment]]:
     aligned: AlignmentSource | None
     if not isinstance(source, Encoding):
@@ -128,16 +130,19 @@ def invert(
 ) -> Inversion:
     """Inverts aligned crops (B, 3, H, W) in [−1, 1], H = W = the model's size, on the model's device.
 
-    refiner: optimises the encoder's codes before the picture is generated.
+    refiner: optimises the encoder's codes, and noise maps, before the picture is generated.
     delta: added to the latent codes, broadcastable to (B, num_ws, w_dim); flows and masks are then those of the edited
     pass. For those of the unedited pass, call `decode` with its alignments.
     """
     encoding = encode(model, image, dtype)
     w_plus = encoding.w_plus.float()
+    source: Encoding | dict[int, Alignment] = encoding
+    chosen: Noise | PhotoNoise = noise
     if refiner is not None and refiner.steps:
         with autocast(image.device, dtype):
-            w_plus = refiner.refine(image, w_plus)
-    return decode(model, image, w_plus if delta is None else w_plus + delta, encoding, noise, dtype)
+            refined = refiner.refine(image, encoding)
+        w_plus, source, chosen = refined.w_plus, refined.alignments or encoding, PhotoNoise(noise, refined.noise)
+    return decode(model, image, w_plus if delta is None else w_plus + delta, source, chosen, dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,8 +171,8 @@ Arrays = dict[str, NDArray[Any]]
 class Artefacts:
     """Results for one face as they are saved.
 
-    w_plus (num_ws, w_dim). flows: flow_S (2, S, S), mask_S (1, S, S), mask (H, W), the edit flow (2, s, s), and the
-    label map `parts` (s, s), by key.
+    w_plus (num_ws, w_dim). noise: `PhotoNoise.offsets`, noise_S float16 (1, S, S), by key. flows: flow_S (2, S, S),
+    mask_S (1, S, S), mask (H, W), the edit flow (2, s, s), and the label map `parts` (s, s), by key.
     mask uint8 (H, W), 255 = copied from the input; generated, composite uint8 (H, W, 3).
     """
 
@@ -177,6 +182,22 @@ class Artefacts:
     mask: Pixels
     generated: Pixels
     composite: Pixels
+    noise: Arrays = field(default_factory=dict)
+
+
+def saved_noise(inversion: Inversion) -> Arrays:
+    """Noise offsets (B, 1, S, S) of a batch, float16, by the keys under which they are saved."""
+    return {f"noise_{key}": maps.half().cpu().numpy() for key, maps in inversion.noise.items()}
+
+
+def stacked_noise(faces: Sequence[Arrays], device: torch.device) -> dict[int, Tensor]:
+    """Noise offsets (B, 1, S, S) of a batch from each face's noise_S (1, S, S), by key; zero for faces without any."""
+    shapes = {key: maps.shape for face in faces for key, maps in face.items()}
+    found = {key: np.stack([face.get(key, np.zeros(shape)) for face in faces]) for key, shape in shapes.items()}
+    return {
+        int(key.removeprefix("noise_")): torch.from_numpy(maps.astype(np.float32)).to(device)
+        for key, maps in found.items()
+    }
 
 
 def saved_alignments(inversion: Inversion) -> dict[str, NDArray[np.floating]]:
@@ -202,7 +223,7 @@ def artefacts(subjects: list[Subject], inversion: Inversion, parts: Sequence[Par
     composite = to_uint8(inversion.composite)
     mask = inversion.mask[:, 0].float().cpu().numpy()
     w_plus = inversion.w_plus.float().cpu().numpy()
-    fields = saved_alignments(inversion)
+    fields, noise = saved_alignments(inversion), saved_noise(inversion)
     return [
         Artefacts(
             subject=subject,
@@ -215,6 +236,7 @@ def artefacts(subjects: list[Subject], inversion: Inversion, parts: Sequence[Par
             mask=np.rint(mask[i] * 255).astype(np.uint8),
             generated=generated[i],
             composite=composite[i],
+            noise={key: maps[i] for key, maps in noise.items()},
         )
         for i, subject in enumerate(subjects)
     ]

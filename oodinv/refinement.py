@@ -1,8 +1,8 @@
-"""Refines the latent codes of single photos by gradient descent, with the generator fixed.
+"""Refines the latent codes and noise maps of single photos by gradient descent, with the generator fixed.
 
 Source: the projection of "Analyzing and Improving the Image Quality of StyleGAN" (Karras et al., CVPR 2020, appendix
-D), from an encoder's codes instead of the average latent, and with offsets of the rows that are penalised as in
-"Designing an Encoder for StyleGAN Image Manipulation" (Tov et al., SIGGRAPH 2021).
+D), which optimises latents and noise, from an encoder's codes instead of the average latent, and with offsets of the
+rows that are penalised as in "Designing an Encoder for StyleGAN Image Manipulation" (Tov et al., SIGGRAPH 2021).
 """
 
 from collections.abc import Callable
@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 
 from oodinv.faces.geometry import inner_box
-from oodinv.models.generators.base import Generator, whiten, whitening
+from oodinv.models.encoders.base import Encoding
+from oodinv.models.generators.base import Generator, PhotoNoise, whiten, whitening
 from oodinv.models.ops import average_resize
 from oodinv.models.perceptors.dlib_face import DlibFace, face_of
 from oodinv.models.perceptors.lpips import Lpips, perceptual_size
 from oodinv.models.preview import PreviewHead
-from oodinv.models.synthesis import synthesize
+from oodinv.models.samm import Alignment, Predicted, Reused, Samm
+from oodinv.models.synthesis import synthesize_aligned
 from oodinv.weights.build import Model, load_dlib_face, load_lpips
 
 SIZE = 256
@@ -29,6 +31,10 @@ head, which takes a third of the time.
 """
 BASE_RATE, OFFSETS_RATE = 0.2, 0.1
 """Learning rates of the whitened base latent and of the rows' offsets; half of them for the whole generator."""
+NOISE_SIZES = (32, 64)
+"""Smallest and largest side in pixels of the noise maps that are optimised; larger ones draw red spots on skin."""
+NOISE_RATE = 0.1
+"""Learning rate of noise maps, in the units of the generator's features; half of it for the whole generator."""
 WARMUP = 3
 L2, INNER, IDENTITY, OFFSETS, LATENTS = 0.5, 0.5, 0.5, 2e-4, 3e-3
 """Weights beside that of LPIPS: L2, LPIPS of the inner face, distance of dlib's descriptors, squares of offsets in W
@@ -36,12 +42,26 @@ and of whitened latents.
 """
 
 
+@dataclass(frozen=True)
+class Refined:
+    """Result of a refinement.
+
+    w_plus (B, num_ws, w_dim). noise: offsets of noise maps as in `PhotoNoise`, rounded to float16. alignments: those of
+    SAMM that the last steps ran with; empty without SAMM, or if no step ran the whole generator.
+    """
+
+    w_plus: Tensor
+    noise: dict[int, Tensor]
+    alignments: dict[int, Alignment]
+
+
 @dataclass(eq=False)
 class Refiner:
     """Settings of a refinement, and the networks that it needs.
 
     generator: fixed. steps: number of optimiser steps. head: preview head of the generator; without one every step runs
-    the whole generator. crop_scale: `crop.scale` of the model's card. whole: number of steps that run the whole
+    the whole generator. samm: aligns the features in steps that run the whole generator, with what it predicts before
+    the first of them. crop_scale: `crop.scale` of the model's card. whole: number of steps that run the whole
     generator; by default `WHOLE_STEPS`. on_step: called with the number of finished steps after each.
     """
 
@@ -50,6 +70,7 @@ class Refiner:
     lpips: Lpips
     recognition: DlibFace
     head: PreviewHead | None = None
+    samm: Samm | None = None
     crop_scale: float = 1.0
     whole: int | None = None
     on_step: Callable[[int], None] | None = None
@@ -59,20 +80,21 @@ class Refiner:
         """Coordinates of the optimisation, from `whitening`; computed once for all batches."""
         return whitening(self.generator)
 
-    def refine(self, image: Tensor, w_plus: Tensor) -> Tensor:
-        """Optimises codes so that the generated picture looks like the image.
+    def refine(self, image: Tensor, encoding: Encoding) -> Refined:
+        """Optimises codes and noise so that the generated picture looks like the image.
 
-        image (B, 3, H, W) in [−1, 1], w_plus (B, num_ws, w_dim) → refined w_plus. The photos of a batch don't influence
-        each other.
+        image (B, 3, H, W) in [−1, 1], which the encoding is of. The photos of a batch don't influence each other.
         """
         with torch.inference_mode(False), torch.enable_grad():
-            return _Descent(self, image.clone(), w_plus.float().clone()).run()
+            features = {key: tap.clone() for key, tap in encoding.features.items()}
+            return _Descent(self, image.clone(), Encoding(encoding.w_plus.float().clone(), features)).run()
 
 
 class _Descent:
     """One batch: its codes in whitened coordinates, and the targets of their pictures."""
 
-    def __init__(self, refiner: Refiner, image: Tensor, w_plus: Tensor) -> None:
+    def __init__(self, refiner: Refiner, image: Tensor, encoding: Encoding) -> None:
+        self.encoding, w_plus = encoding, encoding.w_plus
         self.refiner, self.generator, self.axes, self.done = refiner, refiner.generator, refiner.axes, 0
         self.wanted = average_resize(image, min(SIZE, image.shape[-1]))
         self.box = inner_box(self.wanted.shape[-1], refiner.crop_scale)
@@ -83,6 +105,12 @@ class _Descent:
         whitened = whiten(w_plus - self.generator.w_avg, self.axes)
         self.base = whitened.mean(dim=1).requires_grad_()
         self.offsets = (whitened - whitened.mean(dim=1, keepdim=True)).requires_grad_()
+        sides = {key: tap.resolution for key, tap in self.generator.taps.items()}
+        self.noise = {
+            key: w_plus.new_zeros(len(w_plus), 1, side, side).requires_grad_()
+            for key, side in sides.items()
+            if NOISE_SIZES[0] <= side <= NOISE_SIZES[1]
+        }
 
     def inner(self, picture: Tensor) -> Tensor:
         """Crops the inner face from pictures (B, 3, S, S)."""
@@ -103,25 +131,44 @@ class _Descent:
         w_plus: Tensor = self.generator.w_avg + (self.base[:, None] + self.offsets) @ self.axes
         return w_plus
 
-    def run(self) -> Tensor:
+    def run(self) -> Refined:
         """Runs all steps: those through the preview head first."""
         steps, head = self.refiner.steps, self.refiner.head
         whole = steps if head is None else min(WHOLE_STEPS, -(-steps // 5))
         if self.refiner.whole is not None:
             whole = min(self.refiner.whole, steps)
         self.descend(steps - whole, 1.0, head)
-        self.descend(whole, 1.0 if head is None else 0.5, None)
-        return self.w_plus().detach()
+        alignments = self.predicted() if whole else {}
+        self.descend(whole, 1.0 if head is None else 0.5, None, alignments)
+        noise = {key: maps.detach().half().float() for key, maps in self.noise.items()}
+        return Refined(self.w_plus().detach(), noise, alignments)
 
-    def descend(self, steps: int, rate: float, head: PreviewHead | None) -> None:
+    def predicted(self) -> dict[int, Alignment]:
+        """Alignments that SAMM predicts for the codes and noise so far."""
+        if self.refiner.samm is None:
+            return {}
+        source = Predicted(self.refiner.samm, self.encoding.features)
+        with torch.no_grad():
+            return synthesize_aligned(self.generator, self.w_plus(), source, PhotoNoise("fixed", self.noise))[1]
+
+    def descend(
+        self, steps: int, rate: float, head: PreviewHead | None, alignments: dict[int, Alignment] | None = None
+    ) -> None:
         """Takes Adam steps with learning rates that fall as √(1 − t)."""
-        groups = [{"params": [self.base], "lr": BASE_RATE}, {"params": [self.offsets], "lr": OFFSETS_RATE}]
+        keys = list(self.generator.taps)
+        seen = keys if head is None else keys[: keys.index(head.key) + 1]
+        noise = PhotoNoise("fixed", {key: maps for key, maps in self.noise.items() if key in seen})
+        groups = [
+            {"params": [self.base], "lr": BASE_RATE},
+            {"params": [self.offsets], "lr": OFFSETS_RATE},
+            {"params": list(noise.offsets.values()), "lr": NOISE_RATE},
+        ]
         optimizer = torch.optim.Adam(groups, betas=(0.9, 0.95))
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: rate * min(1, (step + 1) / WARMUP) * (1 - step / max(steps, 1)) ** 0.5
         )
         for _ in range(steps):
-            picture = synthesize(self.generator, self.w_plus(), head=head)
+            picture, _ = synthesize_aligned(self.generator, self.w_plus(), Reused(alignments or {}), noise, head=head)
             loss = self.loss(average_resize(picture, self.wanted.shape[-1]))
             optimizer.zero_grad()
             loss.backward()
@@ -157,4 +204,4 @@ def refiner_for(model: Model, steps: int | None) -> Refiner | None:
         return None
     device = model.generator.w_avg.device
     lpips, recognition = load_lpips("alexnet").to(device), load_dlib_face().to(device)
-    return Refiner(model.generator, steps, lpips, recognition, model.preview, model.card.crop.scale)
+    return Refiner(model.generator, steps, lpips, recognition, model.preview, model.samm, model.card.crop.scale)

@@ -1,24 +1,30 @@
 """Refinement of codes: nearer pictures, photo by photo, by way of previews or of whole pictures."""
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 import yaml
 from command import call_here
+from edit_command import pixels
 
-from oodinv import inversion
+from oodinv import directions, inversion
 from oodinv.errors import WeightsError
-from oodinv.models.generators.base import map_latents
+from oodinv.models.encoders.base import Encoding
+from oodinv.models.generators.base import PhotoNoise, map_latents
+from oodinv.models.generators.mobilestylegan import MobileStyleGAN
 from oodinv.models.generators.stylegan2 import StyleGAN2
 from oodinv.models.perceptors.dlib_face import DlibFace
-from oodinv.models.perceptors.lpips import Lpips
+from oodinv.models.perceptors.lpips import Lpips, perceptual_size
 from oodinv.models.preview import PreviewHead, head_for
-from oodinv.models.synthesis import synthesize
-from oodinv.refinement import Refiner, refiner_for
+from oodinv.models.samm import Alignment, Reused
+from oodinv.models.synthesis import synthesize, synthesize_aligned
+from oodinv.refinement import NOISE_SIZES, Refined, Refiner, refiner_for
 from oodinv.weights import build
 from oodinv.weights.build import load_named
 from oodinv.weights.heads import save_heads
@@ -41,23 +47,80 @@ def refiner(generator: StyleGAN2) -> Refiner:
     return Refiner(generator, 8, lpips.requires_grad_(False), recognition.requires_grad_(False))
 
 
-def pair(generator: StyleGAN2) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two pictures of the generator, and codes to start from."""
+def pair(generator: StyleGAN2) -> tuple[torch.Tensor, Encoding]:
+    """Two pictures of the generator, and an encoding to start from."""
     rng = torch.Generator().manual_seed(2)
     wanted = map_latents(generator, torch.randn(2, 8, generator=rng))[:, None].repeat(1, generator.num_ws, 1)
-    return synthesize(generator, wanted), generator.w_avg.expand(2, generator.num_ws, 8)
+    return synthesize(generator, wanted), Encoding(generator.w_avg.expand(2, generator.num_ws, 8), {})
 
 
-def distance(generator: StyleGAN2, w_plus: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-    return (synthesize(generator, w_plus) - image).square().mean(dim=(1, 2, 3))
+def distance(generator: StyleGAN2, refined: Refined, image: torch.Tensor) -> torch.Tensor:
+    noise = PhotoNoise("fixed", refined.noise)
+    drawn, _ = synthesize_aligned(generator, refined.w_plus, Reused(refined.alignments), noise)
+    return (drawn - image).square().mean(dim=(1, 2, 3))
 
 
 def test_refined_codes_draw_the_image_better(generator: StyleGAN2, refiner: Refiner) -> None:
     image, start = pair(generator)
     refined = refiner.refine(image, start)
-    assert refined.shape == start.shape
-    assert not refined.requires_grad
-    assert (distance(generator, refined, image) < 0.7 * distance(generator, start, image)).all()
+    assert refined.w_plus.shape == start.w_plus.shape
+    assert not refined.w_plus.requires_grad
+    before = distance(generator, Refined(start.w_plus, {}, {}), image)
+    assert (distance(generator, refined, image) < 0.7 * before).all()
+
+
+def test_noise_is_refined_with_the_codes(generator: StyleGAN2, refiner: Refiner) -> None:
+    image, start = pair(generator)
+    refined = refiner.refine(image, start)
+    assert {key: maps.shape for key, maps in refined.noise.items()} == {
+        key: (2, 1, key, key) for key in generator.taps if key >= NOISE_SIZES[0]
+    }
+    for maps in refined.noise.values():
+        assert maps.abs().amax() > 0
+        torch.testing.assert_close(maps, maps.half().float(), rtol=0, atol=0)
+
+    def perceived(offsets: dict[int, torch.Tensor]) -> torch.Tensor:
+        drawn = synthesize(generator, refined.w_plus, PhotoNoise("fixed", offsets))
+        return refiner.lpips(perceptual_size(drawn), perceptual_size(image))
+
+    assert (perceived(refined.noise) < perceived({})).all()
+
+
+def test_whole_steps_run_with_the_alignments_that_are_kept(tiny_card: Path, refiner: Refiner) -> None:
+    model = load_named(str(tiny_card))
+    assert model.samm is not None
+    image = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(4)).clamp(-1, 1)
+    encoding = inversion.encode(model, image)
+    whole = replace(refiner, generator=model.generator, steps=4, samm=model.samm)
+    refined = whole.refine(image, encoding)
+    assert sorted(refined.alignments) == sorted(model.samm.sizes)
+    inverted = inversion.invert(model, image, refiner=whole)
+    for size, alignment in refined.alignments.items():
+        torch.testing.assert_close(inverted.alignments[size].flow, alignment.flow, rtol=0, atol=1e-5)
+    head = head_for(model.generator, 16).requires_grad_(False)
+    assert not replace(whole, head=head, whole=0).refine(image, encoding).alignments
+    drawn, _ = synthesize_aligned(
+        model.generator, refined.w_plus, Reused(refined.alignments), PhotoNoise("fixed", refined.noise)
+    )
+    torch.testing.assert_close(inverted.generated, drawn, rtol=0, atol=1e-4)
+
+
+def test_offsets_of_noise_are_part_of_the_noise(generator: StyleGAN2) -> None:
+    """In StyleGAN2, whose first convolution of a block is the upsampling one, and with MobileStyleGAN."""
+    torch.manual_seed(5)
+    small = MobileStyleGAN(64, dict.fromkeys((4, 8, 16, 32), 8), w_dim=8, z_dim=8, mapping_layers=2)
+    offset = torch.randn(1, 1, 16, 16)
+    for of, layer in ((generator, "blocks.16.up"), (small.eval().requires_grad_(False), "blocks.16.conv1")):
+        w_plus = torch.randn(2, of.num_ws, 8)
+        moved = synthesize(of, w_plus, PhotoNoise("fixed", {16: offset.expand(2, -1, -1, -1)}))
+        layer_of = copy.deepcopy(of)
+        conv = layer_of.get_submodule(layer)
+        strength = getattr(conv, "noise_strength", torch.ones(()))
+        conv.noise = conv.noise * strength + offset[0, 0]
+        if hasattr(conv, "noise_strength"):
+            conv.noise_strength = torch.nn.Parameter(torch.ones(()), requires_grad=False)
+        torch.testing.assert_close(moved, synthesize(layer_of, w_plus), rtol=1e-4, atol=1e-4)
+        assert (moved - synthesize(of, w_plus)).abs().max() > 1e-3
 
 
 def test_all_but_the_last_fifth_of_the_steps_end_at_the_preview_head(
@@ -66,21 +129,26 @@ def test_all_but_the_last_fifth_of_the_steps_end_at_the_preview_head(
     image, start = pair(generator)
     head, used = head_for(generator, 32).requires_grad_(False), []
 
-    def recorded(of: StyleGAN2, w_plus: torch.Tensor, *, head: PreviewHead | None) -> torch.Tensor:
+    def recorded(
+        of: StyleGAN2, w_plus: torch.Tensor, source: Reused, noise: PhotoNoise, *, head: PreviewHead | None
+    ) -> tuple[torch.Tensor, dict[int, Alignment]]:
         used.append(head)
-        return synthesize(of, w_plus, head=head)
+        assert set(noise.offsets) == ({32} if head else {32, 64})
+        return synthesize_aligned(of, w_plus, source, noise, head=head)
 
-    monkeypatch.setattr("oodinv.refinement.synthesize", recorded)
+    monkeypatch.setattr("oodinv.refinement.synthesize_aligned", recorded)
     replace(refiner, steps=11, head=head).refine(image, start)
     assert used == [head] * 8 + [None] * 3
 
 
-def test_a_photo_is_refined_alike_alone_and_in_a_batch(generator: StyleGAN2, refiner: Refiner) -> None:
+def test_a_photo_is_refined_alike_whatever_else_is_in_the_batch(generator: StyleGAN2, refiner: Refiner) -> None:
     image, start = pair(generator)
-    both = refiner.refine(image, start)
-    for i in range(2):
-        alone = refiner.refine(image[i : i + 1], start[i : i + 1])
-        torch.testing.assert_close(alone, both[i : i + 1], rtol=0, atol=2e-3)
+    first = refiner.refine(image, start)
+    second = refiner.refine(torch.stack([image[0], -image[1]]), start)
+    torch.testing.assert_close(first.w_plus[0], second.w_plus[0], rtol=0, atol=5e-3)
+    assert (first.w_plus[1] - second.w_plus[1]).abs().max() > 0.1
+    for key, maps in first.noise.items():
+        assert (maps[0] - second.noise[key][0]).abs().mean() < 0.01 * (maps[1] - second.noise[key][1]).abs().mean()
 
 
 def test_finished_steps_are_counted(generator: StyleGAN2, refiner: Refiner) -> None:
@@ -93,8 +161,8 @@ def test_finished_steps_are_counted(generator: StyleGAN2, refiner: Refiner) -> N
 def test_codes_from_inference_mode_can_be_refined(generator: StyleGAN2, refiner: Refiner) -> None:
     with torch.inference_mode():
         image, start = pair(generator)
-        refined = replace(refiner, steps=2).refine(image, start.clone())
-    assert refined.isfinite().all()
+        refined = replace(refiner, steps=2).refine(image, replace(start, w_plus=start.w_plus.clone()))
+    assert all(values.isfinite().all() for values in (refined.w_plus, *refined.noise.values()))
 
 
 def test_flat_images_give_finite_codes(generator: StyleGAN2, refiner: Refiner) -> None:
@@ -102,7 +170,7 @@ def test_flat_images_give_finite_codes(generator: StyleGAN2, refiner: Refiner) -
     _, start = pair(generator)
     for level in (-1.0, 0.0, 1.0):
         refined = replace(refiner, steps=3).refine(torch.full((2, 3, 64, 64), level), start)
-        assert refined.isfinite().all()
+        assert all(values.isfinite().all() for values in (refined.w_plus, *refined.noise.values()))
 
 
 @pytest.fixture
@@ -156,6 +224,42 @@ def test_invert_refines_and_its_manifest_says_so(tiny_card: Path, samples: Path,
     again = call_here("invert", photo, "-o", plain, "--model", tiny_card, "--refine", "2")
     assert again.returncode == 1
     assert "refine" in again.stderr
+
+
+@pytest.mark.usefixtures("random_networks")
+def test_edits_draw_with_the_refined_noise(tiny_card: Path, samples: Path, tmp_path: Path) -> None:
+    photo = min(p for p in samples.iterdir() if p.suffix == ".jpg")
+    inverted, name = tmp_path / "inverted", photo.stem
+    done = call_here("invert", photo, "-o", inverted, "--model", tiny_card, "--refine", "3")
+    assert done.returncode == 0, done.stderr
+    directions.write(tmp_path / "up.safetensors", directions.Direction("up", "tiny", torch.randn(8, 16)))
+    (tmp_path / "up.yaml").write_text("edits: [{direction: up.safetensors, strength: 0.5}]")
+
+    def edit(output: str) -> Path:
+        done = call_here("edit", inverted, "-r", tmp_path / "up.yaml", "-o", tmp_path / output, "--model", tiny_card)
+        assert done.returncode == 0, done.stderr
+        return tmp_path / output
+
+    first = edit("first")
+    np.testing.assert_array_equal(pixels(first / f"unedited/{name}.png"), pixels(inverted / f"generated/{name}.png"))
+    latents = inverted / f"latents/{name}.npz"
+    arrays = dict(np.load(latents))
+    assert arrays["noise_32"].dtype == np.float16
+    with np.load(first / f"latents/{name}.npz") as kept:
+        np.testing.assert_array_equal(kept["noise_32"], arrays["noise_32"])
+    drawn = call_here("generate", "--model", tiny_card, "--codes", latents, "-o", tmp_path / "g", "--save", "arrays")
+    assert drawn.returncode == 0, drawn.stderr
+    noise = inversion.stacked_noise([{k: v for k, v in arrays.items() if k != "w_plus"}], torch.device("cpu"))
+    expected = synthesize(
+        load_named(str(tiny_card)).generator, torch.from_numpy(arrays["w_plus"][None]), PhotoNoise("fixed", noise)
+    )
+    np.testing.assert_allclose(np.load(tmp_path / "g/arrays/code0000.npy"), expected[0].detach(), atol=1e-5)
+    np.savez(latents, **{key: array for key, array in arrays.items() if key == "w_plus"})
+    assert (pixels(edit("without") / f"generated/{name}.png") != pixels(first / f"generated/{name}.png")).any()
+    np.savez(latents, **arrays | {"noise_32": np.zeros((1, 8, 8), np.float16)})
+    wrong = call_here("edit", inverted, "-r", tmp_path / "up.yaml", "-o", tmp_path / "wrong", "--model", tiny_card)
+    assert wrong.returncode == 1
+    assert f"{latents}: expected noise_32 of shape (1, 32, 32), found (1, 8, 8)" in wrong.stderr
 
 
 def test_an_inversion_without_steps_is_that_of_the_encoder(tiny_card: Path, refiner: Refiner) -> None:

@@ -26,7 +26,7 @@ from oodinv.backends.graphs import (
 from oodinv.backends.onnx_file import OPSET, write_onnx
 from oodinv.errors import OodinvError
 from oodinv.models.encoders.base import Encoder, Encoding
-from oodinv.models.generators.base import Generator, Noise
+from oodinv.models.generators.base import Generator, Noise, PhotoNoise
 from oodinv.models.samm import Alignment, AlignmentSource, Predicted, Samm
 from oodinv.models.synthesis import synthesize_aligned
 from oodinv.weights.build import GeneratorModel, Model
@@ -89,7 +89,7 @@ class Compiled:
         return Encoding(w_plus, dict(zip(tap_keys(encoder, self._networks.samm), features, strict=True)))
 
     def synthesize(
-        self, w_plus: Tensor, source: AlignmentSource | None, noise: Noise
+        self, w_plus: Tensor, source: AlignmentSource | None, noise: Noise | PhotoNoise
     ) -> tuple[Tensor, dict[int, Alignment]]:
         """As `synthesize_aligned`."""
         encoder, generator, samm = self._networks.encoder, self._networks.generator, self._networks.samm

@@ -1,7 +1,7 @@
 """Edits of inverted faces in memory: arrays in, arrays out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -35,9 +35,11 @@ from oodinv.inversion import (
     in_halves,
     parse,
     saved_alignments,
+    saved_noise,
+    stacked_noise,
 )
 from oodinv.models.encoders.base import Encoding
-from oodinv.models.generators.base import Noise
+from oodinv.models.generators.base import Noise, PhotoNoise
 from oodinv.models.samm import Alignment
 from oodinv.recipe.edit import EditRecipe
 from oodinv.weights.build import Model
@@ -48,7 +50,7 @@ class InvertedFace:
     """Result of an inversion for one face.
 
     crop uint8 (S, S, 3). w_plus (num_ws, w_dim). flows: the arrays of flows/NAME.npz, which are flows, masks and the
-    label map, by their keys in that file.
+    label map, by their keys in that file. noise: the arrays noise_S (1, S, S) of latents/NAME.npz.
     placement: position in the photo; None if it is not to be pasted.
     """
 
@@ -57,6 +59,7 @@ class InvertedFace:
     w_plus: NDArray[np.float32]
     flows: Arrays
     placement: Placement | None
+    noise: Arrays = field(default_factory=dict)
 
     @property
     def parts(self) -> PartMap:
@@ -67,11 +70,12 @@ class InvertedFace:
 def inverted_faces(crops: Sequence[Pixels], inversion: Inversion) -> list[InvertedFace]:
     """Splits an inversion of crops uint8 (S, S, 3) into faces, named by their indices and without placement."""
     arrays: Arrays = {**saved_alignments(inversion), PARTS_KEY: np.stack(parse(crops))}
-    w_plus = inversion.w_plus.float().cpu().numpy()
-    return [
-        InvertedFace(str(n), crop, w_plus[n], {key: array[n] for key, array in arrays.items()}, None)
-        for n, crop in enumerate(crops)
-    ]
+    w_plus, noise = inversion.w_plus.float().cpu().numpy(), saved_noise(inversion)
+
+    def of(n: int, batch: Arrays) -> Arrays:
+        return {key: array[n] for key, array in batch.items()}
+
+    return [InvertedFace(str(n), crop, w_plus[n], of(n, arrays), None, of(n, noise)) for n, crop in enumerate(crops)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,11 +123,12 @@ class Editor:
     def _edit(self, faces: list[InvertedFace]) -> list[EditedFace]:
         crops = to_tensor(np.stack([face.crop for face in faces])).to(self.device)
         w_plus = torch.from_numpy(np.stack([face.w_plus for face in faces])).to(self.device)
-        base = self._decode(crops, w_plus, self._alignments(faces))
+        noise = stacked_noise([face.noise for face in faces], self.device)
+        base = self._decode(crops, w_plus, self._alignments(faces), noise)
         source: Encoding | dict[int, Alignment] = base.alignments
         if self.recipe.mask == "edited":
             source = encode(self.model, crops, DTYPES[self.dtype])
-        variants = [self._variant(v.edit, base, crops, w_plus, source) for v in self.plan.variants]
+        variants = [self._variant(v.edit, base, crops, w_plus, source, noise) for v in self.plan.variants]
         unedited, masks = to_uint8(base.generated), _masks(base)
         parts = [face.parts for face in faces]
         made = [
@@ -165,11 +170,20 @@ class Editor:
     def _stack(self, faces: list[InvertedFace], key: str) -> Tensor:
         return torch.from_numpy(np.stack([face.flows[key] for face in faces]).astype(np.float32)).to(self.device)
 
-    def _decode(self, crops: Tensor, w_plus: Tensor, source: Encoding | dict[int, Alignment]) -> Inversion:
-        return decode(self.model, crops, w_plus, source, self.noise, DTYPES[self.dtype])
+    def _decode(
+        self, crops: Tensor, w_plus: Tensor, source: Encoding | dict[int, Alignment], offsets: dict[int, Tensor]
+    ) -> Inversion:
+        noise = PhotoNoise(self.noise, offsets) if offsets else self.noise
+        return decode(self.model, crops, w_plus, source, noise, DTYPES[self.dtype])
 
     def _variant(
-        self, edit: LatentEdit, base: Inversion, crops: Tensor, w_plus: Tensor, source: Encoding | dict[int, Alignment]
+        self,
+        edit: LatentEdit,
+        base: Inversion,
+        crops: Tensor,
+        w_plus: Tensor,
+        source: Encoding | dict[int, Alignment],
+        noise: dict[int, Tensor],
     ) -> Inversion:
         """Generates an edited inversion; returns `base` if the edit changes no code of the batch."""
         edit = replace(
@@ -180,7 +194,10 @@ class Editor:
             targets=[replace(target, unit=target.unit.to(self.device)) for target in edit.targets],
         )
         edited = apply_edit(edit, w_plus, self.model.encoder.w_avg.to(self.device))
-        return base if torch.equal(edited, w_plus) else self._decode(crops, edited, source)
+        if torch.equal(edited, w_plus):
+            return base
+        own = 1.0 if edit.towards is None else 1 - edit.amount  # the noise is this person's, not the other's
+        return self._decode(crops, edited, source, {key: own * maps for key, maps in noise.items()})
 
 
 def _masks(inversion: Inversion) -> NDArray[np.float16]:

@@ -5,7 +5,7 @@ from typing import Protocol
 from torch import Tensor
 
 from oodinv.models.encoders.base import Encoding
-from oodinv.models.generators.base import Noise
+from oodinv.models.generators.base import Noise, PhotoNoise
 from oodinv.models.samm import Alignment, AlignmentSource
 
 
@@ -20,6 +20,6 @@ class Runtime(Protocol):
         """As `Encoder.encode`, for images (B, 3, H, W) in [−1, 1]."""
 
     def synthesize(
-        self, w_plus: Tensor, source: AlignmentSource | None, noise: Noise
+        self, w_plus: Tensor, source: AlignmentSource | None, noise: Noise | PhotoNoise
     ) -> tuple[Tensor, dict[int, Alignment]]:
         """As `synthesis.synthesize_aligned`, for w_plus (B, num_ws, w_dim)."""

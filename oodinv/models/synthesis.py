@@ -2,13 +2,13 @@
 
 from torch import Tensor
 
-from oodinv.models.generators.base import Generator, Noise
+from oodinv.models.generators.base import Generator, Noise, PhotoNoise
 from oodinv.models.preview import PreviewHead
 from oodinv.models.samm import Alignment, AlignmentSource, acts_at, align_at
 
 
 def synthesize(
-    generator: Generator, w_plus: Tensor, noise: Noise = "fixed", *, head: PreviewHead | None = None
+    generator: Generator, w_plus: Tensor, noise: Noise | PhotoNoise = "fixed", *, head: PreviewHead | None = None
 ) -> Tensor:
     """Runs the generator. w_plus (B, num_ws, w_dim) → image (B, 3, size, size), about [−1, 1], float32.
 
@@ -22,7 +22,7 @@ def synthesize_aligned(
     generator: Generator,
     w_plus: Tensor,
     source: AlignmentSource | None,
-    noise: Noise = "fixed",
+    noise: Noise | PhotoNoise = "fixed",
     *,
     head: PreviewHead | None = None,
 ) -> tuple[Tensor, dict[int, Alignment]]:
@@ -36,6 +36,7 @@ def synthesize_aligned(
     """
     if head is not None and head.key not in generator.taps:
         raise ValueError(f"the generator has blocks {sorted(generator.taps)}, none is {head.key}")
+    noise, offsets = noise if isinstance(noise, PhotoNoise) else (noise, dict[int, Tensor]())
     features = generator.start(w_plus, noise)
     alignments: dict[int, Alignment] = {}
     coarser: Alignment | None = None
@@ -43,7 +44,7 @@ def synthesize_aligned(
     for key in generator.taps:
         ends = head is not None and key == head.key
         aligns = source is not None and acts_at(source, key)
-        if not (ends or aligns):
+        if not (ends or aligns or key in offsets):
             if key == last:
                 return generator.conclude(features, w_plus, key, noise), alignments
             features = generator.run(features, w_plus, key, noise)
@@ -52,6 +53,8 @@ def synthesize_aligned(
         if source is not None and aligns:
             x, coarser = align_at(source, x, key, coarser)
             alignments[key] = coarser
+        if key in offsets:
+            x = x + offsets[key].to(x.dtype)
         if head is not None and ends:
             return head(x, w_plus), alignments
         features = generator.finish(x, features, w_plus, key, noise)

@@ -6,6 +6,7 @@ card. `oodinv.models.synthesis` runs every family.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -17,6 +18,17 @@ from oodinv.records import Strict
 Noise = Literal["fixed", "zero"] | torch.Generator | tuple[torch.Generator, ...]
 """Noise input: the maps that come with the weights, none, or random maps from one generator for the batch or from one
 for each of its samples, which then get the same noise whatever their neighbours."""
+
+
+class PhotoNoise(NamedTuple):
+    """Noise of single photos, as refinement finds it: the noise of all, and offsets of some of its maps.
+
+    offsets: added to the noise of a block's first convolution, (B, 1, S, S) by the block's key.
+    """
+
+    shared: Noise
+    offsets: Mapping[int, Tensor]
+
 
 WHITENING_SAMPLES = 16384
 WHITENING_SEED = 5

@@ -1,7 +1,7 @@
 """Arrays of a face, as uncompressed .npz files.
 
-latents/NAME.npz: w_plus float32 (num_ws, w_dim). flows/NAME.npz: flow_S (2, S, S) and mask_S (1, S, S) for each size,
-and mask (H, W).
+latents/NAME.npz: w_plus float32 (num_ws, w_dim) and, if refined, noise_S float16 (1, S, S) for some sizes.
+flows/NAME.npz: flow_S (2, S, S) and mask_S (1, S, S) for each size, and mask (H, W).
 """
 
 from collections.abc import Callable, Iterator
@@ -32,5 +32,5 @@ class Arrays:
         write_npz(folder / output, **self.select(artefacts))
 
 
-LATENTS = Arrays("latents", lambda a: {"w_plus": a.w_plus})
+LATENTS = Arrays("latents", lambda a: {"w_plus": a.w_plus} | a.noise)
 FLOWS = Arrays("flows", lambda a: dict(a.flows))

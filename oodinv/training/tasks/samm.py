@@ -104,7 +104,7 @@ class SammTask:
         if recipe.refine and networks.lpips is not None and recognition is not None:
             lpips, scale = compute.place(networks.lpips), recipe.data.crop.scale
             self.refiner = Refiner(
-                self.generator, recipe.refine_steps, lpips, compute.place(recognition), self.head, scale, whole=0
+                self.generator, recipe.refine_steps, lpips, compute.place(recognition), self.head, None, scale, whole=0
             )
         samm = Samm(
             {s: model.generator.taps[s].channels for s in recipe.sizes},
@@ -140,7 +140,7 @@ class SammTask:
             encoding = self.encoder.encode(images, self.generator)
         if not refined or self.refiner is None:
             return encoding
-        return replace(encoding, w_plus=self.refiner.refine(images, encoding.w_plus))
+        return replace(encoding, w_plus=self.refiner.refine(images, encoding).w_plus)
 
     def align(self, samm: Samm, images: Tensor, encoding: Encoding, sizes: list[int]) -> Aligned:
         """Aligns and composites images (B, 3, S, S) with SAMM acting at `sizes`."""
