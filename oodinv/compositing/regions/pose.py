@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from oodinv.compositing.regions.base import EditedCrop, FlowKind, Place, Region
 from oodinv.faces.geometry import features_weight, head_depth, places
-from oodinv.faces.parts import FACE_PARTS
+from oodinv.faces.parts import PARTS
 from oodinv.imaging.flow import warp
 from oodinv.imaging.pixels import Flow, Levels, Mask, blurred, luma
 
@@ -22,6 +22,8 @@ MAX_MOTION = 0.4
 """Bound on the sine of the rotation and on the other motion parameters, beyond which the warped photo would fold."""
 SMOOTHING = 1 / 16
 """Standard deviation, as a share of the crop's side, of the blur at the border of dense masked areas."""
+BORDER = 1 / 32
+"""Standard deviation, as a share of the crop's side, of the blur at the border of kept parts."""
 NEIGHBOURHOOD = 1 / 10
 """Standard deviation, as a share of the crop's side, of the blur that gives the local density of the mask."""
 DENSITY = (0.3, 0.5)
@@ -31,11 +33,19 @@ _STEPS = {1 / 24: 6, 1 / 40: 4, 1 / 80: 6}  # steps by blur, a share of the crop
 
 
 class Pose(Region):
-    """Region of the head, of which the photo is warped; no generated pixels appear."""
+    """Region of the head, of which the photo is warped; no generated pixels appear.
 
-    parts = (*FACE_PARTS, "hair", "glasses", "hat", "earring")
+    What is beside the head moves along with its outline, as under a retoucher's brush: if it stood still, the outline
+    would be torn.
+    """
+
+    parts = PARTS
     kept = ("necklace", "cloth")
     shows_generated = False
+
+    def weight(self, place: Place, size: int) -> Mask:
+        """As `Region.weight`, with borders of kept parts that stretch instead of tearing."""
+        return blurred(super().weight(place, size), BORDER * size)
 
     def limit(self, edit: EditedCrop) -> Levels:
         """Warps the unedited composite by the flow."""
