@@ -2,18 +2,20 @@
 
 import json
 import os
+import runpy
 import signal
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 import yaml
-from command import MAIN
+from command import MAIN, call_here
 from PIL import Image
 
 from oodinv.training.parallel import ALONE
@@ -36,7 +38,6 @@ from oodinv.recipe.card import read_card
 from training_setup import random_lpips
 from test_training_tasks import full_samm_recipe, generator_recipe
 
-torch.set_num_threads(1)
 card, output = Path(sys.argv[1]), Path(sys.argv[2])
 device = torch.device("cpu")
 with parallel.joined(device, 8) as team:
@@ -74,7 +75,8 @@ def torchrun(size: int) -> list[str]:
 
 def environment() -> dict[str, str]:
     paths = [str(REPOSITORY), str(REPOSITORY / "tests")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "PIP_NO_INDEX": "1"}
+    threads = str(torch.get_num_threads())  # as many as here, where other runs are compared with those of processes
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": threads, "PIP_NO_INDEX": "1"}
 
 
 def test_two_processes_equal_one_with_twice_the_batch(tiny_card: Path, tmp_path: Path) -> None:
@@ -85,14 +87,12 @@ def test_two_processes_equal_one_with_twice_the_batch(tiny_card: Path, tmp_path:
     """
     script = tmp_path / "train.py"
     script.write_text(SCRIPT.format(tests=str(REPOSITORY / "tests" / "training")))
-    found = []
-    for size, command in ((1, [sys.executable]), (2, torchrun(2))):
-        output = tmp_path / f"{size}.pt"
-        call = [*command, str(script), str(tiny_card), str(output)]
-        done = subprocess.run(call, env=environment(), capture_output=True, text=True, timeout=1200, check=False)
-        assert done.returncode == 0, done.stderr
-        found.append(torch.load(output, weights_only=True))
-    one, two = found
+    with mock.patch.object(sys, "argv", [str(script), str(tiny_card), str(tmp_path / "1.pt")]):
+        runpy.run_path(str(script))
+    call = [*torchrun(2), str(script), str(tiny_card), str(tmp_path / "2.pt")]
+    done = subprocess.run(call, env=environment(), capture_output=True, text=True, timeout=1200, check=False)
+    assert done.returncode == 0, done.stderr
+    one, two = (torch.load(tmp_path / f"{size}.pt", weights_only=True) for size in (1, 2))
     assert one.keys() == two.keys()
     for module in ("samm ", "critic ", "g ", "d "):
         names = [name for name in one if name.startswith(module) and "noise_strength" not in name]
@@ -143,18 +143,21 @@ def log_losses(output: Path) -> list[dict[str, float]]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
-def test_a_killed_command_resumes_with_the_same_losses(tiny_card: Path, tmp_path: Path) -> None:
+def test_a_killed_command_resumes_with_the_same_losses(
+    tiny_card: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = make_run(tmp_path, tiny_card, 40)
-    command = [*MAIN, "train", "samm", "-r", str(recipe), "--quiet", "--device", "cpu"]
+    command = ["train", "samm", "-r", str(recipe), "--quiet", "--device", "cpu"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    subprocess.run([*command, "-o", str(whole)], env=environment(), check=True, timeout=1200)
-    process = subprocess.Popen([*command, "-o", str(killed)], env=environment())
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    assert call_here(*command, "-o", whole).returncode == 0
+    process = subprocess.Popen([*MAIN, *command, "-o", str(killed)], env=environment())
     while not (killed / "checkpoint.pt").exists() and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    resumed = [*command, "-o", str(killed), "--resume", "--json"]
-    done = subprocess.run(resumed, env=environment(), check=True, timeout=1200, capture_output=True, text=True)
+    done = call_here(*command, "-o", killed, "--resume", "--json")
+    assert done.returncode == 0, done.stderr
     assert log_losses(killed) == log_losses(whole)
     summary = json.loads(done.stdout)
     assert summary["step"] == 40
