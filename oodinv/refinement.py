@@ -25,9 +25,9 @@ from oodinv.weights.build import Model, load_dlib_face, load_lpips
 
 SIZE = 256
 """Side in pixels at which pictures are compared."""
-WHOLE_STEPS = 5
-"""The last of the steps run the whole generator: so many, but no more than one in five; the others end at the preview
-head, which takes a third of the time.
+WHOLE_SHARE = 5
+"""One in so many steps runs the whole generator, the last ones; the others end at the preview head, which takes a third
+of the time.
 """
 BASE_RATE, OFFSETS_RATE = 0.2, 0.1
 """Learning rates of the whitened base latent and of the rows' offsets; half of them for the whole generator."""
@@ -62,7 +62,7 @@ class Refiner:
     generator: fixed. steps: number of optimiser steps. head: preview head of the generator; without one every step runs
     the whole generator. samm: aligns the features in steps that run the whole generator, with what it predicts before
     the first of them. crop_scale: `crop.scale` of the model's card. whole: number of steps that run the whole
-    generator; by default `WHOLE_STEPS`. on_step: called with the number of finished steps after each.
+    generator; by default one in `WHOLE_SHARE`. on_step: called with the number of finished steps after each.
     """
 
     generator: Generator
@@ -134,7 +134,7 @@ class _Descent:
     def run(self) -> Refined:
         """Runs all steps: those through the preview head first."""
         steps, head = self.refiner.steps, self.refiner.head
-        whole = steps if head is None else min(WHOLE_STEPS, -(-steps // 5))
+        whole = steps if head is None else -(-steps // WHOLE_SHARE)
         if self.refiner.whole is not None:
             whole = min(self.refiner.whole, steps)
         self.descend(steps - whole, 1.0, head)
