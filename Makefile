@@ -14,7 +14,7 @@ WORKERS ?= 2
 REFINE ?= 25
 RECIPES := older younger smile less-smile turn-left turn-right feminine masculine lighter-hair darker-hair
 # One thread per process: the workers share the cores, and sums are rounded the same on every machine. Files keep the
-# order of tests/conftest.py, slow ones first.
+# order of tests/conftest.py, slow ones first. mypy runs beside them.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test quick docs commands pictures thumbnails clean
@@ -45,9 +45,9 @@ demo: .venv/.installed
 test: .venv/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(PYTEST)
+	$(BIN)/mypy & mypy=$$!; $(PYTEST); tests=$$?; \
+	  wait $$mypy || { echo "mypy found errors, see above the tests"; exit 1; }; exit $$tests
 
 quick: .venv/.installed-dev
 	$(PYTEST) -m "not slow"
