@@ -15,7 +15,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -118,13 +118,24 @@ def train_judge(faces: list[Labelled], sface: Sface) -> tuple[Judge, dict[str, f
     age, sex = (np.array([getattr(face, name) for face in faces]) for name in ("age", "sex"))
     pixels = principal_components(flat(crops[:cut]), PIXEL_COMPONENTS)
     x = features(sface, pixels, crops)
-    judge = Judge(sface, pixels, fit_score(x[:cut], age[:cut], False), fit_score(x[:cut], sex[:cut], True))
+    told = fit_score(x[:cut], age[:cut], False)
+    slope = float(np.polyfit(age[cut:], told.of(x[cut:]), 1)[0])
+    judge = Judge(sface, pixels, calibrated(told, slope), fit_score(x[:cut], sex[:cut], True))
     quality = {
-        "age_R2": determination(judge.age.of(x[cut:]), age[cut:]),
-        "age_error_years": float(np.abs(judge.age.of(x[cut:]) - age[cut:]).mean()),
+        "age_slope": slope,
+        "age_R2": determination(told.of(x[cut:]), age[cut:]),
+        "age_error_years": float(np.abs(told.of(x[cut:]) - age[cut:]).mean()),
         "sex_AUC": discrimination(judge.sex.of(x[cut:]), sex[cut:]),
     }
     return judge, quality
+
+
+def calibrated(score: Score, slope: float) -> Score:
+    """A score of which a difference of one year is one, where that of `score` is `slope`.
+
+    Regression pulls towards the mean, which is best for the age of one face, and too small for differences.
+    """
+    return replace(score, weights=score.weights / slope)
 
 
 def inverted(model: Model, crops: list[Pixels]) -> list[InvertedFace]:
