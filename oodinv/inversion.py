@@ -20,7 +20,7 @@ from oodinv.faces.align import AlignedFace
 from oodinv.faces.parts import PartMap
 from oodinv.imaging.pixels import Pixels, to_tensor, to_uint8
 from oodinv.models.encoders.base import Encoding
-from oodinv.models.generators.base import Noise, PhotoNoise
+from oodinv.models.generators.base import Noise, PhotoNoise, photo_noise
 from oodinv.models.ops import composite, final_mask
 from oodinv.models.samm import Alignment, AlignmentSource, Predicted, Reused
 from oodinv.models.synthesis import synthesize_aligned
@@ -141,7 +141,7 @@ def invert(
     if refiner is not None and refiner.steps:
         with autocast(image.device, dtype):
             refined = refiner.refine(image, encoding)
-        w_plus, source, chosen = refined.w_plus, refined.alignments or encoding, PhotoNoise(noise, refined.noise)
+        w_plus, source, chosen = refined.w_plus, refined.alignments or encoding, photo_noise(noise, refined.noise)
     return decode(model, image, w_plus if delta is None else w_plus + delta, source, chosen, dtype)
 
 

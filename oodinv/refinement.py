@@ -105,11 +105,10 @@ class _Descent:
         whitened = whiten(w_plus - self.generator.w_avg, self.axes)
         self.base = whitened.mean(dim=1).requires_grad_()
         self.offsets = (whitened - whitened.mean(dim=1, keepdim=True)).requires_grad_()
-        sides = {key: tap.resolution for key, tap in self.generator.taps.items()}
         self.noise = {
-            key: w_plus.new_zeros(len(w_plus), 1, side, side).requires_grad_()
-            for key, side in sides.items()
-            if NOISE_SIZES[0] <= side <= NOISE_SIZES[1]
+            key: w_plus.new_zeros(len(w_plus), 1, tap.resolution, tap.resolution).requires_grad_()
+            for key, tap in self.generator.taps.items()
+            if NOISE_SIZES[0] <= tap.resolution <= NOISE_SIZES[1]
         }
 
     def inner(self, picture: Tensor) -> Tensor:
@@ -137,7 +136,7 @@ class _Descent:
         whole = steps if head is None else -(-steps // WHOLE_SHARE)
         if self.refiner.whole is not None:
             whole = min(self.refiner.whole, steps)
-        self.descend(steps - whole, 1.0, head)
+        self.descend(steps - whole, 1.0, head, {})
         alignments = self.predicted() if whole else {}
         self.descend(whole, 1.0 if head is None else 0.5, None, alignments)
         noise = {key: maps.detach().half().float() for key, maps in self.noise.items()}
@@ -151,10 +150,8 @@ class _Descent:
         with torch.no_grad():
             return synthesize_aligned(self.generator, self.w_plus(), source, PhotoNoise("fixed", self.noise))[1]
 
-    def descend(
-        self, steps: int, rate: float, head: PreviewHead | None, alignments: dict[int, Alignment] | None = None
-    ) -> None:
-        """Takes Adam steps with learning rates that fall as √(1 − t)."""
+    def descend(self, steps: int, rate: float, head: PreviewHead | None, alignments: dict[int, Alignment]) -> None:
+        """Takes Adam steps with learning rates that fall as √(1 − t), with features aligned as the alignments say."""
         keys = list(self.generator.taps)
         seen = keys if head is None else keys[: keys.index(head.key) + 1]
         noise = PhotoNoise("fixed", {key: maps for key, maps in self.noise.items() if key in seen})
@@ -168,7 +165,7 @@ class _Descent:
             optimizer, lambda step: rate * min(1, (step + 1) / WARMUP) * (1 - step / max(steps, 1)) ** 0.5
         )
         for _ in range(steps):
-            picture, _ = synthesize_aligned(self.generator, self.w_plus(), Reused(alignments or {}), noise, head=head)
+            picture, _ = synthesize_aligned(self.generator, self.w_plus(), Reused(alignments), noise, head=head)
             loss = self.loss(average_resize(picture, self.wanted.shape[-1]))
             optimizer.zero_grad()
             loss.backward()

@@ -15,7 +15,7 @@ from oodinv.errors import RecipeError
 from oodinv.imaging.pixels import levels_of, signed
 from oodinv.inversion import Inversion, decode
 from oodinv.models.encoders.base import Encoding
-from oodinv.models.generators.base import PhotoNoise
+from oodinv.models.generators.base import photo_noise
 from oodinv.models.ops import composite
 from oodinv.models.samm import Alignment, Samm
 from oodinv.weights.build import Model
@@ -33,7 +33,7 @@ class EncodedBatch:
 
     def decode(self, model: Model, source: Encoding | dict[int, Alignment]) -> Inversion:
         """Generates and composites again, with a changed model or other alignments."""
-        noise = PhotoNoise("fixed", self.full.noise)
+        noise = photo_noise("fixed", self.full.noise)
         return decode(model, self.image, self.encoding.w_plus.float(), source, noise, self.dtype)
 
 

@@ -39,7 +39,7 @@ from oodinv.inversion import (
     stacked_noise,
 )
 from oodinv.models.encoders.base import Encoding
-from oodinv.models.generators.base import Noise, PhotoNoise
+from oodinv.models.generators.base import Noise, photo_noise
 from oodinv.models.samm import Alignment
 from oodinv.recipe.edit import EditRecipe
 from oodinv.weights.build import Model
@@ -173,8 +173,7 @@ class Editor:
     def _decode(
         self, crops: Tensor, w_plus: Tensor, source: Encoding | dict[int, Alignment], offsets: dict[int, Tensor]
     ) -> Inversion:
-        noise = PhotoNoise(self.noise, offsets) if offsets else self.noise
-        return decode(self.model, crops, w_plus, source, noise, DTYPES[self.dtype])
+        return decode(self.model, crops, w_plus, source, photo_noise(self.noise, offsets), DTYPES[self.dtype])
 
     def _variant(
         self,

@@ -17,7 +17,7 @@ from oodinv.imaging.files import atomic_write, write_npz
 from oodinv.imaging.pixels import to_uint8
 from oodinv.imaging.provenance import Provenance, packet
 from oodinv.inversion import Arrays, in_halves, inference, stacked_noise
-from oodinv.models.generators.base import Generator, Noise, PhotoNoise, map_latents
+from oodinv.models.generators.base import Generator, Noise, map_latents, photo_noise
 from oodinv.models.runtime import Runtime
 from oodinv.models.synthesis import synthesize
 from oodinv.runs.results import read_noise
@@ -147,8 +147,7 @@ def drawn(
 
     def some(codes: list[Code]) -> list[NDArray[np.float32]]:
         shared: Noise = noise if noise != "random" else tuple(_noise_source(code) for code in codes)
-        offsets = stacked_noise([code.noise for code in codes], device)
-        chosen = PhotoNoise(shared, offsets) if offsets else shared
+        chosen = photo_noise(shared, stacked_noise([code.noise for code in codes], device))
         with inference(device, dtype):
             w_plus = torch.stack([code.w_plus for code in codes]).to(device)
             if runtime is not None:

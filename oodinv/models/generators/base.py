@@ -30,6 +30,11 @@ class PhotoNoise(NamedTuple):
     offsets: Mapping[int, Tensor]
 
 
+def photo_noise(shared: Noise, offsets: Mapping[int, Tensor]) -> Noise | PhotoNoise:
+    """Noise with offsets, or that of all photos where there are none, which every backend can run."""
+    return PhotoNoise(shared, offsets) if offsets else shared
+
+
 WHITENING_SAMPLES = 16384
 WHITENING_SEED = 5
 
