@@ -18,8 +18,8 @@ _THUMBNAIL, _THUMBNAIL_BYTES = 0x0201, 0x0202
 _STRIPS, _STRIP_BYTES = 0x0111, 0x0117
 # In the main directory: sub-pictures, XMP, Photoshop's blocks with a thumbnail, a profile; the file has its own.
 _EMBEDDED = frozenset({0x014A, 0x02BC, 0x8649, 0x8773, _STRIPS, _STRIP_BYTES, _THUMBNAIL, _THUMBNAIL_BYTES})
-_SHORT, _LONG = 3, 4
-_BYTES = {_SHORT: 2, _LONG: 4}
+_BYTE, _SHORT, _LONG = 1, 3, 4
+_FORMS = {_BYTE: "B", _SHORT: "H", _LONG: "I"}
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,17 @@ class _Block:
         return [_Entry(self.read("H", p), self.read("H", p + 2), self.read("I", p + 4), p) for p in places]
 
     def numbers(self, entry: _Entry) -> list[int]:
-        """Values of a field of short or long integers; empty for other types and outside the block."""
-        width = _BYTES.get(entry.kind, 0)
-        if width == 0 or entry.count > len(self.data) // width:
+        """Values of a field of unsigned integers; empty for other types and outside the block."""
+        form = _FORMS.get(entry.kind)
+        if form is None:
+            return []
+        width = struct.calcsize("=" + form)
+        if entry.count > len(self.data) // width:
             return []
         start = entry.offset + 8 if entry.count * width <= 4 else self.read("I", entry.offset + 8)
         if start + entry.count * width > len(self.data):
             return []
-        return [self.read("H" if width == 2 else "I", start + width * n) for n in range(entry.count)]
+        return [self.read(form, start + width * n) for n in range(entry.count)]
 
     def set_number(self, entry: _Entry, value: int) -> None:
         """Makes a field a single integer."""

@@ -129,6 +129,14 @@ def test_an_orientation_that_is_none_leaves_the_word_to_xmp() -> None:
     assert photo.pixels.shape == PIXELS.shape
 
 
+@pytest.mark.parametrize("kind", [1, 3, 4], ids=["byte", "short", "long"])
+def test_orientation_is_read_from_any_unsigned_integer(kind: int, tmp_path: Path) -> None:
+    field = struct.pack("<HHI", ORIENTATION, kind, 1) + b"\6\0\0\0"
+    block = exif.PREFIX + b"II*\0" + struct.pack("<IH", 8, 1) + field + bytes(4)
+    write_photo(tmp_path / "out.jpg", decode_photo(jpeg_of(stored(6), exif=block), Path("in")))
+    assert np.abs(displayed(tmp_path / "out.jpg").astype(int) - PIXELS).mean() < 3
+
+
 @pytest.mark.parametrize("name", ["Raw profile type exif", "Raw profile type APP1"])
 def test_exif_in_text_of_a_png_is_heeded_and_not_written_again(name: str, tmp_path: Path) -> None:
     block = exif_block(6, thumbnail=jpeg_of(PIXELS))
