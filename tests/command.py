@@ -3,8 +3,12 @@
 import contextlib
 import hashlib
 import io
+import multiprocessing
+import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from unittest import mock
 
@@ -16,38 +20,77 @@ from oodinv.cli.main import main
 MAIN = [sys.executable, "-c", "from oodinv.cli.main import main; main()"]
 
 
-def start(*arguments: str | Path) -> "subprocess.Popen[str]":
-    """Starts `oodinv ARGUMENTS`, its output in pipes."""
-    pipe = subprocess.PIPE
-    return subprocess.Popen([*MAIN, *map(str, arguments)], stdout=pipe, stderr=pipe, text=True)
+FORK = multiprocessing.get_context("forkserver")
+FORK.set_forkserver_preload(["oodinv.workflows.invert", "oodinv.workflows.edit", "oodinv.training.loop"])
 
 
-def call(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
-    """Runs `oodinv ARGUMENTS` to its end."""
-    return subprocess.run([*MAIN, *map(str, arguments)], capture_output=True, text=True, timeout=600, check=False)
+class Process:
+    """Runs `oodinv` in a process of its own, forked from one that has imported torch already, which takes seconds.
+
+    Follows `subprocess.Popen`; what it prints goes to files.
+    """
+
+    def __init__(self, commands: Sequence[Sequence[str]], environment: Mapping[str, str]) -> None:
+        self.printed = [tempfile.NamedTemporaryFile(prefix="printed-") for _ in range(2)]  # noqa: SIM115
+        names = [file.name for file in self.printed]
+        self.process = FORK.Process(target=run_commands, args=(commands, dict(environment), Path.cwd(), names))
+        self.process.start()
+        assert self.process.pid is not None
+        self.pid = self.process.pid
+
+    def poll(self) -> int | None:
+        return self.process.exitcode
+
+    @property
+    def returncode(self) -> int | None:
+        return self.process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def wait(self, timeout: float = 600) -> int:
+        self.process.join(timeout)
+        assert self.process.exitcode is not None, f"still running after {timeout} s"
+        return self.process.exitcode
+
+    def communicate(self, timeout: float = 600) -> tuple[str, str]:
+        """Waits for its end; what it printed to stdout and stderr."""
+        self.wait(timeout)
+        out, err = (file.read().decode() for file in self.printed)
+        return out, err
 
 
-EACH = """
-import sys
-from oodinv.cli.main import main
-commands = [[]]
-for word in sys.argv[1:]:
-    commands.append([]) if word == ";" else commands[-1].append(word)
-for sys.argv in commands:
-    try:
-        main()
-    except SystemExit as stop:
-        if stop.code:
-            print(*sys.argv, "failed", file=sys.stderr)
-            raise
-"""
+def run_commands(commands: Sequence[Sequence[str]], environment: dict[str, str], folder: Path, out: list[str]) -> None:
+    """Runs commands one after another, up to the first that fails; in the forked process."""
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    for descriptor, name in zip((1, 2), out, strict=True):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_APPEND), descriptor)
+    for arguments in commands:
+        sys.argv = ["oodinv", *arguments]
+        try:
+            main()
+        except SystemExit as stop:
+            if stop.code:
+                raise
+
+
+def start(*arguments: str | Path, environment: Mapping[str, str] = os.environ) -> Process:
+    """Starts `oodinv ARGUMENTS`."""
+    return Process([list(map(str, arguments))], environment)
 
 
 def call_all(*commands: tuple[str | Path, ...]) -> "subprocess.CompletedProcess[str]":
     """Runs commands one after another in one process, up to the first that fails."""
-    words = [str(word) for arguments in commands for word in (";", "oodinv", *arguments)][1:]
-    command = [sys.executable, "-c", EACH, *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    process = Process([list(map(str, arguments)) for arguments in commands], os.environ)
+    out, err = process.communicate()
+    return subprocess.CompletedProcess(commands, process.wait(), out, err)
+
+
+def call(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    """Runs `oodinv ARGUMENTS` to its end."""
+    return call_all(arguments)
 
 
 def call_here(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":

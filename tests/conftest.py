@@ -2,6 +2,7 @@
 
 import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,17 @@ def tiny_card(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tiny import write_card
 
     return write_card(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """Two workers of Ray in this process, for commands that are run here, too."""
+    ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'oodinv[ray]'")
+    tests = Path(__file__).parent
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, (tests, tests / "runs"))), prepend=os.pathsep)
+        patch.setenv("RAY_worker_niceness", "0")  # workers keep their turn
+        patch.setenv("OMP_NUM_THREADS", "1")  # sums are rounded the same in every process
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+        yield
+        ray.shutdown()

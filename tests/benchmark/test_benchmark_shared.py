@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from command import call, call_here, files, smooth_crops
+from command import call_here, files, smooth_crops
 
 PROTOCOL = {
     "kind": "benchmark",
@@ -59,31 +59,21 @@ def test_shards_of_a_benchmark_leave_the_scores_of_one_run(options: list[str], w
 
 
 @pytest.mark.slow
-def test_ray_workers_leave_the_scores_of_one_run(
-    options: list[str], whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _one_thread(monkeypatch)
-    done = call(*options, "-o", tmp_path / "shared", "--engine", "ray", "--workers", "2")
+@pytest.mark.usefixtures("ray_cluster")
+def test_ray_workers_leave_the_scores_of_one_run(options: list[str], whole: Path, tmp_path: Path) -> None:
+    done = call_here(*options, "-o", tmp_path / "shared", "--engine", "ray", "--workers", "2")
     assert done.returncode == 1, done.stderr
     assert scores(tmp_path / "shared") == scores(whole)
 
 
 @pytest.mark.slow
-def test_an_edit_by_ray_workers_is_that_of_one_process(
-    crops: Path, tiny_card: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _one_thread(monkeypatch)
+@pytest.mark.usefixtures("ray_cluster")
+def test_an_edit_by_ray_workers_is_that_of_one_process(crops: Path, tiny_card: Path, tmp_path: Path) -> None:
     (tmp_path / "average.yaml").write_text("truncation: 0.5")
     common = ["--aligned", "-r", tmp_path / "average.yaml", "--model", tiny_card, "--batch-size", "2", "--quiet"]
     assert call_here("edit", crops, "-o", tmp_path / "one", *common).returncode == 1
-    done = call("edit", crops, "-o", tmp_path / "two", *common, "--engine", "ray", "--workers", "2")
+    done = call_here("edit", crops, "-o", tmp_path / "two", *common, "--engine", "ray", "--workers", "2")
     assert done.returncode == 1, done.stderr
     one, two = files(tmp_path / "one"), files(tmp_path / "two")
     assert {name for name in one if one[name] != two.get(name)} <= {"inversion/manifest.jsonl"}  # seconds differ
     assert one.keys() == two.keys()
-
-
-def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sums are rounded the same in every process, and workers keep their turn."""
-    for name, value in {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}.items():
-        monkeypatch.setenv(name, value)

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from command import call_here
 from PIL import Image, PngImagePlugin
 
+from oodinv.directions import Direction, write
 from oodinv.faces.align import read_placement
 from oodinv.faces.detectors.yunet import Yunet
 from oodinv.faces.upright import settled
@@ -119,8 +121,12 @@ def test_without_a_face_exif_stays_right(yunet: Yunet) -> None:
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
 @pytest.mark.parametrize("right", ["exif", "xmp"])
 def test_every_command_pastes_into_the_upright_photo(
-    portrait: np.ndarray, right: str, suffix: str, tmp_path: Path
+    portrait: np.ndarray, right: str, suffix: str, tiny_card: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "ones.safetensors", Direction("ones", "tiny", torch.ones(8, 16), safe_range=(-2.0, 2.0)))
+    (tmp_path / "change.yaml").write_text("edits: [{direction: ones, strength: 1}]")
+    model, change = ("--model", tiny_card), ("--recipe", "change")
     picture = stored(portrait, 6) if right == "xmp" else Image.fromarray(portrait)
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -128,9 +134,9 @@ def test_every_command_pastes_into_the_upright_photo(
     run = tmp_path / "run"
     steps: list[tuple[object, ...]] = [
         ("align", photos, "-o", tmp_path / "aligned"),
-        ("invert", photos, "-o", run, "--refine", "0"),
-        ("edit", run, "--recipe", "smile", "-o", tmp_path / "edited"),
-        ("edit", photos / f"a{suffix}", "--recipe", "smile", "--refine", "0", "-o", tmp_path / f"one{suffix}"),
+        ("invert", photos, "-o", run, *model),
+        ("edit", run, *change, "-o", tmp_path / "edited", *model),
+        ("edit", photos / f"a{suffix}", *change, "-o", tmp_path / f"one{suffix}", *model),
         ("blend", run, "-o", tmp_path / "blended", "--paste"),
     ]
     for step in steps:

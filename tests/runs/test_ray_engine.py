@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,7 @@ from oodinv.runs.runner import Finished, Started
 
 pytestmark = pytest.mark.slow
 
+WORKERS = Workers(2, 1, 0)
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'oodinv[ray]'")
 
 
@@ -75,26 +75,16 @@ class Unwritable(Neighbours):
         raise OutputError(f"{folder / results[0]}: no space left; free some")
 
 
-@pytest.fixture(scope="module")
-def workers() -> Iterator[Workers]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent.parent), prepend=os.pathsep)
-        patch.setenv("RAY_worker_niceness", "0")
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-        yield Workers(2, 1, 0)
-        ray.shutdown()
-
-
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     return numbered_photos(tmp_path / "photos", 41)
 
 
-def test_a_lost_workers_share_is_done_by_others(photos: Path, tmp_path: Path, workers: Workers) -> None:
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_lost_workers_share_is_done_by_others(photos: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     list(runner.run(runner.local(Neighbours()), collect([photos], one), one, HEADER, chunk=2))
-    engine = Cluster(partial(Perishable, mark=tmp_path / "mark"), workers)
+    engine = Cluster(partial(Perishable, mark=tmp_path / "mark"), WORKERS)
     events = list(runner.run(engine, collect([photos], two), two, HEADER, chunk=2))
     assert (tmp_path / "mark").is_file()
     assert events[0] == Started(41, 0)
@@ -105,16 +95,18 @@ def test_a_lost_workers_share_is_done_by_others(photos: Path, tmp_path: Path, wo
     assert tree(two) == tree(one)
 
 
-def test_an_output_that_can_not_be_written_ends_the_run(photos: Path, tmp_path: Path, workers: Workers) -> None:
+@pytest.mark.usefixtures("ray_cluster")
+def test_an_output_that_can_not_be_written_ends_the_run(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(OodinvError, match="no space left"):
-        list(runner.run(Cluster(Unwritable, workers), collect([photos], out), out, HEADER, chunk=2))
+        list(runner.run(Cluster(Unwritable, WORKERS), collect([photos], out), out, HEADER, chunk=2))
 
 
-def test_a_network_that_a_worker_lacks_ends_the_run(photos: Path, tmp_path: Path, workers: Workers) -> None:
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_network_that_a_worker_lacks_ends_the_run(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(OodinvError, match=r"net\.pt"):
-        list(runner.run(Cluster(unmade, workers), collect([photos], out), out, HEADER, chunk=2))
+        list(runner.run(Cluster(unmade, WORKERS), collect([photos], out), out, HEADER, chunk=2))
 
 
 def test_two_ray_workers_leave_what_one_process_does(

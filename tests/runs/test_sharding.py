@@ -3,11 +3,10 @@
 import itertools
 import json
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
-from command import MAIN, call_here, files
+from command import call_here, files, start
 from hypothesis import given
 from hypothesis import strategies as st
 from neighbours import HEADER, KilledError, Neighbours
@@ -176,12 +175,9 @@ def test_two_processes_of_torchrun_leave_what_one_does(tiny_card: Path, tmp_path
         "random",
     ]
     assert call_here(*arguments, "-o", tmp_path / "one").returncode == 0
-    command = [*MAIN, *map(str, arguments), "-o", str(tmp_path / "two")]
-    both = [
-        subprocess.Popen(command, env=os.environ | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"})
-        for rank in range(2)
-    ]
-    assert [process.wait(600) for process in both] == [0, 0]
+    ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"} for rank in range(2)]
+    both = [start(*arguments, "-o", tmp_path / "two", environment=os.environ | rank) for rank in ranks]
+    assert [process.wait() for process in both] == [0, 0]
     assert files(tmp_path / "two") == files(tmp_path / "one")
     lines = [(tmp_path / out / manifest.FILE_NAME).read_text().splitlines() for out in ("one", "two")]
     assert [json.loads(a) | {"seconds": 0} for a in lines[0]] == [json.loads(b) | {"seconds": 0} for b in lines[1]]

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from command import MAIN, call_here
+from command import call_here, start
 from PIL import Image
 
 from oodinv.training.parallel import ALONE
@@ -151,7 +151,7 @@ def test_a_killed_command_resumes_with_the_same_losses(
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     assert call_here(*command, "-o", whole).returncode == 0
-    process = subprocess.Popen([*MAIN, *command, "-o", str(killed)], env=environment())
+    process = start(*command, "-o", killed)
     while not (killed / "checkpoint.pt").exists() and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
