@@ -26,9 +26,10 @@ class Root(TyperGroup):
     def __init__(self, **settings: Any) -> None:
         """Adds the logging options to all sub-commands."""
         super().__init__(**settings)
+        shared = _logging_options()
         for node in _nodes(self):
             if not hasattr(node, "commands"):
-                node.params += _logging_options()
+                node.params += shared
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Extends click's method with defaults from the user's files and with plain help on narrow terminals."""

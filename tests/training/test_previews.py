@@ -57,9 +57,8 @@ def heads(card: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of fitted heads."""
     folder = tmp_path_factory.mktemp("heads")
     recipe = heads_recipe(card, 40)
-    events = list(
-        loop.run(PreviewHeadsTask(recipe, random_lpips(), CPU), None, recipe.schedule, False, folder, resume=False)
-    )
+    once = recipe.schedule.model_copy(update={"evaluate_every": 40, "checkpoint_every": 40})
+    events = list(loop.run(PreviewHeadsTask(recipe, random_lpips(), CPU), None, once, False, folder, resume=False))
     (saved,) = [event for event in events if isinstance(event, Saved) and event.step == 40]
     return saved.card
 
