@@ -1,14 +1,15 @@
 """Measures the shipped edit recipes on faces that neither training nor the fit of directions saw.
 
-    python bench/edits.py UTKFACE [--model NAME] [--faces 200] [--judges 2700] [--json] [--sheet FOLDER]
+    python bench/edits.py UTKFACE [--model NAME] [--refine N] [--faces 200] [--judges 2700] [--json] [--sheet FOLDER]
 
 UTKFACE: labelled faces, AGE_SEX_ETHNICITY_DATE.jpg. Age and sex are told by regressions on SFace's features and on
 principal components of pixels, trained on faces that the directions were not fitted to; smile (mouth width over eye
-distance) and yaw by YuNet's points, and where MediaPipe is installed (`face_mesh`) smile by its landmarks too, which
-see a mouth more exactly. Prints for each recipe, over five strengths (the low end of its safe range, half of that, 0,
-1, and the high end): the share of faces whose attribute rises at every step, the mean rise from end to end, from 0 to 1
-and from 0 to the high end, the share whose apparent sex flips from the second to the fourth, SFace's similarity to the
-photo at 1, and the mean change in grey levels outside the face and on text that is pasted on.
+distance) and yaw by YuNet's points, and where MediaPipe is installed (`face_mesh`) width and opening of the mouth by
+its landmarks too, which see a mouth more exactly. Prints for each recipe, over five strengths (the low end of its safe
+range, half of that, 0, 1, and the high end): the share of faces whose attribute rises at every step, and from 0 to 1,
+the mean rise from end to end, from 0 to 1 and from 0 to the high end, the share whose apparent sex flips from the
+second to the fourth, SFace's similarity to the photo at 1, and the mean change in grey levels outside the face and on
+text that is pasted on. Faces are refined as `oodinv invert` does, those with text are not.
 """
 
 import argparse
@@ -44,6 +45,7 @@ from oodinv.inversion import invert
 from oodinv.metrics.identity import Sface, identity
 from oodinv.recipe.directions import find_fit_recipe
 from oodinv.recipe.edit import find_edit_recipe, read_edit_recipe
+from oodinv.refinement import refiner_for
 from oodinv.reporting.sheets import strip
 from oodinv.runs.collect import collect
 from oodinv.runs.sources.base import Job
@@ -138,10 +140,12 @@ def calibrated(score: Score, slope: float) -> Score:
     return replace(score, weights=score.weights / slope)
 
 
-def inverted(model: Model, crops: list[Pixels]) -> list[InvertedFace]:
-    """Faces as `oodinv invert` saves and `oodinv edit` reads them."""
+def inverted(model: Model, crops: list[Pixels], steps: int | None) -> list[InvertedFace]:
+    """Faces as `oodinv invert --refine STEPS` saves and `oodinv edit` reads them."""
+    refiner = refiner_for(model, steps)
     parts = [crops[start : start + BATCH] for start in range(0, len(crops), BATCH)]
-    found = (inverted_faces(part, invert(model, torch.cat([to_tensor(crop) for crop in part]))) for part in parts)
+    batches = [torch.cat([to_tensor(crop) for crop in part]) for part in parts]
+    found = [inverted_faces(p, invert(model, b, refiner=refiner)) for p, b in zip(parts, batches, strict=True)]
     return [face for part in found for face in part]
 
 
@@ -179,6 +183,7 @@ def rises(values: Array) -> dict[str, float]:
     return {
         "measured": float(len(whole)),
         "monotonic": float((np.diff(whole, axis=1) > 0).all(axis=1).mean()),
+        "rising_to_1": float((whole[:, 3] > whole[:, 2]).mean()),
         "rise": float((whole[:, -1] - whole[:, 0]).mean()),
         "rise_to_1": float((whole[:, 3] - whole[:, 2]).mean()),
         "rise_to_end": float((whole[:, -1] - whole[:, 2]).mean()),
@@ -196,8 +201,9 @@ def judged(
     found = rises(np.stack([told(judge, detector, RECIPES[name], crops) for crops in columns], axis=1))
     if RECIPES[name] == "smile" and face_mesh.is_installed():
         mesh = face_mesh.load()
-        widths = np.array([[mesh(crop) for crop in crops] for crops in columns]).T
-        found |= {f"mesh_{key}": value for key, value in rises(widths).items()}
+        mouths = np.array([[mesh(crop) for crop in crops] for crops in columns])  # (strengths, N, 2)
+        for name_of_value, values in zip(face_mesh.Mouth._fields, mouths.T, strict=True):
+            found |= {f"{name_of_value}_{key}": value for key, value in rises(values).items()}
     before, after = (judge.sex.of(judge.features(columns[k])) > 0 for k in (1, 3))
     photos, plus = (torch.cat([to_tensor(c) for c in some]) for some in ([f.crop for f in faces], columns[3]))
     inside = np.stack([part_weight(face.parts, (*FACE_PARTS, "hair"), model.card.size, reach=1 / 32) for face in faces])
@@ -231,7 +237,7 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, float]]:
     crops = [face.crop for face in islice(labelled(unseen, detector, model, True), options.faces)]
     rng = np.random.default_rng(0)
     pasted = [occlude(crop, rng, "text", "plain") for crop in crops]
-    faces, texts = inverted(model, crops), inverted(model, [some.pixels for some in pasted])
+    faces, texts = inverted(model, crops, options.refine), inverted(model, [some.pixels for some in pasted], 0)
     wheres = np.stack([some.where for some in pasted])
     found = {"judge": quality | {"faces": float(len(crops)), "trained_on": float(len(trained))}}
     for name in RECIPES:
@@ -244,6 +250,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measures the shipped edit recipes on held-out faces.")
     parser.add_argument("utkface", type=Path, help="folder of faces called AGE_SEX_ETHNICITY_DATE.jpg")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="name or card")
+    parser.add_argument("--refine", type=int, help="steps; by default the card's")
     parser.add_argument("--faces", type=int, default=200, help="held-out faces to edit, at most")
     parser.add_argument("--judges", type=int, default=2700, help="faces that the judge of age and sex learns from")
     parser.add_argument("--sheet", type=Path, help="folder for strips of the first faces, to look at")

@@ -13,6 +13,7 @@ import csv
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +31,22 @@ from oodinv.runs.sources.base import Job
 from oodinv.weights.pull import pull
 from oodinv.workflows.encode import sample
 
-Mesh = Callable[[Pixels], float]
+
+class Mouth(NamedTuple):
+    """A mouth in distances between the eyes' middles: from corner to corner, and between the lips."""
+
+    width: float
+    opening: float
+
+
+Mesh = Callable[[Pixels], Mouth]
 
 LEFT_EYE, RIGHT_EYE, NOSE, MOUTH = (33, 133), (362, 263), 1, (61, 291)
 """Landmarks at the corners of eyes and mouth and at the tip of the nose, by MediaPipe's numbers; left and right as the
 picture shows them."""
+
+UPPER_LIP, LOWER_LIP = 13, 14
+"""Landmarks at the middles of the lips' inner edges."""
 
 SIDE = 256
 """Pixels of the crop that is looked at; smaller ones are enlarged."""
@@ -49,22 +61,24 @@ def is_installed() -> bool:
 
 
 def load() -> Mesh:
-    """What measures the mouth of a crop uint8 (S, S, 3) in eye distances; NaN where no face is seen."""
+    """What measures the mouth of a crop uint8 (S, S, 3); NaN where no face is seen."""
     from mediapipe.python.solutions.face_mesh import FaceMesh
 
     network = FaceMesh(static_image_mode=True, max_num_faces=1, min_detection_confidence=0.3)
 
-    def measure(crop: Pixels) -> float:
+    def measure(crop: Pixels) -> Mouth:
         seen = network.process(resize_pixels(crop, SIDE)).multi_face_landmarks
-        return mouth_width(np.array([[p.x, p.y] for p in seen[0].landmark])) if seen else float("nan")
+        return mouth_of(np.array([[p.x, p.y] for p in seen[0].landmark])) if seen else Mouth(np.nan, np.nan)
 
     return measure
 
 
-def mouth_width(landmarks: NDArray[np.float64]) -> float:
-    """Landmarks (468, 2) of a square picture, in any unit → width of the mouth in eye distances."""
-    eyes = [landmarks[list(eye)].mean(axis=0) for eye in (LEFT_EYE, RIGHT_EYE)]
-    return measures.of_points(np.array([*eyes, landmarks[NOSE], *landmarks[list(MOUTH)]]))["smile"]
+def mouth_of(landmarks: NDArray[np.float64]) -> Mouth:
+    """The mouth by landmarks (468, 2) of a square picture, in any unit."""
+    left, right = (landmarks[list(eye)].mean(axis=0) for eye in (LEFT_EYE, RIGHT_EYE))
+    width = measures.of_points(np.array([left, right, landmarks[NOSE], *landmarks[list(MOUTH)]]))["smile"]
+    opening = np.linalg.norm(landmarks[UPPER_LIP] - landmarks[LOWER_LIP]) / np.linalg.norm(left - right)
+    return Mouth(width, float(opening))
 
 
 def labels(jobs: list[Job], detector: Yunet, mesh: Mesh) -> Iterator[tuple[str, float]]:
@@ -74,7 +88,7 @@ def labels(jobs: list[Job], detector: Yunet, mesh: Mesh) -> Iterator[tuple[str, 
             face = align(read_photo(job.path).pixels, detector, SIDE, ffhq_quad, LARGEST).faces[0]
         except ImageError:
             continue
-        width = mesh(face.crop)
+        width = mesh(face.crop).width
         if np.isfinite(width):
             yield job.name + job.path.suffix, width
 

@@ -141,6 +141,7 @@ def test_the_mouth_is_measured_in_eye_distances() -> None:
     landmarks[[33, 133]] = [[1, 2], [3, 2]]
     landmarks[[362, 263]] = [[5, 2], [7, 2]]
     landmarks[[61, 291]] = [[2, 5], [5, 9]]
+    landmarks[[13, 14]] = [[4, 6], [4, 8]]
     turn = np.array([[0.6, -0.8], [0.8, 0.6]])
-    assert face_mesh.mouth_width(landmarks) == pytest.approx(5 / 4)
-    assert face_mesh.mouth_width(3 * landmarks @ turn) == pytest.approx(5 / 4)
+    assert face_mesh.mouth_of(landmarks) == pytest.approx((5 / 4, 2 / 4))
+    assert face_mesh.mouth_of(3 * landmarks @ turn) == pytest.approx((5 / 4, 2 / 4))
