@@ -80,6 +80,7 @@ def test_a_closed_terminal_saves_a_checkpoint(photos: Path, tmp_path: Path) -> N
     arguments = ["train", "generator", "--recipe", str(tmp_path / "test.yaml"), "--data", str(photos), "-o", str(out)]
     process, terminal = pty.fork()
     if process == 0:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup, which tests may run under, has it ignored
         os.execv(MAIN[0], [*MAIN, *arguments, "--device", "cpu"])
     deadline = time.monotonic() + 300
     while len(steps_logged(out / "log.jsonl")) < 2 and time.monotonic() < deadline:
