@@ -214,7 +214,7 @@ class _Run:
             self.jobs,
             folder,
             header(stages),
-            chunk=self.compute.batch_size,
+            chunk=self.compute.chunk,
             restart=self.restart,
             shard=self.shard,
         )

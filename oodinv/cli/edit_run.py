@@ -190,7 +190,7 @@ def _inverted(run: _Run, name: str, inputs: list[Path]) -> tuple[EditStages, lis
         found.jobs,
         folder,
         header,
-        chunk=request.compute.batch_size,
+        chunk=request.compute.chunk,
         restart=request.restart,
         shard=run.shard,
     )
@@ -234,7 +234,7 @@ def _edit(run: _Run, stages: EditStages, name: str, photos: list[Job]) -> None:
         photos,
         run.output,
         edit_header(stages),
-        chunk=request.compute.batch_size,
+        chunk=request.compute.chunk,
         restart=request.restart,
         shard=run.shard,
     )

@@ -23,7 +23,7 @@ def inverting(request: Request, recipe: EditRecipe, model: str, save: frozenset[
         backend=request.compute.backend,
         detector=None if request.aligned else request.select.detector,
         noise="fixed",
-        batch_size=request.compute.batch_size,
+        batch_size=request.compute.chunk,
         save=save,
         colour=1.0,
         chosen=request.select.chosen,
@@ -44,6 +44,6 @@ def editing(request: Request, recipe: EditRecipe, path: Path) -> partial[EditSta
         force=request.force,
         dtype=request.compute.dtype,
         backend=request.compute.backend,
-        batch_size=request.compute.batch_size,
+        batch_size=request.compute.chunk,
         output_format=output_format(request.files.format, request.files.quality),
     )

@@ -49,7 +49,7 @@ def generate(
     device: options.Device = "auto",
     dtype: options.Dtype = "float32",
     backend: options.Backend = AUTO,
-    batch_size: options.BatchSize = 4,
+    batch_size: options.BatchSize = None,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
@@ -92,7 +92,7 @@ def generate(
         chosen = codes_of_file(generator, codes, truncation)
     made = Provenance(source="trainedAlgorithmicMedia", model=loaded.card.name)
     outputs: list[str] = []
-    pictures = drawn(generator, chosen, noise, DTYPES[dtype], batch_size, runtime)
+    pictures = drawn(generator, chosen, noise, DTYPES[dtype], options.batch_size_for(device, batch_size), runtime)
     for code, picture in track(pictures, "generating", len(chosen), console=stderr, disable=quiet, transient=True):
         outputs += write_drawn(output, code, picture, wanted, made)
     if as_json:

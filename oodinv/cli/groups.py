@@ -66,10 +66,15 @@ class AlignComputeOptions:
     """Device, batch size, and how the work is shared between processes."""
 
     device: options.Device = "auto"
-    batch_size: options.BatchSize = 8
+    batch_size: options.BatchSize = None
     shard: options.Shard = None
     engine: options.Engine = "local"
     workers: options.Workers = None
+
+    @property
+    def chunk(self) -> int:
+        """Number of faces per batch, and of photos per chunk."""
+        return options.batch_size_for(self.device, self.batch_size)
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def invert(
         backend=compute.backend,
         detector=None if aligned else select.detector,
         noise=noise,
-        batch_size=compute.batch_size,
+        batch_size=compute.chunk,
         save=parse_save(save),
         colour=colour,
         refine=refine,

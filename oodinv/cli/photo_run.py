@@ -57,7 +57,7 @@ class PhotoRun:
             found.jobs,
             self.output,
             header,
-            chunk=self.compute.batch_size,
+            chunk=self.compute.chunk,
             restart=self.run.restart,
             shard=shard,
         )

@@ -290,7 +290,7 @@ def work_through(stages: Stages[P, C], work: Work, chunks: Iterable[Chunk] | Non
                         writing.append(_taken(job, item.sha256, work.past))
                     else:
                         writing.append(writers.submit(_write, stages, item, results[job.name], work.folder, seconds))
-                while len(writing) > CHUNKS_AHEAD * work.chunk:
+                while writing and (len(writing) > CHUNKS_AHEAD * work.chunk or _is_settled(writing[0])):
                     yield _settle(writing.popleft())
             while writing:
                 yield _settle(writing.popleft())
@@ -303,6 +303,10 @@ def _taken(job: Job, sha256: str, past: Past) -> Entry:
     other = past.entries[job.name].input
     message = f"{job.path}: its name {job.name} is taken by the results of {other}; use another output folder"
     return Entry(str(job.path), job.name, sha256, "failed", error=message)
+
+
+def _is_settled(item: "Future[Entry] | Entry") -> bool:
+    return isinstance(item, Entry) or item.done()
 
 
 def _settle(item: "Future[Entry] | Entry") -> Entry:

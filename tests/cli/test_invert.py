@@ -15,9 +15,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from command import MAIN, call_here, differing, files, start, write_copies
 from PIL import Image
 
+from oodinv.cli.options import batch_size_for
 from oodinv.cli.progress import Summary, follow
 from oodinv.runs.runner import Event, Started
 
@@ -264,6 +266,12 @@ def test_memory_does_not_grow_with_the_folder(tiny_card: Path, tmp_path: Path) -
         for c in (12, 120)
     )
     assert many < 1.1 * few
+
+
+def test_photos_are_inverted_one_by_one_on_a_cpu_and_in_batches_on_a_gpu() -> None:
+    assert [batch_size_for(device, None) for device in ("cpu", "cuda", "cuda:1")] == [1, 8, 8]
+    assert batch_size_for("auto", None) == (8 if torch.cuda.is_available() else 1)
+    assert batch_size_for("cpu", 3) == 3
 
 
 def test_ctrl_c_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:

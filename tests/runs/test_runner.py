@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -152,6 +153,21 @@ def test_no_more_photos_are_alive_than_a_few_chunks(tmp_path: Path) -> None:
     run(stages, folder, tmp_path / "out")
     assert stages.live == 0
     assert stages.most_live <= (2 * pipeline.CHUNKS_AHEAD + 2) * 4
+
+
+def test_a_slow_run_has_all_but_the_last_photo_in_its_manifest(photos: Path, tmp_path: Path) -> None:
+    """So that a kill costs little: manifests were two chunks behind once."""
+    out = tmp_path / "out"
+    seen: dict[int, int] = {}
+
+    class Slow(Neighbours):
+        def compute(self, photos: list[bytes]) -> list[tuple[str, bytes]]:
+            seen[int(photos[0])] = len((out / manifest.FILE_NAME).read_text().splitlines()) - 1
+            time.sleep(0.3)
+            return super().compute(photos)
+
+    list(runner.run(runner.local(Slow()), collect([photos], out)[:3], out, HEADER, chunk=1))
+    assert seen == {0: 0, 1: 0, 2: 1}
 
 
 def test_events_come_while_the_run_goes_on(photos: Path, tmp_path: Path) -> None:
