@@ -14,6 +14,7 @@ from oodinv.cli.prepare import output_format
 from oodinv.cli.progress import Summary, conclude
 from oodinv.errors import ImageError
 from oodinv.imaging.encode import write_photo
+from oodinv.imaging.formats import suffix_kind
 from oodinv.recipe.edit import EditRecipe
 from oodinv.runs.pipeline import read_bytes
 from oodinv.runs.results import Results
@@ -28,10 +29,22 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff"})
 
 
 def is_single(inputs: list[Path], output: Path | None) -> bool:
-    """True if the command edits one photo into one file, or reads stdin or writes stdout."""
+    """True if the command edits one photo into one file, or reads stdin or writes stdout.
+
+    Raises:
+        typer.BadParameter: the output has the suffix of a format that photos aren't written in.
+    """
     if STREAM in (*inputs, output):
         return True
-    return output is not None and output.suffix.lower() in SUFFIXES and not output.is_dir()
+    if output is None or output.is_dir():
+        return False
+    suffix = output.suffix.lower()
+    if suffix not in SUFFIXES and suffix_kind(output) != "other":
+        raise typer.BadParameter(
+            f"photos are not written as {suffix}; use {', '.join(sorted(SUFFIXES))}, or a folder with another name",
+            param_hint="--output",
+        )
+    return suffix in SUFFIXES
 
 
 def run_single(request: Request, recipe: EditRecipe, path: Path) -> None:

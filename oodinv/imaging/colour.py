@@ -63,6 +63,19 @@ def profile_of_codes(primaries: int, transfer: int, *, grey: bool) -> bytes | No
     return None if chromaticities is None or curve is None or is_srgb else _profile(chromaticities, curve, grey)
 
 
+def rgb_profile_of(grey: bytes) -> bytes | None:
+    """RGB profile with the curve of a grey one, for formats without grey pixels; None if it has no such curve."""
+    try:
+        (count,) = struct.unpack_from(">I", grey, 128)
+        fields = [struct.unpack_from(">4sII", grey, 132 + 12 * n) for n in range(min(count, len(grey) // 12))]
+    except struct.error:
+        return None
+    curves = [grey[start : start + length] for name, start, length in fields if name == b"kTRC"]
+    if len(curves) != 1 or grey[20:24] != b"XYZ " or curves[0][:4] not in (b"curv", b"para"):
+        return None
+    return _display(_to_d50(_SRGB), curves[0])
+
+
 def _profile(places: Chromaticities, curve: tuple[float, ...], grey: bool) -> bytes | None:
     """Display profile. curve: parameters of a parametric curve of type 0 or 3. None for invalid primaries."""
     try:
@@ -71,15 +84,20 @@ def _profile(places: Chromaticities, curve: tuple[float, ...], grey: bool) -> by
         return None
     kind = 0 if len(curve) == 1 else 3
     trc = b"para" + struct.pack(">4xHxx", kind) + b"".join(_fixed(value) for value in curve)
+    if columns is not None and (not np.isfinite(columns).all() or np.abs(columns).max() > 100):
+        return None
+    return _display(columns, trc)
+
+
+def _display(columns: NDArray[np.float64] | None, curve: bytes) -> bytes:
+    """Display profile with XYZ of the primaries as columns (3, 3), or without for grey; curve: a tag's data."""
     tags = {b"desc": _text("as in the source"), b"cprt": _text("no copyright"), b"wtpt": _xyz(_D50)}
     if columns is None:
-        tags[b"kTRC"] = trc
+        tags[b"kTRC"] = curve
     else:
-        if not np.isfinite(columns).all() or np.abs(columns).max() > 100:
-            return None
         tags |= {name + b"XYZ": _xyz(columns[:, n]) for n, name in enumerate((b"r", b"g", b"b"))}
-        tags |= {name + b"TRC": trc for name in (b"r", b"g", b"b")}
-    return _assembled(tags, b"GRAY" if grey else b"RGB ")
+        tags |= {name + b"TRC": curve for name in (b"r", b"g", b"b")}
+    return _assembled(tags, b"GRAY" if columns is None else b"RGB ")
 
 
 def _to_d50(places: Chromaticities) -> NDArray[np.float64]:

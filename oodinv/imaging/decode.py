@@ -67,13 +67,14 @@ def decode_photo(
 
 
 def count_frames(content: bytes, path: Path) -> int:
-    """Counts the frames of an animated GIF, WebP, PNG or AVIF, or the pages of a TIFF.
+    """Counts the frames of an animated GIF, WebP, PNG or AVIF, the pages of a TIFF, or the pictures of a HEIC.
 
     1 for other formats, in which further pictures are previews, depth maps, etc. Decodes no pixels.
 
     Raises:
-        ImageError: it is not a picture, or damaged.
+        ImageError: it is empty, not a picture, or damaged.
     """
+    _check_content(bool(content), path)
     with _damage_named(path), Image.open(BytesIO(content), formats=READ) as picture:
         return int(getattr(picture, "n_frames", 1)) if picture.format in ANIMATED else 1
 
@@ -95,9 +96,13 @@ def _absence(path: Path) -> str:
     return "no such file; check the spelling, or whether it was moved while the run went on"
 
 
-def _decode(file: BinaryIO, path: Path, frame: int, orientation: int | None) -> Photo:
-    if file.seek(0, 2) == 0:
+def _check_content(present: bool, path: Path) -> None:
+    if not present:
         raise ImageError(f"{path}: expected a picture, found an empty file; export it again")
+
+
+def _decode(file: BinaryIO, path: Path, frame: int, orientation: int | None) -> Photo:
+    _check_content(file.seek(0, 2) > 0, path)
     file.seek(0)
     with _damage_named(path), Image.open(file, formats=READ) as picture:
         _check_size(picture, path)

@@ -13,7 +13,8 @@ from oodinv.imaging.photo import Photo
 from oodinv.imaging.pixels import row_bands
 from oodinv.imaging.png import SIGNATURE
 
-_TIFF_MARKS = (b"II*\0", b"MM\0*")
+_MARKS = (b"II*\0", b"MM\0*", b"P2", b"P3", b"P5", b"P6", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
+"""First bytes of TIFF, PGM and PPM, and JPEG 2000."""
 
 
 def decode_deep(content: bytes, size: int) -> NDArray[np.float32] | None:
@@ -33,12 +34,12 @@ def decode_deep(content: bytes, size: int) -> NDArray[np.float32] | None:
 
 
 def _decode_16(content: bytes, orientation: int | None) -> NDArray[np.uint16] | None:
-    """Decodes a PNG or TIFF of 16 bits per channel, upright, (H, W, C): grey, RGB or RGBA; None for others.
+    """Decodes a PNG, TIFF, PPM or JPEG 2000 of 16 bits per channel, upright, (H, W, C): grey, RGB or RGBA.
 
-    orientation: of the stored pixels, by default from the file.
+    None for other files. orientation: of the stored pixels, by default from the file.
     """
     png = content.startswith(SIGNATURE) and content[24:25] == b"\x10"  # its bits per channel
-    if not png and not content.startswith(_TIFF_MARKS):
+    if not png and not content.startswith(_MARKS):
         return None
     try:
         found = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)

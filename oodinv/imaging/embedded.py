@@ -6,13 +6,18 @@ _JPEG = re.compile(rb"\xd8\xff[\xc0\xc4\xdb\xe0-\xef\xfe]")  # some cameras alte
 _PNG, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB\x60\x82"
 _WEBP = re.compile(rb"RIFF....WEBP", re.DOTALL)
 _BASE64 = re.compile(rb"(?:/9j/|iVBORw0KGgo|UklGR)[A-Za-z0-9+/=_\r\n-]{256,}")  # first bytes of JPEG, PNG and WebP
+_DIGITS = re.compile(rb"(?:ffd8ff|89504e470d0a1a0a|52494646)[0-9a-f\r\n]{512,}", re.IGNORECASE)  # in hexadecimal
 _CODED = re.compile(r"[A-Za-z0-9+/=_-]{60}")
 _SHORTEST = 1024  # characters: no thumbnail has fewer
 
 
 def is_picture(text: str) -> bool:
-    """True if a text holds a picture in base64 or hexadecimal digits: long lines without spaces, and many of them."""
-    return len(text) >= _SHORTEST and sum(len(word) for word in text.split() if _CODED.search(word)) >= _SHORTEST
+    """True if a text holds a picture in base64 or hexadecimal digits: its first bytes, or many long lines of them."""
+    if len(text) < _SHORTEST:
+        return False
+    joined = "".join(text.split()).encode(errors="replace")
+    begun = _BASE64.search(joined) is not None or _DIGITS.search(joined) is not None
+    return begun or sum(len(word) for word in text.split() if _CODED.search(word)) >= _SHORTEST
 
 
 def holds_picture(body: bytes) -> bool:
@@ -23,7 +28,7 @@ def holds_picture(body: bytes) -> bool:
 
 
 def blank_pictures(data: bytearray) -> None:
-    """Overwrites every JPEG, PNG and WebP in the data, also in base64, with zeros."""
+    """Overwrites every JPEG, PNG and WebP in the data, also in base64 or hexadecimal digits, with zeros."""
     position = 0
     while (match := _JPEG.search(data, position)) is not None:
         end = _jpeg_end(data, match.start() + 1)
@@ -38,8 +43,9 @@ def blank_pictures(data: bytearray) -> None:
     for match in list(_WEBP.finditer(data)):
         size = int.from_bytes(data[match.start() + 4 : match.start() + 8], "little")
         _blank(data, match.start(), max(match.end(), match.start() + 8 + size))
-    for match in list(_BASE64.finditer(data)):
-        _blank(data, match.start(), match.end())
+    for coded in (_BASE64, _DIGITS):
+        for match in list(coded.finditer(data)):
+            _blank(data, match.start(), match.end())
 
 
 def _blank(data: bytearray, start: int, end: int) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from oodinv.errors import ImageError
-from oodinv.imaging.colour import equal_channels, profile_of_png
+from oodinv.imaging.colour import equal_channels, profile_of_png, rgb_profile_of
 from oodinv.imaging.exif import PREFIX
 from oodinv.imaging.files import atomic_write
 from oodinv.imaging.metadata import JPEG_SEGMENT_BYTES, jpeg_segments, profile_fits
@@ -112,8 +112,8 @@ def _png_chunks(photo: Photo, mode: str) -> list[tuple[bytes, bytes]]:
         across, down = (round(value / 0.0254) for value in photo.dpi)
         shown[b"pHYs"] = across.to_bytes(4, "big") + down.to_bytes(4, "big") + b"\1"
     chunks = [(kind, shown[kind]) for kind in SHOWN_BY if kind in shown]
-    if photo.icc is not None and profile_fits(photo.icc, mode):
-        chunks = [(b"iCCP", b"ICC Profile\0\0" + zlib.compress(photo.icc)), *(c for c in chunks if c[0] != b"sRGB")]
+    if (icc := _profile(photo, mode)) is not None:
+        chunks = [(b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc)), *(c for c in chunks if c[0] != b"sRGB")]
     if photo.exif is not None:
         chunks.append((b"eXIf", photo.exif.removeprefix(PREFIX)))
     comments = {"Comment": "\n".join(map(_decoded, photo.comments))} if photo.comments else {}
@@ -136,7 +136,7 @@ def _jpeg(path: Path, photo: Photo, quality: int | None) -> bytes:
             del how["quality"]
             how["qtables"] = [list(table) for table in _tables(photo.jpeg.tables, picture.mode)]
     file = BytesIO()
-    picture.save(file, "JPEG", extra=jpeg_segments(photo.xmp, comments), **how, **extra)
+    picture.save(file, "JPEG", extra=jpeg_segments(photo.xmp, photo.iptc, comments), **how, **extra)
     return file.getvalue()
 
 
@@ -189,12 +189,19 @@ def _metadata(photo: Photo, mode: str, longest_exif: int | None = None) -> dict[
     found: dict[str, Any] = {}
     if photo.exif is not None and (longest_exif is None or len(photo.exif) <= longest_exif):
         found["exif"] = photo.exif
-    icc = photo.icc or profile_of_png(photo.chunks, grey=mode in ("L", "LA"))
-    if icc is not None and profile_fits(icc, mode):
+    icc = _profile(photo, mode) or profile_of_png(photo.chunks, grey=mode in ("L", "LA"))
+    if icc is not None:
         found["icc_profile"] = icc
     if photo.dpi is not None:
         found["dpi"] = photo.dpi
     return found
+
+
+def _profile(photo: Photo, mode: str) -> bytes | None:
+    """The photo's profile if it fits the mode, or one for RGB with the curve of a grey one; None without."""
+    if photo.icc is None or profile_fits(photo.icc, mode):
+        return photo.icc
+    return rgb_profile_of(photo.icc) if profile_fits(photo.icc, "L") else None
 
 
 def _picture(photo: Photo) -> Image.Image:

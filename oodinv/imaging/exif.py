@@ -5,6 +5,7 @@ Sources: Exif 2.32 (JEITA CP-3451E); TIFF 6.0 for the layout of directories.
 """
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from oodinv.imaging.embedded import blank_pictures
@@ -14,10 +15,12 @@ ORIENTATION = 0x0112
 _EXIF_DIRECTORY = 0x8769
 _WIDTHS = frozenset({0x0100, 0xA002})
 _HEIGHTS = frozenset({0x0101, 0xA003})
-_THUMBNAIL, _THUMBNAIL_BYTES = 0x0201, 0x0202
-_STRIPS, _STRIP_BYTES = 0x0111, 0x0117
+_SUB_DIRECTORIES = 0x014A
+_PICTURES = ((0x0201, 0x0202), (0x0111, 0x0117), (0x0144, 0x0145))
+"""Fields with the places and the lengths of a picture: a JPEG, strips, tiles."""
+_MOST_DIRECTORIES = 64  # of a block; files have up to five
 # In the main directory: sub-pictures, XMP, Photoshop's blocks with a thumbnail, a profile; the file has its own.
-_EMBEDDED = frozenset({0x014A, 0x02BC, 0x8649, 0x8773, _STRIPS, _STRIP_BYTES, _THUMBNAIL, _THUMBNAIL_BYTES})
+_EMBEDDED = frozenset({_SUB_DIRECTORIES, 0x02BC, 0x8649, 0x8773, *(tag for pair in _PICTURES for tag in pair)})
 _BYTE, _SHORT, _LONG = 1, 3, 4
 _FORMS = {_BYTE: "B", _SHORT: "H", _LONG: "I"}
 
@@ -96,7 +99,7 @@ def clean(block: bytes, size: tuple[int, int]) -> bytes | None:
     try:
         found = _Block(block.removeprefix(PREFIX))
         main = found.read("I", 4)
-        _drop_thumbnail(found, main)
+        _drop_thumbnails(found, main)
         for directory in (main, *(found.numbers(e)[0] for e in found.entries(main) if _is_directory(found, e))):
             _state(found, directory, size)
         found.remove(main, _EMBEDDED)
@@ -131,23 +134,43 @@ def _state(block: _Block, directory: int, size: tuple[int, int]) -> None:
             block.set_number(entry, size[1])
 
 
-def _drop_thumbnail(block: _Block, main: int) -> None:
-    """Ends the chain of directories after the main one, and overwrites the pictures of the others."""
-    _blank_strips(block, main)
-    place = main + 2 + 12 * len(block.entries(main))
-    if place + 4 > len(block.data):
-        return
-    following = block.read("I", place)
-    block.write("I", place, 0)
-    if main < following < len(block.data) - 2:
-        _blank_strips(block, following)
-        block.blank(following, following + 6 + 12 * len(block.entries(following)))
+def _drop_thumbnails(block: _Block, main: int) -> None:
+    """Overwrites the pictures of all directories, and the directories that are only about thumbnails."""
+    directories = list(_directories(block, main))
+    for directory, _ in directories:
+        _blank_pictures(block, directory)
+    for directory, kept in directories:
+        count = len(block.entries(directory))
+        if not kept:
+            block.blank(directory, directory + 6 + 12 * count)
+        elif directory == main and main + 6 + 12 * count <= len(block.data):
+            block.write("I", main + 2 + 12 * count, 0)
 
 
-def _blank_strips(block: _Block, directory: int) -> None:
-    """Overwrites the picture of a directory, JPEG or uncompressed."""
+def _directories(block: _Block, main: int) -> Iterator[tuple[int, bool]]:
+    """Yields the place of each directory, and True for the main one and that of the camera's settings."""
+    waiting, seen = [(main, True, True)], set[int]()
+    while waiting and len(seen) < _MOST_DIRECTORIES:
+        place, kept, chained = waiting.pop()
+        if place in seen or not 8 <= place < len(block.data) - 2:
+            continue
+        seen.add(place)
+        entries = block.entries(place)
+        yield place, kept
+        for entry in entries:
+            if entry.tag == _SUB_DIRECTORIES:
+                waiting += [(start, False, True) for start in block.numbers(entry)]
+            elif entry.tag == _EXIF_DIRECTORY:
+                waiting += [(start, True, False) for start in block.numbers(entry)]
+        end = place + 2 + 12 * len(entries)
+        if chained and end + 4 <= len(block.data):
+            waiting.append((block.read("I", end), False, True))
+
+
+def _blank_pictures(block: _Block, directory: int) -> None:
+    """Overwrites the pictures of a directory, JPEG or uncompressed."""
     fields = {entry.tag: block.numbers(entry) for entry in block.entries(directory)}
-    for starts, lengths in ((_THUMBNAIL, _THUMBNAIL_BYTES), (_STRIPS, _STRIP_BYTES)):
+    for starts, lengths in _PICTURES:
         for start, length in zip(fields.get(starts, []), fields.get(lengths, []), strict=False):
             if start >= 8:
                 block.blank(start, start + length)

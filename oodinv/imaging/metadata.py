@@ -19,14 +19,16 @@ JPEG_SEGMENT_BYTES = 65_533
 _JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
 JPEG_XMP_BYTES = JPEG_SEGMENT_BYTES - len(_JPEG_XMP)
 """The longest XMP packet that fits a JPEG without extensions."""
+_JPEG_RESOURCES = b"Photoshop 3.0\0"
+_IPTC = 0x0404
 _JPEG_EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
 _DIGEST_BYTES, _EXTENSION_HEAD = 32, 40  # of a part of an extension: its digest, then its full length and its offset
 _TIFF_DESCRIPTIVE = frozenset({270, 271, 272, 282, 283, 296, 305, 306, 315, 33432})
 _TIFF_RESOLUTION = frozenset({282, 283})
 _EXIF_FOLDERS = (0x8769, 0x8825)  # camera settings, place
 _RAW_PROFILE = "raw profile type "  # ImageMagick's way to put EXIF and other blocks into text chunks of a PNG
-_FILE_TEXTS = (_RAW_PROFILE, "thumb::", "xml:com.adobe.xmp")
-"""Prefixes of keywords of PNG texts that describe the file rather than the picture."""
+_FILE_TEXTS = (_RAW_PROFILE, "thumb::", "xml:com.adobe.xmp", "exif:", "tiff:")
+"""Prefixes of keywords of PNG texts that describe the file rather than the picture, or repeat EXIF."""
 
 
 class Metadata(TypedDict):
@@ -34,6 +36,7 @@ class Metadata(TypedDict):
 
     exif: bytes | None
     xmp: bytes | None
+    iptc: bytes | None
     dpi: tuple[float, float] | None
     comments: tuple[bytes, ...]
     texts: dict[str, str]
@@ -97,6 +100,7 @@ def metadata_of(picture: Image.Image, orientation: int) -> Metadata:
     return Metadata(
         exif=None if block is None else exif.clean(block, size),
         xmp=xmp.clean(_packet(picture), turned=orientation != 1),
+        iptc=_iptc(picture),
         dpi=dpi if dpi is None or orientation < 5 else dpi[::-1],
         comments=_comments(picture),
         texts=_texts(picture),
@@ -156,6 +160,13 @@ def _extension(picture: Image.Image, packet: bytes) -> bytes:
     return b"".join(body[_EXTENSION_HEAD:] for body in parts)
 
 
+def _iptc(picture: Image.Image) -> bytes | None:
+    """Captions and credits among the image resources of a JPEG, which may hold thumbnails too."""
+    resources = picture.info.get("photoshop")
+    found = resources.get(_IPTC) if isinstance(resources, dict) and picture.format in ("JPEG", "MPO") else None
+    return found if isinstance(found, bytes) and found and not holds_picture(found) else None
+
+
 def _dpi(picture: Image.Image) -> tuple[float, float] | None:
     if picture.format == "TIFF" and not set(picture.getexif()) >= _TIFF_RESOLUTION:
         return None  # Pillow makes it 1
@@ -194,9 +205,15 @@ def _coding(picture: Image.Image) -> JpegCoding | None:
     return JpegCoding(tuple(known), sampling) if fits else None
 
 
-def jpeg_segments(packet: bytes | None, comments: tuple[bytes, ...]) -> bytes:
-    """Builds segments with an XMP packet (XMP specification, part 3) and comments; omits those that are too long."""
+def jpeg_segments(packet: bytes | None, iptc: bytes | None, comments: tuple[bytes, ...]) -> bytes:
+    """Builds segments with an XMP packet, IPTC-IIM and comments; omits those that are too long.
+
+    Sources: XMP specification, part 3; Adobe Photoshop file formats, image resource blocks.
+    """
     parts = [] if packet is None else [(b"\xff\xe1", _JPEG_XMP + packet)]
+    if iptc is not None:
+        head = b"8BIM" + _IPTC.to_bytes(2, "big") + b"\0\0" + len(iptc).to_bytes(4, "big")
+        parts.append((b"\xff\xed", _JPEG_RESOURCES + head + iptc + b"\0" * (len(iptc) % 2)))
     parts += [(b"\xff\xfe", comment) for comment in comments]
     return b"".join(
         marker + (2 + len(body)).to_bytes(2, "big") + body for marker, body in parts if len(body) <= JPEG_SEGMENT_BYTES

@@ -31,9 +31,9 @@ class Photo:
 
     icc: the profile of pixels. chunks: the chunks of a PNG about its display (`png.SHOWN_BY`), by name. dpi:
     pixels per inch, across and down. exif, xmp: blocks adapted to the upright pixels, without thumbnails and
-    previews. comments of a JPEG or GIF. texts of a PNG by keyword. format: Pillow's name. jpeg: compression settings.
-    orientation: of the stored pixels, 1 to 8, which was undone. disputed: another orientation that the file states; see
-    `metadata.orientations_of`.
+    previews. iptc: captions and credits of a JPEG (IPTC-IIM). comments of a JPEG or GIF. texts of a PNG by keyword.
+    format: Pillow's name. jpeg: compression settings. orientation: of the stored pixels, 1 to 8, which was undone.
+    disputed: another orientation that the file states; see `metadata.orientations_of`.
     """
 
     pixels: Pixels
@@ -41,6 +41,7 @@ class Photo:
     exif: bytes | None = None
     icc: bytes | None = None
     xmp: bytes | None = None
+    iptc: bytes | None = None
     format: str = "PNG"
     grey: bool = False
     deep: NDArray[np.uint16] | None = None

@@ -58,6 +58,8 @@ _REGIONS = (
     "http://ns.microsoft.com/photo/1.2/",
 )
 """Positions in the stored picture, which are wrong after a rotation."""
+_CONTROL = re.compile(r"[\0-\x08\x0b\x0c\x0e-\x1f]")
+"""Characters that XML doesn't allow."""
 
 
 class _WithoutDoctype(ET.TreeBuilder):
@@ -76,9 +78,21 @@ def in_utf8(packet: bytes) -> bytes:
 
 
 def rdf_of(packet: bytes | None) -> ET.Element | None:
-    """Finds the rdf:RDF element of a packet; None if it is missing, has a DOCTYPE or can't be parsed."""
+    """Finds the rdf:RDF element of a packet; None if it is missing, has a DOCTYPE or can't be parsed.
+
+    Bytes that aren't UTF-8 and control characters, which some programs leave in titles, are passed over.
+    """
     if packet is None:
         return None
+    found = _parsed(packet)
+    return _parsed(_repaired(packet)) if found is None else found
+
+
+def _repaired(packet: bytes) -> bytes:
+    return _CONTROL.sub("", packet.decode(errors="replace")).encode(errors="replace")
+
+
+def _parsed(packet: bytes) -> ET.Element | None:
     try:
         root = ET.fromstring(packet.strip(b"\0 \r\n\t"), parser=ET.XMLParser(target=_WithoutDoctype()))
     except (ET.ParseError, ValueError, LookupError, RecursionError):
@@ -110,7 +124,7 @@ def clean(packet: bytes | None, *, turned: bool) -> bytes | None:
     if rdf is None or packet is None:
         return None
     removed = [_strip(element, turned) for element in list(rdf.iter())]
-    return serialized(rdf) if any(removed) else packet
+    return serialized(rdf) if any(removed) or _parsed(packet) is None else packet
 
 
 def serialized(rdf: ET.Element) -> bytes:
@@ -129,7 +143,10 @@ def _strip(element: ET.Element, turned: bool) -> bool:
         del element.attrib[name]
     for child in children:
         element.remove(child)
-    return bool(attributes or children)
+    tails = [child for child in element if is_picture(child.tail or "")]
+    for child in tails:
+        child.tail = None
+    return bool(attributes or children or tails)
 
 
 def _is_stale(name: str, turned: bool) -> bool:

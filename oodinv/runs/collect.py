@@ -45,8 +45,8 @@ def look_through(inputs: list[Path], output: Path | None = None, *, frames: bool
     named NAME.frameN, instead of one for the first.
 
     Raises:
-        ImageError: an input doesn't exist or lies among the results, the output lies in an input, or there is no
-            picture among all inputs.
+        ImageError: an input doesn't exist or lies among the results, the output lies in an input or holds one, or
+            there is no picture among all inputs.
     """
     results = frozenset() if output is None else frozenset(output.resolve() / name for name in RESULT_FOLDERS)
     try:
@@ -105,6 +105,11 @@ def _items(inputs: list[Path], output: Path | None, results: frozenset[Path]) ->
             raise ImageError(
                 f"{output}: the output folder lies in the input {entry}, so that results would be taken for photos; "
                 "choose an output folder outside of it"
+            )
+        if output is not None and entry.is_file() and output.resolve() == place.parent:
+            raise ImageError(
+                f"{output}: the output folder is that of the photo {entry}, which could not be an input any more; "
+                "choose another output folder"
             )
         source = next((source for source in SOURCES if source.accepts(entry)), None)
         if source is None:

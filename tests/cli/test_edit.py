@@ -177,10 +177,12 @@ def test_one_photo_is_edited_into_one_file_as_in_a_folder(here: Path, tiny_card:
         (photo, "-o", photo),
         (here / "photos", "-o", tmp_path / "all.jpg"),
         (photo, "-o", tmp_path / "sweep.jpg", "--strength=-1,1"),
+        (photo, "-o", tmp_path / "one.gif"),
         ("-",),
     ):
         assert oodinv("edit", *arguments, *common).exit_code == 2
     assert not (tmp_path / "sweep.jpg").exists()
+    assert not (tmp_path / "one.gif").exists()
 
 
 def test_a_photo_goes_through_a_pipe(

@@ -196,3 +196,21 @@ def test_gamma_of_a_png_becomes_a_profile_in_other_formats(suffix: str, tmp_path
     with Image.open(tmp_path / f"out{suffix}") as written:
         icc = written.info["icc_profile"]
     np.testing.assert_allclose(in_srgb(RAMP, icc), encoded(RAMP / 255), atol=2)
+
+
+def test_a_grey_profile_becomes_one_of_rgb_in_webp(tmp_path: Path) -> None:
+    """WebP has no grey pixels; the tones must look the same."""
+    file = io.BytesIO()
+    Image.fromarray(GREY).save(file, "PNG", icc_profile=dot_gain())
+    write_photo(tmp_path / "out.webp", decode_photo(file.getvalue(), Path("in")))
+    srgb = ImageCms.createProfile("sRGB")
+    with Image.open(tmp_path / "out.webp") as written, Image.open(file) as source:
+        shown = ImageCms.profileToProfile(
+            written.convert("RGB"), ImageCms.ImageCmsProfile(io.BytesIO(written.info["icc_profile"])), srgb
+        )
+        wanted = ImageCms.profileToProfile(
+            source, ImageCms.ImageCmsProfile(io.BytesIO(dot_gain())), srgb, outputMode="RGB"
+        )
+    assert np.abs(np.asarray(shown).astype(int) - np.asarray(wanted)).max() <= 2
+    plain = np.abs(np.repeat(GREY[..., None], 3, axis=2).astype(int) - np.asarray(wanted)).max()
+    assert plain > 8, "the profile changes tones"

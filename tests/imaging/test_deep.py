@@ -59,6 +59,16 @@ def test_sixteen_bits_a_channel_come_through(channels: int, suffix: str, tmp_pat
     assert read_photo(tmp_path / "out.png").grey == (channels == 1)
 
 
+@pytest.mark.parametrize("suffix", [".pgm", ".jp2"])
+def test_sixteen_bits_of_pgm_and_jpeg_2000_come_through(suffix: str, tmp_path: Path) -> None:
+    values = np.tile(deep_values(1), (8, 8, 1))
+    cv2.imwrite(str(tmp_path / f"in{suffix}"), values[..., 0], [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000])
+    photo = read_photo(tmp_path / f"in{suffix}", deep=True)
+    assert photo.grey
+    assert photo.deep is not None
+    np.testing.assert_array_equal(photo.deep, np.repeat(values, 3, axis=2))
+
+
 def test_sixteen_bits_keep_exif_profile_and_xmp(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[MAKE] = "Camera"

@@ -98,6 +98,56 @@ def test_a_plain_thumbnail_is_blanked_too() -> None:
     assert len(cleaned) == len(block)
 
 
+def directory(fields: list[tuple[int, int, int, int]], following: int = 0) -> bytes:
+    packed = b"".join(struct.pack("<HHII", *field) for field in fields)
+    return struct.pack("<H", len(fields)) + packed + struct.pack("<I", following)
+
+
+RAW = bytes(range(1, 200))
+STRIPS, TILES = ((0x0111, 0x0117), (0x0144, 0x0145))
+
+
+@pytest.mark.parametrize("tags", [STRIPS, TILES], ids=["strips", "tiles"])
+@pytest.mark.parametrize("place", ["before", "third", "sub", "settings"])
+def test_no_plain_picture_of_any_directory_is_left_in_exif(place: str, tags: tuple[int, int]) -> None:
+    """In a second directory before the first, a third, a sub-directory, and that of the camera's settings."""
+    picture, camera = 200, (0x010F, 2, 4, int.from_bytes(b"Cam\0", "little"))
+    shown = directory([(tags[0], 4, 1, picture), (tags[1], 4, 1, len(RAW))])
+    main, other, last = (60 if place == "before" else 8), (8 if place == "before" else 60), 130
+    pointer = {"sub": 0x014A, "settings": 0x8769}.get(place)
+    fields = [camera] if pointer is None else [camera, (pointer, 4, 1, other)]
+    block = bytearray(picture) + RAW
+    block[:8] = b"II*\0" + struct.pack("<I", main)
+    parts = {main: directory(fields, other if pointer is None else 0), other: shown}
+    if place == "third":
+        parts |= {other: directory([camera], last), last: shown}
+    for start, part in parts.items():
+        block[start : start + len(part)] = part
+    cleaned = exif.clean(exif.PREFIX + bytes(block), (96, 64))
+    assert cleaned is not None
+    assert RAW[:50] not in cleaned
+    kept = Image.Exif()
+    kept.load(cleaned)
+    assert kept[0x010F] == "Cam"
+
+
+def test_pictures_in_digits_are_found_in_comments_of_exif() -> None:
+    coded = encoded(SECRET, "JPEG").hex().encode()
+    cleaned = exif.clean(exif_block(1, maker_note=b"MAKER" + coded + b" the end"), (96, 64))
+    assert cleaned is not None
+    assert coded[100:160] not in cleaned
+    assert b" the end" in cleaned
+
+
+def test_pictures_in_short_lines_and_after_elements_are_taken_out_of_xmp() -> None:
+    coded = base64.b64encode(encoded(SECRET, "JPEG")).decode()
+    lines = "\n".join(coded[n : n + 40] for n in range(0, len(coded), 40))
+    for said in (f"<dc:source>{lines}</dc:source>", f"<dc:source>kept</dc:source>{coded}"):
+        cleaned = xmp.clean(packet(children=said), turned=False)
+        assert cleaned is not None
+        assert coded[:40].encode() not in cleaned
+
+
 @pytest.mark.parametrize(
     ("said", "kept"),
     [

@@ -122,9 +122,9 @@ def test_every_readable_suffix_of_a_picture_is_one_that_pillow_knows() -> None:
 FRAMES = [np.roll(PIXELS, 8 * n, axis=1) for n in range(3)]
 
 
-@pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG", "TIFF", "AVIF"])
+@pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG", "TIFF", "AVIF", "HEIF"])
 def test_frames_are_counted_and_read_one_by_one(form: str) -> None:
-    exact = {"lossless": True} if form == "WEBP" else {"quality": 95} if form == "AVIF" else {}
+    exact = {"lossless": True} if form == "WEBP" else {"quality": 95} if form in ("AVIF", "HEIF") else {}
     others = [Image.fromarray(frame) for frame in FRAMES[1:]]
     content = saved(FRAMES[0], form, save_all=True, append_images=others, **exact)
     assert count_frames(content, Path("in")) == 3
@@ -133,6 +133,12 @@ def test_frames_are_counted_and_read_one_by_one(form: str) -> None:
     for wrong in (3, -1):
         with pytest.raises(ImageError, match=rf"in: has no frame {wrong}, only 3"):
             decode_photo(content, Path("in"), frame=wrong)
+
+
+def test_an_empty_file_is_called_empty() -> None:
+    for look in (count_frames, decode_photo):
+        with pytest.raises(ImageError, match="in: expected a picture, found an empty file"):
+            look(b"", Path("in"))
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "MPO", "HEIF", "BMP"])

@@ -155,6 +155,43 @@ def test_exif_in_text_of_a_png_is_heeded_and_not_written_again(name: str, tmp_pa
         assert written.getexif()[0x010F] == "Cam"
 
 
+def test_texts_of_a_png_that_repeat_exif_are_not_written_again() -> None:
+    """As older versions of ImageMagick write them."""
+    info = PngImagePlugin.PngInfo()
+    for key, text in {"exif:Orientation": "6", "tiff:Orientation": "6", "exif:PixelXDimension": "9"}.items():
+        info.add_text(key, text)
+    info.add_text("Author", "Someone")
+    file = io.BytesIO()
+    Image.fromarray(PIXELS).save(file, "PNG", pnginfo=info)
+    assert decode_photo(file.getvalue(), Path("in")).texts == {"Author": "Someone"}
+
+
+@pytest.mark.parametrize("flaw", [b"a\x01b", b"caf\xe9"], ids=["control character", "not UTF-8"])
+def test_a_flawed_packet_is_heeded_and_written_without_the_flaw(flaw: bytes, tmp_path: Path) -> None:
+    said = packet('tiff:Orientation="6" dc:title="TITLE"').replace(b"TITLE", flaw)
+    photo = decode_photo(jpeg_of(stored(6), xmp=said), Path("in"))
+    write_photo(tmp_path / "out.jpg", photo)
+    assert np.abs(displayed(tmp_path / "out.jpg").astype(int) - PIXELS).mean() < 3
+    assert xmp.rdf_of(photo.xmp) is not None
+    without = packet('dc:title="TITLE"').replace(b"TITLE", flaw)
+    cleaned = xmp.clean(without, turned=False)
+    assert cleaned is not None
+    assert flaw not in cleaned
+
+
+def test_captions_and_credits_of_a_jpeg_stay(tmp_path: Path) -> None:
+    caption = b"\x1c\x02\x78\0\x09A caption"  # 2:120
+    blocks = b"".join(
+        b"8BIM" + code + b"\0\0" + struct.pack(">I", len(data)) + data + bytes(len(data) % 2)
+        for code, data in ((b"\x04\x04", caption), (b"\x04\x0c", b"\0\0\0\1" + bytes(24) + jpeg_of(PIXELS)))
+    )
+    body, content = b"Photoshop 3.0\0" + blocks, jpeg_of(PIXELS)
+    content = content[:2] + b"\xff\xed" + struct.pack(">H", len(body) + 2) + body + content[2:]
+    write_photo(tmp_path / "out.jpg", decode_photo(content, Path("in")))
+    with Image.open(tmp_path / "out.jpg") as written:
+        assert written.info["photoshop"] == {0x0404: caption}
+
+
 def test_sizes_follow_a_turned_picture() -> None:
     photo = decode_photo(jpeg_of(stored(6), exif=exif_block(6)), Path("in"))
     kept = Image.Exif()

@@ -45,6 +45,21 @@ def test_hidden_and_system_folders_are_not_searched(tmp_path: Path, folder: str)
     assert names([tmp_path / "in"], tmp_path / "out") == ["a", "@home/d", "found.12/e"]
 
 
+def test_copies_in_libraries_and_caches_of_programs_are_not_searched(tmp_path: Path) -> None:
+    library = "in/Photos Library.photoslibrary"
+    touch(tmp_path, f"{library}/originals/a.heic", f"{library}/resources/derivatives/b.jpg", "in/resources/c.jpg")
+    touch(tmp_path, "in/Old.aplibrary/Thumbnails/d.jpg", "in/Catalog Previews.lrdata/e.jpg", "in/@__thumb/f.jpg")
+    touch(tmp_path, "in/_vti_cnf/g.jpg", "in/@SynoEAStream/h.jpg")
+    assert names([tmp_path / "in"], tmp_path / "out") == ["Photos Library.photoslibrary/originals/a", "resources/c"]
+
+
+def test_the_folder_of_a_photo_is_not_its_output(tmp_path: Path) -> None:
+    touch(tmp_path, "in/a.jpg")
+    with pytest.raises(ImageError, match=r"is that of the photo .*choose another output folder"):
+        collect([tmp_path / "in/a.jpg"], tmp_path / "in")
+    assert names([tmp_path / "in/a.jpg"], tmp_path / "in/out") == ["a"]
+
+
 def test_a_hidden_folder_named_as_the_input_is_searched(tmp_path: Path) -> None:
     touch(tmp_path, ".private/a.jpg")
     assert names([tmp_path / ".private"], tmp_path / "out") == ["a"]

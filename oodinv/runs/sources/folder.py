@@ -23,7 +23,10 @@ SYSTEM_FOLDERS = frozenset(
         "@recently-snapshot",
         "@sharebin",
         "@sharesnap",
+        "@synoeastream",
         "@synoresource",
+        "@__thumb",
+        "_vti_cnf",
         "~snapshot",
         "#recycle",
         "#snapshot",
@@ -40,6 +43,12 @@ SYSTEM_FOLDERS = frozenset(
     }
 )
 """Case-folded names of system folders for thumbnails, snapshots, deleted and recovered files."""
+_LIBRARIES = (".photoslibrary", ".photolibrary", ".migratedphotolibrary", ".aplibrary")
+"""Suffixes of folders in which Apple's programs keep photos beside their own copies of them."""
+_COPIES = frozenset({"resources", "thumbnails", "previews", "database", "private", "scopes", "internal"})
+"""Case-folded names of the folders of such a library that hold no originals."""
+_CACHES = (".lrdata",)
+"""Suffixes of folders with previews alone."""
 _RECOVERED = re.compile(r"found\.\d{3}")  # Windows numbers them
 
 SHEET = "contact-sheet"
@@ -93,7 +102,7 @@ def _walk(folder: Path, root: Path, results: frozenset[Path], others: Counter[st
             folders.clear()
             yield Skipped(here, f"holds results of `oodinv {command}`")
             continue
-        folders[:] = sorted(name for name in folders if not _is_system(name))
+        folders[:] = sorted(name for name in folders if not _is_system(name, here))
         if here.resolve() in outputs:
             files = [file for file in files if not file.startswith(SHEET)]
         for file in sorted(files):
@@ -104,10 +113,13 @@ def _walk(folder: Path, root: Path, results: frozenset[Path], others: Counter[st
     yield from (Found(path, path.relative_to(root)) for path in closed)
 
 
-def _is_system(name: str) -> bool:
-    """True if the name belongs to a hidden or system folder."""
+def _is_system(name: str, parent: Path) -> bool:
+    """True if the name belongs to a hidden or system folder, or to one with copies that a program made."""
     plain = name.casefold()
-    return name.startswith(".") or plain in SYSTEM_FOLDERS or _RECOVERED.fullmatch(plain) is not None
+    if parent.name.casefold().endswith(_LIBRARIES) and plain in _COPIES:
+        return True
+    named = plain in SYSTEM_FOLDERS or _RECOVERED.fullmatch(plain) is not None
+    return named or name.startswith(".") or plain.endswith(_CACHES)
 
 
 def _look_at(path: Path, root: Path) -> Found | None:
