@@ -25,9 +25,9 @@ class AlignedFace:
     """A crop uint8 (size, size, 3) and where it belongs.
 
     quad (4, 2) in photo coordinates; photo_size (width, height) of the upright photo. The exact inverse of
-    the crop is `crop_to_photo(quad, size)`. cut_off: names of the points that the photo doesn't show; empty unless
-    `Selection.cut_off` lets such faces through. orientation: as which the photo was decoded, 1 to 8, if its file
-    contradicts itself; see `faces.upright`.
+    the crop is `crop_to_photo(quad, size)`. cut_off: names of the points that the photo doesn't show, which are near
+    its border unless `Selection.cut_off` lets such faces through. orientation: as which the photo was decoded, 1 to 8,
+    if its file contradicts itself; see `faces.upright`.
     """
 
     crop: Pixels

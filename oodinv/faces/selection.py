@@ -21,7 +21,7 @@ BLURRED = 0.25
 _SHARPNESS_SIZE = 128  # pixels of the crop in which sharpness is measured: finer detail than this doesn't count
 _ROUNDING = 0.1  # squared grey levels: what rounding to whole levels adds to fine detail
 _REFERENCE_SIZE = 256  # pixels of the crops that are compared with a reference photo
-_CUT_OFF = 0.05  # of the quad's side: points farther outside the photo than this are not shown by it
+_CUT_OFF = 0.05  # of the quad's side: faces with points farther outside the photo than this are refused
 _POINTS = ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner")
 
 
@@ -118,7 +118,7 @@ def _reasons(pixels: Pixels, faces: Sequence[Face], wanted: Selection) -> dict[i
 def _reason(pixels: Pixels, index: int, face: Face, wanted: Selection) -> str | None:
     if wanted.indices is not None and index not in wanted.indices:
         return "another face was chosen by its number"
-    hidden = outside(face, pixels)
+    hidden = outside(face, pixels, _CUT_OFF)
     if hidden and not wanted.cut_off:
         return f"cut off by the photo's border, which leaves out {' and '.join(hidden)}"
     if face_size(face) < wanted.min_size:
@@ -137,9 +137,12 @@ def face_size(face: Face) -> float:
     return quad_side(ffhq_quad(face.points))
 
 
-def outside(face: Face, pixels: Pixels) -> tuple[str, ...]:
-    """Names of the landmarks outside the photo (H, W, 3), which detectors can only guess."""
-    margin = _CUT_OFF * face_size(face)
+def outside(face: Face, pixels: Pixels, share: float = 0.0) -> tuple[str, ...]:
+    """Names of the landmarks outside the photo (H, W, 3), which detectors can only guess.
+
+    share: of the side of the face's crop, by which they are farther outside than that.
+    """
+    margin = share * face_size(face)
     beyond = np.maximum(-face.points, face.points - pixels.shape[1::-1]).max(axis=1)
     return tuple(name for name, distance in zip(_POINTS, beyond, strict=True) if distance > margin)
 

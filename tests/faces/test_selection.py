@@ -131,7 +131,7 @@ def test_a_person_is_found_by_likeness() -> None:
 )
 def test_points_that_a_photo_does_not_show_are_named(moved: tuple[float, float], hidden: tuple[str, ...]) -> None:
     one = face(200 + moved[0], 0 + moved[1], 280)
-    assert outside(one, PHOTO) == hidden
+    assert outside(one, PHOTO, 0.05) == hidden
 
 
 class Tiny:
@@ -155,6 +155,14 @@ def test_a_cut_off_face_is_refused_or_flagged() -> None:
     (flagged,) = align(PHOTO, Tiny(hidden), 64, ffhq_quad, Selection(cut_off=True)).faces
     assert flagged.cut_off == ("left eye", "right eye")
     assert '"cut_off": [\n  "left eye",\n  "right eye"\n ]' in flagged.to_json()
+
+
+def test_a_point_just_outside_the_photo_is_flagged() -> None:
+    near = face(100, 0, 300)
+    near = replace(near, points=near.points - [0, near.points[:, 1].min() + 4])
+    (flagged,) = align(PHOTO, Tiny(near), 64, ffhq_quad).faces
+    assert flagged.cut_off
+    assert set(flagged.cut_off) <= {"left eye", "right eye"}
 
 
 def test_a_detector_is_one_module_and_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
