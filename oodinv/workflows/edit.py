@@ -49,7 +49,10 @@ def notes(results: Results, gone: int) -> tuple[str, ...]:
     if results.failed:
         found.append(f"{_counted(results.failed)} failed when {results.path} was made; invert again to edit them too")
     if gone:
-        found.append(f"{_counted(gone)} can't be found any more; only what {results.path} has of them is edited")
+        found.append(
+            f"{_counted(gone)} can't be found; only what {results.path} has of them is edited, and nothing is pasted. "
+            "Put them back, or start from the folder in which they were inverted"
+        )
     return tuple(found)
 
 

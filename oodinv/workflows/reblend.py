@@ -182,7 +182,10 @@ def _check_photo(results: Results, job: Job, content: bytes) -> None:
     if results.header.settings.get("aligned"):
         raise ImageError(f"{results.path} was made from crops, so there is no photo to paste into; leave out --paste")
     if results.photo(entry) is None:
-        raise ImageError(f"{entry.input}: the photo is not there any more; put it back, or leave out --paste")
+        raise ImageError(
+            f"{entry.input}: the photo is not there; put it back, start from the folder in which it was inverted, "
+            "or leave out --paste"
+        )
     if entry.sha256 is not None and hashlib.sha256(content).hexdigest() != entry.sha256:
         raise ImageError(f"{job.path} was changed after {results.path} was made of it; invert it again")
 
