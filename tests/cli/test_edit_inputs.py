@@ -273,7 +273,7 @@ def test_a_photo_that_was_changed_or_is_gone(samples: Path, tiny_card: Path, tmp
     summary = json.loads(done.stdout)
     assert [Path(f["input"]).name for f in summary["failed"]] == [f"{NAMES[0]}.jpg"]
     assert "was changed" in summary["failed"][0]["error"]
-    assert any("be found any more" in note for note in summary["notes"])
+    assert any("can't be found" in note for note in summary["notes"])
     assert (tmp_path / f"e/composites/{NAMES[1]}.png").is_file()
     assert not (tmp_path / "e/pasted").exists()
 
