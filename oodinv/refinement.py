@@ -36,7 +36,7 @@ NOISE_SIZES = (32, 64)
 NOISE_RATE = 0.1
 """Learning rate of noise maps, in the units of the generator's features; half of it for the whole generator."""
 WARMUP = 3
-L2, INNER, IDENTITY, OFFSETS, LATENTS = 0.5, 0.5, 0.2, 2e-4, 3e-3
+L2, INNER, IDENTITY, OFFSETS, LATENTS = 0.5, 0.5, 0.5, 2e-4, 3e-3
 """Weights beside that of LPIPS: L2, LPIPS of the inner face, distance of dlib's descriptors, squares of offsets in W
 and of whitened latents.
 """
