@@ -280,6 +280,9 @@ def run(
     try:
         yield from _work(engine, place, claim, past)
         _leave(place, claim)
+    except OutputError:
+        claim.verify()  # a file that can't be written because the folder was removed
+        raise
     finally:
         claim.release()
 

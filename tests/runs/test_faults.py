@@ -101,6 +101,17 @@ def test_an_output_removed_while_running_stops_the_run(photos: Path, tmp_path: P
     assert set(statuses(run(Neighbours(), photos, out)).values()) == {"done"}
 
 
+def test_a_write_that_fails_in_a_removed_output_says_that_it_was_removed(photos: Path, tmp_path: Path) -> None:
+    class Late(Neighbours):
+        def write(self, results: tuple[str, bytes], folder: Path) -> list[str]:
+            while folder.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+            raise OutputError(f"{folder / results[0]}: can't be written")
+
+    with pytest.raises(OutputError, match="removed while the run went on"):
+        run(Late(), photos, tmp_path / "out")
+
+
 @pytest.mark.parametrize("damage", [b"", b"half"])
 def test_an_output_of_another_size_is_made_again(photos: Path, tmp_path: Path, damage: bytes) -> None:
     """A power cut can leave a file that is there and empty, or cut short."""
