@@ -202,8 +202,8 @@ def judged(
     if RECIPES[name] == "smile" and face_mesh.is_installed():
         mesh = face_mesh.load()
         mouths = np.array([[mesh(crop) for crop in crops] for crops in columns])  # (strengths, N, 2)
-        for name_of_value, values in zip(face_mesh.Mouth._fields, mouths.T, strict=True):
-            found |= {f"{name_of_value}_{key}": value for key, value in rises(values).items()}
+        for measure_name, values in zip(face_mesh.Mouth._fields, mouths.T, strict=True):
+            found |= {f"{measure_name}_{key}": value for key, value in rises(values).items()}
     before, after = (judge.sex.of(judge.features(columns[k])) > 0 for k in (1, 3))
     photos, plus = (torch.cat([to_tensor(c) for c in some]) for some in ([f.crop for f in faces], columns[3]))
     inside = np.stack([part_weight(face.parts, (*FACE_PARTS, "hair"), model.card.size, reach=1 / 32) for face in faces])

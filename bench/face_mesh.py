@@ -61,7 +61,7 @@ def is_installed() -> bool:
 
 
 def load() -> Mesh:
-    """What measures the mouth of a crop uint8 (S, S, 3); NaN where no face is seen."""
+    """Loads the landmark network; returns a function of a crop uint8 (S, S, 3), whose result is NaN without a face."""
     from mediapipe.python.solutions.face_mesh import FaceMesh
 
     network = FaceMesh(static_image_mode=True, max_num_faces=1, min_detection_confidence=0.3)
@@ -74,7 +74,7 @@ def load() -> Mesh:
 
 
 def mouth_of(landmarks: NDArray[np.float64]) -> Mouth:
-    """The mouth by landmarks (468, 2) of a square picture, in any unit."""
+    """Measures the mouth from landmarks (468, 2) of a square picture, in any unit."""
     left, right = (landmarks[list(eye)].mean(axis=0) for eye in (LEFT_EYE, RIGHT_EYE))
     width = measures.of_points(np.array([left, right, landmarks[NOSE], *landmarks[list(MOUTH)]]))["smile"]
     opening = np.linalg.norm(landmarks[UPPER_LIP] - landmarks[LOWER_LIP]) / np.linalg.norm(left - right)

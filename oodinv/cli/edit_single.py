@@ -13,7 +13,7 @@ from oodinv.cli.edit_stages import editing, inverting
 from oodinv.cli.prepare import output_format
 from oodinv.cli.progress import Summary, conclude
 from oodinv.errors import ImageError
-from oodinv.imaging.encode import write_photo
+from oodinv.imaging.encode import WRITTEN_SUFFIXES, write_photo
 from oodinv.imaging.formats import suffix_kind
 from oodinv.recipe.edit import EditRecipe
 from oodinv.runs.pipeline import read_bytes
@@ -24,8 +24,6 @@ from oodinv.workflows.invert import invert_header
 
 STREAM = Path("-")
 SAVED = frozenset({"latents", "flows", "pasted"})
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff"})
-"""Lower-case suffixes of outputs that are files rather than folders."""
 
 
 def is_single(inputs: list[Path], output: Path | None) -> bool:
@@ -39,12 +37,12 @@ def is_single(inputs: list[Path], output: Path | None) -> bool:
     if output is None or output.is_dir():
         return False
     suffix = output.suffix.lower()
-    if suffix not in SUFFIXES and suffix_kind(output) != "other":
+    if suffix not in WRITTEN_SUFFIXES and suffix_kind(output) != "other":
         raise typer.BadParameter(
-            f"photos are not written as {suffix}; use {', '.join(sorted(SUFFIXES))}, or a folder with another name",
+            f"photos are not written as {suffix}; use {', '.join(WRITTEN_SUFFIXES)}, or a folder with another name",
             param_hint="--output",
         )
-    return suffix in SUFFIXES
+    return suffix in WRITTEN_SUFFIXES
 
 
 def run_single(request: Request, recipe: EditRecipe, path: Path) -> None:
@@ -93,9 +91,10 @@ def _check(request: Request) -> None:
         raise typer.BadParameter(
             "an output file needs exactly one photo, or - for stdin; for several, pass a folder as --output"
         )
-    if output is None or (output != STREAM and output.suffix.lower() not in SUFFIXES):
+    if output is None or (output != STREAM and output.suffix.lower() not in WRITTEN_SUFFIXES):
         raise typer.BadParameter(
-            f"a photo on stdin needs a file ({', '.join(sorted(SUFFIXES))}) or - as --output", param_hint="--output"
+            f"a photo on stdin needs a file ({', '.join(WRITTEN_SUFFIXES)}) or - as --output",
+            param_hint="--output",
         )
     if output != STREAM and output.exists() and output.resolve() == inputs[0].resolve():
         raise typer.BadParameter("is the input; choose another file", param_hint="--output")

@@ -274,9 +274,9 @@ def batch_size_for(device: str, chosen: int | None) -> int:
     if chosen is not None:
         return chosen
     if device == "auto":
-        import torch
+        from oodinv.device import choose
 
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = choose(device).type
     return 1 if device == "cpu" else 8
 
 

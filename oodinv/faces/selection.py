@@ -140,7 +140,7 @@ def face_size(face: Face) -> float:
 def outside(face: Face, pixels: Pixels, share: float = 0.0) -> tuple[str, ...]:
     """Names of the landmarks outside the photo (H, W, 3), which detectors can only guess.
 
-    share: of the side of the face's crop, by which they are farther outside than that.
+    share: margin around the photo within which points count as inside, as a share of the side of the face's crop.
     """
     margin = share * face_size(face)
     beyond = np.maximum(-face.points, face.points - pixels.shape[1::-1]).max(axis=1)

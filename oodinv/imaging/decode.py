@@ -74,9 +74,14 @@ def count_frames(content: bytes, path: Path) -> int:
     Raises:
         ImageError: it is empty, not a picture, or damaged.
     """
-    _check_content(bool(content), path)
+    if not content:
+        raise _empty(path)
     with _damage_named(path), Image.open(BytesIO(content), formats=READ) as picture:
-        return int(getattr(picture, "n_frames", 1)) if picture.format in ANIMATED else 1
+        return _frames_of(picture)
+
+
+def _frames_of(picture: Image.Image) -> int:
+    return int(getattr(picture, "n_frames", 1)) if picture.format in ANIMATED else 1
 
 
 def _opened(path: Path) -> BinaryIO:
@@ -96,13 +101,9 @@ def _absence(path: Path) -> str:
     return "no such file; check the spelling, or whether it was moved while the run went on"
 
 
-def _check_content(present: bool, path: Path) -> None:
-    if not present:
-        raise ImageError(f"{path}: expected a picture, found an empty file; export it again")
-
-
 def _decode(file: BinaryIO, path: Path, frame: int, orientation: int | None) -> Photo:
-    _check_content(file.seek(0, 2) > 0, path)
+    if file.seek(0, 2) == 0:
+        raise _empty(path)
     file.seek(0)
     with _damage_named(path), Image.open(file, formats=READ) as picture:
         _check_size(picture, path)
@@ -115,7 +116,7 @@ def _decode(file: BinaryIO, path: Path, frame: int, orientation: int | None) -> 
 
 
 def _seek(picture: Image.Image, frame: int, path: Path) -> None:
-    frames = int(getattr(picture, "n_frames", 1)) if picture.format in ANIMATED else 1
+    frames = _frames_of(picture)
     if not 0 <= frame < frames:
         raise ImageError(f"{path}: has no frame {frame}, only {frames}, counted from 0")
     picture.seek(frame)
@@ -141,6 +142,10 @@ def _damage_named(path: Path) -> Iterator[None]:
 def _check_size(picture: Image.Image, path: Path) -> None:
     if picture.width * picture.height > MAX_PIXELS or max(picture.size) > MAX_SIDE:
         raise _too_large(path)
+
+
+def _empty(path: Path) -> ImageError:
+    return ImageError(f"{path}: expected a picture, found an empty file; export it again")
 
 
 def _too_large(path: Path) -> ImageError:

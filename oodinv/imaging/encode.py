@@ -182,6 +182,8 @@ _ENCODERS: dict[str, Callable[[Path, Photo, int | None], bytes]] = {
     ".tiff": _tiff,
     ".tif": _tiff,
 }
+WRITTEN_SUFFIXES = tuple(sorted(_ENCODERS))
+"""Lower-case suffixes that `write_photo` takes."""
 
 
 def _metadata(photo: Photo, mode: str, longest_exif: int | None = None) -> dict[str, Any]:

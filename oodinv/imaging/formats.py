@@ -10,7 +10,7 @@ pillow_heif.register_heif_opener()
 READ = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF", "HEIF")
 """Formats that are read, by Pillow's names."""
 ANIMATED = frozenset({"PNG", "WEBP", "GIF", "TIFF", "AVIF", "HEIF"})
-"""Formats with frames or pages. Further pictures of a JPEG are previews, depth maps, etc."""
+"""Formats with frames, pages or several pictures. Further pictures of a JPEG are previews, depth maps, etc."""
 LOSSY = frozenset({"JPEG", "MPO", "HEIF", "AVIF"})
 """Formats whose pixels went through lossy compression; WebP may or may not."""
 

@@ -120,11 +120,14 @@ def clean(packet: bytes | None, *, turned: bool) -> bytes | None:
     turned: true if the pixels were rotated, which invalidates regions of faces too. A packet with nothing to take
     out is returned as it is, byte for byte; one that can't be read can't be cleaned, so it is dropped (None).
     """
-    rdf = rdf_of(packet)
-    if rdf is None or packet is None:
+    if packet is None:
+        return None
+    sound = _parsed(packet)
+    rdf = _parsed(_repaired(packet)) if sound is None else sound
+    if rdf is None:
         return None
     removed = [_strip(element, turned) for element in list(rdf.iter())]
-    return serialized(rdf) if any(removed) or _parsed(packet) is None else packet
+    return serialized(rdf) if any(removed) or sound is None else packet
 
 
 def serialized(rdf: ET.Element) -> bytes:

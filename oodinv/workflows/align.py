@@ -54,7 +54,7 @@ def cut_out(job: Job, photo: Photo, detector: Detector, size: int, how: Crop, se
     remarks = [f"face {one.index} left out: {one.reason}" for one in found.dropped]
     orientation = None if photo.disputed is None else photo.orientation
     faces = [replace(face, orientation=orientation) for face in found.faces]
-    remarks += [f"the photo doesn't show {' and '.join(face.cut_off)}, guessed" for face in faces if face.cut_off]
+    remarks += [f"{' and '.join(face.cut_off)} outside the photo, so guessed" for face in faces if face.cut_off]
     if len(faces) == 1:
         return CutOut([Subject(job.name, faces[0].crop, faces[0])], remarks)
     return CutOut([Subject(f"{job.name}.{n}", face.crop, face) for n, face in enumerate(faces)], remarks)
