@@ -16,9 +16,15 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Moves files with slow tests to the front: one that starts last would keep the other workers waiting."""
+    """Moves files with slow tests to the front: one that starts last would keep the other workers waiting.
+
+    A file runs in one worker, but for tests of Ray, which all run in the one that has started a cluster.
+    """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("ray" if "ray_cluster" in fixtures else str(item.path)))
 
 
 def pytest_collection_finish() -> None:

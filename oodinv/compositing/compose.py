@@ -15,15 +15,10 @@ from oodinv.compositing.regions import load_region
 from oodinv.compositing.regions.base import EditedCrop, FlowKind, Place
 from oodinv.compositing.regions.pose import head_turn_flow
 from oodinv.compositing.techniques import load_technique
-from oodinv.faces.parts import PartMap, part_weight
+from oodinv.faces.parts import PartMap
 from oodinv.imaging.colour import matching_colour
 from oodinv.imaging.flow import resize_flow
 from oodinv.imaging.pixels import Flow, Levels, Mask, Pixels, rounded
-
-STRICT = ("lip", "mouth")
-"""Parts of which the photo's detail is given back only where it fits exactly (`transferred_residual`)."""
-STRICT_REACH = 1 / 128
-"""Distance, as a share of the crop's side, that they are enlarged by."""
 
 
 def compose(
@@ -33,20 +28,20 @@ def compose(
     composition: Composition,
     unedited: Levels | None = None,
     flow: Flow | None = None,
-    strict: Mask | None = None,
+    drawn: Mask | None = None,
 ) -> Levels:
     """Composites crop and generated picture by the composition's technique. → (H, W, 3).
 
     Before that, the residual between the crop and the unedited generated picture is added to the generated one
     (`transferred_residual`), weighted by composition.detail and composition.colour. unedited: the generated picture
-    without the edit, `generated` by default. flow (H, W, 2): the motion from `unedited` to `generated`. strict (H, W):
-    see `transferred_residual`.
+    without the edit, `generated` by default. flow (H, W, 2): the motion from `unedited` to `generated`. drawn (H, W):
+    weight in [0, 1] of parts whose detail is the generator's.
     """
     source = generated
     if composition.restores_residual:
         before = generated if unedited is None else unedited
         source = generated + transferred_residual(
-            crop, before, generated, flow, composition.detail, composition.colour, strict
+            crop, before, generated, flow, composition.detail, composition.colour, composition.blur, drawn
         )
     return load_technique(composition.technique)(crop, source, effective_mask(mask, composition))
 
@@ -104,8 +99,8 @@ def compose_edit(
     detail_flow = None if flow is None else region.detail_flow(flow, effective, composition.detail, place)
     after = before
     if region.shows_generated:
-        strict = part_weight(place.parts, STRICT, size, STRICT_REACH)
-        after = compose(inputs.crop, inputs.generated, mask, composition, inputs.unedited, flow, strict)
+        drawn = place.drawn_weight(size, flow) if place.drawn else None
+        after = compose(inputs.crop, inputs.generated, mask, composition, inputs.unedited, flow, drawn)
     return region.limit(EditedCrop(before, after, detail_flow, place)), detail_flow
 
 
@@ -177,7 +172,8 @@ def compose_stored(
     stored = None if saved_flow is None else saved_flow.astype(np.float16)
     flow = None if stored is None else np.ascontiguousarray(stored.transpose(1, 2, 0), dtype=np.float32)
     inputs = CompositionInputs(crop, unedited, generated, mask, flow)
-    place = Place(face.parts, composition.keep, composition.changed_parts, crop_scale)
+    drawn = composition.drawn_parts(face.parts)
+    place = Place(face.parts, composition.keep, composition.changed_parts, drawn, crop_scale)
     after, detail_flow = compose_edit(inputs, before, composition, place)
     return Composites(plain, matching_colour(rounded(after), face.crop), detail_flow, stored)
 

@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from oodinv.compositing.regions import REGIONS
 from oodinv.compositing.techniques import TECHNIQUES
-from oodinv.faces.parts import PARTS, Part
+from oodinv.faces.parts import PARTS, Part, PartMap, mouth_is_open
 from oodinv.records import Fraction, Strict, choose
 
 Area = Annotated[str, AfterValidator(lambda name: choose(REGIONS, name, "area").name)]
@@ -20,8 +20,10 @@ class Composition(Strict):
     those of the region, which are glasses, hat, earrings, necklace and clothes for most. change: parts that change too,
     or all, even where the mask says that the generator can't draw them. technique: see `techniques.TECHNIQUES`.
     keep_above: mask values up to this become 0; the rest is rescaled linearly to [0, 1]. feather: width of the slope
-    around the masked area, in crop pixels. detail, colour: weights in [0, 1] of the fine and the coarse residual
-    between crop and generated picture, which is added to the generated picture.
+    around the masked area, in crop pixels. detail, colour: shares in [0, 1] of fine and coarse structure that come from
+    the photo, see `detail_transfer.transferred_residual`. blur: standard deviation, in crop pixels, of the blur of what
+    the edit changes where detail is the photo's. draw: parts, or all, whose detail is the generator's; draw_when: only
+    in faces whose mouth is open, or closed, in the photo.
     """
 
     area: Area = "face"
@@ -32,6 +34,9 @@ class Composition(Strict):
     feather: Annotated[float, Field(ge=0, le=512)] = 0.0
     detail: Fraction = 0.0
     colour: Fraction = 0.0
+    blur: Annotated[float, Field(ge=0, le=512)] = 4.0
+    draw: tuple[Part, ...] | Literal["all"] = ()
+    draw_when: Literal["always", "mouth open", "mouth closed"] = "always"
 
     @property
     def restores_residual(self) -> bool:
@@ -42,6 +47,13 @@ class Composition(Strict):
     def changed_parts(self) -> tuple[str, ...]:
         """Names of the parts in `change`."""
         return PARTS if self.change == "all" else self.change
+
+    def drawn_parts(self, parts: PartMap) -> tuple[str, ...]:
+        """Names of the parts in `draw`; none if `draw_when` rules out a face with this label map."""
+        is_open = mouth_is_open(parts)
+        if not {"always": True, "mouth open": is_open, "mouth closed": not is_open}[self.draw_when]:
+            return ()
+        return PARTS if self.draw == "all" else self.draw
 
     @model_validator(mode="after")
     def _either_kept_or_changed(self) -> Self:

@@ -12,10 +12,6 @@ from oodinv.imaging.pixels import Flow, Levels, Mask, blurred, luma
 
 COARSE = 1 / 32
 """Standard deviation, as a share of the crop's side, of the blur that separates colour (coarse) from detail (fine)."""
-MISMATCH = 24.0
-"""Grey levels: structural error of warped detail at which its weight falls to 1/e."""
-STRICTER = 6.0
-"""Factor by which less error is allowed in mouths, where a second contour is seen at once."""
 VISIBLE = 2.0
 """Grey levels: change by the edit below which optical flow is damped."""
 _FLOW_SIDE = 256
@@ -28,23 +24,29 @@ def transferred_residual(
     flow: Flow | None,
     detail: float,
     colour: float,
-    strict: Mask | None = None,
+    blur: float = 0.0,
+    drawn: Mask | None = None,
 ) -> Levels:
-    """Computes the residual to add to an edited generated picture, colour · coarse + detail · fine. → (H, W, 3).
+    """Computes the residual to add to an edited generated picture, colour · coarse + detail · (fine − redrawn).
 
-    The residual x − `before` is split by a blur of COARSE. Both parts are warped by the flow (`optical_flow`; None:
-    not warped), so that background uncovered by a turning head gets the colour of the background beside it. The fine
-    part is weighted by `structure_match`: skin follows a smile, but the contours of the closed mouth do not show in the
-    open one. strict (H, W): weight in [0, 1] of the places where less error is allowed.
+    The residual x − `before` is split into coarse and fine by a blur of COARSE. Both are warped by the flow
+    (`optical_flow`; None: not warped), so that background uncovered by a turning head gets the colour of the background
+    beside it. What the edit changes, beside motion, is `after` − the warped `before`; a generator redraws hairs and
+    pores with every edit, and `redrawn` is what a blur (standard deviation in pixels) removes from the change. With
+    detail = colour = 1, the sum with `after` is the warped photo plus the blurred change. drawn (H, W): share in [0, 1]
+    by which detail is less at a pixel. → (H, W, 3).
     """
     residual = crop - before
     coarse = _coarse(residual)
     fine = residual - coarse
     if flow is not None:
-        before = warp(before, flow)
-        coarse = warp(coarse, flow)
-        fine = warp(fine, flow) * structure_match(before, after, strict)[..., None]
-    return np.asarray(colour * coarse + detail * fine, dtype=np.float32)
+        before, coarse, fine = warp(before, flow), warp(coarse, flow), warp(fine, flow)
+    change = after - before
+    redrawn = change - blurred(change, blur) if blur else np.zeros_like(change)
+    own = detail * (fine - redrawn)
+    if drawn is not None:
+        own = own * (1 - drawn[..., None])
+    return np.asarray(colour * coarse + own, dtype=np.float32)
 
 
 def optical_flow(before: Levels, after: Levels) -> Flow:
@@ -64,18 +66,6 @@ def optical_flow(before: Levels, after: Levels) -> Flow:
     change = cv2.resize(np.abs(after - before).mean(axis=2), (width, height), interpolation=cv2.INTER_AREA)
     damped = flow * (1 - np.exp(-np.square(soft(np.asarray(change, np.float32)) / VISIBLE)))[..., None]
     return np.asarray(soft(damped), dtype=np.float32)
-
-
-def structure_match(warped: Levels, after: Levels, strict: Mask | None = None) -> Mask:
-    """Similarity of the structure of two pictures at each pixel, (H, W) in [0, 1]; coarse colour is ignored.
-
-    exp(−(e · (1 + (STRICTER − 1) · strict) / MISMATCH)²) with the blurred structural error e.
-    """
-    error = warped - after
-    structure = soft(np.abs(error - _coarse(error)).mean(axis=2))
-    if strict is not None:
-        structure = structure * (1 + (STRICTER - 1) * strict)
-    return np.asarray(np.exp(-np.square(structure / MISMATCH)), dtype=np.float32)
 
 
 def _grey(picture: Levels, size: tuple[int, int]) -> NDArray[np.uint8]:

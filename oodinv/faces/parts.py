@@ -27,6 +27,15 @@ PartMap = NDArray[np.uint8]
 SOFTNESS = 1 / 128
 """Standard deviation, as a share of the crop's side, of the blur that softens the border of a weight."""
 
+OPEN = 0.1
+"""Share of mouth and lips that the mouth covers in faces whose mouth is open."""
+
+
+def mouth_is_open(parts: PartMap) -> bool:
+    """True if the label map shows what the lips enclose."""
+    mouth, lip = (int((parts == PARTS.index(name)).sum()) for name in ("mouth", "lip"))
+    return mouth > OPEN * (mouth + lip)
+
 
 def part_weight(parts: PartMap, names: Iterable[str], size: int, reach: float = 0.0) -> Mask:
     """Weight of some parts at each pixel of a crop, (size, size) in [0, 1], with soft borders.
