@@ -4,12 +4,13 @@
 
 UTKFACE: labelled faces, AGE_SEX_ETHNICITY_DATE.jpg. Age and sex are told by regressions on SFace's features and on
 principal components of pixels, trained on faces that the directions were not fitted to; smile (mouth width over eye
-distance) and yaw by YuNet's points, and where MediaPipe is installed (`face_mesh`) width and opening of the mouth by
-its landmarks too, which see a mouth more exactly. Prints for each recipe, over five strengths (the low end of its safe
-range, half of that, 0, 1, and the high end): the share of faces whose attribute rises at every step, and from 0 to 1,
-the mean rise from end to end, from 0 to 1 and from 0 to the high end, the share whose apparent sex flips from the
-second to the fourth, SFace's similarity to the photo at 1, and the mean change in grey levels outside the face and on
-text that is pasted on. Faces are refined as `oodinv invert` does, those with text are not.
+distance) and yaw by YuNet's points, and where MediaPipe is installed (`face_mesh`), width and opening of the mouth and
+degrees of yaw by its landmarks too. Prints for each recipe, over five strengths (the low end of its safe range, half of
+that, 0, 1, and the high end): the share of faces whose attribute rises at every step, and from 0 to 1, the mean rise
+from end to end, from 0 to 1 and from 0 to the high end, the share whose apparent sex flips from the second to the
+fourth, SFace's similarity to the photo at 1, the fine detail of the inner face at 1 as a multiple of the photo's, and
+the mean change in grey levels outside the face and on text that is pasted on. Faces are refined as `oodinv invert`
+does, those with text are not.
 """
 
 import argparse
@@ -36,6 +37,7 @@ from oodinv.editing.plan import prepare
 from oodinv.errors import ImageError
 from oodinv.faces.align import align
 from oodinv.faces.detectors.yunet import Yunet
+from oodinv.faces.geometry import inner_box
 from oodinv.faces.parts import FACE_PARTS, part_weight
 from oodinv.faces.selection import LARGEST
 from oodinv.imaging.decode import decode_photo
@@ -56,6 +58,10 @@ from oodinv.weights.pull import pull
 from oodinv.workflows.encode import sample
 
 RECIPES = {"older": "age", "feminine": "sex", "smile": "smile", "turn-right": "yaw"}
+MESHED = {"smile": ("width", "opening"), "yaw": ("yaw",)}
+"""What MediaPipe's landmarks tell of an edit."""
+FINE = 1 / 8
+"""Cycles a pixel from which detail is fine."""
 PIXEL_COMPONENTS = 80
 PIXELS_SIDE = 128
 BATCH = 2
@@ -177,6 +183,16 @@ def told(judge: Judge, detector: Yunet, attribute: str, crops: list[Pixels]) -> 
     return score.of(judge.features(crops))
 
 
+def fine_detail(crop: Pixels) -> float:
+    """Energy of the inner face's luma above 1/8 of the sampling rate, which is where pores and wrinkles are."""
+    left, top, right, bottom = inner_box(len(crop))
+    grey = luma(crop[top:bottom, left:right].astype(np.float32))
+    window = np.outer(*(np.hanning(side) for side in grey.shape))
+    across, down = np.meshgrid(*(np.fft.fftfreq(side) for side in reversed(grey.shape)))
+    energy = np.abs(np.fft.fft2((grey - grey.mean()) * window)) ** 2
+    return float(energy[np.hypot(across, down) > FINE].sum())
+
+
 def rises(values: Array) -> dict[str, float]:
     """values (N, 5) over `strengths`: the share of rows that rise at each step, and mean rises."""
     whole = values[np.isfinite(values).all(axis=1)]
@@ -199,11 +215,12 @@ def judged(
     results = edited(model, name, faces, factors)
     columns = [[face.results[k].composite for face in results] for k in range(len(factors))]
     found = rises(np.stack([told(judge, detector, RECIPES[name], crops) for crops in columns], axis=1))
-    if RECIPES[name] == "smile" and face_mesh.is_installed():
+    if RECIPES[name] in MESHED and face_mesh.is_installed():
         mesh = face_mesh.load()
-        mouths = np.array([[mesh(crop) for crop in crops] for crops in columns])  # (strengths, N, 2)
-        for measure_name, values in zip(face_mesh.Mouth._fields, mouths.T, strict=True):
-            found |= {f"{measure_name}_{key}": value for key, value in rises(values).items()}
+        seen = [[mesh(crop) for crop in crops] for crops in columns]
+        for measured in MESHED[RECIPES[name]]:
+            values = np.array([[getattr(one, measured) for one in row] for row in seen]).T
+            found |= {f"{measured}_{key}": value for key, value in rises(values).items()}
     before, after = (judge.sex.of(judge.features(columns[k])) > 0 for k in (1, 3))
     photos, plus = (torch.cat([to_tensor(c) for c in some]) for some in ([f.crop for f in faces], columns[3]))
     inside = np.stack([part_weight(face.parts, (*FACE_PARTS, "hair"), model.card.size, reach=1 / 32) for face in faces])
@@ -217,6 +234,9 @@ def judged(
     return found | {
         "sex_flips": float((before != after).mean()),
         "identity": float(identity(judge.sface.embed(photos), judge.sface.embed(plus)).mean()),
+        "detail": float(
+            np.mean([fine_detail(a) / fine_detail(f.crop) for a, f in zip(columns[3], faces, strict=True)])
+        ),
         "outside_levels": float(change[inside < 0.01].mean()),
         "text_levels": float(kept.mean()),
     }

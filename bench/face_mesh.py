@@ -1,4 +1,4 @@
-"""The mouth by MediaPipe's 468 landmarks: labels for a fit of directions, and a judge of smiles that is not YuNet.
+"""Mouth and yaw by MediaPipe's 468 landmarks: labels for a fit of directions, and a judge that is not YuNet.
 
     python bench/face_mesh.py UTKFACE --limit 3000 > recipes/directions/utk-mouths.csv
 
@@ -32,14 +32,19 @@ from oodinv.weights.pull import pull
 from oodinv.workflows.encode import sample
 
 
-class Mouth(NamedTuple):
-    """A mouth in distances between the eyes' middles: from corner to corner, and between the lips."""
+class Seen(NamedTuple):
+    """What landmarks tell of a face.
+
+    width, opening: of the mouth from corner to corner, and between the lips, in distances between the eyes' middles.
+    yaw: of the head, in degrees to the picture's right.
+    """
 
     width: float
     opening: float
+    yaw: float
 
 
-Mesh = Callable[[Pixels], Mouth]
+Mesh = Callable[[Pixels], Seen]
 
 LEFT_EYE, RIGHT_EYE, NOSE, MOUTH = (33, 133), (362, 263), 1, (61, 291)
 """Landmarks at the corners of eyes and mouth and at the tip of the nose, by MediaPipe's numbers; left and right as the
@@ -66,19 +71,22 @@ def load() -> Mesh:
 
     network = FaceMesh(static_image_mode=True, max_num_faces=1, min_detection_confidence=0.3)
 
-    def measure(crop: Pixels) -> Mouth:
+    def measure(crop: Pixels) -> Seen:
         seen = network.process(resize_pixels(crop, SIDE)).multi_face_landmarks
-        return mouth_of(np.array([[p.x, p.y] for p in seen[0].landmark])) if seen else Mouth(np.nan, np.nan)
+        return seen_in(np.array([[p.x, p.y, p.z] for p in seen[0].landmark])) if seen else Seen(*[np.nan] * 3)
 
     return measure
 
 
-def mouth_of(landmarks: NDArray[np.float64]) -> Mouth:
-    """Measures the mouth from landmarks (468, 2) of a square picture, in any unit."""
+def seen_in(landmarks: NDArray[np.float64]) -> Seen:
+    """Measures a face by landmarks (468, 3) in any unit: x and y of a square picture, and depth, less in front."""
+    across = landmarks[RIGHT_EYE[1]] - landmarks[LEFT_EYE[0]]
+    yaw = np.degrees(np.arctan2(across[2], np.linalg.norm(across[:2])))
+    landmarks = landmarks[:, :2]
     left, right = (landmarks[list(eye)].mean(axis=0) for eye in (LEFT_EYE, RIGHT_EYE))
     width = measures.of_points(np.array([left, right, landmarks[NOSE], *landmarks[list(MOUTH)]]))["smile"]
     opening = np.linalg.norm(landmarks[UPPER_LIP] - landmarks[LOWER_LIP]) / np.linalg.norm(left - right)
-    return Mouth(width, float(opening))
+    return Seen(width, float(opening), float(yaw))
 
 
 def labels(jobs: list[Job], detector: Yunet, mesh: Mesh) -> Iterator[tuple[str, float]]:

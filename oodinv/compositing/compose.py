@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oodinv.compositing.composition import Composition
-from oodinv.compositing.detail_transfer import optical_flow, transferred_residual
+from oodinv.compositing.detail_transfer import optical_flow, redrawn_detail, transferred_residual
 from oodinv.compositing.regions import load_region
 from oodinv.compositing.regions.base import EditedCrop, FlowKind, Place
 from oodinv.compositing.regions.pose import head_turn_flow
@@ -28,20 +28,25 @@ def compose(
     composition: Composition,
     unedited: Levels | None = None,
     flow: Flow | None = None,
-    drawn: Mask | None = None,
+    place: Place | None = None,
 ) -> Levels:
     """Composites crop and generated picture by the composition's technique. → (H, W, 3).
 
     Before that, the residual between the crop and the unedited generated picture is added to the generated one
     (`transferred_residual`), weighted by composition.detail and composition.colour. unedited: the generated picture
-    without the edit, `generated` by default. flow (H, W, 2): the motion from `unedited` to `generated`. drawn (H, W):
-    weight in [0, 1] of parts whose detail is the generator's.
+    without the edit; flow (H, W, 2): the motion from `unedited` to `generated`; place: the parts of the face. All three
+    are None without an edit.
     """
     source = generated
     if composition.restores_residual:
         before = generated if unedited is None else unedited
+        redrawn: Levels | float = 0.0
+        drawn: Mask | float = 0.0
+        if place is not None:
+            redrawn = redrawn_detail(before, generated, flow, place.parts, composition.blur)
+            drawn = place.drawn_weight(len(crop), flow)
         source = generated + transferred_residual(
-            crop, before, generated, flow, composition.detail, composition.colour, composition.blur, drawn
+            crop, before, flow, composition.detail, composition.colour, redrawn, drawn
         )
     return load_technique(composition.technique)(crop, source, effective_mask(mask, composition))
 
@@ -92,15 +97,14 @@ def compose_edit(
     (S, S, 3) and the flow for `paste_back.Patch` (S, S, 2), None if the photo's own detail does not move.
     """
     size = before.shape[0]
-    flow = None if inputs.flow is None else resize_flow(inputs.flow, size)
     region = load_region(composition.area)
+    flow = None if inputs.flow is None else region.steadied(resize_flow(inputs.flow, size), place)
     mask = inputs.mask * (1 - place.changed_weight(size)) if place.changed else inputs.mask
     effective = effective_mask(mask, composition)
     detail_flow = None if flow is None else region.detail_flow(flow, effective, composition.detail, place)
     after = before
     if region.shows_generated:
-        drawn = place.drawn_weight(size, flow) if place.drawn else None
-        after = compose(inputs.crop, inputs.generated, mask, composition, inputs.unedited, flow, drawn)
+        after = compose(inputs.crop, inputs.generated, mask, composition, inputs.unedited, flow, place)
     return region.limit(EditedCrop(before, after, detail_flow, place)), detail_flow
 
 

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from oodinv.faces.parts import FACE_PARTS, PartMap, part_weight
 from oodinv.imaging.flow import warp
 from oodinv.imaging.pixels import Flow, Levels, Mask, blurred, luma
 
@@ -20,33 +21,53 @@ _FLOW_SIDE = 256
 def transferred_residual(
     crop: Levels,
     before: Levels,
-    after: Levels,
     flow: Flow | None,
     detail: float,
     colour: float,
-    blur: float = 0.0,
-    drawn: Mask | None = None,
+    redrawn: Levels | float = 0.0,
+    drawn: Mask | float = 0.0,
 ) -> Levels:
-    """Computes the residual to add to an edited generated picture, colour · coarse + detail · (fine − redrawn).
+    """Computes the residual to add to an edited generated picture. → (H, W, 3).
+
+    colour · coarse + detail · (1 − drawn) · (fine − redrawn)
 
     The residual x − `before` is split into coarse and fine by a blur of COARSE. Both are warped by the flow
     (`optical_flow`; None: not warped), so that background uncovered by a turning head gets the colour of the background
-    beside it. What the edit changes, beside motion, is `after` − the warped `before`; a generator redraws hairs and
-    pores with every edit, and `redrawn` is what a blur (standard deviation in pixels) removes from the change. With
-    detail = colour = 1, the sum with `after` is the warped photo plus the blurred change. drawn (H, W): share in [0, 1]
-    by which detail is less at a pixel. → (H, W, 3).
+    beside it. redrawn (H, W, 3): see `redrawn_detail`; with detail = colour = 1, the sum with the edited picture is the
+    warped photo plus the blurred change. drawn (H, W): weight in [0, 1] of parts whose detail is the generator's.
     """
     residual = crop - before
     coarse = _coarse(residual)
     fine = residual - coarse
     if flow is not None:
-        before, coarse, fine = warp(before, flow), warp(coarse, flow), warp(fine, flow)
-    change = after - before
-    redrawn = change - blurred(change, blur) if blur else np.zeros_like(change)
-    own = detail * (fine - redrawn)
-    if drawn is not None:
-        own = own * (1 - drawn[..., None])
-    return np.asarray(colour * coarse + own, dtype=np.float32)
+        coarse, fine = warp(coarse, flow), warp(fine, flow)
+    own = detail * (1 - np.atleast_3d(drawn))
+    return np.asarray(colour * coarse + own * (fine - redrawn), dtype=np.float32)
+
+
+def redrawn_detail(before: Levels, after: Levels, flow: Flow | None, parts: PartMap, blur: float) -> Levels:
+    """Finds what a generator draws anew with every edit, such as hairs and pores, beside the edit itself. → (H, W, 3).
+
+    What an edit changes, beside motion, is `after` − the warped `before`. Returned is what a blur takes away from it:
+    within hair, which changes only in tone, one of COARSE; within the face, one with the standard deviation `blur` in
+    pixels. Neither spreads to the other, or to the background.
+    """
+    change = after - warp(before, flow)
+    hair, face = (part_weight(parts, names, len(change)) for names in (("hair",), FACE_PARTS))
+    kept = _blurred_within(change, face, blur)
+    kept += hair[..., None] * (_blurred_within(change, hair, COARSE * len(change)) - kept)
+    return np.asarray(change - kept, dtype=np.float32)
+
+
+def _blurred_within(picture: Levels, weight: Mask, deviation: float) -> Levels:
+    """Blurs a picture (H, W, 3) by a mean that leaves out pixels of weight 0. Source: normalised convolution, Knutsson
+    and Westin, "Normalized and differential convolution" (1993)."""
+    if deviation == 0:
+        return picture.copy()
+    certain = weight + 1e-3
+    return np.asarray(
+        blurred(picture * certain[..., None], deviation) / blurred(certain, deviation)[..., None], dtype=np.float32
+    )
 
 
 def optical_flow(before: Levels, after: Levels) -> Flow:

@@ -5,16 +5,17 @@ import numpy as np
 import pytest
 from shapes import disc, smooth
 
-from oodinv.compositing.detail_transfer import optical_flow, transferred_residual
+from oodinv.compositing.detail_transfer import optical_flow, redrawn_detail, transferred_residual
+from oodinv.faces.parts import PARTS
 from oodinv.imaging.flow import resize_flow
 
 
 def test_without_an_edit_the_whole_residual_is_restored() -> None:
     x, g = smooth(64, 0), smooth(64, 1)
-    np.testing.assert_allclose(g + transferred_residual(x, g, g, None, detail=1, colour=1), x, atol=1e-3)
-    assert np.abs(transferred_residual(x, g, g, None, detail=0, colour=0)).max() == 0
-    colour = transferred_residual(x, g, g, None, detail=0, colour=1)
-    np.testing.assert_allclose(colour + transferred_residual(x, g, g, None, detail=1, colour=0), x - g, atol=1e-3)
+    np.testing.assert_allclose(g + transferred_residual(x, g, None, detail=1, colour=1), x, atol=1e-3)
+    assert np.abs(transferred_residual(x, g, None, detail=0, colour=0)).max() == 0
+    colour = transferred_residual(x, g, None, detail=0, colour=1)
+    np.testing.assert_allclose(colour + transferred_residual(x, g, None, detail=1, colour=0), x - g, atol=1e-3)
 
 
 def test_uncovered_background_gets_the_colour_of_its_surroundings() -> None:
@@ -28,7 +29,7 @@ def test_uncovered_background_gets_the_colour_of_its_surroundings() -> None:
         return (background * (1 - head) + skin * head).astype(np.float32).repeat(3, axis=2)
 
     x, before, after = picture(110, 0), picture(80, 0), picture(80, 4)
-    back = transferred_residual(x, before, after, optical_flow(before, after), detail=1, colour=1)
+    back = transferred_residual(x, before, optical_flow(before, after), detail=1, colour=1)
     error = np.abs(after + back - picture(110, 4)).mean(axis=2)
     uncovered = (disc(64) == 0) & (np.roll(disc(64), 4, axis=1) == 1)
     assert uncovered.sum() > 100
@@ -48,7 +49,7 @@ def test_optical_flow_of_a_shift_and_of_equal_pictures() -> None:
 @pytest.mark.parametrize("level", [120.0, 50.0])
 def test_a_lighter_or_darker_photo_stays_so_by_the_same_difference(level: float) -> None:
     x, before, after = (np.full((64, 64, 3), value, np.float32) for value in (level, 80, 40))
-    found = after + transferred_residual(x, before, after, None, detail=1, colour=1)
+    found = after + transferred_residual(x, before, None, detail=1, colour=1)
     np.testing.assert_allclose(found, level - 40, atol=1e-3)
 
 
@@ -59,7 +60,7 @@ def test_teeth_in_a_dark_mouth_are_not_darkened_more_than_their_surroundings() -
     before = np.where(mouth, 20, 150).astype(np.float32).repeat(3, axis=2)
     x = before - np.where(mouth, 0, 30).astype(np.float32)
     after = np.where(mouth, 220, before).astype(np.float32)
-    y = after + transferred_residual(x, before, after, None, detail=1, colour=1)
+    y = after + transferred_residual(x, before, None, detail=1, colour=1)
     assert y[31:33, 28:36].min() > 180
 
 
@@ -80,14 +81,29 @@ def test_what_an_edit_redraws_gives_way_to_the_photos_detail() -> None:
     pores = [20 * np.random.default_rng(seed).normal(size=(64, 64, 1)).astype(np.float32) for seed in range(3)]
     x, before, after = (smooth(64, 0) + noise for noise in pores)
     after = after + 12
-    still = np.zeros((64, 64, 2), np.float32)
-    found = after + transferred_residual(x, before, after, still, 1, 1, blur=4)
+    still, parts = np.zeros((64, 64, 2), np.float32), np.full((64, 64), PARTS.index("skin"), np.uint8)
+    redrawn = redrawn_detail(before, after, still, parts, blur=4)
+    found = after + transferred_residual(x, before, still, 1, 1, redrawn)
     assert np.abs(found - x - 12)[8:56, 8:56].max() < 8
     assert np.corrcoef((found - smooth(64, 0))[..., 0].ravel(), pores[0].ravel())[0, 1] > 0.98
     drawn = np.zeros((64, 64), np.float32)
     drawn[:, 32:] = 1
-    both = after + transferred_residual(x, before, after, still, 1, 1, blur=4, drawn=drawn)
+    both = after + transferred_residual(x, before, still, 1, 1, redrawn, drawn)
     np.testing.assert_allclose(both[:, :32], found[:, :32], atol=1e-3)
     assert np.corrcoef((both - smooth(64, 0))[:, 32:, 0].ravel(), pores[2][:, 32:].ravel())[0, 1] > 0.95
-    unedited = transferred_residual(x, before, before.copy(), still, 1, 1, blur=4)
-    np.testing.assert_allclose(unedited, x - before, atol=1e-3)
+    assert np.abs(redrawn_detail(before, before.copy(), still, parts, blur=4)).max() == 0
+    assert np.abs(redrawn_detail(before, after, still, parts, blur=0)).max() == 0
+
+
+def test_hair_changes_in_tone_and_parts_do_not_tint_each_other() -> None:
+    """Hair gets 40 levels of light and other strands, skin beside it gets 30 levels less."""
+    parts = np.full((128, 128), PARTS.index("skin"), np.uint8)
+    parts[:64] = PARTS.index("hair")
+    strands = 30 * np.random.default_rng(0).normal(size=(128, 128, 1)).astype(np.float32)
+    before = smooth(128, 0)
+    hair = (np.arange(128) < 64)[:, None, None]
+    after = before + np.where(hair, 40 + strands, -30).astype(np.float32)
+    kept = after - redrawn_detail(before, after, None, parts, blur=4) - before
+    assert np.abs(kept[:60] - 40).mean() < 3
+    assert np.abs(kept[:60] - 40).max() < 15
+    assert np.abs(kept[68:] + 30).max() < 2  # 11 if both were blurred together

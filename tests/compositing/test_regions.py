@@ -109,6 +109,16 @@ def test_drawn_parts_are_the_generators_and_the_others_the_photos() -> None:
         assert np.corrcoef(*fine)[0, 1] > 0.97
 
 
+def test_hair_stays_where_it_is_unless_the_head_turns() -> None:
+    flow = np.ones((128, 128, 2), np.float32)
+    parts = face_parts(hat=False)
+    place = Place(parts)
+    steady = load_region("face").steadied(flow, place)
+    assert steady[part_weight(parts, ("hair",), 128) > 0.99].max() < 0.01
+    assert steady[74:84, 40:88].min() > 0.99
+    assert load_region("pose").steadied(flow, place) is flow
+
+
 def test_pose_region_shows_no_generated_pixels() -> None:
     before, flow = smooth(128, 0), np.full((128, 128, 2), 1.5, np.float32)
     pose, place = load_region("pose"), Place(face_parts(hat=False))

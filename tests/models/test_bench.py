@@ -1,5 +1,6 @@
 """Fast ways of computing against the straightforward ones that `bench/` compares their speed with."""
 
+import edits
 import face_mesh
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from oodinv.imaging.pixels import blurred
 from oodinv.inversion import inference
 from oodinv.models import ops, winograd
 from oodinv.models.encoders.backbones import IR_SE_50, Backbone
@@ -136,12 +138,20 @@ def test_half_precision_is_near_single(networks: tuple[StyleGAN2, Samm]) -> None
     assert 0 < (found - expected).square().mean().sqrt() / expected.std() < 0.05
 
 
-def test_the_mouth_is_measured_in_eye_distances() -> None:
-    landmarks = np.zeros((468, 2))
-    landmarks[[33, 133]] = [[1, 2], [3, 2]]
-    landmarks[[362, 263]] = [[5, 2], [7, 2]]
-    landmarks[[61, 291]] = [[2, 5], [5, 9]]
-    landmarks[[13, 14]] = [[4, 6], [4, 8]]
-    turn = np.array([[0.6, -0.8], [0.8, 0.6]])
-    assert face_mesh.mouth_of(landmarks) == pytest.approx((5 / 4, 2 / 4))
-    assert face_mesh.mouth_of(3 * landmarks @ turn) == pytest.approx((5 / 4, 2 / 4))
+def test_mouth_and_yaw_are_measured_in_eye_distances_and_degrees() -> None:
+    landmarks = np.zeros((468, 3))
+    landmarks[[33, 133], :2] = [[1, 2], [3, 2]]
+    landmarks[[362, 263], :2] = [[5, 2], [7, 2]]
+    landmarks[[61, 291], :2] = [[2, 5], [5, 9]]
+    landmarks[[13, 14], :2] = [[4, 6], [4, 8]]
+    landmarks[263, 2] = 6  # the eye to the picture's right is as far behind the other as it is beside it
+    turn = np.array([[0.6, -0.8, 0], [0.8, 0.6, 0], [0, 0, 1]])
+    assert face_mesh.seen_in(landmarks) == pytest.approx((5 / 4, 2 / 4, 45))
+    assert face_mesh.seen_in(3 * landmarks @ turn) == pytest.approx((5 / 4, 2 / 4, 45))
+
+
+def test_fine_detail_is_what_a_blur_takes_away() -> None:
+    crop = np.random.default_rng(0).integers(0, 255, (256, 256, 3), dtype=np.uint8)
+    smooth = np.rint(blurred(crop.astype(np.float32), 3)).astype(np.uint8)
+    assert edits.fine_detail(smooth) < 0.01 * edits.fine_detail(crop)
+    assert edits.fine_detail(crop[::-1]) == pytest.approx(edits.fine_detail(crop), rel=0.2)

@@ -85,6 +85,11 @@ class Region:
         """Kind of edit flow that the region needs; restores_residual: see `Composition.restores_residual`."""
         return "motion" if restores_residual else None
 
+    def steadied(self, flow: Flow, place: Place) -> Flow:
+        """The edit flow without that of hair, whose strands a generator draws anew instead of moving them."""
+        hair = part_weight(place.parts, ("hair",), len(flow))
+        return np.asarray(flow * (1 - hair[..., None]), dtype=np.float32)
+
     def detail_flow(self, flow: Flow, mask: Mask, detail: float, place: Place) -> Flow | None:
         """Offsets by which the photo's own detail moves when the edit is pasted, (S, S, 2) in pixels; None for none.
 

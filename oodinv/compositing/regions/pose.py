@@ -55,6 +55,10 @@ class Pose(Region):
         """Returns "turn", the rotation of the head."""
         return "turn"
 
+    def steadied(self, flow: Flow, place: Place) -> Flow:  # noqa: ARG002
+        """The rotation as it is: hair turns with the head."""
+        return flow
+
     def detail_flow(self, flow: Flow, mask: Mask, detail: float, place: Place) -> Flow | None:  # noqa: ARG002
         """The rotation (S, S, 2), except in `dense_areas` of the mask, which stay."""
         moving = self.weight(place, len(mask)) * (1 - blurred(dense_areas(mask), SMOOTHING * len(mask)))
