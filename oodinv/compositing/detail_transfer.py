@@ -13,6 +13,12 @@ from oodinv.imaging.pixels import Flow, Levels, Mask, blurred, luma
 
 COARSE = 1 / 32
 """Standard deviation, as a share of the crop's side, of the blur that separates colour (coarse) from detail (fine)."""
+NEAR = 1 / 128
+"""Standard deviation, as a share of the crop's side, of the blur of differences between photo and generated picture."""
+AROUND = 1 / 64
+"""Standard deviation, as a share of the crop's side, of the blur from which unlike places take their change."""
+UNLIKE = 12.0
+"""Grey levels: difference in structure at which the weight of a generated picture's change falls to 1/e."""
 VISIBLE = 2.0
 """Grey levels: change by the edit below which optical flow is damped."""
 _FLOW_SIDE = 256
@@ -45,18 +51,32 @@ def transferred_residual(
     return np.asarray(colour * coarse + own * (fine - redrawn), dtype=np.float32)
 
 
-def redrawn_detail(before: Levels, after: Levels, flow: Flow | None, parts: PartMap, blur: float) -> Levels:
+def redrawn_detail(
+    crop: Levels, before: Levels, after: Levels, flow: Flow | None, parts: PartMap, blur: float
+) -> Levels:
     """Finds what a generator draws anew with every edit, such as hairs and pores, beside the edit itself. → (H, W, 3).
 
     What an edit changes, beside motion, is `after` − the warped `before`. Returned is what a blur takes away from it:
     within hair, which changes only in tone, one of COARSE; within the face, one with the standard deviation `blur` in
-    pixels. Neither spreads to the other, or to the background.
+    pixels. Neither spreads to the other, or to the background. Where the generated face is unlike the photo, as in
+    beards and at hairlines, its change is replaced by that of the face around, blurred by AROUND.
     """
+    size = len(crop)
     change = after - warp(before, flow)
-    hair, face = (part_weight(parts, names, len(change)) for names in (("hair",), FACE_PARTS))
-    kept = _blurred_within(change, face, blur)
-    kept += hair[..., None] * (_blurred_within(change, hair, COARSE * len(change)) - kept)
+    hair, face = (part_weight(parts, names, size) for names in (("hair",), FACE_PARTS))
+    alike = warp(_likeness(crop, before), flow)
+    around = _blurred_within(change, face * alike, max(blur, AROUND * size))
+    kept = around + alike[..., None] * (_blurred_within(change, face, blur) - around)
+    kept += hair[..., None] * (_blurred_within(change, hair, COARSE * size) - kept)
     return np.asarray(change - kept, dtype=np.float32)
+
+
+def _likeness(crop: Levels, generated: Levels) -> Mask:
+    """Likeness of a generated picture to the crop, (H, W) in [0, 1], where colour and light are left out."""
+    residual = crop - generated
+    structure = np.abs(residual - _coarse(residual)).mean(axis=2)
+    error = blurred(np.asarray(structure, dtype=np.float32), NEAR * len(crop))
+    return np.asarray(blurred(np.exp(-np.square(error / UNLIKE)), NEAR / 2 * len(crop)), dtype=np.float32)
 
 
 def _blurred_within(picture: Levels, weight: Mask, deviation: float) -> Levels:
