@@ -131,6 +131,15 @@ Colour = Annotated[
         rich_help_panel=COMPOSING,
     ),
 ]
+Blur = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=512,
+        help="Blur, in crop pixels, of what the edit changes where detail is the photo's.",
+        rich_help_panel=COMPOSING,
+    ),
+]
 Area = Annotated[
     str | None,
     typer.Option(

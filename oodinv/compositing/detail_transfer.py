@@ -58,8 +58,8 @@ def redrawn_detail(
 
     What an edit changes, beside motion, is `after` − the warped `before`. Returned is what a blur takes away from it:
     within hair, which changes only in tone, one of COARSE; within the face, one with the standard deviation `blur` in
-    pixels. Neither spreads to the other, or to the background. Where the generated face is unlike the photo, as in
-    beards and at hairlines, its change is replaced by that of the face around, blurred by AROUND.
+    pixels. Neither spreads to the other, or to the background, and teeth keep their colour. Where the generated face
+    is unlike the photo, as in beards and at hairlines, its change is replaced by that around, blurred by AROUND.
     """
     size = len(crop)
     change = after - warp(before, flow)
@@ -68,6 +68,7 @@ def redrawn_detail(
     around = _blurred_within(change, face * alike, max(blur, AROUND * size))
     kept = around + alike[..., None] * (_blurred_within(change, face, blur) - around)
     kept += hair[..., None] * (_blurred_within(change, hair, COARSE * size) - kept)
+    kept *= 1 - warp(part_weight(parts, ("mouth",), size), flow)[..., None]
     return np.asarray(change - kept, dtype=np.float32)
 
 

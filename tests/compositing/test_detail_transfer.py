@@ -7,7 +7,7 @@ from shapes import disc, smooth
 
 from oodinv.compositing.detail_transfer import optical_flow, redrawn_detail, transferred_residual
 from oodinv.faces.parts import PARTS
-from oodinv.imaging.flow import resize_flow
+from oodinv.imaging.flow import resize_flow, warp
 
 
 def test_without_an_edit_the_whole_residual_is_restored() -> None:
@@ -122,3 +122,13 @@ def test_places_unlike_the_photo_take_the_change_of_the_face_around() -> None:
     assert np.abs(kept[:, :90] - 10).max() < 0.5
     known = after - redrawn_detail(before, before, after, None, parts, blur=1) - before
     assert known[:, 124:128].min() > 80
+
+
+def test_teeth_keep_their_colour() -> None:
+    parts = np.full((128, 128), PARTS.index("skin"), np.uint8)
+    parts[48:80, 40:88] = PARTS.index("mouth")
+    x = smooth(128, 0)
+    flow = np.full((128, 128, 2), 2, np.float32)
+    kept = x + 30 - redrawn_detail(x, x, x + 30, flow, parts, blur=4) - warp(x, flow)
+    assert np.abs(kept[52:74, 42:82]).max() < 1
+    assert np.abs(kept[:40] - (x + 30 - warp(x, flow))[:40]).mean() < 4

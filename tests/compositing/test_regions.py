@@ -119,6 +119,16 @@ def test_hair_stays_where_it_is_unless_the_head_turns() -> None:
     assert load_region("pose").steadied(flow, place) is flow
 
 
+def test_the_mouth_moves_smoothly_so_that_teeth_keep_their_shape() -> None:
+    parts = np.full((128, 128), PARTS.index("skin"), np.uint8)
+    parts[48:80, 40:88] = PARTS.index("lip")
+    parts[56:72, 48:80] = PARTS.index("mouth")
+    flow = 1 + np.random.default_rng(0).normal(size=(128, 128, 2)).astype(np.float32)
+    steady = load_region("face").steadied(flow, Place(parts))
+    assert np.abs(steady[56:72, 48:80] - 1).max() < 0.4
+    np.testing.assert_allclose(steady[:30], flow[:30], atol=1e-3)
+
+
 def test_pose_region_shows_no_generated_pixels() -> None:
     before, flow = smooth(128, 0), np.full((128, 128, 2), 1.5, np.float32)
     pose, place = load_region("pose"), Place(face_parts(hat=False))

@@ -7,7 +7,7 @@ import numpy as np
 
 from oodinv.faces.parts import PartMap, part_weight
 from oodinv.imaging.flow import warp
-from oodinv.imaging.pixels import Flow, Levels, Mask
+from oodinv.imaging.pixels import Flow, Levels, Mask, blurred
 
 FlowKind = Literal["turn", "motion"]
 """Kinds of edit flow, which are also their keys among a face's saved flows: the rotation of a head, or optical flow."""
@@ -15,6 +15,9 @@ KEPT = ("glasses", "hat", "earring", "necklace", "cloth")
 """Parts that generators draw anew, so that edits leave them alone."""
 REACH = 1 / 64
 """Distance, as a share of the crop's side, that kept parts are enlarged by, so that their borders are kept too."""
+
+SMOOTHNESS = 1 / 32
+"""Standard deviation, as a share of the crop's side, of the blur of motion in the mouth."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,9 +89,12 @@ class Region:
         return "motion" if restores_residual else None
 
     def steadied(self, flow: Flow, place: Place) -> Flow:
-        """The edit flow without that of hair, whose strands a generator draws anew instead of moving them."""
-        hair = part_weight(place.parts, ("hair",), len(flow))
-        return np.asarray(flow * (1 - hair[..., None]), dtype=np.float32)
+        """The edit flow, smooth in the mouth, and 0 in hair: generators draw teeth and strands anew."""
+        size = len(flow)
+        hair = part_weight(place.parts, ("hair",), size)
+        mouth = part_weight(place.parts, ("lip", "mouth"), size, REACH)
+        smooth = flow + mouth[..., None] * (blurred(flow, SMOOTHNESS * size) - flow)
+        return np.asarray(smooth * (1 - hair[..., None]), dtype=np.float32)
 
     def detail_flow(self, flow: Flow, mask: Mask, detail: float, place: Place) -> Flow | None:
         """Offsets by which the photo's own detail moves when the edit is pasted, (S, S, 2) in pixels; None for none.
