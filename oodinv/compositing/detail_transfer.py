@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from oodinv.faces.parts import FACE_PARTS, PartMap, part_weight
 from oodinv.imaging.flow import warp
-from oodinv.imaging.pixels import Flow, Levels, Mask, blurred, luma
+from oodinv.imaging.pixels import Flow, Levels, Mask, blurred, blurred_within, luma
 
 COARSE = 1 / 32
 """Standard deviation, as a share of the crop's side, of the blur that separates colour (coarse) from detail (fine)."""
@@ -65,9 +65,9 @@ def redrawn_detail(
     change = after - warp(before, flow)
     hair, face = (part_weight(parts, names, size) for names in (("hair",), FACE_PARTS))
     alike = warp(_likeness(crop, before), flow)
-    around = _blurred_within(change, face * alike, max(blur, AROUND * size))
-    kept = around + alike[..., None] * (_blurred_within(change, face, blur) - around)
-    kept += hair[..., None] * (_blurred_within(change, hair, COARSE * size) - kept)
+    around = blurred_within(change, face * alike, max(blur, AROUND * size))
+    kept = around + alike[..., None] * (blurred_within(change, face, blur) - around)
+    kept += hair[..., None] * (blurred_within(change, hair, COARSE * size) - kept)
     kept *= 1 - warp(part_weight(parts, ("mouth",), size), flow)[..., None]
     return np.asarray(change - kept, dtype=np.float32)
 
@@ -78,17 +78,6 @@ def _likeness(crop: Levels, generated: Levels) -> Mask:
     structure = np.abs(residual - _coarse(residual)).mean(axis=2)
     error = blurred(np.asarray(structure, dtype=np.float32), NEAR * len(crop))
     return np.asarray(blurred(np.exp(-np.square(error / UNLIKE)), NEAR / 2 * len(crop)), dtype=np.float32)
-
-
-def _blurred_within(picture: Levels, weight: Mask, deviation: float) -> Levels:
-    """Blurs a picture (H, W, 3) by a mean that leaves out pixels of weight 0. Source: normalised convolution, Knutsson
-    and Westin, "Normalized and differential convolution" (1993)."""
-    if deviation == 0:
-        return picture.copy()
-    certain = weight + 1e-3
-    return np.asarray(
-        blurred(picture * certain[..., None], deviation) / blurred(certain, deviation)[..., None], dtype=np.float32
-    )
 
 
 def optical_flow(before: Levels, after: Levels) -> Flow:

@@ -59,6 +59,18 @@ def blurred(picture: NDArray[np.float32], deviation: float) -> NDArray[np.float3
     return np.asarray(cv2.resize(soft, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
 
 
+def blurred_within(picture: NDArray[np.float32], weight: Mask, deviation: float) -> NDArray[np.float32]:
+    """Gaussian mean of a picture (H, W, C) over pixels with a weight (H, W) in [0, 1]; those of weight 0 don't count.
+
+    Source: normalised convolution, Knutsson and Westin, "Normalized and differential convolution" (1993).
+    """
+    if deviation == 0:
+        return picture.copy()
+    certain = weight + np.float32(1e-3)
+    share = blurred(certain, deviation).clip(1e-3)
+    return np.asarray(blurred(picture * certain[..., None], deviation) / share[..., None], dtype=np.float32)
+
+
 def signed(levels: "Tensor") -> "Tensor":
     """Grey levels, of any shape → values in [−1, 1]: v / 127.5 − 1."""
     return levels / 127.5 - 1

@@ -7,7 +7,7 @@ import numpy as np
 
 from oodinv.faces.parts import PartMap, part_weight
 from oodinv.imaging.flow import warp
-from oodinv.imaging.pixels import Flow, Levels, Mask, blurred
+from oodinv.imaging.pixels import Flow, Levels, Mask, blurred, blurred_within, smoothstep
 
 FlowKind = Literal["turn", "motion"]
 """Kinds of edit flow, which are also their keys among a face's saved flows: the rotation of a head, or optical flow."""
@@ -17,7 +17,7 @@ REACH = 1 / 64
 """Distance, as a share of the crop's side, that kept parts are enlarged by, so that their borders are kept too."""
 
 SMOOTHNESS = 1 / 32
-"""Standard deviation, as a share of the crop's side, of the blur of motion in the mouth."""
+"""Standard deviation, as a share of the crop's side, of the blur of motion."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,12 +89,17 @@ class Region:
         return "motion" if restores_residual else None
 
     def steadied(self, flow: Flow, place: Place) -> Flow:
-        """The edit flow, smooth in the mouth, and 0 in hair: generators draw teeth and strands anew."""
-        size = len(flow)
-        hair = part_weight(place.parts, ("hair",), size)
-        mouth = part_weight(place.parts, ("lip", "mouth"), size, REACH)
-        smooth = flow + mouth[..., None] * (blurred(flow, SMOOTHNESS * size) - flow)
-        return np.asarray(smooth * (1 - hair[..., None]), dtype=np.float32)
+        """The edit flow, smooth but for the eyes, and falling to 0 towards hair and the region's outline. → (S, S, 2).
+
+        Generators draw teeth, beards and strands anew, which looks like motion, and what is beside the face stays where
+        it is.
+        """
+        size, smoothness = len(flow), SMOOTHNESS * len(flow)
+        inside = part_weight(place.parts, set(self.parts) - {"hair"}, size)
+        smooth = blurred_within(flow, inside, smoothness)
+        eye = part_weight(place.parts, ("eye",), size, REACH)
+        deep = smoothstep(2 * blurred(inside, smoothness) - 1)
+        return np.asarray(deep[..., None] * (smooth + eye[..., None] * (flow - smooth)), dtype=np.float32)
 
     def detail_flow(self, flow: Flow, mask: Mask, detail: float, place: Place) -> Flow | None:
         """Offsets by which the photo's own detail moves when the edit is pasted, (S, S, 2) in pixels; None for none.
