@@ -15,7 +15,7 @@ REFINE ?= 25
 RECIPES := older younger smile less-smile turn-left turn-right feminine masculine lighter-hair darker-hair
 # One thread per process: the workers share the cores, and sums are rounded the same on every machine. Files keep the
 # order of tests/conftest.py, slow ones first. mypy runs beside them.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 .PHONY: demo test quick docs commands pictures thumbnails clean
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from oodinv.cli.memory import tune_allocator
 
@@ -15,16 +17,29 @@ os.environ.setdefault("OODINV_BACKEND", "torch")  # conversions take seconds; te
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Moves files with slow tests to the front: one that starts last would keep the other workers waiting.
+LONGEST = ("test_golden.py", "test_default_model.py")
+"""Files whose tests take minutes."""
+WITH_RAY = ("test_ray_engine.py", "test_benchmark_shared.py")
+"""Files whose tests share a cluster of Ray."""
 
-    A file runs in one worker, but for tests of Ray, which all run in the one that has started a cluster.
-    """
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Moves files with slow tests to the front: one that starts last would keep the other workers waiting."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
-    for item in items:
-        fixtures = getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("ray" if "ray_cluster" in fixtures else str(item.path)))
+    items.sort(key=lambda item: (item.path.name not in LONGEST, item.path not in slow))
+
+
+class ByFile(LoadScopeScheduling):
+    """Gives whole files to the workers of pytest-xdist, and those with Ray to one worker."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::")[0]
+        return "ray" if file.endswith(WITH_RAY) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+    """Replaces pytest-xdist's own distribution; its groups don't work with pytest 9.2."""
+    return ByFile(config, log)
 
 
 def pytest_collection_finish() -> None:

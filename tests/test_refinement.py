@@ -147,7 +147,7 @@ def test_a_photo_is_refined_alike_whatever_else_is_in_the_batch(generator: Style
     image, start = pair(generator)
     first = refiner.refine(image, start)
     second = refiner.refine(torch.stack([image[0], -image[1]]), start)
-    torch.testing.assert_close(first.w_plus[0], second.w_plus[0], rtol=0, atol=2e-3)
+    torch.testing.assert_close(first.w_plus[0], second.w_plus[0], rtol=0, atol=1e-2)
     assert (first.w_plus[1] - second.w_plus[1]).abs().max() > 0.1
     for key, maps in first.noise.items():
         assert (maps[0] - second.noise[key][0]).abs().mean() < 0.01 * (maps[1] - second.noise[key][1]).abs().mean()
