@@ -210,6 +210,7 @@ def test_a_report_is_made_again_after_blend(here: Path, tiny_card: Path, tmp_pat
     edited(here, tiny_card, "one", tmp_path)
     first = [(tmp_path / name).read_bytes() for name in ("report.html", "contact-sheet.png")]
     done = oodinv("blend", tmp_path, "--technique", "laplacian", "--area", "crop", "--json")
+    assert done.exit_code == 0, (done.output, done.exception)
     assert f"oodinv report {tmp_path}" in json.loads(done.stdout)["notes"][0]
     done = oodinv("report", tmp_path, "--json")
     assert (done.exit_code, json.loads(done.stdout)["done"]) == (0, 2)
