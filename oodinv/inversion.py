@@ -40,7 +40,8 @@ DTYPES: dict[Dtype, torch.dtype] = {
 class Inversion:
     """Result of inverting a batch of B crops of the model's size H = W.
 
-    w_plus (B, num_ws, w_dim): latent codes, edited if a delta was given. noise: `PhotoNoise.offsets` of a refinement.
+    w_plus (B, num_ws, w_dim): latent codes, edited if a delta was given. noise: `PhotoNoise.offsets`, of the encoder or
+    of a refinement.
     generated (B, 3, H, W): generator output g after alignment, about [−1, 1], not clipped.
     alignments {S: Alignment}: flow and mask at each of SAMM's sizes; empty without SAMM.
     mask (B, 1, H, W) in [0, 1]: M, 1 = out of domain = copied from the input; zero without SAMM.
@@ -137,7 +138,7 @@ def invert(
     encoding = encode(model, image, dtype)
     w_plus = encoding.w_plus.float()
     source: Encoding | dict[int, Alignment] = encoding
-    chosen: Noise | PhotoNoise = noise
+    chosen = photo_noise(noise, encoding.noise)
     if refiner is not None and refiner.steps:
         with autocast(image.device, dtype):
             refined = refiner.refine(image, encoding)

@@ -87,7 +87,8 @@ class Refiner:
         """
         with torch.inference_mode(False), torch.enable_grad():
             features = {key: tap.clone() for key, tap in encoding.features.items()}
-            return _Descent(self, image.clone(), Encoding(encoding.w_plus.float().clone(), features)).run()
+            noise = {key: maps.float().clone() for key, maps in encoding.noise.items()}
+            return _Descent(self, image.clone(), Encoding(encoding.w_plus.float().clone(), features, noise)).run()
 
 
 class _Descent:
@@ -106,7 +107,9 @@ class _Descent:
         self.base = whitened.mean(dim=1).requires_grad_()
         self.offsets = (whitened - whitened.mean(dim=1, keepdim=True)).requires_grad_()
         self.noise = {
-            key: w_plus.new_zeros(len(w_plus), 1, tap.resolution, tap.resolution).requires_grad_()
+            key: encoding.noise.get(
+                key, w_plus.new_zeros(len(w_plus), 1, tap.resolution, tap.resolution)
+            ).requires_grad_()
             for key, tap in self.generator.taps.items()
             if NOISE_SIZES[0] <= tap.resolution <= NOISE_SIZES[1]
         }

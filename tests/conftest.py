@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
@@ -45,6 +46,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
 def pytest_collection_finish() -> None:
     """Takes what has been imported out of garbage collection, which else looks through it again and again."""
     gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Seeds PyTorch before each test and its fixtures, so that results don't depend on the tests before."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -77,40 +77,47 @@ class Compiled:
         if networks.encoder is not None:
             self._encoder(networks.encoder)
         if networks.encoder is not None and networks.samm is not None:
-            self._aligned(networks.encoder, networks.samm, noise)
+            self._aligned(networks.encoder, networks.samm, noise, networks.encoder.noise_keys)
         else:
-            self._plain(noise)
+            self._plain(noise, () if networks.encoder is None else networks.encoder.noise_keys)
 
     def encode(self, image: Tensor) -> Encoding:
         """As `Encoder.encode`."""
         encoder = self._networks.encoder
         assert encoder is not None
-        w_plus, *features = _run(self._encoder(encoder), [image])
-        return Encoding(w_plus, dict(zip(tap_keys(encoder, self._networks.samm), features, strict=True)))
+        w_plus, *found = _run(self._encoder(encoder), [image])
+        keys = tap_keys(encoder, self._networks.samm)
+        features, noise = found[: len(keys)], found[len(keys) :]
+        return Encoding(
+            w_plus, dict(zip(keys, features, strict=True)), dict(zip(encoder.noise_keys, noise, strict=True))
+        )
 
     def synthesize(
         self, w_plus: Tensor, source: AlignmentSource | None, noise: Noise | PhotoNoise
     ) -> tuple[Tensor, dict[int, Alignment]]:
         """As `synthesize_aligned`."""
         encoder, generator, samm = self._networks.encoder, self._networks.generator, self._networks.samm
-        if noise != "fixed" and noise != "zero":
+        shared, offsets = noise if isinstance(noise, PhotoNoise) else (noise, dict[int, Tensor]())
+        if shared != "fixed" and shared != "zero":
             return synthesize_aligned(generator, w_plus, source, noise)
+        noisy = sorted(offsets)
+        maps = [offsets[key] for key in noisy]
         if source is None:
-            return _run(self._plain(noise), [w_plus])[0], {}
+            return _run(self._plain(shared, noisy), [w_plus, *maps])[0], {}
         if isinstance(source, Predicted):
             if source.samm is not samm or source.sizes is not None or encoder is None:
                 return synthesize_aligned(generator, w_plus, source, noise)
             keys = tap_keys(encoder, samm)
             features = [source.features[key] for key in keys]
-            picture, *found = _run(self._aligned(encoder, samm, noise), [w_plus, *features])
+            picture, *found = _run(self._aligned(encoder, samm, shared, noisy), [w_plus, *features, *maps])
             pairs = zip(keys, found[::2], found[1::2], strict=True)
             return picture, {key: Alignment(flow, mask) for key, flow, mask in pairs}
         known = dict(source.alignments)
         keys = sorted(known)
         if not keys:
-            return _run(self._plain(noise), [w_plus])[0], {}
+            return _run(self._plain(shared, noisy), [w_plus, *maps])[0], {}
         tensors = [tensor for key in keys for tensor in (known[key].flow, known[key].mask)]
-        return _run(self._reusing(keys, noise), [w_plus, *tensors])[0], known
+        return _run(self._reusing(keys, shared, noisy), [w_plus, *tensors, *maps])[0], known
 
     # Sessions
 
@@ -118,16 +125,19 @@ class Compiled:
         networks = self._networks
         return self._session("encoder", lambda: encoder_graph(encoder, networks.generator, networks.samm))
 
-    def _plain(self, noise: StoredNoise) -> Session:
-        return self._session(f"generator-{noise}", lambda: generator_graph(self._networks.generator, noise))
-
-    def _aligned(self, encoder: Encoder, samm: Samm, noise: StoredNoise) -> Session:
+    def _plain(self, noise: StoredNoise, noisy: Sequence[int]) -> Session:
         generator = self._networks.generator
-        return self._session(f"aligned-{noise}", lambda: aligned_graph(encoder, generator, samm, noise))
+        return self._session(_named("generator", noise, noisy), lambda: generator_graph(generator, noise, noisy))
 
-    def _reusing(self, keys: list[int], noise: StoredNoise) -> Session:
-        name = f"reusing-{noise}-{'-'.join(map(str, keys))}"
-        return self._session(name, lambda: reusing_graph(self._networks.generator, keys, noise))
+    def _aligned(self, encoder: Encoder, samm: Samm, noise: StoredNoise, noisy: Sequence[int]) -> Session:
+        generator = self._networks.generator
+        name = _named("aligned", noise, noisy)
+        return self._session(name, lambda: aligned_graph(encoder, generator, samm, noise, noisy))
+
+    def _reusing(self, keys: list[int], noise: StoredNoise, noisy: Sequence[int]) -> Session:
+        generator = self._networks.generator
+        name = _named("-".join(("reusing", *map(str, keys))), noise, noisy)
+        return self._session(name, lambda: reusing_graph(generator, keys, noise, noisy))
 
     def _session(self, name: str, make: Callable[[], Graph]) -> Session:
         with self._lock:
@@ -156,6 +166,11 @@ class Compiled:
         finally:
             unchecked.unlink(missing_ok=True)
         return session
+
+
+def _named(network: str, noise: StoredNoise, noisy: Sequence[int]) -> str:
+    """Name of a generator's graph with a kind of noise and the keys of its noise maps."""
+    return "-".join((network, noise, *(f"noise{key}" for key in noisy)))
 
 
 def check(graph: Graph, session: Session, what: str) -> None:

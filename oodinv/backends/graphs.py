@@ -1,5 +1,6 @@
 """The graphs that a model is made of, for backends and for `oodinv export`."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor, nn
 
 from oodinv.backends.base import Graph
 from oodinv.models.encoders.base import Encoder
-from oodinv.models.generators.base import Generator, map_latents
+from oodinv.models.generators.base import Generator, map_latents, photo_noise
 from oodinv.models.ops import composite, final_mask, resize
 from oodinv.models.samm import Alignment, AlignmentSource, Predicted, Reused, Samm
 from oodinv.models.synthesis import synthesize_aligned
@@ -23,24 +24,32 @@ class _Encode(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         found = self.encoder.encode(image, self.generator)
-        return found.w_plus, *(found.features[key] for key in self.keys)
+        features = (found.features[key] for key in self.keys)
+        return found.w_plus, *features, *(found.noise[key] for key in self.encoder.noise_keys)
 
 
 class _Generate(nn.Module):
-    """Sources of alignments are SAMM with features, or alignments themselves, one tensor or two for each key."""
+    """Sources of alignments are SAMM with features, or alignments themselves, one tensor or two for each key.
 
-    def __init__(self, generator: Generator, samm: Samm | None, keys: list[int], noise: StoredNoise) -> None:
+    noisy: keys of offsets of noise maps, whose tensors come last.
+    """
+
+    def __init__(
+        self, generator: Generator, samm: Samm | None, keys: list[int], noise: StoredNoise, noisy: Sequence[int]
+    ) -> None:
         super().__init__()
-        self.generator, self.samm, self.keys, self.noise = generator, samm, keys, noise
+        self.generator, self.samm, self.keys, self.noise, self.noisy = generator, samm, keys, noise, noisy
 
-    def forward(self, w_plus: Tensor, *found: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, w_plus: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        last = len(tensors) - len(self.noisy)
+        found, noise = tensors[:last], photo_noise(self.noise, dict(zip(self.noisy, tensors[last:], strict=True)))
         source: AlignmentSource | None = None
         if self.samm is not None:
             source = Predicted(self.samm, dict(zip(self.keys, found, strict=True)))
         elif self.keys:
             pairs = zip(self.keys, found[::2], found[1::2], strict=True)
             source = Reused({key: Alignment(flow, mask) for key, flow, mask in pairs})
-        picture, alignments = synthesize_aligned(self.generator, w_plus, source, self.noise)
+        picture, alignments = synthesize_aligned(self.generator, w_plus, source, noise)
         return (picture,) if self.samm is None else (picture, *_flat(alignments))
 
 
@@ -52,7 +61,8 @@ class _Invert(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         found = self.encoder.encode(image, self.generator)
         source = None if self.samm is None else Predicted(self.samm, found.features)
-        picture, alignments = synthesize_aligned(self.generator, found.w_plus, source, self.noise)
+        noise = photo_noise(self.noise, found.noise)
+        picture, alignments = synthesize_aligned(self.generator, found.w_plus, source, noise)
         if not alignments:
             return found.w_plus, picture
         mask = final_mask({key: alignment.mask for key, alignment in alignments.items()}, self.generator.size)
@@ -81,41 +91,54 @@ def _codes(generator: Generator, batch: int) -> Tensor:
     return w[:, None].repeat(1, generator.num_ws, 1)
 
 
+def _offsets(generator: Generator, noisy: Sequence[int], batch: int) -> dict[str, Tensor]:
+    """Random offsets of noise maps."""
+    rng = torch.Generator().manual_seed(1)
+    sides = {key: generator.taps[key].resolution for key in noisy}
+    return {f"noise_{key}": torch.randn(batch, 1, side, side, generator=rng) for key, side in sides.items()}
+
+
 def tap_keys(encoder: Encoder, samm: Samm | None) -> list[int]:
     """Keys of the feature maps that SAMM needs."""
     return [] if samm is None else sorted(key for key in samm.sizes if key in encoder.tap_channels)
 
 
 def encoder_graph(encoder: Encoder, generator: Generator, samm: Samm | None, batch: int = 1) -> Graph:
-    """image → w_plus and the feature maps that SAMM needs."""
+    """image → w_plus, the feature maps that SAMM needs, and offsets of noise maps."""
     keys = tap_keys(encoder, samm)
-    names = ("w_plus", *(f"features_{key}" for key in keys))
+    names = ("w_plus", *(f"features_{key}" for key in keys), *(f"noise_{key}" for key in encoder.noise_keys))
     return Graph("encoder", _Encode(encoder, generator, keys), {"image": _image(generator, batch)}, names)
 
 
-def generator_graph(generator: Generator, noise: StoredNoise, batch: int = 1) -> Graph:
-    """w_plus → generated, without alignment."""
-    network = _Generate(generator, None, [], noise)
-    return Graph("generator", network, {"w_plus": _codes(generator, batch)}, ("generated",))
+def generator_graph(generator: Generator, noise: StoredNoise, noisy: Sequence[int], batch: int = 1) -> Graph:
+    """w_plus, and offsets of noise maps → generated, without alignment. noisy: keys of the noise maps."""
+    inputs = {"w_plus": _codes(generator, batch)} | _offsets(generator, noisy, batch)
+    return Graph("generator", _Generate(generator, None, [], noise, noisy), inputs, ("generated",))
 
 
-def aligned_graph(encoder: Encoder, generator: Generator, samm: Samm, noise: StoredNoise, batch: int = 1) -> Graph:
-    """w_plus and feature maps → generated, and flow and mask of each size."""
+def aligned_graph(
+    encoder: Encoder, generator: Generator, samm: Samm, noise: StoredNoise, noisy: Sequence[int], batch: int = 1
+) -> Graph:
+    """w_plus, feature maps, and offsets of noise maps → generated, and flow and mask of each size."""
     keys = tap_keys(encoder, samm)
     with torch.no_grad():
         features = encoder.encode(_image(generator, batch), generator).features
     inputs = {"w_plus": _codes(generator, batch)} | {f"features_{key}": features[key].clone() for key in keys}
-    network = _Generate(generator, samm, keys, noise)
-    return Graph("generator-samm", network, inputs, ("generated", *_alignment_names(keys)))
+    network = _Generate(generator, samm, keys, noise, noisy)
+    names = ("generated", *_alignment_names(keys))
+    return Graph("generator-samm", network, inputs | _offsets(generator, noisy, batch), names)
 
 
-def reusing_graph(generator: Generator, keys: list[int], noise: StoredNoise, batch: int = 1) -> Graph:
-    """w_plus, and flow and mask of each size → generated."""
+def reusing_graph(
+    generator: Generator, keys: list[int], noise: StoredNoise, noisy: Sequence[int], batch: int = 1
+) -> Graph:
+    """w_plus, flow and mask of each size, and offsets of noise maps → generated."""
     inputs = {"w_plus": _codes(generator, batch)}
     for key in keys:
         side = generator.taps[key].resolution
         inputs |= {f"flow_{key}": torch.zeros(batch, 2, side, side), f"mask_{key}": torch.zeros(batch, 1, side, side)}
-    return Graph("generator-reusing", _Generate(generator, None, keys, noise), inputs, ("generated",))
+    inputs |= _offsets(generator, noisy, batch)
+    return Graph("generator-reusing", _Generate(generator, None, keys, noise, noisy), inputs, ("generated",))
 
 
 def pipeline_graph(

@@ -19,6 +19,7 @@ from oodinv.benchmark.ablations import Ablation, EncodedBatch
 from oodinv.benchmark.score import to_batch
 from oodinv.benchmark.stages import BenchmarkStages
 from oodinv.inversion import DTYPES, Inversion, decode, encode
+from oodinv.models.generators.base import photo_noise
 from oodinv.reporting.tables import Column, Table, TableRow, Value
 from oodinv.runs.sources.base import Job
 
@@ -121,7 +122,7 @@ def _prepare(stages: BenchmarkStages, job: Job) -> _Prepared:
     crop, reading = timed(device, lambda: stages.read(job, content))
     seen = to_batch([crop.seen], device)
     encoding, encoding_took = timed(device, lambda: encode(stages.model, seen, dtype))
-    full = decode(stages.model, seen, encoding.w_plus.float(), encoding, "fixed", dtype)
+    full = decode(stages.model, seen, encoding.w_plus.float(), encoding, photo_noise("fixed", encoding.noise), dtype)
     batch = EncodedBatch(stages.model, seen, encoding, full, dtype)
     return _Prepared(batch, {"read": reading, "encode": encoding_took})
 

@@ -26,6 +26,7 @@ from oodinv.imaging.files import atomic_write, write_npz
 from oodinv.imaging.pixels import Pixels, resize_pixels, to_tensor, to_uint8
 from oodinv.inversion import DTYPES, Dtype, Inversion, Subject, artefacts, decode, encode
 from oodinv.metrics.alignment import flow_magnitude, mask_area
+from oodinv.models.generators.base import photo_noise
 from oodinv.recipe.benchmark import BenchmarkRecipe
 from oodinv.runs.manifest import Header, header_of
 from oodinv.runs.sources.base import Job
@@ -115,7 +116,7 @@ class BenchmarkStages:
         reference = to_batch([photo.reference for photo in photos], self.device)
         dtype = DTYPES[self.dtype]
         encoding = encode(self.model, seen, dtype)
-        full = decode(self.model, seen, encoding.w_plus.float(), encoding, "fixed", dtype)
+        full = decode(self.model, seen, encoding.w_plus.float(), encoding, photo_noise("fixed", encoding.noise), dtype)
         scores: list[Scores] = [{} for _ in photos]
         features: list[dict[str, NDArray[np.float64]]] = [{} for _ in photos]
         self._add_features("reference", reference, features)

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from oodinv.device import supports_natively
 from oodinv.training.parallel import ALONE, Team
 
 M = TypeVar("M", bound=nn.Module)
+P = ParamSpec("P")
 R = TypeVar("R")
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -40,7 +41,7 @@ class Compute:
         """bfloat16 autocast, or nothing in float32."""
         return torch.autocast(self.device.type, torch.bfloat16) if self.bfloat16 else nullcontext()
 
-    def compiled(self, function: Callable[[Tensor], R]) -> Callable[[Tensor], R]:
+    def compiled(self, function: Callable[P, R]) -> Callable[P, R]:
         """The function compiled for fixed shapes, if `compiles`."""
         return torch.compile(function, dynamic=False) if self.compiles else function
 

@@ -16,6 +16,7 @@ from oodinv.backends.base import Arrays, Graph, Session
 from oodinv.backends.compiled import TOLERANCE, check, compile_model
 from oodinv.errors import OodinvError
 from oodinv.inversion import Inversion, decode, invert
+from oodinv.models.generators.base import PhotoNoise
 from oodinv.runs import manifest
 from oodinv.weights.build import load_named
 
@@ -80,6 +81,10 @@ def test_a_backend_from_outside_the_package_gives_the_results_of_torch(
     codes = expected.w_plus + 0.1
     edited = decode(plain, image, codes, expected.alignments)
     agree(decode(model, image, codes, expected.alignments), edited)
+    noise = PhotoNoise("fixed", {16: torch.randn(3, 1, 16, 16)})
+    single = decode(plain, image, codes, expected.alignments, noise)
+    assert deviation(single.generated, edited.generated) > 10 * TOLERANCE
+    agree(decode(model, image, codes, expected.alignments, noise), single)
     source = torch.Generator().manual_seed(3), torch.Generator().manual_seed(3)
     noisy = [invert(m, image, noise=noise).generated for m, noise in zip((model, plain), source, strict=True)]
     assert deviation(*noisy) < TOLERANCE, "random noise is left to PyTorch"

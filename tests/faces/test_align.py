@@ -337,4 +337,5 @@ def test_the_package_itself_takes_the_files_and_fetches_nothing(
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
     detector = face_alignment.load(lambda name: tmp_path / named(name).file, "cpu")
-    assert detector.detect(np.zeros((64, 64, 3), np.uint8)) == []
+    found = detector.detect(np.zeros((64, 64, 3), np.uint8))  # of random networks, so any number of faces
+    assert all(face.points.shape == (5, 2) for face in found)

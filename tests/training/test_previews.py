@@ -6,15 +6,17 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from pydantic import ValidationError
 from training_setup import CPU, losses_of, random_faces, random_lpips, schedule
 
 from oodinv.errors import RecipeError, UnknownLayout, WeightsError
-from oodinv.inversion import invert
+from oodinv.inversion import decode, encode, invert
 from oodinv.models.encoders.dlib_trunk import DlibTrunk
 from oodinv.models.encoders.face_resnet import FaceResnetEncoder
 from oodinv.models.generators.base import map_latents, whitening
 from oodinv.models.generators.mobilestylegan import MobileStyleGAN
 from oodinv.models.generators.stylegan2 import StyleGAN2
+from oodinv.models.ops import resize
 from oodinv.models.perceptors.dlib_face import DlibFace
 from oodinv.models.preview import head_for
 from oodinv.models.synthesis import synthesize
@@ -63,19 +65,20 @@ def heads(card: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return saved.card
 
 
-def encoder_recipe(card: Path, heads: Path, steps: int) -> PreviewEncoderRecipe:
+def encoder_recipe(card: Path, heads: Path, steps: int, **more: object) -> PreviewEncoderRecipe:
     return PreviewEncoderRecipe.model_validate(
-        {"kind": "preview_encoder", "name": "encoder", "licence": "none", "generator": str(card), "heads": str(heads),
-         "encoder": {"kind": "face_resnet", "passes": 2, "hidden": 16, "preview": 16}, "sample_block": 32,
-         "loss_block": 32,
+        more | {"kind": "preview_encoder", "name": "encoder", "licence": "none", "generator": str(card),
+         "heads": str(heads),
+         "encoder": {"kind": "face_resnet", "passes": 2, "hidden": 16, "preview": 16, "noise": more != {}},
+         "sample_block": 32, "loss_block": 32,
          "own_samples": 2, "earlier_passes": [0.5, 0.5], "data": {"folder": "unused", "size": 256, "aligned": True},
          "schedule": schedule(steps).model_dump() | {"batch": 2}}
     )  # fmt: skip
 
 
-def encoder_task(card: Path, heads: Path, steps: int) -> PreviewEncoderTask:
+def encoder_task(card: Path, heads: Path, steps: int, **more: object) -> PreviewEncoderTask:
     torch.manual_seed(0)
-    recipe = encoder_recipe(card, heads, steps)
+    recipe = encoder_recipe(card, heads, steps, **more)
     loaded = load_heads(str(heads), "test")
     return PreviewEncoderTask(recipe, fixed_generator(str(card)), loaded, random_lpips(), DlibFace().eval(), CPU)
 
@@ -153,6 +156,33 @@ def test_a_resumed_encoder_has_the_losses_of_an_undisturbed_one_and_is_inverted_
     inversion = invert(model, torch.zeros(2, 3, 64, 64))
     assert inversion.w_plus.shape == (2, model.generator.num_ws, 16)
     assert inversion.w_plus.isfinite().all()
+
+
+@pytest.mark.slow
+def test_a_head_for_noise_is_trained_by_itself_and_inverted_with(card: Path, heads: Path, tmp_path: Path) -> None:
+    """Its noise brings previews nearer to the photos and is part of inversions."""
+    task = encoder_task(card, heads, 8, train="noise", inner=0.01, lpips=0.01, identity=0, soften=0)
+    images = resize(torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(3)).clamp(-1, 1), 256)
+    before = {name: value.clone() for name, value in task.encoder.state_dict().items()}
+    found = [task.step(images, step, 0.003) for step in range(8)]
+    assert set(found[0]) == {"lpips", "l2", "identity", "inner", "noise"}
+    assert found[0]["noise"] == 0
+    assert found[-1]["l2"] < found[0]["l2"]
+    changed = {name.split(".")[0] for name, value in task.encoder.state_dict().items() if (value != before[name]).any()}
+    assert changed == {"noise_head"}
+    task.average_encoder.load_state_dict(task.encoder.state_dict())
+    saved = task.export(tmp_path)
+    model = load_model(read_card(saved), saved)
+    crops = torch.zeros(2, 3, 64, 64)
+    inversion = invert(model, crops)
+    assert {key: maps.shape[1:] for key, maps in inversion.noise.items()} == {32: (1, 32, 32), 64: (1, 64, 64)}
+    without = decode(model, crops, inversion.w_plus, encode(model, crops), "fixed")
+    assert (without.generated - inversion.generated).abs().max() > 0.01
+
+
+def test_noise_is_trained_only_where_there_is_a_head_for_it(card: Path, heads: Path) -> None:
+    with pytest.raises(ValidationError, match="noise: true"):
+        encoder_recipe(card, heads, 2).model_validate(encoder_recipe(card, heads, 2).model_dump() | {"train": "noise"})
 
 
 def test_a_recipe_without_the_head_of_its_encoder_is_refused(card: Path, heads: Path) -> None:

@@ -6,7 +6,8 @@ of its model card and of its training recipe.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 import torch
@@ -22,11 +23,12 @@ class Encoding:
     """An encoder's view of a batch of images.
 
     w_plus (B, num_ws, w_dim); features {key of a generator's block: (B, C_tap, S, S)}, as they leave the backbone: SAMM
-    projects them to its own channels.
+    projects them to its own channels. noise: offsets of noise maps, as in `PhotoNoise`; most encoders give none.
     """
 
     w_plus: Tensor
     features: dict[int, Tensor]
+    noise: Mapping[int, Tensor] = field(default_factory=dict)
 
 
 class EncoderCard(Strict):
@@ -67,7 +69,8 @@ class Encoder(nn.Module, ABC):
 
     num_ws, w_dim: shape of w_plus. tap_channels: number of channels of each feature map that it gives to SAMM, by the
     key of the generator's block that the map is for (`Generator.taps`). w_avg (num_ws, w_dim) or (w_dim,): the code
-    that the first pass starts from. passes: how often it looks at a picture.
+    that the first pass starts from. passes: how often it looks at a picture. noise_keys: keys of the blocks whose noise
+    maps it predicts.
     """
 
     kind: ClassVar[str]
@@ -89,6 +92,7 @@ class Encoder(nn.Module, ABC):
     tap_channels: dict[int, int]
     w_avg: Tensor
     passes: int = 1
+    noise_keys: tuple[int, ...] = ()
 
     @abstractmethod
     def refine(self, image: Tensor, w_plus: Tensor, generator: Generator) -> Encoding:
@@ -99,7 +103,7 @@ class Encoder(nn.Module, ABC):
         return self.w_avg.expand(batch, self.num_ws, self.w_dim)
 
     def encode(self, image: Tensor, generator: Generator) -> Encoding:
-        """All passes. image (B, 3, H, W) in [−1, 1] → w_plus, and features of the last pass."""
+        """All passes. image (B, 3, H, W) in [−1, 1] → w_plus, features of the last pass, and noise, if any."""
         encoding = Encoding(self.average(image.shape[0]), {})
         for _ in range(self.passes):
             encoding = self.refine(image, encoding.w_plus, generator)

@@ -2,7 +2,7 @@
 
 It predicts one latent in whitened coordinates of W, and small offsets of each row. From the second pass on it also
 looks at a preview of the codes so far, and corrects them ("ReStyle: A Residual-Based StyleGAN Encoder via Iterative
-Refinement", Alaluf et al., ICCV 2021).
+Refinement", Alaluf et al., ICCV 2021). A head of its own predicts noise maps.
 """
 
 from copy import copy
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from oodinv.models.encoders.base import Encoder, EncoderCard, EncoderPlan, Encoding
 from oodinv.models.encoders.dlib_trunk import DlibTrunk
+from oodinv.models.encoders.noise_head import SIDES, NoiseHead
 from oodinv.models.generators.base import Generator, whiten, whitening
 from oodinv.models.naming import Settings, State
 from oodinv.models.ops import LEAKY_SLOPE, average_resize, resize
@@ -41,11 +42,15 @@ class FaceResnetCard(EncoderCard):
 
 
 class FaceResnetPlan(EncoderPlan):
-    """The encoder on dlib's face ResNet, to train. preview: block whose preview it looks at."""
+    """The encoder on dlib's face ResNet, to train.
+
+    preview: block whose preview it looks at. noise: whether it has a head that predicts noise maps.
+    """
 
     passes: PositiveInt = 3
     hidden: PositiveInt = 768
     preview: PositiveInt = 64
+    noise: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,7 @@ class FaceResnetEncoder(Encoder):
         preview: int = 64,
         preview_channels: int = 512,
         preview_row: int = 8,
+        noise: bool = False,
     ) -> None:
         super().__init__()
         self.num_ws, self.w_dim, self.passes = num_ws, w_dim, passes
@@ -101,6 +107,8 @@ class FaceResnetEncoder(Encoder):
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
         self.head = PreviewHead(preview, preview_channels, preview_row, w_dim=w_dim)
+        self.noise_head = NoiseHead() if noise else None
+        self.noise_keys = SIDES if noise else ()
         self.register_buffer("w_avg", torch.zeros(w_dim))
         self.register_buffer("axes", torch.eye(w_dim))
         self.register_buffer("first_preview", None, persistent=False)
@@ -141,17 +149,37 @@ class FaceResnetEncoder(Encoder):
         enlarged = F.interpolate(maps[4], size=(GRID, GRID), mode="bilinear", align_corners=False)
         return torch.cat([F.avg_pool2d(maps[32], 4), F.pixel_unshuffle(maps[16], 2), maps[8], enlarged], dim=1)
 
+    # Noise
+
+    def noise(self, image: Tensor, maps: dict[int, Tensor], shown: Tensor) -> dict[int, Tensor]:
+        """Predicts offsets of noise maps, see `PhotoNoise`; none without a head for them.
+
+        image, shown (B, 3, 256, 256): photos and previews of their final codes. maps: the photos' `trunk.maps`.
+        """
+        if self.noise_head is None:
+            return {}
+        with torch.no_grad():
+            shown_maps = self.trunk.maps(shown)
+        offsets: dict[int, Tensor] = self.noise_head(image, maps, shown, shown_maps)
+        return offsets
+
     # Interface of encoders
 
     def encode(self, image: Tensor, generator: Generator) -> Encoding:
-        """All passes. image (B, 3, H, W) in [−1, 1] → w_plus, and features of the image."""
+        """All passes. image (B, 3, H, W) in [−1, 1] → w_plus, features of the image, and noise if there is a head."""
         small = average_resize(image, INPUT_SIZE)
         maps = self.trunk.maps(small)
         grid, first = self.grid(maps), self._first_grid(generator)
         codes = self._corrected(grid, first, self.first_codes(1))
         for _ in range(self.passes - 1):
             codes = self.correct(grid, self.previewed(generator, codes), codes)
-        return Encoding(self.w_plus(codes), features(small, maps))
+        return self._encoding(generator, small, maps, codes)
+
+    def _encoding(self, generator: Generator, image: Tensor, maps: dict[int, Tensor], codes: WhitenedCodes) -> Encoding:
+        noise: dict[int, Tensor] = {}
+        if self.noise_head is not None:
+            noise = self.noise(image, maps, self.previewed(generator, codes))
+        return Encoding(self.w_plus(codes), features(image, maps), noise)
 
     def _first_grid(self, generator: Generator) -> Tensor:
         """Grid of the first pass's preview, (1, GRID_CHANNELS, 8, 8): it is the same for all images."""
@@ -174,16 +202,17 @@ class FaceResnetEncoder(Encoder):
         small = average_resize(image, INPUT_SIZE)
         maps = self.trunk.maps(small)
         codes = self.correct(self.grid(maps), self.previewed(generator, codes), codes)
-        return Encoding(self.w_plus(codes), features(small, maps))
+        return self._encoding(generator, small, maps, codes)
 
     def config(self) -> dict[str, Any]:
-        """Shapes, passes, and the preview's block."""
+        """Shapes, passes, the preview's block, and whether there is a head for noise."""
         return {
             **super().config(),
             "hidden": self.fc1.out_features,
             "preview": self.head.key,
             "preview_channels": self.head.config()["channels"],
             "preview_row": self.head.row,
+            "noise": self.noise_head is not None,
         }
 
     @classmethod
@@ -199,6 +228,7 @@ class FaceResnetEncoder(Encoder):
             preview=head.key,
             preview_channels=head.config()["channels"],
             preview_row=head.row,
+            noise=plan.noise,
         )
         with torch.no_grad():
             encoder.w_avg.copy_(generator.w_avg)

@@ -21,7 +21,7 @@ for each of its samples, which then get the same noise whatever their neighbours
 
 
 class PhotoNoise(NamedTuple):
-    """Noise of single photos, as refinement finds it: the noise of all, and offsets of some of its maps.
+    """Noise of single photos, as encoders or refinement find it: the noise of all, and offsets of some of its maps.
 
     offsets: added to the noise of a block's first convolution, (B, 1, S, S) by the block's key.
     """
@@ -31,7 +31,7 @@ class PhotoNoise(NamedTuple):
 
 
 def photo_noise(shared: Noise, offsets: Mapping[int, Tensor]) -> Noise | PhotoNoise:
-    """Noise with offsets, or that of all photos where there are none, which every backend can run."""
+    """Noise with offsets, or that of all photos where there are none."""
     return PhotoNoise(shared, offsets) if offsets else shared
 
 

@@ -1,13 +1,13 @@
 """Trains a face ResNet encoder through previews: the generator runs up to an inner block, with a fitted head.
 
 Real faces are compared with their previews; generated pictures have known codes, which are regressed. Both go through
-several passes, of which the last one gets the gradient.
+several passes, of which the last one gets the gradient. Afterwards the head for noise maps may be trained by itself.
 """
 
 import itertools
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, ParamSpec, Self
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from oodinv.errors import RecipeError
+from oodinv.faces.geometry import inner_box
 from oodinv.metrics.pixel import psnr
 from oodinv.models.encoders.face_resnet import INPUT_SIZE, FaceResnetEncoder, FaceResnetPlan, WhitenedCodes
-from oodinv.models.generators.base import map_latents, whiten
+from oodinv.models.generators.base import map_latents, photo_noise, whiten
 from oodinv.models.ops import resize
 from oodinv.models.perceptors.dlib_face import DlibFace, face_of
 from oodinv.models.perceptors.lpips import Lpips
@@ -37,6 +38,7 @@ from oodinv.training.setup import FixedGenerator, fixed_generator, take_over
 from oodinv.training.tasks.base import Definition
 from oodinv.weights.build import Model, load_dlib_face, load_lpips, load_named
 
+P = ParamSpec("P")
 Weight = Annotated[float, Field(ge=0)]
 SOFTER_SIZES = (96, 128, 160, 192)
 """Sides to which softened inputs are shrunk before they are enlarged again."""
@@ -47,10 +49,12 @@ IMPORTANCE = (0.1, 20.0)
 class PreviewEncoderRecipe(PhotoRecipe):
     """An encoder of kind face_resnet for a fixed generator.
 
-    generator: a card. heads: file of preview heads, which has that of `encoder.preview`. sample_block: block of the
-    head that draws the pictures with known codes; loss_block: of the previews that real faces are compared with.
-    lpips, l2, identity: weights of the losses on real faces; identity is the squared distance of dlib's descriptors.
-    offsets, latents: weights of the squares of offsets in W and of whitened latents.
+    train: all but the head for noise, or that head alone, which needs `encoder.noise`. generator: a card. heads: file
+    of preview heads, which has that of `encoder.preview`. sample_block: block of the head that draws the pictures with
+    known codes; loss_block: of the previews that real faces are compared with.
+    lpips, inner, l2, identity: weights of the losses on real faces; inner is LPIPS of the inner face, identity the
+    squared distance of dlib's descriptors. offsets, latents, noise: weights of the squares of offsets in W, of whitened
+    latents and of noise maps.
     own_samples: number of pictures with known codes per batch; samples: weight of their error in whitened coordinates;
     truncation: their smallest ψ. soften: share of steps whose inputs are blurred. earlier_passes: probabilities of
     0, 1, … passes before the trained one. trunk_rate, offsets_rate: factors of the learning rate. clip: largest norm of
@@ -58,6 +62,7 @@ class PreviewEncoderRecipe(PhotoRecipe):
     """
 
     kind: Literal["preview_encoder"]
+    train: Literal["codes", "noise"] = "codes"
     licence: str
     description: str = ""
     generator: str
@@ -66,10 +71,12 @@ class PreviewEncoderRecipe(PhotoRecipe):
     sample_block: int = 128
     loss_block: int = 128
     lpips: Weight = 1.0
+    inner: Weight = 0.0
     l2: Weight = 0.5
     identity: Weight = 1.0
     offsets: Weight = 0.02
     latents: Weight = 0.003
+    noise: Weight = 0.001
     own_samples: Annotated[int, Field(ge=0)] = 4
     samples: Weight = 0.1
     truncation: Fraction = 0.6
@@ -84,6 +91,8 @@ class PreviewEncoderRecipe(PhotoRecipe):
         check_one_piece(self.schedule)
         if self.data.size != INPUT_SIZE:
             raise ValueError(f"data.size must be {INPUT_SIZE}, the size of the encoder's input")
+        if self.train == "noise" and not self.encoder.noise:
+            raise ValueError("train: noise needs an encoder with `noise: true`")
         if not 1 <= len(self.earlier_passes) <= self.encoder.passes or sum(self.earlier_passes) <= 0:
             raise ValueError(f"earlier_passes must have 1 to {self.encoder.passes} probabilities, not all of them 0")
         return self
@@ -123,6 +132,10 @@ class PreviewEncoderTask:
         if start is not None:
             take_over(encoder, start.encoder, start.path)
         encoder.head.requires_grad_(False)
+        if recipe.train == "noise":
+            encoder.requires_grad_(False)
+        if encoder.noise_head is not None:
+            encoder.noise_head.requires_grad_(recipe.train == "noise")
         self.encoder = compute.place(encoder)
         self.moving_encoder = ema.MovingAverage(self.encoder)
         self.average_encoder = self.moving_encoder.module
@@ -132,17 +145,19 @@ class PreviewEncoderTask:
         variances = self.encoder.axes.square().sum(dim=1)
         self.importance = (variances / variances.mean()).clamp(*IMPORTANCE)
         self.drawn = compute.compiled(lambda w_plus: synthesize(self.generator, w_plus, head=self.encoder.head))
-        self.compared = compute.compiled(lambda w_plus: synthesize(self.generator, w_plus, head=self.loss_head))
+        self.compared = compute.compiled(
+            lambda w_plus, noise: synthesize(self.generator, w_plus, photo_noise("fixed", noise), head=self.loss_head)
+        )
         self.sampled = compute.compiled(lambda w_plus: synthesize(self.generator, w_plus, head=self.sample_head))
 
     def parts(self) -> dict[str, Stateful]:
         """Encoder, its average and the optimiser."""
         return {"encoder": self.encoder, "average_encoder": self.average_encoder, "optimizer": self.optimizer}
 
-    def previewed(self, draw: Callable[[Tensor], Tensor], w_plus: Tensor) -> Tensor:
+    def previewed(self, draw: Callable[P, Tensor], *inputs: P.args, **more: P.kwargs) -> Tensor:
         """Draws previews (B, 3, s, s), float32; bfloat16 is used here alone, where it is faster on CPUs too."""
         with self.compute.autocast():
-            return draw(w_plus).float()
+            return draw(*inputs, **more).float()
 
     def own_samples(self, step: int) -> tuple[Tensor, Tensor]:
         """Draws latents w (N, w_dim); returns their pictures (N, 3, 256, 256) in [−1, 1], and w."""
@@ -182,10 +197,48 @@ class PreviewEncoderTask:
                 codes = encoder.correct(grid, self.shown(encoder, codes), codes)
         return codes
 
+    def with_noise(
+        self, encoder: FaceResnetEncoder, images: Tensor, maps: dict[int, Tensor]
+    ) -> tuple[WhitenedCodes, dict[int, Tensor], Tensor]:
+        """Codes of images (B, 3, 256, 256) after all passes, without gradient, noise, and previews with it.
+
+        maps: the images' `trunk.maps`.
+        """
+        codes, noise = self.encode(encoder, encoder.grid(maps), encoder.passes), dict[int, Tensor]()
+        if encoder.noise_head is not None:
+            with torch.no_grad():
+                shown = self.shown(encoder, codes)
+            noise = encoder.noise(images, maps, shown)
+        return codes, noise, self.previewed(self.compared, encoder.w_plus(codes), noise)
+
     def step(self, images: Tensor, step: int, learning_rate: float) -> dict[str, float]:
-        """Updates the encoder once, on real faces and on generated pictures."""
-        recipe, encoder = self.recipe, self.encoder
+        """Updates what is trained once: the codes' layers on real faces and generated pictures, noise on real faces."""
         images = self.compute.move(images)
+        terms = self.noise_terms(images, step) if self.recipe.train == "noise" else self.code_terms(images, step)
+        loss = sum((weight * value for weight, value in terms.values()), torch.zeros((), device=images.device))
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate * group["factor"]
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.compute.team.average_gradients(self.encoder)
+        nn.utils.clip_grad_norm_(self.encoder.parameters(), self.recipe.clip)
+        self.optimizer.step()
+        decay = ema.decay_at(self.recipe.schedule, step, len(images) * self.compute.team.size)
+        self.moving_encoder.update(self.encoder, decay)
+        return {name: value.item() for name, (_, value) in terms.items()}
+
+    def noise_terms(self, images: Tensor, step: int) -> dict[str, tuple[float, Tensor]]:
+        """Weight and value of each loss of noise maps. images (B, 3, 256, 256)."""
+        inputs = self.softened(images, step)
+        with torch.no_grad():
+            maps = self.encoder.trunk.maps(inputs)
+        _, noise, drawn = self.with_noise(self.encoder, inputs, maps)
+        squares = torch.stack([offsets.square().mean() for offsets in noise.values()])
+        return self.fidelity(drawn, images) | {"noise": (self.recipe.noise, squares.sum())}
+
+    def code_terms(self, images: Tensor, step: int) -> dict[str, tuple[float, Tensor]]:
+        """Weight and value of each loss of codes. images (B, 3, 256, 256)."""
+        recipe, encoder = self.recipe, self.encoder
         count, inputs, w = len(images), self.softened(images, step), None
         if recipe.own_samples:
             pictures, w = self.own_samples(step)
@@ -195,22 +248,13 @@ class PreviewEncoderTask:
         with torch.no_grad():
             shown = self.shown(encoder, known)
         codes = encoder.correct(grid, shown, known)
-        drawn = self.previewed(self.compared, encoder.w_plus(codes)[:count])
+        drawn = self.previewed(self.compared, encoder.w_plus(codes)[:count], {})
         terms = self.fidelity(drawn, images) | self.regularity(codes, count)
         if w is not None:
             target = whiten(w - encoder.w_avg, encoder.axes)
             error = ((codes.base[count:] - target).square() * self.importance).mean()
             terms["samples"] = (recipe.samples, error)
-        loss = sum((weight * value for weight, value in terms.values()), torch.zeros((), device=images.device))
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate * group["factor"]
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.compute.team.average_gradients(encoder)
-        nn.utils.clip_grad_norm_(encoder.parameters(), recipe.clip)
-        self.optimizer.step()
-        self.moving_encoder.update(encoder, ema.decay_at(recipe.schedule, step, count * self.compute.team.size))
-        return {name: value.item() for name, (_, value) in terms.items()}
+        return terms
 
     def fidelity(self, drawn: Tensor, images: Tensor) -> dict[str, tuple[float, Tensor]]:
         """Weight and value of the losses between previews (B, 3, s, s) and images (B, 3, 256, 256)."""
@@ -219,11 +263,16 @@ class PreviewEncoderTask:
         with torch.no_grad():
             person = self.recognition(face_of(images, scale))
         distance = (self.recognition(face_of(drawn, scale)) - person).square().sum(dim=1)
-        return {
+        terms = {
             "lpips": (recipe.lpips, losses.lpips_each(self.lpips, drawn, wanted).mean()),
             "l2": (recipe.l2, (drawn - wanted).square().mean()),
             "identity": (recipe.identity, distance.mean()),
         }
+        if recipe.inner:
+            left, top, right, bottom = inner_box(drawn.shape[-1], scale)
+            faces = (picture[:, :, top:bottom, left:right] for picture in (drawn, wanted))
+            terms["inner"] = (recipe.inner, losses.lpips_each(self.lpips, *faces).mean())
+        return terms
 
     def regularity(self, codes: WhitenedCodes, real: int) -> dict[str, tuple[float, Tensor]]:
         """Weight and value of each penalty of codes, of which the first `real` belong to real faces.
@@ -245,8 +294,8 @@ class PreviewEncoderTask:
         encoder, scale = self.average_encoder, self.recipe.data.crop.scale
         for batch in batches:
             images = self.compute.move(batch)
-            codes = self.encode(encoder, encoder.grid(encoder.trunk.maps(images)), encoder.passes)
-            drawn = self.previewed(self.compared, encoder.w_plus(codes)).clamp(-1, 1)
+            codes, _, drawn = self.with_noise(encoder, images, encoder.trunk.maps(images))
+            drawn = drawn.clamp(-1, 1)
             wanted = F.adaptive_avg_pool2d(images, drawn.shape[-1])
             apart = self.recognition(face_of(drawn, scale)) - self.recognition(face_of(images, scale))
             scores = {
