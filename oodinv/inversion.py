@@ -17,7 +17,7 @@ from oodinv.compositing.compose import PARTS_KEY
 from oodinv.device import supports_natively
 from oodinv.errors import OodinvError
 from oodinv.faces.align import AlignedFace
-from oodinv.faces.parts import PartMap
+from oodinv.faces.parts import PartMap, without_islands
 from oodinv.imaging.pixels import Pixels, to_tensor, to_uint8
 from oodinv.models.encoders.base import Encoding
 from oodinv.models.generators.base import Noise, PhotoNoise, photo_noise
@@ -212,8 +212,7 @@ def saved_alignments(inversion: Inversion) -> dict[str, NDArray[np.floating]]:
 
 def parse(crops: Sequence[Pixels]) -> list[PartMap]:
     """Finds the parts of the faces in crops uint8 (S, S, 3). → label maps, uint8 (128, 128)."""
-    parts: list[PartMap] = [load_parser().parse(to_tensor(crop))[0].numpy() for crop in crops]
-    return parts
+    return [without_islands(load_parser().parse(to_tensor(crop))[0].numpy()) for crop in crops]
 
 
 def artefacts(subjects: list[Subject], inversion: Inversion, parts: Sequence[PartMap] = ()) -> list[Artefacts]:

@@ -44,7 +44,7 @@ def compose(
         drawn: Mask | float = 0.0
         if place is not None:
             redrawn = redrawn_detail(crop, before, generated, flow, place.parts, composition.blur)
-            drawn = place.drawn_weight(len(crop), flow)
+            drawn = composition.draw_share * place.drawn_weight(len(crop), flow)
         source = generated + transferred_residual(
             crop, before, flow, composition.detail, composition.colour, redrawn, drawn
         )

@@ -22,8 +22,8 @@ class Composition(Strict):
     keep_above: mask values up to this become 0; the rest is rescaled linearly to [0, 1]. feather: width of the slope
     around the masked area, in crop pixels. detail, colour: shares in [0, 1] of fine and coarse structure that come from
     the photo, see `detail_transfer.transferred_residual`. blur: standard deviation, in crop pixels, of the blur of what
-    the edit changes where detail is the photo's. draw: parts, or all, whose detail is the generator's; draw_when: only
-    in faces whose mouth is open, or closed, in the photo.
+    the edit changes where detail is the photo's. draw: parts, or all, whose detail is the generator's, to the share
+    draw_share; draw_when: only in faces whose mouth is open, or closed, in the photo.
     """
 
     area: Area = "face"
@@ -36,6 +36,7 @@ class Composition(Strict):
     colour: Fraction = 0.0
     blur: Annotated[float, Field(ge=0, le=512)] = 4.0
     draw: tuple[Part, ...] | Literal["all"] = ()
+    draw_share: Fraction = 1.0
     draw_when: Literal["always", "mouth open", "mouth closed"] = "always"
 
     @property

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from oodinv.faces.parts import FACE_PARTS, PartMap, part_weight
 from oodinv.imaging.flow import warp
-from oodinv.imaging.pixels import Flow, Levels, Mask, blurred, blurred_within, luma
+from oodinv.imaging.pixels import Flow, Levels, Mask, blurred, blurred_within, fading, luma
 
 COARSE = 1 / 32
 """Standard deviation, as a share of the crop's side, of the blur that separates colour (coarse) from detail (fine)."""
@@ -19,6 +19,10 @@ AROUND = 1 / 64
 """Standard deviation, as a share of the crop's side, of the blur from which unlike places take their change."""
 UNLIKE = 12.0
 """Grey levels: difference in structure at which the weight of a generated picture's change falls to 1/e."""
+OUTLINE = 1 / 20
+"""Standard deviation, as a share of the crop's side, of the blur by which changes fade towards the face's outline."""
+DYE = 16.0
+"""Grey levels that are added to tones of hair before they are divided."""
 VISIBLE = 2.0
 """Grey levels: change by the edit below which optical flow is damped."""
 _FLOW_SIDE = 256
@@ -60,6 +64,8 @@ def redrawn_detail(
     within hair, which changes only in tone, one of COARSE; within the face, one with the standard deviation `blur` in
     pixels. Neither spreads to the other, or to the background, and teeth keep their colour. Where the generated face
     is unlike the photo, as in beards and at hairlines, its change is replaced by that around, blurred by AROUND.
+    Towards the outline of the face, which stays in place, the change fades. Hair that becomes lighter or darker gains
+    or loses contrast in proportion.
     """
     size = len(crop)
     change = after - warp(before, flow)
@@ -67,9 +73,17 @@ def redrawn_detail(
     alike = warp(_likeness(crop, before), flow)
     around = blurred_within(change, face * alike, max(blur, AROUND * size))
     kept = around + alike[..., None] * (blurred_within(change, face, blur) - around)
-    kept += hair[..., None] * (blurred_within(change, hair, COARSE * size) - kept)
+    kept *= fading(face, OUTLINE * size)[..., None]
+    kept += hair[..., None] * (_dyed(warp(crop, flow), change, hair) - kept)
     kept *= 1 - warp(part_weight(parts, ("mouth",), size), flow)[..., None]
     return np.asarray(change - kept, dtype=np.float32)
+
+
+def _dyed(photo: Levels, change: Levels, hair: Mask) -> Levels:
+    """Computes the change of hair (H, W, 3) by a blurred change of tone, with the contrast of the new tone."""
+    tone, shift = (blurred_within(picture, hair, COARSE * len(hair)) for picture in (photo, change))
+    dark, light = luma(tone)[..., None] + DYE, (luma(tone + shift)[..., None]).clip(0) + DYE
+    return np.asarray(shift + (light / dark - 1) * (photo - tone), dtype=np.float32)
 
 
 def _likeness(crop: Levels, generated: Levels) -> Mask:

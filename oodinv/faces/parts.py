@@ -31,6 +31,25 @@ OPEN = 0.1
 """Share of mouth and lips that the mouth covers in faces whose mouth is open."""
 
 
+WHOLE: tuple[Part, ...] = ("skin", "hair")
+"""Parts that come in large pieces."""
+ISLAND = 1 / 500
+"""Share of a label map below which a piece of such a part is taken for a mistake."""
+
+
+def without_islands(parts: PartMap) -> PartMap:
+    """Gives small pieces of skin and hair the label that is most frequent around them. → label map (s, s)."""
+    found = parts.copy()
+    for name in WHOLE:
+        count, pieces, stats, _ = cv2.connectedComponentsWithStats((parts == PARTS.index(name)).astype(np.uint8))
+        for piece in range(1, count):
+            if stats[piece, cv2.CC_STAT_AREA] < ISLAND * parts.size:
+                inside = (pieces == piece).astype(np.uint8)
+                around = cv2.dilate(inside, np.ones((3, 3), np.uint8)) > inside
+                found[inside > 0] = np.bincount(parts[around], minlength=len(PARTS)).argmax()
+    return found
+
+
 def mouth_is_open(parts: PartMap) -> bool:
     """True if the label map shows what the lips enclose."""
     mouth, lip = (int((parts == PARTS.index(name)).sum()) for name in ("mouth", "lip"))

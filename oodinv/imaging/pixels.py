@@ -71,6 +71,11 @@ def blurred_within(picture: NDArray[np.float32], weight: Mask, deviation: float)
     return np.asarray(blurred(picture * certain[..., None], deviation) / share[..., None], dtype=np.float32)
 
 
+def fading(weight: Mask, deviation: float) -> Mask:
+    """Lets a weight (H, W) in [0, 1] fall to 0 towards its border, over about twice the deviation. → (H, W)."""
+    return smoothstep(2 * blurred(weight, deviation) - 1)
+
+
 def signed(levels: "Tensor") -> "Tensor":
     """Grey levels, of any shape → values in [−1, 1]: v / 127.5 − 1."""
     return levels / 127.5 - 1

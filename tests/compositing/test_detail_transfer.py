@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from shapes import disc, smooth
 
-from oodinv.compositing.detail_transfer import optical_flow, redrawn_detail, transferred_residual
+from oodinv.compositing.detail_transfer import DYE, optical_flow, redrawn_detail, transferred_residual
 from oodinv.faces.parts import PARTS
 from oodinv.imaging.flow import resize_flow, warp
 
@@ -106,7 +106,20 @@ def test_hair_changes_in_tone_and_parts_do_not_tint_each_other() -> None:
     kept = after - redrawn_detail(x, before, after, None, parts, blur=4) - before
     assert np.abs(kept[:60] - 40).mean() < 3
     assert np.abs(kept[:60] - 40).max() < 15
-    assert np.abs(kept[68:] + 30).max() < 2  # 11 if both were blurred together
+    assert np.abs(kept[80:] + 30).max() < 2  # 11 if both were blurred together
+    assert np.abs(kept[66:70]).max() < 20, "changes of skin fade towards its outline"
+
+
+def test_hair_keeps_its_contrast_in_proportion_to_its_tone() -> None:
+    """Strands of 10 levels on dark hair, of tone 40, that becomes 100 levels lighter."""
+    parts = np.full((128, 128), PARTS.index("hair"), np.uint8)
+    strands = 10 * np.sin(np.arange(128, dtype=np.float32))[:, None, None]
+    x = np.full((128, 128, 3), 40, np.float32) + strands
+    before = np.full_like(x, 50)
+    for change, contrast in ((100, (140 + DYE) / (40 + DYE)), (-20, (20 + DYE) / (40 + DYE)), (0, 1)):
+        after = before + change
+        found = after + transferred_residual(x, before, None, 1, 1, redrawn_detail(x, before, after, None, parts, 4))
+        np.testing.assert_allclose(found[32:96], (40 + change + contrast * strands + 0 * x)[32:96], atol=1)
 
 
 def test_places_unlike_the_photo_take_the_change_of_the_face_around() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from oodinv.faces.parts import PartMap, part_weight
 from oodinv.imaging.flow import warp
-from oodinv.imaging.pixels import Flow, Levels, Mask, blurred, blurred_within, smoothstep
+from oodinv.imaging.pixels import Flow, Levels, Mask, blurred_within, fading
 
 FlowKind = Literal["turn", "motion"]
 """Kinds of edit flow, which are also their keys among a face's saved flows: the rotation of a head, or optical flow."""
@@ -98,8 +98,9 @@ class Region:
         inside = part_weight(place.parts, set(self.parts) - {"hair"}, size)
         smooth = blurred_within(flow, inside, smoothness)
         eye = part_weight(place.parts, ("eye",), size, REACH)
-        deep = smoothstep(2 * blurred(inside, smoothness) - 1)
-        return np.asarray(deep[..., None] * (smooth + eye[..., None] * (flow - smooth)), dtype=np.float32)
+        return np.asarray(
+            fading(inside, smoothness)[..., None] * (smooth + eye[..., None] * (flow - smooth)), dtype=np.float32
+        )
 
     def detail_flow(self, flow: Flow, mask: Mask, detail: float, place: Place) -> Flow | None:
         """Offsets by which the photo's own detail moves when the edit is pasted, (S, S, 2) in pixels; None for none.
