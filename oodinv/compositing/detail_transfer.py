@@ -23,6 +23,8 @@ OUTLINE = 1 / 20
 """Standard deviation, as a share of the crop's side, of the blur by which changes fade towards the face's outline."""
 DYE = 16.0
 """Grey levels that are added to tones of hair before they are divided."""
+BESIDE = 80.0
+"""Grey levels: difference from the tone of hair at which a pixel takes 1/e of its change."""
 VISIBLE = 2.0
 """Grey levels: change by the edit below which optical flow is damped."""
 _FLOW_SIDE = 256
@@ -80,10 +82,15 @@ def redrawn_detail(
 
 
 def _dyed(photo: Levels, change: Levels, hair: Mask) -> Levels:
-    """Computes the change of hair (H, W, 3) by a blurred change of tone, with the contrast of the new tone."""
+    """Computes the change of hair (H, W, 3) by a blurred change of tone, with the contrast of the new tone.
+
+    Background between strands, which is much lighter or darker than the hair around, changes less (BESIDE).
+    """
     tone, shift = (blurred_within(picture, hair, COARSE * len(hair)) for picture in (photo, change))
-    dark, light = luma(tone)[..., None] + DYE, (luma(tone + shift)[..., None]).clip(0) + DYE
-    return np.asarray(shift + (light / dark - 1) * (photo - tone), dtype=np.float32)
+    before, after = luma(tone), luma(tone + shift).clip(0)
+    strands = luma(photo) - before
+    lighter = shift + ((after - before) / (before + DYE) * strands)[..., None]
+    return np.asarray(lighter * np.exp(-np.square(strands / BESIDE))[..., None], dtype=np.float32)
 
 
 def _likeness(crop: Levels, generated: Levels) -> Mask:
