@@ -5,7 +5,7 @@ Source: "Out-of-domain GAN inversion via invertibility decomposition" (Yang et a
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -76,11 +76,16 @@ def autocast(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
 
 
 def encode(model: Model, image: Tensor, dtype: torch.dtype = torch.float32) -> Encoding:
-    """Encodes images (B, 3, H, W) in [−1, 1], on the model's device, into latent codes and features."""
+    """Encodes images (B, 3, H, W) in [−1, 1], on the model's device, into latent codes, features and noise.
+
+    Noise is rounded to float16, in which it is saved.
+    """
     with inference(image.device, dtype):
         if model.runtime is not None:
-            return model.runtime.encode(image)
-        return model.encoder.encode(image, model.generator)
+            encoding = model.runtime.encode(image)
+        else:
+            encoding = model.encoder.encode(image, model.generator)
+        return replace(encoding, noise={key: maps.half().float() for key, maps in encoding.noise.items()})
 
 
 def decode(

@@ -176,6 +176,7 @@ def test_a_head_for_noise_is_trained_by_itself_and_inverted_with(card: Path, hea
     crops = torch.zeros(2, 3, 64, 64)
     inversion = invert(model, crops)
     assert {key: maps.shape[1:] for key, maps in inversion.noise.items()} == {32: (1, 32, 32), 64: (1, 64, 64)}
+    assert all(torch.equal(maps, maps.half().float()) for maps in inversion.noise.values()), "as it is saved"
     without = decode(model, crops, inversion.w_plus, encode(model, crops), "fixed")
     assert (without.generated - inversion.generated).abs().max() > 0.01
 
