@@ -78,7 +78,7 @@ def autocast(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
 def encode(model: Model, image: Tensor, dtype: torch.dtype = torch.float32) -> Encoding:
     """Encodes images (B, 3, H, W) in [−1, 1], on the model's device, into latent codes, features and noise.
 
-    Noise is rounded to float16, in which it is saved.
+    Noise is rounded to float16, the precision in which it is saved.
     """
     with inference(image.device, dtype):
         if model.runtime is not None:

@@ -12,7 +12,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from oodinv.cli.memory import tune_allocator
 
-tune_allocator()  # as each command does: large pictures take half of the time
+tune_allocator()  # as every command does; halves the time for large pictures
 os.environ.setdefault("OODINV_BACKEND", "torch")  # conversions take seconds; tests of backends name theirs
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class ByFile(LoadScopeScheduling):
-    """Gives whole files to the workers of pytest-xdist, and those with Ray to one worker."""
+    """Gives whole test files to the workers of pytest-xdist, and all files that use Ray to the same worker."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::")[0]
@@ -39,12 +39,12 @@ class ByFile(LoadScopeScheduling):
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
-    """Replaces pytest-xdist's own distribution; its groups don't work with pytest 9.2."""
+    """Replaces pytest-xdist's own scheduler, whose `xdist_group` marks don't work with pytest 9.2."""
     return ByFile(config, log)
 
 
 def pytest_collection_finish() -> None:
-    """Takes what has been imported out of garbage collection, which else looks through it again and again."""
+    """Freezes what has been imported, so that garbage collection doesn't traverse it again and again."""
     gc.freeze()
 
 
@@ -78,7 +78,7 @@ def tiny_card(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
-    """Two workers of Ray in this process, for commands that are run here, too."""
+    """A local Ray cluster of two processors, to which commands that run in this process connect."""
     ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'oodinv[ray]'")
     tests = Path(__file__).parent
     with pytest.MonkeyPatch.context() as patch:

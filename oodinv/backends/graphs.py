@@ -104,14 +104,17 @@ def tap_keys(encoder: Encoder, samm: Samm | None) -> list[int]:
 
 
 def encoder_graph(encoder: Encoder, generator: Generator, samm: Samm | None, batch: int = 1) -> Graph:
-    """image → w_plus, the feature maps that SAMM needs, and offsets of noise maps."""
+    """Maps an image to w_plus, the feature maps that SAMM needs, and offsets of noise maps."""
     keys = tap_keys(encoder, samm)
     names = ("w_plus", *(f"features_{key}" for key in keys), *(f"noise_{key}" for key in encoder.noise_keys))
     return Graph("encoder", _Encode(encoder, generator, keys), {"image": _image(generator, batch)}, names)
 
 
 def generator_graph(generator: Generator, noise: StoredNoise, noisy: Sequence[int], batch: int = 1) -> Graph:
-    """w_plus, and offsets of noise maps → generated, without alignment. noisy: keys of the noise maps."""
+    """Maps w_plus and offsets of noise maps to the generated picture, without alignment.
+
+    noisy: keys of the blocks that take offsets.
+    """
     inputs = {"w_plus": _codes(generator, batch)} | _offsets(generator, noisy, batch)
     return Graph("generator", _Generate(generator, None, [], noise, noisy), inputs, ("generated",))
 
@@ -119,7 +122,10 @@ def generator_graph(generator: Generator, noise: StoredNoise, noisy: Sequence[in
 def aligned_graph(
     encoder: Encoder, generator: Generator, samm: Samm, noise: StoredNoise, noisy: Sequence[int], batch: int = 1
 ) -> Graph:
-    """w_plus, feature maps, and offsets of noise maps → generated, and flow and mask of each size."""
+    """Maps w_plus, feature maps, and offsets of noise maps to the generated picture, and flow and mask of each size.
+
+    noisy: keys of the blocks that take offsets.
+    """
     keys = tap_keys(encoder, samm)
     with torch.no_grad():
         features = encoder.encode(_image(generator, batch), generator).features
@@ -132,7 +138,10 @@ def aligned_graph(
 def reusing_graph(
     generator: Generator, keys: list[int], noise: StoredNoise, noisy: Sequence[int], batch: int = 1
 ) -> Graph:
-    """w_plus, flow and mask of each size, and offsets of noise maps → generated."""
+    """Maps w_plus, flow and mask of each size, and offsets of noise maps to the generated picture.
+
+    noisy: keys of the blocks that take offsets.
+    """
     inputs = {"w_plus": _codes(generator, batch)}
     for key in keys:
         side = generator.taps[key].resolution

@@ -16,14 +16,14 @@ Technique = Annotated[str, AfterValidator(lambda name: choose(TECHNIQUES, name, 
 class Composition(Strict):
     """Settings for compositing crop and generated picture.
 
-    area: the region that an edit may change (`regions.REGIONS`). keep: parts in it that stay as they are; by default
-    those of the region, which are glasses, hat, earrings, necklace and clothes for most. change: parts that change too,
-    or all, even where the mask says that the generator can't draw them. technique: see `techniques.TECHNIQUES`.
+    area: the region that an edit may change (`regions.REGIONS`). keep: parts that stay unchanged; None for the region's
+    default, which for most regions is glasses, hat, earrings, necklace and clothes. change: parts that change too, or
+    all, even where the mask says that the generator can't draw them. technique: see `techniques.TECHNIQUES`.
     keep_above: mask values up to this become 0; the rest is rescaled linearly to [0, 1]. feather: width of the slope
     around the masked area, in crop pixels. detail, colour: shares in [0, 1] of fine and coarse structure that come from
-    the photo, see `detail_transfer.transferred_residual`. blur: standard deviation, in crop pixels, of the blur of what
-    the edit changes where detail is the photo's. draw: parts, or all, whose detail is the generator's, to the share
-    draw_share; draw_when: only in faces whose mouth is open, or closed, in the photo.
+    the photo, see `detail_transfer.transferred_residual`. blur: standard deviation, in crop pixels, of the blur of the
+    edit's change where the photo's detail is kept. draw: parts, or all, that take the share draw_share of their detail
+    from the generator; draw_when restricts this to photos with an open, or a closed, mouth.
     """
 
     area: Area = "face"

@@ -16,15 +16,15 @@ COARSE = 1 / 32
 NEAR = 1 / 128
 """Standard deviation, as a share of the crop's side, of the blur of differences between photo and generated picture."""
 AROUND = 1 / 64
-"""Standard deviation, as a share of the crop's side, of the blur from which unlike places take their change."""
+"""Standard deviation, as a share of the crop's side, of the blur that gives the change where faces are unlike."""
 UNLIKE = 12.0
 """Grey levels: difference in structure at which the weight of a generated picture's change falls to 1/e."""
 OUTLINE = 1 / 20
-"""Standard deviation, as a share of the crop's side, of the blur by which changes fade towards the face's outline."""
+"""Standard deviation, as a share of the crop's side, of the blur that fades changes out towards the outline."""
 DYE = 16.0
-"""Grey levels that are added to tones of hair before they are divided."""
+"""Grey levels that are added to the denominator of the contrast of hair, which limits it for dark hair."""
 BESIDE = 80.0
-"""Grey levels: difference from the tone of hair at which a pixel takes 1/e of its change."""
+"""Grey levels: difference from the tone of hair at which the change of a pixel falls to 1/e."""
 VISIBLE = 2.0
 """Grey levels: change by the edit below which optical flow is damped."""
 _FLOW_SIDE = 256
@@ -60,12 +60,12 @@ def transferred_residual(
 def redrawn_detail(
     crop: Levels, before: Levels, after: Levels, flow: Flow | None, parts: PartMap, blur: float
 ) -> Levels:
-    """Finds what a generator draws anew with every edit, such as hairs and pores, beside the edit itself. → (H, W, 3).
+    """Finds the detail, such as hairs and pores, that a generator draws anew with every edit. → (H, W, 3).
 
-    What an edit changes, beside motion, is `after` − the warped `before`. Returned is what a blur takes away from it:
-    within hair, which changes only in tone, one of COARSE; within the face, one with the standard deviation `blur` in
-    pixels. Neither spreads to the other, or to the background, and teeth keep their colour. Where the generated face
-    is unlike the photo, as in beards and at hairlines, its change is replaced by that around, blurred by AROUND.
+    Apart from motion, an edit changes `after` − the warped `before`. Returned is this change minus its blurred version,
+    which is what the edit calls for: within hair, which changes only in tone, blurred by COARSE; within the face, by
+    the standard deviation `blur` in pixels. Neither spreads to the other, or to the background, and teeth keep their
+    colour. Where the generated face is unlike the photo, as in beards and at hairlines, the blur is wider (AROUND).
     Towards the outline of the face, which stays in place, the change fades. Hair that becomes lighter or darker gains
     or loses contrast in proportion.
     """
@@ -82,7 +82,7 @@ def redrawn_detail(
 
 
 def _dyed(photo: Levels, change: Levels, hair: Mask) -> Levels:
-    """Computes the change of hair (H, W, 3) by a blurred change of tone, with the contrast of the new tone.
+    """Computes the change of hair (H, W, 3): a blurred change of tone, and strands with the contrast of the new tone.
 
     Background between strands, which is much lighter or darker than the hair around, changes less (BESIDE).
     """

@@ -28,7 +28,7 @@ SOFTNESS = 1 / 128
 """Standard deviation, as a share of the crop's side, of the blur that softens the border of a weight."""
 
 OPEN = 0.1
-"""Share of mouth and lips that the mouth covers in faces whose mouth is open."""
+"""A mouth is open if its inside covers more than this share of mouth and lips together."""
 
 
 WHOLE: tuple[Part, ...] = ("skin", "hair")
@@ -51,7 +51,7 @@ def without_islands(parts: PartMap) -> PartMap:
 
 
 def mouth_is_open(parts: PartMap) -> bool:
-    """True if the label map shows what the lips enclose."""
+    """True if the inside of the mouth covers more than `OPEN` of the area of mouth and lips."""
     mouth, lip = (int((parts == PARTS.index(name)).sum()) for name in ("mouth", "lip"))
     return mouth > OPEN * (mouth + lip)
 

@@ -1,7 +1,7 @@
 """Reads, computes and writes chunks of consecutive photos concurrently.
 
-A chunk is always computed as a whole: the other images in a batch don't depend on where an earlier run stopped, so
-results are bitwise reproducible.
+A chunk is always computed as a whole, so that the other images in a batch don't depend on where an earlier run stopped,
+and results are bitwise reproducible.
 """
 
 import errno

@@ -33,7 +33,7 @@ _STEPS = {1 / 24: 6, 1 / 40: 4, 1 / 80: 6}  # steps by blur, a share of the crop
 
 
 class Pose(Region):
-    """Region of the head, of which the photo is warped; no generated pixels appear.
+    """Region of the head, in which the photo's own pixels are warped; no generated pixels appear.
 
     What is beside the head moves along with its outline, as under a retoucher's brush: if it stood still, the outline
     would be torn.
@@ -44,7 +44,7 @@ class Pose(Region):
     shows_generated = False
 
     def weight(self, place: Place, size: int) -> Mask:
-        """As `Region.weight`, with borders of kept parts that stretch instead of tearing."""
+        """`Region.weight`, blurred further: the photo stretches at borders of kept parts instead of tearing."""
         return blurred(super().weight(place, size), BORDER * size)
 
     def limit(self, edit: EditedCrop) -> Levels:

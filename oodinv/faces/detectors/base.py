@@ -16,7 +16,7 @@ class Face:
     """A detected face in photo coordinates.
 
     points (5, 2): centre of the left eye, of the right eye, tip of the nose, left and right corner of the
-    mouth, such that `ffhq_quad` of them is the crop.
+    mouth, from which `ffhq_quad` computes the crop.
     landmarks (N, 2): all landmarks of the detector, 5 or 68. score in [0, 1].
     """
 

@@ -82,7 +82,7 @@ class DlibTrunk(nn.Module):
         return [module for module in self.modules() if isinstance(module, nn.Conv2d)]
 
     def load_layers(self, layers: Sequence[tuple[str, Tensor]]) -> None:
-        """Takes the parameters of `weights.reading.dlib.read_dlib`, each scale folded into its convolution.
+        """Loads the layers that `weights.reading.dlib.read_dlib` returns, each scale folded into its convolution.
 
         Raises:
             ValueError: the layers are those of another network.

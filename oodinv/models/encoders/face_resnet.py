@@ -2,7 +2,7 @@
 
 It predicts one latent in whitened coordinates of W, and small offsets of each row. From the second pass on it also
 looks at a preview of the codes so far, and corrects them ("ReStyle: A Residual-Based StyleGAN Encoder via Iterative
-Refinement", Alaluf et al., ICCV 2021). A head of its own predicts noise maps.
+Refinement", Alaluf et al., ICCV 2021). An optional head predicts offsets of noise maps.
 """
 
 from copy import copy
@@ -28,7 +28,7 @@ INPUT_SIZE = 256
 GRID = 8
 """Side of the feature grid that the head reads."""
 GRID_CHANNELS = 64 + 4 * 128 + 256 + 256
-"""Channels of the grid: the maps of 32, 16, 8 and 4 px, resized to GRID and concatenated."""
+"""Channels of the grid: the maps of 32 px, pooled, 16 px, unshuffled (hence 4 ·), 8 px, and 4 px, enlarged."""
 SQUEEZED = 64
 OFFSET_SCALE = 0.1
 TAPS = {256: 3 + 32, 128: 32, 64: 32, 32: 64, 16: 128, 8: 256}
@@ -42,9 +42,10 @@ class FaceResnetCard(EncoderCard):
 
 
 class FaceResnetPlan(EncoderPlan):
-    """The encoder on dlib's face ResNet, to train.
+    """Settings of a new encoder on dlib's face ResNet.
 
-    preview: block whose preview it looks at. noise: whether it has a head that predicts noise maps.
+    passes: number of passes. hidden: width of the hidden layers. preview: block of the generator whose previews it
+    looks at. noise: whether it has a head that predicts noise maps.
     """
 
     passes: PositiveInt = 3
@@ -74,7 +75,7 @@ class FaceResnetEncoder(Encoder):
     w_avg: Tensor
     axes: Tensor
     first_preview: Tensor | None
-    """Grid of the first pass's preview, that of the average latent, once an encoder is `prepared`."""
+    """Grid of the average latent's preview, which the first pass compares with; None until `prepared`."""
 
     def __init__(
         self,
@@ -129,7 +130,7 @@ class FaceResnetEncoder(Encoder):
         return resize(synthesize(generator, self.w_plus(codes), head=self.head).clamp(-1, 1), INPUT_SIZE)
 
     def correct(self, grid: Tensor, shown: Tensor, codes: WhitenedCodes) -> WhitenedCodes:
-        """One pass. grid: `grid` of the image's maps; shown (B, 3, 256, 256): preview of the codes so far."""
+        """Corrects codes by one pass. grid: that of the images; shown (B, 3, 256, 256): preview of current codes."""
         with torch.no_grad():
             preview_grid = self.grid(self.trunk.maps(shown))
         return self._corrected(grid, preview_grid, codes)
@@ -152,7 +153,7 @@ class FaceResnetEncoder(Encoder):
     # Noise
 
     def noise(self, image: Tensor, maps: dict[int, Tensor], shown: Tensor) -> dict[int, Tensor]:
-        """Predicts offsets of noise maps, see `PhotoNoise`; none without a head for them.
+        """Predicts offsets of noise maps (see `PhotoNoise`); empty without a noise head.
 
         image, shown (B, 3, 256, 256): photos and previews of their final codes. maps: the photos' `trunk.maps`.
         """
@@ -195,7 +196,7 @@ class FaceResnetEncoder(Encoder):
         return encoder
 
     def refine(self, image: Tensor, w_plus: Tensor, generator: Generator) -> Encoding:
-        """One pass from codes; their base is taken to be the mean of their rows."""
+        """Runs one pass on image (B, 3, H, W), from w_plus (B, num_ws, w_dim); the mean of its rows is the base."""
         whitened = whiten(w_plus - self.w_avg, self.axes)
         base = whitened.mean(dim=1)
         codes = WhitenedCodes(base, whitened - base[:, None])

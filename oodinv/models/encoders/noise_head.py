@@ -1,8 +1,8 @@
-"""Noise maps of single photos, predicted from a photo and a preview of its codes.
+"""Predicts offsets of a photo's noise maps from the photo and a preview of its codes.
 
-Codes say what a generator draws, noise maps where single features lie ("A Style-Based Generator Architecture for
-Generative Adversarial Networks", Karras et al., CVPR 2019, section 3.2). Those that are optimised in projections
-(`refinement`) are predicted here in one pass.
+Latent codes determine what a generator draws, noise maps where fine details such as single hairs lie ("A Style-Based
+Generator Architecture for Generative Adversarial Networks", Karras et al., CVPR 2019, section 3.2). A projection
+optimises noise maps (`refinement`); here they are predicted in one pass.
 """
 
 import torch
@@ -40,7 +40,7 @@ class ResidualBlock(nn.Module):
 
 
 class NoiseHead(nn.Module):
-    """Two pictures and the trunk's maps of both → offsets of noise maps; untrained, they are 0."""
+    """Two pictures and the trunk's maps of both → offsets of noise maps, which are 0 before training."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,7 +56,11 @@ class NoiseHead(nn.Module):
     def forward(
         self, image: Tensor, maps: dict[int, Tensor], shown: Tensor, shown_maps: dict[int, Tensor]
     ) -> dict[int, Tensor]:
-        """Predicts offsets. image, shown (B, 3, 256, 256): photo and preview. → {side: (B, 1, side, side)}."""
+        """Predicts offsets, {side: (B, 1, side, side)}.
+
+        image, shown (B, 3, 256, 256) in [−1, 1]: photo and preview. maps, shown_maps: the trunk's maps of each, of
+        which (B, 32, 64, 64) and (B, 64, 32, 32) are used.
+        """
         pixels = torch.cat([F.pixel_unshuffle(picture, INPUT_SIZE // 64) for picture in (image, image - shown)], dim=1)
         fine = self.fine(torch.cat([pixels, maps[64], maps[64] - shown_maps[64]], dim=1))
         coarse = torch.cat([F.avg_pool2d(fine, 2), maps[32], maps[32] - shown_maps[32]], dim=1)

@@ -39,7 +39,7 @@ NoiseMaps = tuple[Tensor | None, Tensor | None]
 def idwt(x: Tensor) -> Tensor:
     """Inverse Haar transform. (B, 4C, H, W) → (B, C, 2H, 2W).
 
-    The first C channels are LL, then follow LH, HL and HH of each.
+    The first C channels are LL; LH, HL and HH follow, interleaved per channel.
 
         y[2i, 2j]   = (LL + LH + HL + HH) / 2    y[2i,   2j+1] = (LL + LH − HL − HH) / 2
         y[2i+1, 2j] = (LL − LH + HL − HH) / 2    y[2i+1, 2j+1] = (LL − LH − HL + HH) / 2

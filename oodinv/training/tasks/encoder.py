@@ -95,7 +95,10 @@ def take_backbone(encoder: Encoder, state: dict[str, Tensor], recipe: str) -> No
 
 
 def encode_passes(encoder: Encoder, generator: Generator, images: Tensor, stage: int) -> Iterator[Tensor]:
-    """w_plus (B, num_ws, w_dim) after each pass over images (B, 3, S, S); gradients stay within a pass."""
+    """Yields w_plus (B, num_ws, w_dim) after each pass over images (B, 3, S, S); gradients stay within a pass.
+
+    stage: the last row with an offset of its own, see `limit_offsets`.
+    """
     w_plus = encoder.average(len(images))
     for _ in range(encoder.passes):
         known = w_plus.detach()

@@ -1,7 +1,7 @@
 """Trains a face ResNet encoder through previews: the generator runs up to an inner block, with a fitted head.
 
 Real faces are compared with their previews; generated pictures have known codes, which are regressed. Both go through
-several passes, of which the last one gets the gradient. Afterwards the head for noise maps may be trained by itself.
+one or more passes; only the last one is differentiated. Afterwards the head for noise maps may be trained by itself.
 """
 
 import itertools
@@ -49,9 +49,10 @@ IMPORTANCE = (0.1, 20.0)
 class PreviewEncoderRecipe(PhotoRecipe):
     """An encoder of kind face_resnet for a fixed generator.
 
-    train: all but the head for noise, or that head alone, which needs `encoder.noise`. generator: a card. heads: file
-    of preview heads, which has that of `encoder.preview`. sample_block: block of the head that draws the pictures with
-    known codes; loss_block: of the previews that real faces are compared with.
+    train: `codes` trains everything except the preview and noise heads; `noise` trains only the noise head, and needs
+    `encoder.noise`. generator: a card. heads: file of preview heads, with those of `encoder.preview`, `sample_block`
+    and `loss_block`. sample_block: block whose head draws the generated pictures; loss_block: block whose head draws
+    the previews that are compared with real faces.
     lpips, inner, l2, identity: weights of the losses on real faces; inner is LPIPS of the inner face, identity the
     squared distance of dlib's descriptors. offsets, latents, noise: weights of the squares of offsets in W, of whitened
     latents and of noise maps.
@@ -155,7 +156,7 @@ class PreviewEncoderTask:
         return {"encoder": self.encoder, "average_encoder": self.average_encoder, "optimizer": self.optimizer}
 
     def previewed(self, draw: Callable[P, Tensor], *inputs: P.args, **more: P.kwargs) -> Tensor:
-        """Draws previews (B, 3, s, s), float32; bfloat16 is used here alone, where it is faster on CPUs too."""
+        """Draws previews (B, 3, s, s), float32. Only this runs under autocast: bfloat16 is faster here on CPUs, too."""
         with self.compute.autocast():
             return draw(*inputs, **more).float()
 
@@ -172,7 +173,7 @@ class PreviewEncoderTask:
         return resize(pictures, INPUT_SIZE), w
 
     def softened(self, images: Tensor, step: int) -> Tensor:
-        """Blurs a share of the steps' images (B, 3, 256, 256), by shrinking and enlarging them."""
+        """Blurs all images (B, 3, 256, 256), by shrinking and enlarging them, in a share `soften` of the steps."""
         rng = torch_generator(self.recipe.schedule.seed, step, "soften")
         if torch.rand((), generator=rng) >= self.recipe.soften:
             return images
@@ -200,9 +201,10 @@ class PreviewEncoderTask:
     def with_noise(
         self, encoder: FaceResnetEncoder, images: Tensor, maps: dict[int, Tensor]
     ) -> tuple[WhitenedCodes, dict[int, Tensor], Tensor]:
-        """Codes of images (B, 3, 256, 256) after all passes, without gradient, noise, and previews with it.
+        """Inverts images (B, 3, 256, 256), of which maps are the `trunk.maps`.
 
-        maps: the images' `trunk.maps`.
+        Returns the codes after all passes (detached), the predicted offsets of noise maps (empty without a noise head),
+        and previews (B, 3, s, s) that are drawn with both.
         """
         codes, noise = self.encode(encoder, encoder.grid(maps), encoder.passes), dict[int, Tensor]()
         if encoder.noise_head is not None:
@@ -212,7 +214,7 @@ class PreviewEncoderTask:
         return codes, noise, self.previewed(self.compared, encoder.w_plus(codes), noise)
 
     def step(self, images: Tensor, step: int, learning_rate: float) -> dict[str, float]:
-        """Updates what is trained once: the codes' layers on real faces and generated pictures, noise on real faces."""
+        """Takes one optimiser step, on real faces and, for codes, generated pictures. → unweighted losses by name."""
         images = self.compute.move(images)
         terms = self.noise_terms(images, step) if self.recipe.train == "noise" else self.code_terms(images, step)
         loss = sum((weight * value for weight, value in terms.values()), torch.zeros((), device=images.device))
