@@ -1,13 +1,18 @@
 """Safe ranges of edit recipes, from those of their directions."""
 
+import math
+
 from oodinv.directions.files import read, shipped
 from oodinv.recipe.edit import EditRecipe
+
+ROUNDING = 1e-6
+"""Of sums in floating point, in hundredths."""
 
 
 def strength_range(recipe: EditRecipe, model: str) -> tuple[float, float] | None:
     """Factors on a recipe's strengths that keep all its directions, shipped for the model, in their safe ranges.
 
-    None if nothing has a strength, or if a direction is not shipped or its range is unknown.
+    They are rounded inwards to two decimals. None if nothing has a strength, or if a direction is not shipped or its range is unknown.
     """
     files, ranges = shipped(model), list[tuple[float, float]]()
     for step in recipe.edits:
@@ -20,4 +25,5 @@ def strength_range(recipe: EditRecipe, model: str) -> tuple[float, float] | None
                 ranges.append((low, high))
     if not ranges:
         return None
-    return round(max(low for low, _ in ranges), 2), round(min(high for _, high in ranges), 2)
+    low, high = max(low for low, _ in ranges), min(high for _, high in ranges)
+    return math.ceil(low * 100 - ROUNDING) / 100, math.floor(high * 100 + ROUNDING) / 100

@@ -22,6 +22,7 @@ def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ([{"direction": "a", "strength": 1}], (-1, 2)),
         ([{"direction": "a", "strength": -2}], (-1, 0.5)),
+        ([{"direction": "a", "strength": 1.3}], (-0.76, 1.53)),
         ([{"direction": "a", "strength": 1}, {"direction": "a", "strength": 4}], (-0.25, 0.5)),
         ([{"direction": "a", "strengths": [-1, 0, 1]}], (-1, 1)),
         ([{"direction": "a", "target": 1}], None),
