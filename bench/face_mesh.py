@@ -33,7 +33,7 @@ from oodinv.workflows.encode import sample
 
 
 class Seen(NamedTuple):
-    """What landmarks tell of a face.
+    """Measures of a face by its landmarks.
 
     width, opening: of the mouth from corner to corner, and between the lips, in distances between the eyes' middles.
     yaw: of the head, in degrees to the picture's right.

@@ -30,7 +30,7 @@ SMALLEST = 1 / 500
 
 
 def kept_labels(face: Face) -> dict[str, np.ndarray]:
-    """Where a face has each part that is kept, bool (S, S), if it covers enough."""
+    """Finds the pixels of each kept part, bool (S, S) by name; parts that cover less than SMALLEST are left out."""
     if face.labels is None:
         return {}
     found = {name: face.labels == value for name, value in KEPT.items()}

@@ -136,7 +136,7 @@ Blur = Annotated[
     typer.Option(
         min=0,
         max=512,
-        help="Blur, in crop pixels, of what the edit changes where detail is the photo's.",
+        help="Blur, in crop pixels, of the edit's change where the photo's detail is kept.",
         rich_help_panel=COMPOSING,
     ),
 ]
