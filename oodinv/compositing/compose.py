@@ -3,7 +3,9 @@
 Crops are float32 (H, W, 3) in grey levels, 0 to 255; masks float32 (H, W) in [0, 1], 1 = copied from the crop.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,13 +13,14 @@ from numpy.typing import NDArray
 
 from oodinv.compositing.composition import Composition
 from oodinv.compositing.detail_transfer import optical_flow, redrawn_detail, transferred_residual
+from oodinv.compositing.hair_dye import Dye, dyed
 from oodinv.compositing.regions import load_region
 from oodinv.compositing.regions.base import EditedCrop, FlowKind, Place
 from oodinv.compositing.regions.pose import head_turn_flow
 from oodinv.compositing.techniques import load_technique
 from oodinv.faces.parts import PartMap
 from oodinv.imaging.colour import matching_colour
-from oodinv.imaging.flow import resize_flow
+from oodinv.imaging.flow import resize_flow, warp
 from oodinv.imaging.pixels import Flow, Levels, Mask, Pixels, rounded
 
 
@@ -110,6 +113,8 @@ def compose_edit(
 
 PARTS_KEY = "parts"
 """Key of the crop's label map among a face's saved flows."""
+DYE_KEY = "dye"
+"""Key, among a face's saved flows, of the dye of its hair: red, green, blue and amount, float32 (4,)."""
 UNEDITED_MASK = "unedited_mask"
 """Key, among a face's saved flows, of the mask of the unedited pass; saved if the edited pass has a mask of its own."""
 
@@ -119,7 +124,7 @@ class StoredFace:
     """An edited face in the precision of its files, so that composing it again gives identical pictures.
 
     crop, unedited, generated: uint8 (S, S, 3). mask: float16 (S, S), of the edited pass. parts: the crop's label map.
-    unedited_mask: float16 (S, S), of the unedited pass; None if it is the same.
+    unedited_mask: float16 (S, S), of the unedited pass; None if it is the same. dye: of the hair, or None.
     """
 
     crop: Pixels
@@ -128,10 +133,11 @@ class StoredFace:
     mask: NDArray[np.floating]
     parts: PartMap
     unedited_mask: NDArray[np.floating] | None = None
+    dye: Dye | None = None
 
     @property
     def is_unedited(self) -> bool:
-        """True if the edit left this face unchanged."""
+        """True if the edit left the generated picture unchanged."""
         return self.unedited_mask is None and np.array_equal(self.unedited, self.generated)
 
 
@@ -168,7 +174,7 @@ def compose_stored(
     """
     plain = matching_colour(rounded(before), face.crop)
     if face.is_unedited:
-        return Composites(plain, plain)
+        return Composites(plain, matching_colour(rounded(before + dye_change(face)), face.crop))
     crop, unedited, generated = (_levels(p) for p in (face.crop, face.unedited, face.generated))
     mask = face.mask.astype(np.float32)
     if saved_flow is None and (found := edit_flow(unedited, generated, mask, composition, crop_scale)) is not None:
@@ -179,7 +185,27 @@ def compose_stored(
     drawn = composition.drawn_parts(face.parts)
     place = Place(face.parts, composition.keep, composition.changed_parts, drawn, crop_scale)
     after, detail_flow = compose_edit(inputs, before, composition, place)
+    after = after + warp(dye_change(face), detail_flow)
     return Composites(plain, matching_colour(rounded(after), face.crop), detail_flow, stored)
+
+
+def dye_array(dye: Dye) -> NDArray[np.float32]:
+    """A dye as it is saved."""
+    return np.array([*dye.colour, dye.amount], dtype=np.float32)
+
+
+def read_dye(arrays: Mapping[str, NDArray[Any]]) -> Dye | None:
+    """The dye among a face's saved flows; None if there is none."""
+    if DYE_KEY not in arrays:
+        return None
+    red, green, blue, amount = arrays[DYE_KEY].tolist()
+    return Dye((round(red), round(green), round(blue)), amount)
+
+
+def dye_change(face: StoredFace) -> Levels:
+    """The change of a face's crop by its dye, (S, S, 3); 0 without one."""
+    crop = _levels(face.crop)
+    return np.zeros_like(crop) if face.dye is None else dyed(crop, face.parts, face.dye) - crop
 
 
 def _levels(pixels: Pixels) -> Levels:

@@ -12,7 +12,7 @@ ROUNDING = 1e-6
 def strength_range(recipe: EditRecipe, model: str) -> tuple[float, float] | None:
     """Factors on a recipe's strengths that keep all its directions, shipped for the model, in their safe ranges.
 
-    They are rounded inwards to two decimals. None if nothing has a strength, or if a direction is not shipped or its
+    A dye stays between 0 and 1. They are rounded inwards to two decimals. None if nothing has a strength, or if a direction is not shipped or its
     range is unknown.
     """
     files, ranges = shipped(model), list[tuple[float, float]]()
@@ -24,6 +24,8 @@ def strength_range(recipe: EditRecipe, model: str) -> tuple[float, float] | None
             if strength:
                 low, high = sorted(bound / strength for bound in bounds)
                 ranges.append((low, high))
+    if recipe.dye is not None:
+        ranges.append((0.0, 1 / recipe.dye.amount))
     if not ranges:
         return None
     low, high = max(low for low, _ in ranges), min(high for _, high in ranges)

@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from oodinv.compositing.compose import (
+    DYE_KEY,
     PARTS_KEY,
     UNEDITED_MASK,
     StoredFace,
     compose_stored,
+    dye_array,
     flow_kind,
     unedited_composite,
 )
@@ -153,12 +155,14 @@ class Editor:
         own_mask = mask if self.recipe.mask == "edited" else None
         before = unedited_composite(StoredFace(face.crop, unedited, unedited, mask, parts), how)
         results, flows = list[Artefacts](), list[Flow | None]()
-        for a in variants:
-            stored = StoredFace(face.crop, unedited, a.generated, a.flows["mask"], parts, own_mask)
+        for a, dye in zip(variants, (v.dye for v in self.plan.variants), strict=True):
+            stored = StoredFace(face.crop, unedited, a.generated, a.flows["mask"], parts, own_mask, dye)
             composed = compose_stored(stored, before, how, scale)
             extra: Arrays = {} if own_mask is None else {UNEDITED_MASK: own_mask}
             if composed.edit_flow is not None and (kind := flow_kind(how)) is not None:
                 extra[kind] = composed.edit_flow
+            if dye is not None:
+                extra[DYE_KEY] = dye_array(dye)
             results.append(replace(a, composite=composed.after, flows=a.flows | extra))
             flows.append(composed.detail_flow)
         return EditedFace(face, unedited, rounded(before), results, flows)

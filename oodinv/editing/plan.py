@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from oodinv import directions
+from oodinv.compositing.hair_dye import Dye
 from oodinv.editing.latent import LatentEdit, ScoreTarget, apply_edit
 from oodinv.errors import RecipeError
 from oodinv.recipe.edit import EditRecipe, EditStep
@@ -20,10 +21,11 @@ FindPerson = Callable[[str], NDArray[np.float32]]
 
 @dataclass(frozen=True, eq=False)
 class EditVariant:
-    """One result per face: the suffix of its output names, and the edit of its latent code."""
+    """One result per face: the suffix of its output names, the edit of its latent code, and the dye of its hair."""
 
     suffix: str
     edit: LatentEdit
+    dye: Dye | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +59,7 @@ def prepare(recipe: EditRecipe, path: Path, model: Model, factors: list[float], 
     """
     if len(factors) > 1 and recipe.sweeps:
         raise RecipeError(f"{path} is already a sweep; give a single --strength, which multiplies all of its strengths")
-    if factors != [1.0] and all(step.target is not None for step in recipe.edits):
+    if factors != [1.0] and recipe.dye is None and all(step.target is not None for step in recipe.edits):
         raise RecipeError(f"{path} has no strengths for --strength to multiply")
     found = [directions.find(s.direction, model.card, *model.code_shape, path.parent) for s in recipe.edits]
     towards = None if recipe.interpolate is None else torch.from_numpy(person(recipe.interpolate.person))
@@ -82,11 +84,15 @@ def prepare(recipe: EditRecipe, path: Path, model: Model, factors: list[float], 
             ],
         )
         _check_targets(edit, model, path)
-        variants.append(EditVariant(suffix, edit))
+        dye = None if recipe.dye is None else Dye(recipe.dye.levels, factor * recipe.dye.amount)
+        variants.append(EditVariant(suffix, edit, dye))
         warnings += [_warning(s, d, factor, index) for s, d in steps if _is_outside(d, s, factor, index)]
+        if dye is not None and not 0 <= dye.amount <= 1:
+            warnings.append(f"the dye's amount of {dye.amount:g} is not between 0 and 1")
     if warnings and not force:
         raise RecipeError(f"{warnings[0]}; choose a --strength within it, or pass --force")
-    ranges = (_range(s, d) for s, d in zip(recipe.edits, found, strict=True) if s.target is None)
+    ranges = [_range(s, d) for s, d in zip(recipe.edits, found, strict=True) if s.target is None]
+    ranges += [] if recipe.dye is None else ["dye: 0 to 1"]
     return EditPlan(
         variants, summary(recipe, path, factors), tuple(dict.fromkeys(warnings)), tuple(dict.fromkeys(ranges))
     )
@@ -176,6 +182,8 @@ def summary(recipe: EditRecipe, path: Path, factors: list[float]) -> str:
         else:
             chosen = step.strengths or [step.strength or 0.0]
             parts.append(f"{step.direction} {', '.join(f'{f * c:+g}' for f in factors for c in chosen)}")
+    if recipe.dye is not None:
+        parts.append(f"{recipe.dye.colour} dye {', '.join(f'{f * recipe.dye.amount:g}' for f in factors)}")
     if recipe.truncation != 1:
         parts.append(f"truncation {recipe.truncation:g}")
     if recipe.interpolate is not None:

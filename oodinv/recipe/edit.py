@@ -1,9 +1,10 @@
 """Edit recipes: directions and strengths, mixing, interpolation and composition."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeInt, model_validator
+from pydantic import AfterValidator, Field, NonNegativeInt, model_validator
 
 from oodinv.compositing.composition import Composition
 from oodinv.errors import RecipeError, suggestion
@@ -12,6 +13,16 @@ from oodinv.records import Fraction, Strict
 
 Strengths = Annotated[list[Finite], Field(min_length=1)]
 Layers = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+
+
+HAIR_COLOURS = {"black": "#252022", "brown": "#4a3326", "blond": "#a98c5f", "red": "#7d3f22", "grey": "#868582"}
+"""Mean colours of hair in daylight, set by eye."""
+
+
+def _known_colour(colour: str) -> str:
+    if colour not in HAIR_COLOURS and not re.fullmatch("#[0-9a-fA-F]{6}", colour):
+        raise ValueError(f'is a colour such as "#868582", or one of {", ".join(HAIR_COLOURS)}, not {colour}')
+    return colour
 
 
 class EditStep(Strict):
@@ -56,6 +67,20 @@ class Interpolation(Strict):
         return self
 
 
+class HairDye(Strict):
+    """Dye of the hair: a colour by name or as "#rrggbb", and the share of it that is applied."""
+
+    colour: Annotated[str, AfterValidator(lambda colour: _known_colour(colour))]
+    amount: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+    @property
+    def levels(self) -> tuple[int, int, int]:
+        """The colour's levels of red, green and blue."""
+        digits = HAIR_COLOURS.get(self.colour, self.colour).removeprefix("#")
+        red, green, blue = bytes.fromhex(digits)
+        return red, green, blue
+
+
 class EditRecipe(Strict):
     """Edit of faces. Paths are relative to the current folder, those of direction files to the recipe's.
 
@@ -71,14 +96,16 @@ class EditRecipe(Strict):
     truncation: Fraction = 1.0
     mix: Mix | None = None
     interpolate: Interpolation | None = None
+    dye: HairDye | None = None
     mask: Literal["unedited", "edited"] = "unedited"
     refine: NonNegativeInt | None = None
     compose: Composition = Composition()
 
     @model_validator(mode="after")
     def _asks_for_something(self) -> Self:
-        if not self.edits and self.mix is None and self.interpolate is None and self.truncation == 1:
-            raise ValueError("has no steps: give edits, mix, interpolate or truncation")
+        changes = (self.edits, self.mix, self.interpolate, self.dye)
+        if not any(changes) and self.truncation == 1:
+            raise ValueError("has no steps: give edits, dye, mix, interpolate or truncation")
         if self.sweeps > 1:
             raise ValueError("only one of the edits may have strengths, or interpolate amounts")
         return self

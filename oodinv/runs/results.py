@@ -10,7 +10,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from oodinv.compositing.compose import PARTS_KEY, UNEDITED_MASK
+from oodinv.compositing.compose import DYE_KEY, PARTS_KEY, UNEDITED_MASK
 from oodinv.compositing.composition import Composition
 from oodinv.compositing.regions.base import FlowKind
 from oodinv.errors import ImageError, ManifestError, RecipeError
@@ -201,7 +201,7 @@ def read_flows(path: Path, command: str, needed: Set[str] = frozenset()) -> Arra
     """Reads the flows, masks and label map of a face, each of the shape that its key stands for.
 
     Floats: flow_S (2, S, S), mask_S (1, S, S), mask and unedited_mask (H, H), the edit flows turn and motion (2, s, s).
-    uint8: parts (s, s), indices in `faces.parts.PARTS`. needed: keys that must be there.
+    dye (4,), and uint8 parts (s, s), indices in `faces.parts.PARTS`. needed: keys that must be there.
 
     Raises:
         ImageError: it can't be read (see `read_arrays`), lacks an array, or holds one of another shape, type or range.
@@ -228,6 +228,8 @@ def _shape_of(key: str, array: NDArray[Any]) -> tuple[int, ...] | None:
     """Shape of an array of a flows file by its key, which may leave the side open; None for unknown keys."""
     if match := re.fullmatch(r"(flow|mask)_(\d{1,5})", key):
         return (2 if match[1] == "flow" else 1, int(match[2]), int(match[2]))
+    if key == DYE_KEY:
+        return (4,)
     if key not in _LEADING:
         return None
     side = max(array.shape[-1:], default=0) or 1

@@ -17,6 +17,7 @@ from oodinv.compositing.compose import (
     compose,
     compose_stored,
     flow_kind,
+    read_dye,
     unedited_composite,
 )
 from oodinv.compositing.composition import Composition
@@ -203,7 +204,7 @@ def _compose(results: Results, face: SavedFace, composition: Composition) -> Com
         levels = (_levels(crop), _levels(generated), mask.astype(np.float32))
         return Composites(crop, matching_colour(rounded(compose(*levels, composition)), crop))
     unedited = read_picture(folder / f"unedited/{face.crop}.png", command)
-    stored = StoredFace(crop, unedited, generated, mask, parts_of(crop, arrays), unedited_mask)
+    stored = StoredFace(crop, unedited, generated, mask, parts_of(crop, arrays), unedited_mask, read_dye(arrays))
     kind = flow_kind(composition)
     saved_flow = None if kind is None else arrays.get(kind)
     scale = float(results.header.card["crop"]["scale"])

@@ -20,6 +20,7 @@ COMPOSED = {
     "skin": "compose: {area: skin, keep: [glasses], change: [hat], detail: 0.5, technique: poisson}",
     "edited": "compose: {detail: 1}\nmask: edited",
     "none": "compose: {detail: 1}",
+    "dye": "dye: {colour: red, amount: 0.5}\ncompose: {detail: 1}",
 }
 
 

@@ -9,6 +9,9 @@ from oodinv.directions import Direction, ranges, write
 from oodinv.recipe.edit import EditRecipe
 
 
+A_AT_TWO = [{"direction": "a", "strength": 2}]
+
+
 @pytest.fixture(autouse=True)
 def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Directions a, from -1 to 2, and b, whose range is unknown."""
@@ -34,3 +37,10 @@ def test_a_factor_keeps_every_direction_in_its_range(
     edits: list[dict[str, object]], expected: tuple[float, float] | None
 ) -> None:
     assert ranges.strength_range(EditRecipe.model_validate({"edits": edits}), "m") == expected
+
+
+def test_a_dye_is_applied_once_at_most() -> None:
+    dye = EditRecipe.model_validate({"dye": {"colour": "grey", "amount": 0.8}})
+    assert ranges.strength_range(dye, "m") == (0, 1.25)
+    both = dye.model_copy(update={"edits": EditRecipe.model_validate({"edits": A_AT_TWO}).edits})
+    assert ranges.strength_range(both, "m") == (0, 1)

@@ -87,6 +87,8 @@ def test_linearly_dependent_targets_are_rejected() -> None:
         ("compose: {technique: seamless}\ntruncation: 0.5", "technique"),
         ("truncation: 2", "truncation"),
         ("description: nothing", "no steps"),
+        ("dye: {colour: mauve}", "colour"),
+        ("dye: {colour: red, amount: 2}", "amount"),
     ],
 )
 def test_an_invalid_recipe_is_rejected_with_file_and_key(text: str, names: str) -> None:
