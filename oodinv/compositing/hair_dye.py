@@ -6,6 +6,7 @@ et al., IEEE CG&A 2001) does with whole pictures. Pictures are float32 (H, W, 3)
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -42,7 +43,7 @@ def dyed(photo: Levels, parts: PartMap, dye: Dye) -> Levels:
     if inside.mean() < LEAST:
         return photo
     lab = cv2.cvtColor(photo / 255, cv2.COLOR_RGB2LAB)
-    target = cv2.cvtColor(np.float32([[dye.colour]]) / 255, cv2.COLOR_RGB2LAB)[0, 0]
+    target = cv2.cvtColor(np.array([[dye.colour]], np.float32) / 255, cv2.COLOR_RGB2LAB)[0, 0]
     light = np.log(_luminance(lab[..., 0]) + FLOOR)
     contrast = min(1.0, SPREAD / max(float(light[inside].std()), 1e-6))
     wanted = _luminance(target[0]) * np.exp(contrast * (light - light[inside].mean()))
@@ -61,7 +62,7 @@ def hair_matte(photo: Levels, parts: PartMap) -> Mask:
     return np.asarray(alpha_matte(photo, enlarged) * (1 - part_weight(parts, KEPT, size, REACH)), dtype=np.float32)
 
 
-def _luminance(lightness: NDArray[np.float32]) -> NDArray[np.float32]:
+def _luminance(lightness: NDArray[Any]) -> NDArray[np.float32]:
     """CIE lightness L* in [0, 100] → relative luminance in (0, 1]; the linear part near 0 is left out."""
     return np.asarray(((lightness + 16) / 116) ** 3, dtype=np.float32)
 

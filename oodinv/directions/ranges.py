@@ -12,8 +12,8 @@ ROUNDING = 1e-6
 def strength_range(recipe: EditRecipe, model: str) -> tuple[float, float] | None:
     """Factors on a recipe's strengths that keep all its directions, shipped for the model, in their safe ranges.
 
-    A dye stays between 0 and 1. They are rounded inwards to two decimals. None if nothing has a strength, or if a direction is not shipped or its
-    range is unknown.
+    A dye stays between 0 and 1. Rounded inwards to two decimals. None if nothing has a strength, or if a direction is
+    not shipped or its range is unknown.
     """
     files, ranges = shipped(model), list[tuple[float, float]]()
     for step in recipe.edits:

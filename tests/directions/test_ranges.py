@@ -8,7 +8,6 @@ import torch
 from oodinv.directions import Direction, ranges, write
 from oodinv.recipe.edit import EditRecipe
 
-
 A_AT_TWO = [{"direction": "a", "strength": 2}]
 
 
