@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oodinv.compositing.matte import alpha_matte
-from oodinv.compositing.regions.base import KEPT, REACH
+from oodinv.compositing.regions.base import KEPT
 from oodinv.faces.parts import PARTS, PartMap, part_weight
 from oodinv.imaging.pixels import Levels, Mask
 
@@ -59,7 +59,7 @@ def hair_matte(photo: Levels, parts: PartMap) -> Mask:
     size = len(photo)
     label = (parts == PARTS.index("hair")).astype(np.float32)
     enlarged = np.asarray(cv2.resize(label, (size, size), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
-    return np.asarray(alpha_matte(photo, enlarged) * (1 - part_weight(parts, KEPT, size, REACH)), dtype=np.float32)
+    return np.asarray(alpha_matte(photo, enlarged) * (1 - part_weight(parts, KEPT, size)), dtype=np.float32)
 
 
 def _luminance(lightness: NDArray[Any]) -> NDArray[np.float32]:

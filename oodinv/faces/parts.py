@@ -31,19 +31,17 @@ OPEN = 0.1
 """A mouth is open if its inside covers more than this share of mouth and lips together."""
 
 
-WHOLE: tuple[Part, ...] = ("skin", "hair")
-"""Parts that come in large pieces."""
-ISLAND = 1 / 500
-"""Share of a label map below which a piece of such a part is taken for a mistake."""
+ISLANDS: dict[Part, float] = {"skin": 1 / 500, "hair": 1 / 500, "hat": 1 / 50}
+"""Parts that come in large pieces, and the share of a label map below which a piece is taken for a mistake."""
 
 
 def without_islands(parts: PartMap) -> PartMap:
-    """Gives small pieces of skin and hair the label that is most frequent around them. → label map (s, s)."""
+    """Gives small pieces of skin, hair and hat the label that is most frequent around them. → label map (s, s)."""
     found = parts.copy()
-    for name in WHOLE:
+    for name, share in ISLANDS.items():
         count, pieces, stats, _ = cv2.connectedComponentsWithStats((parts == PARTS.index(name)).astype(np.uint8))
         for piece in range(1, count):
-            if stats[piece, cv2.CC_STAT_AREA] < ISLAND * parts.size:
+            if stats[piece, cv2.CC_STAT_AREA] < share * parts.size:
                 inside = (pieces == piece).astype(np.uint8)
                 around = cv2.dilate(inside, np.ones((3, 3), np.uint8)) > inside
                 found[inside > 0] = np.bincount(parts[around], minlength=len(PARTS)).argmax()

@@ -81,6 +81,11 @@ class FaceParser(nn.Module):
 
     @torch.no_grad()
     def parse(self, image: Tensor) -> Tensor:
-        """Finds the parts of aligned crops (B, 3, S, S) in [−1, 1]. → indices in PARTS, uint8 (B, 128, 128)."""
-        parts: Tensor = self(average_resize(image, INPUT_SIZE)).argmax(dim=1).to(torch.uint8)
+        """Finds the parts of aligned crops (B, 3, S, S) in [−1, 1]. → indices in PARTS, uint8 (B, 128, 128).
+
+        The probabilities of each crop and its mirror image are averaged.
+        """
+        small = average_resize(image, INPUT_SIZE)
+        probabilities = self(small).softmax(dim=1) + self(small.flip(3)).softmax(dim=1).flip(3)
+        parts: Tensor = probabilities.argmax(dim=1).to(torch.uint8)
         return parts
