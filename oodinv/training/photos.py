@@ -77,6 +77,11 @@ def decode(content: bytes, path: Path, data: FaceFolder, detector: Detector | No
     return np.stack([face.crop, *others])
 
 
+def label_file(path: Path, folder: str, labels: str) -> Path:
+    """Path of the label map of a crop in the folder `folder`: the same path below `labels`, as PNG."""
+    return (Path(labels) / path.relative_to(folder)).with_suffix(".png")
+
+
 def read_labels(path: Path, data: FaceFolder) -> Pixels:
     """Reads the label map of a crop, uint8 (size, size); `UNLABELLED` all over for a crop without one.
 
@@ -84,7 +89,7 @@ def read_labels(path: Path, data: FaceFolder) -> Pixels:
         ImageError: the file can't be read, or isn't grey.
     """
     assert data.labels is not None
-    file = (Path(data.labels) / path.relative_to(data.folder)).with_suffix(".png")
+    file = label_file(path, data.folder, data.labels)
     if not file.is_file():
         return np.full((data.size, data.size), UNLABELLED, np.uint8)
     try:
@@ -134,9 +139,14 @@ class FaceCache:
         """The cache of a training folder, in a folder of its own below `parent`; nothing is read or written.
 
         Raises:
-            RecipeError, ImageError: see `list_images`.
+            RecipeError, ImageError: see `list_images`. RecipeError also if no crop has its label map.
         """
         paths, unsupported = list_images(Path(data.folder))
+        if data.labels is not None and not any(label_file(p, data.folder, data.labels).is_file() for p in paths):
+            raise RecipeError(
+                f"{data.labels}: has no label map of a crop of {data.folder}, such as "
+                f"{label_file(paths[0], data.folder, data.labels)}; correct data.labels"
+            )
         named = data.model_copy(
             update={"folder": readable(data.folder), "labels": data.labels and readable(data.labels)}
         )

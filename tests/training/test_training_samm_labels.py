@@ -76,6 +76,13 @@ def test_damaged_and_coloured_label_maps_are_named(photos: tuple[Path, Path], tm
     assert any("mode RGB" in photo.error for photo in unusable)
 
 
+def test_a_folder_with_no_label_map_of_a_crop_is_an_error(photos: tuple[Path, Path], tmp_path: Path) -> None:
+    crops, _ = photos
+    data = FaceFolder(folder=str(crops), labels=str(tmp_path / "elsewhere"), size=16, aligned=True)
+    with pytest.raises(RecipeError, match=r"elsewhere.*\.png; correct data\.labels"):
+        load_faces(data, None, tmp_path / "cache")
+
+
 def test_means_on_classes_leave_out_images_without_them() -> None:
     values = torch.tensor([[1.0, 3.0], [5.0, 7.0]]).reshape(2, 1, 1, 2)
     where = torch.tensor([[True, True], [False, False]]).reshape(2, 1, 1, 2)
