@@ -17,8 +17,8 @@ from oodinv.compositing.regions.base import KEPT
 from oodinv.faces.parts import PARTS, PartMap, part_weight
 from oodinv.imaging.pixels import Levels, Mask
 
-SPREAD = 0.55
-"""Largest standard deviation of the logarithm of luminance within dyed hair."""
+SPREAD = 0.5
+"""Largest standard deviation of the logarithm of luminance of dyed highlights."""
 FLOOR = 0.002
 """Luminance that is added before the logarithm, so that noise in black hair is not enhanced."""
 LEAST = 1 / 500
@@ -36,7 +36,7 @@ class Dye:
 def dyed(photo: Levels, parts: PartMap, dye: Dye) -> Levels:
     """Dyes the hair of a crop (S, S, 3), and nothing else; parts: its label map. → (S, S, 3).
 
-    Shades and strands keep their ratios of luminance, unless these spread more than SPREAD.
+    Shades and strands keep their ratios of luminance, but highlights that spread more than SPREAD are compressed.
     """
     hair = hair_matte(photo, parts)
     inside = hair > 0.8
@@ -45,9 +45,10 @@ def dyed(photo: Levels, parts: PartMap, dye: Dye) -> Levels:
     lab = cv2.cvtColor(photo / 255, cv2.COLOR_RGB2LAB)
     target = cv2.cvtColor(np.array([[dye.colour]], np.float32) / 255, cv2.COLOR_RGB2LAB)[0, 0]
     light = np.log(_luminance(lab[..., 0]) + FLOOR)
-    contrast = min(1.0, SPREAD / max(float(light[inside].std()), 1e-6))
-    wanted = _luminance(target[0]) * np.exp(contrast * (light - light[inside].mean()))
-    lightness = 116 * np.cbrt(_below_white(wanted)) - 16
+    light -= light[inside].mean()
+    highlights = min(1.0, SPREAD / max(float(light[inside].std()), 1e-6))
+    wanted = _luminance(target[0]) * np.exp(np.where(light > 0, highlights * light, light))
+    lightness = _lightness(_below_white(wanted))
     chroma = np.minimum(lightness / target[0], 1)  # highlights are white
     new = np.dstack([lightness, chroma * target[1], chroma * target[2]]).astype(np.float32)
     change = 255 * cv2.cvtColor(new, cv2.COLOR_LAB2RGB) - photo
@@ -63,8 +64,13 @@ def hair_matte(photo: Levels, parts: PartMap) -> Mask:
 
 
 def _luminance(lightness: NDArray[Any]) -> NDArray[np.float32]:
-    """CIE lightness L* in [0, 100] → relative luminance in (0, 1]; the linear part near 0 is left out."""
-    return np.asarray(((lightness + 16) / 116) ** 3, dtype=np.float32)
+    """CIE lightness L* in [0, 100] → relative luminance in [0, 1]."""
+    return np.where(lightness > 8, ((lightness + 16) / 116) ** 3, lightness / 903.3).astype(np.float32)
+
+
+def _lightness(luminance: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Relative luminance in [0, 1] → CIE lightness L* in [0, 100]."""
+    return np.where(luminance > 0.008856, 116 * np.cbrt(luminance) - 16, luminance * 903.3).astype(np.float32)
 
 
 def _below_white(luminance: NDArray[np.float32]) -> NDArray[np.float32]:

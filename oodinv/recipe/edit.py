@@ -15,7 +15,7 @@ Strengths = Annotated[list[Finite], Field(min_length=1)]
 Layers = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
 
-HAIR_COLOURS = {"black": "#241f1d", "brown": "#4a3326", "blond": "#a88f6a", "red": "#6e3d28", "grey": "#868582"}
+HAIR_COLOURS = {"black": "#1b1a1a", "brown": "#4a3326", "blond": "#ad8a67", "red": "#633e2b", "grey": "#868582"}
 """Mean colours of hair in daylight, set by eye."""
 
 
