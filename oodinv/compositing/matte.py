@@ -13,7 +13,7 @@ RADIUS = 1 / 42
 """Radius of the windows, as a share of the picture's side: about three pixels of a label map."""
 SMOOTHNESS = 1e-4
 """ε of the paper, for colours in [0, 1]."""
-ENDS = (0.15, 0.85)
+ENDS = (0.35, 0.95)
 """Values of the filtered label that become 0 and 1."""
 
 
