@@ -37,7 +37,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadscope --no-lo
 demo: .venv/.installed
 	$(BIN)/oodinv invert samples -o $(OUT) --refine $(REFINE)
 	$(BIN)/oodinv report $(OUT) --quiet
-	$(BIN)/oodinv edit $(OUT) --recipe older --strength 1.5 -o $(OUT)-older
+	$(BIN)/oodinv edit $(OUT) --recipe older --strength 1.3 -o $(OUT)-older
 	@echo
 	@echo "Look at $(OUT)/contact-sheet.png and report.html, then at $(OUT)/composites and $(OUT)/pasted;"
 	@echo "$(OUT)/masks is white where the photo was kept. $(OUT)-older/contact-sheet.png shows the edit."

@@ -77,7 +77,7 @@ def edit(
 
         oodinv edit in.jpg -o out.jpg --recipe smile
 
-        oodinv edit photos/ --recipe smile -o smiling/ --strength 1.5
+        oodinv edit photos/ --recipe smile -o smiling/ --strength 1.2
 
         oodinv edit out/ --recipe my-recipe.yaml --strength=-1,0,1 --preview
     """
