@@ -49,7 +49,7 @@ def dyed(photo: Levels, parts: PartMap, dye: Dye) -> Levels:
     highlights = min(1.0, SPREAD / max(float(light[inside].std()), 1e-6))
     wanted = _luminance(target[0]) * np.exp(np.where(light > 0, highlights * light, light))
     lightness = _lightness(_below_white(wanted))
-    chroma = np.minimum(lightness / target[0], 1)  # highlights are white
+    chroma = np.minimum(lightness / max(target[0], 1.0), 1)  # highlights are white
     new = np.dstack([lightness, chroma * target[1], chroma * target[2]]).astype(np.float32)
     change = 255 * cv2.cvtColor(new, cv2.COLOR_LAB2RGB) - photo
     return np.asarray(photo + dye.amount * hair[..., None] * change, dtype=np.float32)

@@ -75,6 +75,14 @@ def test_the_amount_is_the_share_of_the_change() -> None:
     np.testing.assert_allclose(half - photo, (whole - photo) / 2, atol=1e-3)
 
 
+@pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255)])
+def test_black_and_white_are_colours_too(colour: tuple[int, int, int]) -> None:
+    parts = face_parts(hat=False)
+    result = dyed(portrait(parts, (90, 60, 35), (90, 60, 35)), parts, Dye(colour, 1.0))
+    assert np.isfinite(result).all()
+    assert np.abs(result[inside(parts)].mean() - colour[0]) < 40
+
+
 def test_a_hat_is_not_dyed_and_a_shaved_head_stays() -> None:
     parts = face_parts(hat=True)
     photo = portrait(parts, (90, 60, 35), (90, 60, 35))
