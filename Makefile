@@ -68,7 +68,7 @@ pictures: demo
 	$(BIN)/python docs/row.py docs/images/techniques.jpg 0.4,0,1,0.6 photo=$(OUT)/aligned/jacinda-ardern-2022.png \
 	  $(foreach technique,mask laplacian poisson,$(technique)=$(OUT)-$(technique)/composites/jacinda-ardern-2022.png)
 	for recipe in $(RECIPES); do \
-	  $(BIN)/oodinv edit $(OUT) --recipe $$recipe --strength 0.5,0.75,1 -o $(OUT)-$$recipe --quiet && \
+	  $(BIN)/oodinv edit $(OUT) --recipe $$recipe --strength 0.5,0.75,1 -o $(OUT)-$$recipe --restart --quiet && \
 	  $(BIN)/python docs/shrink.py $(OUT)-$$recipe/strips/eileen-collins.png docs/images/$$recipe.jpg || exit 1; \
 	done
 

@@ -13,7 +13,7 @@ from row import row
 import oodinv
 
 PHOTO = Path(__file__).resolve().parents[1] / "samples" / "eileen-collins.png"  # NASA, public domain
-RECIPES = {"smile": 1, "older": 1.3, "grey-hair": 1, "turn-left": 1}
+RECIPES = {"smile": 1, "older": 1, "younger": 1, "turn-left": 1}
 MARGIN = 1.15
 """Of the crop's side: how much of the photo around the crop is shown."""
 
