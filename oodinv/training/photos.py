@@ -142,10 +142,10 @@ class FaceCache:
             RecipeError, ImageError: see `list_images`. RecipeError also if no crop has its label map.
         """
         paths, unsupported = list_images(Path(data.folder))
-        if data.labels is not None and not any(label_file(p, data.folder, data.labels).is_file() for p in paths):
+        labels = [] if data.labels is None else [label_file(path, data.folder, data.labels) for path in paths]
+        if labels and not any(file.is_file() for file in labels):
             raise RecipeError(
-                f"{data.labels}: has no label map of a crop of {data.folder}, such as "
-                f"{label_file(paths[0], data.folder, data.labels)}; correct data.labels"
+                f"{data.labels}: has no label map of a crop of {data.folder}, such as {labels[0]}; correct data.labels"
             )
         named = data.model_copy(
             update={"folder": readable(data.folder), "labels": data.labels and readable(data.labels)}
