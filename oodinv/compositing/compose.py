@@ -174,7 +174,7 @@ def compose_stored(
     """
     plain = matching_colour(rounded(before), face.crop)
     if face.is_unedited:
-        return Composites(plain, matching_colour(rounded(before + dye_change(face)), face.crop))
+        return Composites(plain, matching_colour(rounded(with_dye(before, face, None)), face.crop))
     crop, unedited, generated = (_levels(p) for p in (face.crop, face.unedited, face.generated))
     mask = face.mask.astype(np.float32)
     if saved_flow is None and (found := edit_flow(unedited, generated, mask, composition, crop_scale)) is not None:
@@ -185,8 +185,8 @@ def compose_stored(
     drawn = composition.drawn_parts(face.parts)
     place = Place(face.parts, composition.keep, composition.changed_parts, drawn, crop_scale)
     after, detail_flow = compose_edit(inputs, before, composition, place)
-    after = after + warp(dye_change(face), detail_flow)
-    return Composites(plain, matching_colour(rounded(after), face.crop), detail_flow, stored)
+    dyed_after = with_dye(after, face, detail_flow)
+    return Composites(plain, matching_colour(rounded(dyed_after), face.crop), detail_flow, stored)
 
 
 def dye_array(dye: Dye) -> NDArray[np.float32]:
@@ -202,10 +202,12 @@ def read_dye(arrays: Mapping[str, NDArray[Any]]) -> Dye | None:
     return Dye((round(red), round(green), round(blue)), amount)
 
 
-def dye_change(face: StoredFace) -> Levels:
-    """The change of a face's crop by its dye, (S, S, 3); 0 without one."""
+def with_dye(composite: Levels, face: StoredFace, flow: Flow | None) -> Levels:
+    """Adds the change of the crop by the face's dye, if it has one, to a composite (S, S, 3), moved by the flow."""
+    if face.dye is None:
+        return composite
     crop = _levels(face.crop)
-    return np.zeros_like(crop) if face.dye is None else dyed(crop, face.parts, face.dye) - crop
+    return composite + warp(dyed(crop, face.parts, face.dye) - crop, flow)
 
 
 def _levels(pixels: Pixels) -> Levels:

@@ -21,7 +21,7 @@ UNLIKE = 12.0
 """Grey levels: difference in structure at which the weight of a generated picture's change falls to 1/e."""
 OUTLINE = 1 / 20
 """Standard deviation, as a share of the crop's side, of the blur that fades changes out towards the outline."""
-DYE = 16.0
+TONE_FLOOR = 16.0
 """Grey levels that are added to the denominator of the contrast of hair, which limits it for dark hair."""
 BESIDE = 80.0
 """Grey levels: difference from the tone of hair at which the change of a pixel falls to 1/e."""
@@ -76,12 +76,12 @@ def redrawn_detail(
     around = blurred_within(change, face * alike, max(blur, AROUND * size))
     kept = around + alike[..., None] * (blurred_within(change, face, blur) - around)
     kept *= fading(face, OUTLINE * size)[..., None]
-    kept += hair[..., None] * (_dyed(warp(crop, flow), change, hair) - kept)
+    kept += hair[..., None] * (_toned(warp(crop, flow), change, hair) - kept)
     kept *= 1 - warp(part_weight(parts, ("mouth",), size), flow)[..., None]
     return np.asarray(change - kept, dtype=np.float32)
 
 
-def _dyed(photo: Levels, change: Levels, hair: Mask) -> Levels:
+def _toned(photo: Levels, change: Levels, hair: Mask) -> Levels:
     """Computes the change of hair (H, W, 3): a blurred change of tone, and strands with the contrast of the new tone.
 
     Background between strands, which is much lighter or darker than the hair around, changes less (BESIDE).
@@ -89,7 +89,7 @@ def _dyed(photo: Levels, change: Levels, hair: Mask) -> Levels:
     tone, shift = (blurred_within(picture, hair, COARSE * len(hair)) for picture in (photo, change))
     before, after = luma(tone), luma(tone + shift).clip(0)
     strands = luma(photo) - before
-    lighter = shift + ((after - before) / (before + DYE) * strands)[..., None]
+    lighter = shift + ((after - before) / (before + TONE_FLOOR) * strands)[..., None]
     return np.asarray(lighter * np.exp(-np.square(strands / BESIDE))[..., None], dtype=np.float32)
 
 

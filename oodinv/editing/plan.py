@@ -92,7 +92,8 @@ def prepare(recipe: EditRecipe, path: Path, model: Model, factors: list[float], 
     if warnings and not force:
         raise RecipeError(f"{warnings[0]}; choose a --strength within it, or pass --force")
     ranges = [_range(s, d) for s, d in zip(recipe.edits, found, strict=True) if s.target is None]
-    ranges += [] if recipe.dye is None else ["dye: 0 to 1"]
+    if recipe.dye is not None:
+        ranges.append("dye: 0 to 1")
     return EditPlan(
         variants, summary(recipe, path, factors), tuple(dict.fromkeys(warnings)), tuple(dict.fromkeys(ranges))
     )

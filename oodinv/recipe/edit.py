@@ -70,7 +70,7 @@ class Interpolation(Strict):
 class HairDye(Strict):
     """Dye of the hair: a colour by name or as "#rrggbb", and the share of it that is applied."""
 
-    colour: Annotated[str, AfterValidator(lambda colour: _known_colour(colour))]
+    colour: Annotated[str, AfterValidator(_known_colour)]
     amount: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     @property

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from shapes import disc, smooth
 
-from oodinv.compositing.detail_transfer import DYE, optical_flow, redrawn_detail, transferred_residual
+from oodinv.compositing.detail_transfer import TONE_FLOOR, optical_flow, redrawn_detail, transferred_residual
 from oodinv.faces.parts import PARTS
 from oodinv.imaging.flow import resize_flow, warp
 
@@ -116,7 +116,11 @@ def test_hair_keeps_its_contrast_in_proportion_to_its_tone() -> None:
     strands = 10 * np.sin(np.arange(128, dtype=np.float32))[:, None, None]
     x = np.full((128, 128, 3), 40, np.float32) + strands
     before = np.full_like(x, 50)
-    for change, contrast in ((100, (140 + DYE) / (40 + DYE)), (-20, (20 + DYE) / (40 + DYE)), (0, 1)):
+    for change, contrast in (
+        (100, (140 + TONE_FLOOR) / (40 + TONE_FLOOR)),
+        (-20, (20 + TONE_FLOOR) / (40 + TONE_FLOOR)),
+        (0, 1),
+    ):
         after = before + change
         found = after + transferred_residual(x, before, None, 1, 1, redrawn_detail(x, before, after, None, parts, 4))
         assert abs((found - x)[32:96].mean() - change) < 3

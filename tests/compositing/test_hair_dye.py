@@ -15,7 +15,7 @@ GREY = Dye((134, 133, 130), 1.0)
 
 
 def hair(parts: np.ndarray) -> np.ndarray:
-    """Where the label map says hair, bool (SIZE, SIZE)."""
+    """Finds the pixels with the label of hair, bool (SIZE, SIZE)."""
     label = (parts == PARTS.index("hair")).astype(np.uint8)
     return cv2.resize(label, (SIZE, SIZE), interpolation=cv2.INTER_NEAREST) > 0
 
@@ -30,7 +30,7 @@ def portrait(parts: np.ndarray, left: tuple[int, int, int], right: tuple[int, in
 
 
 def inside(parts: np.ndarray) -> np.ndarray:
-    """Hair at some distance from everything else."""
+    """Finds the pixels of hair at some distance from everything else, bool (SIZE, SIZE)."""
     return cv2.erode(hair(parts).astype(np.uint8), np.ones((25, 25))) > 0
 
 
