@@ -172,7 +172,7 @@ class PhotoEditor:
                 "that names all directions"
             )
         editor = Editor(self.model, self.device, self.dtype, "fixed", _BATCH, read, plan)
-        edited = editor.edit([_inverted(face) for face in inverted.faces])
+        edited = editor.edit([InvertedFace.of(face) for face in inverted.faces])
         faces = tuple(
             replace(face.results[0], subject=before.subject)
             for face, before in zip(edited, inverted.faces, strict=True)
@@ -269,12 +269,6 @@ def _recipe(recipe: str | os.PathLike[str] | EditRecipe) -> tuple[EditRecipe, Pa
         raise RecipeError(f"a recipe is a name, a FILE.yaml or an EditRecipe, and not {type(recipe).__name__}")
     path = find_edit_recipe(os.fspath(recipe))
     return read_edit_recipe(path), path
-
-
-def _inverted(face: Artefacts) -> InvertedFace:
-    placed = face.subject.aligned
-    placement = None if placed is None else placed.placement
-    return InvertedFace(face.subject.name, face.subject.crop, face.w_plus, face.flows, placement, face.noise)
 
 
 def _with_levels(photo: Photo) -> Photo:

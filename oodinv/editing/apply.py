@@ -63,6 +63,13 @@ class InvertedFace:
     placement: Placement | None
     noise: Arrays = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, inverted: Artefacts) -> "InvertedFace":
+        """A face that was just inverted."""
+        subject, aligned = inverted.subject, inverted.subject.aligned
+        placement = None if aligned is None else aligned.placement
+        return cls(subject.name, subject.crop, inverted.w_plus, inverted.flows, placement, inverted.noise)
+
     @property
     def parts(self) -> PartMap:
         """The crop's label map; it is made anew where the inversion saved none."""

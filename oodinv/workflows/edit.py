@@ -8,7 +8,7 @@ from pathlib import Path
 from oodinv.compositing.paste_back import Patch
 from oodinv.editing.apply import EditedFace, Editor, InvertedFace
 from oodinv.errors import ImageError, ManifestError, RecipeError
-from oodinv.faces.align import AlignedFace, Placement, read_placement
+from oodinv.faces.align import read_placement
 from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.encode import AS_SOURCE, OutputFormat, write_png
 from oodinv.imaging.files import atomic_write
@@ -249,13 +249,6 @@ def edit_photo(inverting: InvertStages, editing: EditStages, job: Job, content: 
     """
     portrait = inverting.read(job, content)
     (inverted,) = inverting.compute([portrait])
-    faces = [
-        InvertedFace(a.subject.name, a.subject.crop, a.w_plus, a.flows, _placement(a.subject.aligned))
-        for a in inverted.artefacts
-    ]
+    faces = [InvertedFace.of(a) for a in inverted.artefacts]
     patches = [patch for face in editing.editor.edit(faces) if (patch := editing.patch(face, 0)) is not None]
     return EditedFile(pasted(portrait.decoded(), patches, editing.made), portrait.remarks)
-
-
-def _placement(aligned: AlignedFace | None) -> Placement | None:
-    return None if aligned is None else aligned.placement
