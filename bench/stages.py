@@ -71,7 +71,7 @@ def run(stages: InvertStages, portraits: list[Portrait], out: Path) -> dict[str,
     subjects = [subject for portrait in portraits for subject in portrait.subjects]
     crops = torch.stack([subject.tensor() for subject in subjects]).to(device)
     encoding, encoded = timed(device, lambda: encode(stages.model, crops, dtype))
-    plain = Refined(encoding.w_plus.float(), dict(encoding.noise), {})
+    plain = Refined(encoding.w_plus.float(), encoding.w_plus.float(), dict(encoding.noise), {})
     better, refined = timed(device, lambda: stages.refiner.refine(crops, encoding) if stages.refiner else plain)
     source, noise = better.alignments or encoding, photo_noise("fixed", better.noise)
     found, generated = timed(device, lambda: decode(stages.model, crops, better.w_plus, source, noise, dtype))

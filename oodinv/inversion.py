@@ -41,7 +41,7 @@ class Inversion:
     """Result of inverting a batch of B crops of the model's size H = W.
 
     w_plus (B, num_ws, w_dim): latent codes, edited if a delta was given. noise: `PhotoNoise.offsets`, of the encoder or
-    of a refinement.
+    of a refinement. pivot (B, num_ws, w_dim): a refinement's codes for edits (`Refined.pivot`); None without one.
     generated (B, 3, H, W): generator output g after alignment, about [−1, 1], not clipped.
     alignments {S: Alignment}: flow and mask at each of SAMM's sizes; empty without SAMM.
     mask (B, 1, H, W) in [0, 1]: M, 1 = out of domain = copied from the input; zero without SAMM.
@@ -54,6 +54,7 @@ class Inversion:
     mask: Tensor
     composite: Tensor
     noise: Mapping[int, Tensor] = field(default_factory=dict)
+    pivot: Tensor | None = None
 
 
 @contextmanager
@@ -143,12 +144,14 @@ def invert(
     encoding = encode(model, image, dtype)
     w_plus = encoding.w_plus.float()
     source: Encoding | dict[int, Alignment] = encoding
-    chosen = photo_noise(noise, encoding.noise)
+    chosen, pivot = photo_noise(noise, encoding.noise), None
     if refiner is not None and refiner.steps:
         with autocast(image.device, dtype):
             refined = refiner.refine(image, encoding)
         w_plus, source, chosen = refined.w_plus, refined.alignments or encoding, photo_noise(noise, refined.noise)
-    return decode(model, image, w_plus if delta is None else w_plus + delta, source, chosen, dtype)
+        pivot = refined.pivot
+    made = decode(model, image, w_plus if delta is None else w_plus + delta, source, chosen, dtype)
+    return replace(made, pivot=pivot)
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,8 +180,9 @@ Arrays = dict[str, NDArray[Any]]
 class Artefacts:
     """Results for one face as they are saved.
 
-    w_plus (num_ws, w_dim). noise: `PhotoNoise.offsets`, noise_S float16 (1, S, S), by key. flows: flow_S (2, S, S),
-    mask_S (1, S, S), mask (H, W), the edit flow (2, s, s), and the label map `parts` (s, s), by key.
+    w_plus, pivot (num_ws, w_dim): codes of the picture, and for edits if it was refined. noise: `PhotoNoise.offsets`,
+    noise_S float16 (1, S, S), by key. flows: flow_S (2, S, S), mask_S (1, S, S), mask (H, W), the edit flow (2, s, s),
+    and the label map `parts` (s, s), by key.
     mask uint8 (H, W), 255 = copied from the input; generated, composite uint8 (H, W, 3).
     """
 
@@ -189,6 +193,12 @@ class Artefacts:
     generated: Pixels
     composite: Pixels
     noise: Arrays = field(default_factory=dict)
+    pivot: NDArray[np.float32] | None = None
+
+    @property
+    def edited_from(self) -> NDArray[np.float32]:
+        """Codes (num_ws, w_dim) that edits start from: the pivot, or without a refinement w_plus."""
+        return self.w_plus if self.pivot is None else self.pivot
 
 
 def saved_noise(inversion: Inversion) -> Arrays:
@@ -228,6 +238,7 @@ def artefacts(subjects: list[Subject], inversion: Inversion, parts: Sequence[Par
     composite = to_uint8(inversion.composite)
     mask = inversion.mask[:, 0].float().cpu().numpy()
     w_plus = inversion.w_plus.float().cpu().numpy()
+    pivots = None if inversion.pivot is None else inversion.pivot.float().cpu().numpy()
     fields, noise = saved_alignments(inversion), saved_noise(inversion)
     return [
         Artefacts(
@@ -242,6 +253,7 @@ def artefacts(subjects: list[Subject], inversion: Inversion, parts: Sequence[Par
             generated=generated[i],
             composite=composite[i],
             noise={key: maps[i] for key, maps in noise.items()},
+            pivot=None if pivots is None else pivots[i],
         )
         for i, subject in enumerate(subjects)
     ]

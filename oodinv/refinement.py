@@ -3,6 +3,10 @@
 Source: the projection of "Analyzing and Improving the Image Quality of StyleGAN" (Karras et al., CVPR 2020, appendix
 D), which optimises latents and noise, from an encoder's codes instead of the average latent, and with offsets of the
 rows that are penalised as in "Designing an Encoder for StyleGAN Image Manipulation" (Tov et al., SIGGRAPH 2021).
+
+The first steps leave noise alone and keep codes near W, where a generator's edits look real: they find the pivot of
+"Pivotal Tuning for Latent-based Editing of Real Images" (Roich et al., TOG 2022), from which edits start. The other
+steps go on from there to the photo itself.
 """
 
 from collections.abc import Callable
@@ -35,22 +39,28 @@ NOISE_SIZES = (32, 64)
 """Smallest and largest side in pixels of the noise maps that are optimised; larger ones draw red spots on skin."""
 NOISE_RATE = 0.1
 """Learning rate of noise maps, in the units of the generator's features; half of it for the whole generator."""
+PIVOT_SHARE = 0.4
+"""Share of the steps that find the pivot."""
 WARMUP = 3
 L2, INNER, IDENTITY, OFFSETS, LATENTS = 0.5, 0.5, 0.5, 2e-4, 3e-3
 """Weights beside that of LPIPS: L2, LPIPS of the inner face, distance of dlib's descriptors, squares of offsets in W
 and of whitened latents.
 """
+PIVOT_OFFSETS = 0.1
+"""Weight of squares of offsets in W while the pivot is found."""
 
 
 @dataclass(frozen=True)
 class Refined:
     """Result of a refinement.
 
-    w_plus (B, num_ws, w_dim). noise: offsets of noise maps as in `PhotoNoise`, rounded to float16. alignments: those of
-    SAMM that the last steps ran with; empty without SAMM, or if no step ran the whole generator.
+    w_plus, pivot (B, num_ws, w_dim): codes of the picture, and codes for edits, which look right without the noise.
+    noise: offsets of noise maps as in `PhotoNoise`, rounded to float16. alignments: those of SAMM that the last steps
+    ran with; empty without SAMM, or if no step ran the whole generator.
     """
 
     w_plus: Tensor
+    pivot: Tensor
     noise: dict[int, Tensor]
     alignments: dict[int, Alignment]
 
@@ -134,16 +144,20 @@ class _Descent:
         return w_plus
 
     def run(self) -> Refined:
-        """Runs all steps: those through the preview head first."""
+        """Runs all steps: those that find the pivot, then the others, through the preview head first."""
         steps, head = self.refiner.steps, self.refiner.head
-        whole = steps if head is None else -(-steps // WHOLE_SHARE)
+        first = round(PIVOT_SHARE * steps)
+        self.descend(first, 1.0, head, {}, pivot=True)
+        pivot, steps = self.w_plus().detach(), steps - first
+        whole = steps if head is None else -(-self.refiner.steps // WHOLE_SHARE)
         if self.refiner.whole is not None:
-            whole = min(self.refiner.whole, steps)
+            whole = self.refiner.whole
+        whole = min(whole, steps)
         self.descend(steps - whole, 1.0, head, {})
         alignments = self.predicted() if whole else {}
         self.descend(whole, 1.0 if head is None else 0.5, None, alignments)
         noise = {key: maps.detach().half().float() for key, maps in self.noise.items()}
-        return Refined(self.w_plus().detach(), noise, alignments)
+        return Refined(self.w_plus().detach(), pivot, noise, alignments)
 
     def predicted(self) -> dict[int, Alignment]:
         """Alignments that SAMM predicts for the codes and noise so far."""
@@ -153,10 +167,21 @@ class _Descent:
         with torch.no_grad():
             return synthesize_aligned(self.generator, self.w_plus(), source, PhotoNoise("fixed", self.noise))[1]
 
-    def descend(self, steps: int, rate: float, head: PreviewHead | None, alignments: dict[int, Alignment]) -> None:
-        """Takes Adam steps with learning rates that fall as √(1 − t), with features aligned as the alignments say."""
-        keys = list(self.generator.taps)
-        seen = keys if head is None else keys[: keys.index(head.key) + 1]
+    def descend(
+        self,
+        steps: int,
+        rate: float,
+        head: PreviewHead | None,
+        alignments: dict[int, Alignment],
+        *,
+        pivot: bool = False,
+    ) -> None:
+        """Takes Adam steps with learning rates that fall as √(1 − t), with features aligned as the alignments say.
+
+        pivot: leave out noise, and keep codes near W.
+        """
+        keys = [] if pivot else list(self.generator.taps)
+        seen = keys if head is None or pivot else keys[: keys.index(head.key) + 1]
         noise = PhotoNoise("fixed", {key: maps for key, maps in self.noise.items() if key in seen})
         groups = [
             {"params": [self.base], "lr": BASE_RATE},
@@ -169,7 +194,8 @@ class _Descent:
         )
         for _ in range(steps):
             picture, _ = synthesize_aligned(self.generator, self.w_plus(), Reused(alignments), noise, head=head)
-            loss = self.loss(average_resize(picture, self.wanted.shape[-1]))
+            near_w = PIVOT_OFFSETS if pivot else OFFSETS
+            loss = self.loss(average_resize(picture, self.wanted.shape[-1]), near_w)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -178,8 +204,11 @@ class _Descent:
             if self.refiner.on_step is not None:
                 self.refiner.on_step(self.done)
 
-    def loss(self, picture: Tensor) -> Tensor:
-        """Sum over the batch of the distances of pictures (B, 3, S, S) and of the penalties of codes."""
+    def loss(self, picture: Tensor, near_w: float) -> Tensor:
+        """Sum over the batch of the distances of pictures (B, 3, S, S) and of the penalties of codes.
+
+        near_w: weight of the squares of offsets.
+        """
         lpips = self.refiner.lpips
         offsets = (self.offsets @ self.axes).square().sum(dim=2).mean(dim=1)
         each: Tensor = (
@@ -187,7 +216,7 @@ class _Descent:
             + INNER * lpips.distance(self.perceived(self.inner(picture)), self.inner_features)
             + IDENTITY * (self.describe(picture) - self.person).square().sum(dim=1)
             + L2 * (picture - self.wanted).square().mean(dim=(1, 2, 3))
-            + OFFSETS * offsets
+            + near_w * offsets
             + LATENTS * self.base.square().mean(dim=1)
         )
         return each.sum()

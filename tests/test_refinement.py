@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 import yaml
 from command import call_here
-from edit_command import pixels
 
 from oodinv import directions, inversion
 from oodinv.benchmark.ablations import EncodedBatch
@@ -67,13 +66,25 @@ def test_refined_codes_draw_the_image_better(generator: StyleGAN2, refiner: Refi
     refined = refiner.refine(image, start)
     assert refined.w_plus.shape == start.w_plus.shape
     assert not refined.w_plus.requires_grad
-    before = distance(generator, Refined(start.w_plus, {}, {}), image)
+    before = distance(generator, Refined(start.w_plus, start.w_plus, {}, {}), image)
     assert (distance(generator, refined, image) < 0.7 * before).all()
+
+
+def test_the_pivot_looks_like_the_image_without_noise_and_is_near_w(generator: StyleGAN2, refiner: Refiner) -> None:
+    image, start = pair(generator)
+    refined = replace(refiner, steps=16).refine(image, start)
+
+    def from_w(codes: torch.Tensor) -> torch.Tensor:
+        return (codes - codes.mean(dim=1, keepdim=True)).square().mean(dim=(1, 2))
+
+    assert (from_w(refined.pivot) < from_w(refined.w_plus)).all()
+    before = distance(generator, Refined(start.w_plus, start.w_plus, {}, {}), image)
+    assert (distance(generator, Refined(refined.pivot, refined.pivot, {}, {}), image) < 0.8 * before).all()
 
 
 def test_noise_is_refined_with_the_codes(generator: StyleGAN2, refiner: Refiner) -> None:
     image, start = pair(generator)
-    refined = refiner.refine(image, start)
+    refined = replace(refiner, steps=16).refine(image, start)
     assert {key: maps.shape for key, maps in refined.noise.items()} == {
         key: (2, 1, key, key) for key in generator.taps if key >= NOISE_SIZES[0]
     }
@@ -129,18 +140,19 @@ def test_all_but_the_last_fifth_of_the_steps_end_at_the_preview_head(
     monkeypatch: pytest.MonkeyPatch, generator: StyleGAN2, refiner: Refiner
 ) -> None:
     image, start = pair(generator)
-    head, used = head_for(generator, 32).requires_grad_(False), []
+    head, used, kept = head_for(generator, 32).requires_grad_(False), [], []
 
     def recorded(
         of: StyleGAN2, w_plus: torch.Tensor, source: Reused, noise: PhotoNoise, *, head: PreviewHead | None
     ) -> tuple[torch.Tensor, dict[int, Alignment]]:
         used.append(head)
-        assert set(noise.offsets) == ({32} if head else {32, 64})
+        kept.append(set(noise.offsets))
         return synthesize_aligned(of, w_plus, source, noise, head=head)
 
     monkeypatch.setattr("oodinv.refinement.synthesize_aligned", recorded)
     replace(refiner, steps=11, head=head).refine(image, start)
     assert used == [head] * 8 + [None] * 3
+    assert kept == [set()] * 4 + [{32}] * 4 + [{32, 64}] * 3
 
 
 def test_a_photo_is_refined_alike_whatever_else_is_in_the_batch(generator: StyleGAN2, refiner: Refiner) -> None:
@@ -229,37 +241,44 @@ def test_invert_refines_and_its_manifest_says_so(tiny_card: Path, samples: Path,
 
 
 @pytest.mark.usefixtures("random_networks")
-def test_edits_draw_with_the_refined_noise(tiny_card: Path, samples: Path, tmp_path: Path) -> None:
+def test_edits_of_refined_faces_start_from_the_pivot_without_noise(
+    tiny_card: Path, samples: Path, tmp_path: Path
+) -> None:
     photo = min(p for p in samples.iterdir() if p.suffix == ".jpg")
     inverted, name = tmp_path / "inverted", photo.stem
-    done = call_here("invert", photo, "-o", inverted, "--model", tiny_card, "--refine", "3")
+    done = call_here("invert", photo, "-o", inverted, "--model", tiny_card, "--refine", "5")
     assert done.returncode == 0, done.stderr
-    directions.write(tmp_path / "up.safetensors", directions.Direction("up", "tiny", torch.randn(8, 16)))
+    unit = torch.randn(8, 16, generator=torch.Generator().manual_seed(4))
+    directions.write(tmp_path / "up.safetensors", directions.Direction("up", "tiny", unit))
     (tmp_path / "up.yaml").write_text("edits: [{direction: up.safetensors, strength: 0.5}]")
-
-    def edit(output: str) -> Path:
-        done = call_here("edit", inverted, "-r", tmp_path / "up.yaml", "-o", tmp_path / output, "--model", tiny_card)
-        assert done.returncode == 0, done.stderr
-        return tmp_path / output
-
-    first = edit("first")
-    np.testing.assert_array_equal(pixels(first / f"unedited/{name}.png"), pixels(inverted / f"generated/{name}.png"))
     latents = inverted / f"latents/{name}.npz"
     arrays = dict(np.load(latents))
     assert arrays["noise_32"].dtype == np.float16
-    with np.load(first / f"latents/{name}.npz") as kept:
-        np.testing.assert_array_equal(kept["noise_32"], arrays["noise_32"])
-    drawn = call_here("generate", "--model", tiny_card, "--codes", latents, "-o", tmp_path / "g", "--save", "arrays")
+
+    done = call_here("edit", inverted, "-r", tmp_path / "up.yaml", "-o", tmp_path / "edited", "--model", tiny_card)
+    assert done.returncode == 0, done.stderr
+    with np.load(tmp_path / f"edited/latents/{name}.npz") as edited:
+        assert set(edited) == {"w_plus"}
+        np.testing.assert_allclose(edited["w_plus"], arrays["pivot"] + 0.5 * unit.numpy(), atol=1e-5)
+
+
+@pytest.mark.usefixtures("random_networks")
+def test_generate_draws_with_the_saved_noise(tiny_card: Path, samples: Path, tmp_path: Path) -> None:
+    photo = min(p for p in samples.iterdir() if p.suffix == ".jpg")
+    done = call_here("invert", photo, "-o", tmp_path / "out", "--model", tiny_card, "--refine", "5")
+    assert done.returncode == 0, done.stderr
+    latents = tmp_path / f"out/latents/{photo.stem}.npz"
+    generate = ("generate", "--model", tiny_card, "--codes", latents, "--save", "arrays")
+    drawn = call_here(*generate, "-o", tmp_path / "g")
     assert drawn.returncode == 0, drawn.stderr
-    noise = inversion.stacked_noise([{k: v for k, v in arrays.items() if k != "w_plus"}], torch.device("cpu"))
+    arrays = dict(np.load(latents))
+    noise = inversion.stacked_noise([{k: v for k, v in arrays.items() if k.startswith("noise_")}], torch.device("cpu"))
     expected = synthesize(
         load_named(str(tiny_card)).generator, torch.from_numpy(arrays["w_plus"][None]), PhotoNoise("fixed", noise)
     )
     np.testing.assert_allclose(np.load(tmp_path / "g/arrays/code0000.npy"), expected[0].detach(), atol=1e-5)
-    np.savez(latents, **{key: array for key, array in arrays.items() if key == "w_plus"})
-    assert (pixels(edit("without") / f"generated/{name}.png") != pixels(first / f"generated/{name}.png")).any()
     np.savez(latents, **arrays | {"noise_32": np.zeros((1, 8, 8), np.float16)})
-    wrong = call_here("edit", inverted, "-r", tmp_path / "up.yaml", "-o", tmp_path / "wrong", "--model", tiny_card)
+    wrong = call_here(*generate, "-o", tmp_path / "wrong")
     assert wrong.returncode == 1
     assert f"{latents}: expected noise_32 of shape (1, 32, 32), found (1, 8, 8)" in wrong.stderr
 

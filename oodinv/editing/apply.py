@@ -1,7 +1,7 @@
 """Edits of inverted faces in memory: arrays in, arrays out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,7 +10,6 @@ from torch import Tensor
 
 from oodinv.compositing.compose import (
     DYE_KEY,
-    PARTS_KEY,
     UNEDITED_MASK,
     StoredFace,
     compose_stored,
@@ -36,12 +35,9 @@ from oodinv.inversion import (
     encode,
     in_halves,
     parse,
-    saved_alignments,
-    saved_noise,
-    stacked_noise,
 )
 from oodinv.models.encoders.base import Encoding
-from oodinv.models.generators.base import Noise, photo_noise
+from oodinv.models.generators.base import Noise
 from oodinv.models.samm import Alignment
 from oodinv.recipe.edit import EditRecipe
 from oodinv.weights.build import Model
@@ -51,8 +47,8 @@ from oodinv.weights.build import Model
 class InvertedFace:
     """Result of an inversion for one face.
 
-    crop uint8 (S, S, 3). w_plus (num_ws, w_dim). flows: the arrays of flows/NAME.npz, which are flows, masks and the
-    label map, by their keys in that file. noise: the arrays noise_S (1, S, S) of latents/NAME.npz.
+    crop uint8 (S, S, 3). w_plus (num_ws, w_dim): codes that edits start from (`Artefacts.edited_from`). flows: the
+    arrays of flows/NAME.npz, which are flows, masks and the label map, by their keys in that file.
     placement: position in the photo; None if it is not to be pasted.
     """
 
@@ -61,14 +57,13 @@ class InvertedFace:
     w_plus: NDArray[np.float32]
     flows: Arrays
     placement: Placement | None
-    noise: Arrays = field(default_factory=dict)
 
     @classmethod
     def of(cls, inverted: Artefacts) -> "InvertedFace":
         """A face that was just inverted."""
         subject, aligned = inverted.subject, inverted.subject.aligned
         placement = None if aligned is None else aligned.placement
-        return cls(subject.name, subject.crop, inverted.w_plus, inverted.flows, placement, inverted.noise)
+        return cls(subject.name, subject.crop, inverted.edited_from, inverted.flows, placement)
 
     @property
     def parts(self) -> PartMap:
@@ -78,13 +73,8 @@ class InvertedFace:
 
 def inverted_faces(crops: Sequence[Pixels], inversion: Inversion) -> list[InvertedFace]:
     """Splits an inversion of crops uint8 (S, S, 3) into faces, named by their indices and without placement."""
-    arrays: Arrays = {**saved_alignments(inversion), PARTS_KEY: np.stack(parse(crops))}
-    w_plus, noise = inversion.w_plus.float().cpu().numpy(), saved_noise(inversion)
-
-    def of(n: int, batch: Arrays) -> Arrays:
-        return {key: array[n] for key, array in batch.items()}
-
-    return [InvertedFace(str(n), crop, w_plus[n], of(n, arrays), None, of(n, noise)) for n, crop in enumerate(crops)]
+    subjects = [Subject(str(n), crop, None) for n, crop in enumerate(crops)]
+    return [InvertedFace.of(inverted) for inverted in artefacts(subjects, inversion, parse(crops))]
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,12 +122,11 @@ class Editor:
     def _edit(self, faces: list[InvertedFace]) -> list[EditedFace]:
         crops = to_tensor(np.stack([face.crop for face in faces])).to(self.device)
         w_plus = torch.from_numpy(np.stack([face.w_plus for face in faces])).to(self.device)
-        noise = stacked_noise([face.noise for face in faces], self.device)
-        base = self._decode(crops, w_plus, self._alignments(faces), noise)
+        base = self._decode(crops, w_plus, self._alignments(faces))
         source: Encoding | dict[int, Alignment] = base.alignments
         if self.recipe.mask == "edited":
             source = encode(self.model, crops, DTYPES[self.dtype])
-        variants = [self._variant(v.edit, base, crops, w_plus, source, noise) for v in self.plan.variants]
+        variants = [self._variant(v.edit, base, crops, w_plus, source) for v in self.plan.variants]
         unedited, masks = to_uint8(base.generated), _masks(base)
         parts = [face.parts for face in faces]
         made = [
@@ -181,10 +170,9 @@ class Editor:
     def _stack(self, faces: list[InvertedFace], key: str) -> Tensor:
         return torch.from_numpy(np.stack([face.flows[key] for face in faces]).astype(np.float32)).to(self.device)
 
-    def _decode(
-        self, crops: Tensor, w_plus: Tensor, source: Encoding | dict[int, Alignment], offsets: dict[int, Tensor]
-    ) -> Inversion:
-        return decode(self.model, crops, w_plus, source, photo_noise(self.noise, offsets), DTYPES[self.dtype])
+    def _decode(self, crops: Tensor, w_plus: Tensor, source: Encoding | dict[int, Alignment]) -> Inversion:
+        """Generates without the photo's own noise, which belongs where its details are and not where an edit's are."""
+        return decode(self.model, crops, w_plus, source, self.noise, DTYPES[self.dtype])
 
     def _variant(
         self,
@@ -193,7 +181,6 @@ class Editor:
         crops: Tensor,
         w_plus: Tensor,
         source: Encoding | dict[int, Alignment],
-        noise: dict[int, Tensor],
     ) -> Inversion:
         """Generates an edited inversion; returns `base` if the edit changes no code of the batch."""
         edit = replace(
@@ -206,8 +193,7 @@ class Editor:
         edited = apply_edit(edit, w_plus, self.model.encoder.w_avg.to(self.device))
         if torch.equal(edited, w_plus):
             return base
-        own = 1.0 if edit.towards is None else 1 - edit.amount  # the noise is this person's, not the other's
-        return self._decode(crops, edited, source, {key: own * maps for key, maps in noise.items()})
+        return self._decode(crops, edited, source)
 
 
 def _masks(inversion: Inversion) -> NDArray[np.float16]:

@@ -237,20 +237,22 @@ def _shape_of(key: str, array: NDArray[Any]) -> tuple[int, ...] | None:
 
 
 def read_latents(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Reads the w_plus of a face, float32 (num_ws, w_dim).
+    """Reads the codes of a face that edits start from, float32 (num_ws, w_dim): its pivot, else its w_plus.
 
     Raises:
         ImageError: it can't be read, or has another shape.
     """
-    found = read_arrays(path, "oodinv invert").get("w_plus")
+    arrays = read_arrays(path, "oodinv invert")
+    key = "pivot" if "pivot" in arrays else "w_plus"
+    found = arrays.get(key)
     if found is None or found.shape != shape:
-        has = "no w_plus" if found is None else f"w_plus of shape {found.shape}"
-        raise ImageError(f"{path}: expected w_plus of shape {shape}, found {has}; invert again with this model")
+        has = "no w_plus" if found is None else f"{key} of shape {found.shape}"
+        raise ImageError(f"{path}: expected {key} of shape {shape}, found {has}; invert again with this model")
     return found.astype(np.float32)
 
 
 def read_noise(path: Path, sides: Mapping[int, int]) -> Arrays:
-    """Reads the noise maps noise_S (1, S, S) of a face's latents file; empty if it was not refined.
+    """Reads the noise maps noise_S (1, S, S) of a face's latents file; empty if it has none.
 
     sides: side of the maps of each block, by its key S.
 
@@ -269,7 +271,7 @@ def read_noise(path: Path, sides: Mapping[int, int]) -> Arrays:
 
 
 def read_person(results: Results, shape: tuple[int, int], person: str) -> NDArray[np.float32]:
-    """Reads another person's w_plus (num_ws, w_dim), given as a latents file or as the name of a face in the results.
+    """Reads another person's codes (num_ws, w_dim), given as a latents file or as the name of a face in the results.
 
     Raises:
         RecipeError: no such file or face. ImageError: the latents can't be read or have another shape.

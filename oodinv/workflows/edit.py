@@ -18,7 +18,7 @@ from oodinv.imaging.provenance import Provenance, composite_mark, packet
 from oodinv.reporting.panels import Panel, finest_flow
 from oodinv.reporting.sheets import strip
 from oodinv.runs.manifest import FILE_NAME, Header, header_of
-from oodinv.runs.results import Results, read_flows, read_latents, read_noise, read_picture
+from oodinv.runs.results import Results, read_flows, read_latents, read_picture
 from oodinv.runs.sinks import output_names, write_artefacts
 from oodinv.runs.sinks.photo import pasted, write_pasted
 from oodinv.runs.sources.base import Job
@@ -91,15 +91,13 @@ class EditStages:
 
     def _face(self, name: str, aligned: bool) -> InvertedFace:
         folder, model = self.inversion.path, self.editor.model
-        latents = folder / f"latents/{name}.npz"
         needed = set() if model.samm is None else {f"{k}_{s}" for s in model.samm.sizes for k in ("flow", "mask")}
         return InvertedFace(
             name=name,
             crop=resize_pixels(read_picture(folder / f"aligned/{name}.png", "oodinv invert"), model.card.size),
-            w_plus=read_latents(latents, model.code_shape),
+            w_plus=read_latents(folder / f"latents/{name}.npz", model.code_shape),
             flows=read_flows(folder / f"flows/{name}.npz", "oodinv invert", needed),
             placement=None if aligned else read_placement(folder / f"aligned/{name}.json"),
-            noise=read_noise(latents, {key: tap.resolution for key, tap in model.generator.taps.items()}),
         )
 
     def compute(self, photos: list[InvertedPhoto]) -> list[EditedPhoto]:

@@ -1,13 +1,16 @@
 import numpy as np
+import pytest
 
 from oodinv.editing.apply import InvertedFace
 from oodinv.inversion import Artefacts, Subject
 
 
-def test_a_face_that_was_just_inverted_keeps_its_own_noise() -> None:
+@pytest.mark.parametrize("refined", [True, False])
+def test_edits_start_from_the_pivot_of_a_refined_face(refined: bool) -> None:
     picture = np.zeros((8, 8, 3), np.uint8)
-    noise = {"noise_4": np.ones((1, 4, 4), np.float16)}
-    made = Artefacts(Subject("a", picture, None), np.zeros((2, 4), np.float32), {}, picture, picture, picture, noise)
+    w_plus = np.zeros((2, 4), np.float32)
+    pivot = w_plus + 1 if refined else None
+    made = Artefacts(Subject("a", picture, None), w_plus, {}, picture, picture, picture, pivot=pivot)
     face = InvertedFace.of(made)
-    np.testing.assert_array_equal(face.noise["noise_4"], 1)
+    np.testing.assert_array_equal(face.w_plus, w_plus + refined)
     assert face.placement is None
