@@ -49,7 +49,7 @@ def compose(
             redrawn = redrawn_detail(crop, before, generated, flow, place.parts, composition.blur)
             drawn = composition.draw_share * place.drawn_weight(len(crop), flow)
         source = generated + transferred_residual(
-            crop, before, flow, composition.detail, composition.colour, redrawn, drawn
+            crop, before, flow, composition.detail, composition.colour, redrawn, drawn, place
         )
     return load_technique(composition.technique)(crop, source, effective_mask(mask, composition))
 

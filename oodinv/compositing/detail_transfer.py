@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from oodinv.faces.parts import FACE_PARTS, PartMap, part_weight
+from oodinv.compositing.regions.base import REACH, Place
+from oodinv.faces.parts import FACE_PARTS, PartMap, mouth_is_open, part_weight
 from oodinv.imaging.flow import warp
 from oodinv.imaging.pixels import Flow, Levels, Mask, blurred, blurred_within, fading, luma
 
@@ -38,6 +39,7 @@ def transferred_residual(
     colour: float,
     redrawn: Levels | float = 0.0,
     drawn: Mask | float = 0.0,
+    place: Place | None = None,
 ) -> Levels:
     """Computes the residual to add to an edited generated picture. → (H, W, 3).
 
@@ -46,10 +48,18 @@ def transferred_residual(
     The residual x − `before` is split into coarse and fine by a blur of COARSE. Both are warped by the flow
     (`optical_flow`; None: not warped), so that background uncovered by a turning head gets the colour of the background
     beside it. redrawn (H, W, 3): see `redrawn_detail`; with detail = colour = 1, the sum with the edited picture is the
-    warped photo plus the blurred change. drawn (H, W): weight in [0, 1] of parts whose detail is the generator's.
+    warped photo plus the blurred change. drawn (H, W): weight in [0, 1] of parts whose detail is the generator's. place:
+    the parts of the face; a mouth that is drawn anew gets the coarse residual of the skin around it, and a closed mouth,
+    in which teeth may appear, only its lightness.
     """
     residual = crop - before
     coarse = _coarse(residual)
+    if place is not None and (mouth := {"lip", "mouth"} & set(place.drawn)):
+        size = len(crop)
+        around = blurred_within(residual, part_weight(place.parts, ("skin", "nose"), size), COARSE * size)
+        if not mouth_is_open(place.parts):
+            around = np.repeat(luma(around)[..., None], 3, axis=2)
+        coarse = coarse + part_weight(place.parts, mouth, size, REACH)[..., None] * (around - coarse)
     fine = residual - coarse
     if flow is not None:
         coarse, fine = warp(coarse, flow), warp(fine, flow)

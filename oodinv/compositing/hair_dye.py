@@ -18,7 +18,9 @@ from oodinv.faces.parts import PARTS, PartMap, part_weight
 from oodinv.imaging.pixels import Levels, Mask
 
 SPREAD = 0.5
-"""Largest standard deviation of the logarithm of luminance of dyed highlights."""
+"""Largest standard deviation of the logarithm of luminance of highlights of hair that becomes lighter."""
+SHINE = 0.9
+"""Standard deviation of the logarithm of luminance of hair that becomes darker: dark hair shines."""
 FLOOR = 0.002
 """Luminance that is added before the logarithm, so that noise in black hair is not enhanced."""
 LEAST = 1 / 500
@@ -36,7 +38,7 @@ class Dye:
 def dyed(photo: Levels, parts: PartMap, dye: Dye) -> Levels:
     """Dyes the hair of a crop (S, S, 3), and nothing else; parts: its label map. → (S, S, 3).
 
-    Shades and strands keep their ratios of luminance, but highlights that spread more than SPREAD are compressed.
+    Strands of hair that becomes lighter keep their ratios of luminance, up to SPREAD; dark hair gets the contrast SHINE.
     """
     hair = hair_matte(photo, parts)
     inside = hair > 0.8
@@ -45,9 +47,11 @@ def dyed(photo: Levels, parts: PartMap, dye: Dye) -> Levels:
     lab = cv2.cvtColor(photo / 255, cv2.COLOR_RGB2LAB)
     target = cv2.cvtColor(np.array([[dye.colour]], np.float32) / 255, cv2.COLOR_RGB2LAB)[0, 0]
     light = np.log(_luminance(lab[..., 0]) + FLOOR)
+    darker = light[inside].mean() > np.log(_luminance(target[0]) + FLOOR)
     light -= light[inside].mean()
-    highlights = min(1.0, SPREAD / max(float(light[inside].std()), 1e-6))
-    wanted = _luminance(target[0]) * np.exp(np.where(light > 0, highlights * light, light))
+    contrast = (SHINE if darker else SPREAD) / max(float(light[inside].std()), 1e-6)
+    highlights, shadows = (contrast, max(contrast, 1.0)) if darker else (min(contrast, 1.0), 1.0)
+    wanted = _luminance(target[0]) * np.exp(np.where(light > 0, highlights, shadows) * light)
     lightness = _lightness(_below_white(wanted))
     chroma = np.minimum(lightness / max(target[0], 1.0), 1)  # highlights are white
     new = np.dstack([lightness, chroma * target[1], chroma * target[2]]).astype(np.float32)
