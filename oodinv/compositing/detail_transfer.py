@@ -48,23 +48,29 @@ def transferred_residual(
     The residual x − `before` is split into coarse and fine by a blur of COARSE. Both are warped by the flow
     (`optical_flow`; None: not warped), so that background uncovered by a turning head gets the colour of the background
     beside it. redrawn (H, W, 3): see `redrawn_detail`; with detail = colour = 1, the sum with the edited picture is the
-    warped photo plus the blurred change. drawn (H, W): weight in [0, 1] of parts whose detail is the generator's. place:
-    the parts of the face; a mouth that is drawn anew gets the coarse residual of the skin around it, and a closed mouth,
-    in which teeth may appear, only its lightness.
+    warped photo plus the blurred change. drawn (H, W): weight in [0, 1] of parts whose detail is the generator's.
+    place: the parts of the face, see `_around_mouth`; None without an edit.
     """
     residual = crop - before
     coarse = _coarse(residual)
     if place is not None and (mouth := {"lip", "mouth"} & set(place.drawn)):
-        size = len(crop)
-        around = blurred_within(residual, part_weight(place.parts, ("skin", "nose"), size), COARSE * size)
-        if not mouth_is_open(place.parts):
-            around = np.repeat(luma(around)[..., None], 3, axis=2)
-        coarse = coarse + part_weight(place.parts, mouth, size, REACH)[..., None] * (around - coarse)
+        weight = part_weight(place.parts, mouth, len(crop), REACH)
+        coarse = coarse + weight[..., None] * (_around_mouth(residual, weight, place.parts) - coarse)
     fine = residual - coarse
     if flow is not None:
         coarse, fine = warp(coarse, flow), warp(fine, flow)
     own = detail * (1 - np.atleast_3d(drawn))
     return np.asarray(colour * coarse + own * (fine - redrawn), dtype=np.float32)
+
+
+def _around_mouth(residual: Levels, mouth: Mask, parts: PartMap) -> Levels:
+    """Coarse residual for a mouth (H, W) that is drawn anew: that of the skin around it. → (H, W, 3).
+
+    In a closed mouth teeth may appear, which get its lightness only.
+    """
+    size = len(residual)
+    around = blurred_within(residual, part_weight(parts, ("skin", "nose"), size) * (1 - mouth), 2 * COARSE * size)
+    return around if mouth_is_open(parts) else np.repeat(luma(around)[..., None], 3, axis=2)
 
 
 def redrawn_detail(

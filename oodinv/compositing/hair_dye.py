@@ -19,7 +19,7 @@ from oodinv.imaging.pixels import Levels, Mask
 
 SPREAD = 0.5
 """Largest standard deviation of the logarithm of luminance of highlights of hair that becomes lighter."""
-SHINE = 0.9
+SHINE = 0.8
 """Standard deviation of the logarithm of luminance of hair that becomes darker: dark hair shines."""
 FLOOR = 0.002
 """Luminance that is added before the logarithm, so that noise in black hair is not enhanced."""
@@ -38,7 +38,8 @@ class Dye:
 def dyed(photo: Levels, parts: PartMap, dye: Dye) -> Levels:
     """Dyes the hair of a crop (S, S, 3), and nothing else; parts: its label map. → (S, S, 3).
 
-    Strands of hair that becomes lighter keep their ratios of luminance, up to SPREAD; dark hair gets the contrast SHINE.
+    Strands of hair that becomes lighter keep their ratios of luminance, up to SPREAD; dark hair gets the contrast
+    SHINE.
     """
     hair = hair_matte(photo, parts)
     inside = hair > 0.8
