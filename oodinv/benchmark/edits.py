@@ -154,6 +154,7 @@ def carry_out(
 ) -> Tried:  # fmt: skip
     """Carries out all trials on inverted crops uint8 (S, S, 3) and measures the results."""
     faces = inverted_faces(crops, full)
+    start = torch.from_numpy(np.stack([face.w_plus for face in faces])).to(device)
     seen = to_batch(crops, device)
     scores: EditScores = {}
     pictures: list[list[Pixels]] = [[] for _ in crops]
@@ -167,7 +168,7 @@ def carry_out(
             found |= {f"no edit/{key}": values for key, values in measure.picture(before).items()}
             for row, first, last in zip(pictures, before, after, strict=True):
                 row += [last] if row else [first, last]
-        values = measure.picture(after) | measure.change(before, after, codes - full.w_plus)
+        values = measure.picture(after) | measure.change(before, after, codes - start)
         found |= {f"{trial.way}/{key}": v for key, v in values.items()}
     return Tried(scores, pictures)
 
