@@ -77,16 +77,11 @@ def autocast(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
 
 
 def encode(model: Model, image: Tensor, dtype: torch.dtype = torch.float32) -> Encoding:
-    """Encodes images (B, 3, H, W) in [−1, 1], on the model's device, into latent codes, features and noise.
-
-    Noise is rounded to float16, the precision in which it is saved.
-    """
+    """Encodes images (B, 3, H, W) in [−1, 1], on the model's device, into latent codes, features and noise."""
     with inference(image.device, dtype):
         if model.runtime is not None:
-            encoding = model.runtime.encode(image)
-        else:
-            encoding = model.encoder.encode(image, model.generator)
-        return replace(encoding, noise={key: maps.half().float() for key, maps in encoding.noise.items()})
+            return model.runtime.encode(image)
+        return model.encoder.encode(image, model.generator)
 
 
 def decode(
@@ -180,9 +175,8 @@ Arrays = dict[str, NDArray[Any]]
 class Artefacts:
     """Results for one face as they are saved.
 
-    w_plus, pivot (num_ws, w_dim): codes of the picture, and for edits if it was refined. noise: `PhotoNoise.offsets`,
-    noise_S float16 (1, S, S), by key. flows: flow_S (2, S, S), mask_S (1, S, S), mask (H, W), the edit flow (2, s, s),
-    and the label map `parts` (s, s), by key.
+    w_plus, pivot (num_ws, w_dim): codes of the picture, and for edits if it was refined. flows: flow_S (2, S, S),
+    mask_S (1, S, S), mask (H, W), the edit flow (2, s, s), and the label map `parts` (s, s), by key.
     mask uint8 (H, W), 255 = copied from the input; generated, composite uint8 (H, W, 3).
     """
 
@@ -192,28 +186,12 @@ class Artefacts:
     mask: Pixels
     generated: Pixels
     composite: Pixels
-    noise: Arrays = field(default_factory=dict)
     pivot: NDArray[np.float32] | None = None
 
     @property
     def edited_from(self) -> NDArray[np.float32]:
         """Codes (num_ws, w_dim) that edits start from: the pivot, or without a refinement w_plus."""
         return self.w_plus if self.pivot is None else self.pivot
-
-
-def saved_noise(inversion: Inversion) -> Arrays:
-    """Noise offsets (B, 1, S, S) of a batch, float16, by the keys under which they are saved."""
-    return {f"noise_{key}": maps.half().cpu().numpy() for key, maps in inversion.noise.items()}
-
-
-def stacked_noise(faces: Sequence[Arrays], device: torch.device) -> dict[int, Tensor]:
-    """Noise offsets (B, 1, S, S) of a batch from each face's noise_S (1, S, S), by key; zero for faces without any."""
-    shapes = {key: maps.shape for face in faces for key, maps in face.items()}
-    found = {key: np.stack([face.get(key, np.zeros(shape)) for face in faces]) for key, shape in shapes.items()}
-    return {
-        int(key.removeprefix("noise_")): torch.from_numpy(maps.astype(np.float32)).to(device)
-        for key, maps in found.items()
-    }
 
 
 def saved_alignments(inversion: Inversion) -> dict[str, NDArray[np.floating]]:
@@ -239,7 +217,7 @@ def artefacts(subjects: list[Subject], inversion: Inversion, parts: Sequence[Par
     mask = inversion.mask[:, 0].float().cpu().numpy()
     w_plus = inversion.w_plus.float().cpu().numpy()
     pivots = None if inversion.pivot is None else inversion.pivot.float().cpu().numpy()
-    fields, noise = saved_alignments(inversion), saved_noise(inversion)
+    fields = saved_alignments(inversion)
     return [
         Artefacts(
             subject=subject,
@@ -252,7 +230,6 @@ def artefacts(subjects: list[Subject], inversion: Inversion, parts: Sequence[Par
             mask=np.rint(mask[i] * 255).astype(np.uint8),
             generated=generated[i],
             composite=composite[i],
-            noise={key: maps[i] for key, maps in noise.items()},
             pivot=None if pivots is None else pivots[i],
         )
         for i, subject in enumerate(subjects)

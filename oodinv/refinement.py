@@ -6,7 +6,7 @@ rows that are penalised as in "Designing an Encoder for StyleGAN Image Manipulat
 
 The first steps leave noise alone and keep codes near W, where a generator's edits look real: they find the pivot of
 "Pivotal Tuning for Latent-based Editing of Real Images" (Roich et al., TOG 2022), from which edits start. The other
-steps go on from there to the photo itself.
+steps begin anew with the encoder's codes and noise, which belong together, and optimise both.
 """
 
 from collections.abc import Callable
@@ -39,7 +39,7 @@ NOISE_SIZES = (32, 64)
 """Smallest and largest side in pixels of the noise maps that are optimised; larger ones draw red spots on skin."""
 NOISE_RATE = 0.1
 """Learning rate of noise maps, in the units of the generator's features; half of it for the whole generator."""
-PIVOT_SHARE = 0.4
+PIVOT_SHARE = 0.5
 """Share of the steps that find the pivot."""
 WARMUP = 3
 L2, INNER, IDENTITY, OFFSETS, LATENTS = 0.5, 0.5, 0.5, 2e-4, 3e-3
@@ -55,8 +55,8 @@ class Refined:
     """Result of a refinement.
 
     w_plus, pivot (B, num_ws, w_dim): codes of the picture, and codes for edits, which look right without the noise.
-    noise: offsets of noise maps as in `PhotoNoise`, rounded to float16. alignments: those of SAMM that the last steps
-    ran with; empty without SAMM, or if no step ran the whole generator.
+    noise: `PhotoNoise.offsets`. alignments: those of SAMM that the last steps ran with; empty without SAMM, or if no
+    step ran the whole generator.
     """
 
     w_plus: Tensor
@@ -113,13 +113,9 @@ class _Descent:
             self.features = self.perceived(self.wanted)
             self.inner_features = self.perceived(self.inner(self.wanted))
             self.person = self.describe(self.wanted)
-        whitened = whiten(w_plus - self.generator.w_avg, self.axes)
-        self.base = whitened.mean(dim=1).requires_grad_()
-        self.offsets = (whitened - whitened.mean(dim=1, keepdim=True)).requires_grad_()
-        self.noise = {
-            key: encoding.noise.get(
-                key, w_plus.new_zeros(len(w_plus), 1, tap.resolution, tap.resolution)
-            ).requires_grad_()
+        self.start(w_plus)
+        self.maps = {
+            key: w_plus.new_zeros(len(w_plus), 1, tap.resolution, tap.resolution).requires_grad_()
             for key, tap in self.generator.taps.items()
             if NOISE_SIZES[0] <= tap.resolution <= NOISE_SIZES[1]
         }
@@ -138,10 +134,21 @@ class _Descent:
         descriptors: Tensor = self.refiner.recognition(face_of(picture, self.refiner.crop_scale))
         return descriptors
 
+    def start(self, w_plus: Tensor) -> None:
+        """Sets the codes (B, num_ws, w_dim) that the next steps start from."""
+        whitened = whiten(w_plus - self.generator.w_avg, self.axes)
+        self.base = whitened.mean(dim=1).requires_grad_()
+        self.offsets = (whitened - whitened.mean(dim=1, keepdim=True)).requires_grad_()
+
     def w_plus(self) -> Tensor:
         """Codes (B, num_ws, w_dim)."""
         w_plus: Tensor = self.generator.w_avg + (self.base[:, None] + self.offsets) @ self.axes
         return w_plus
+
+    def noise(self) -> dict[int, Tensor]:
+        """Noise (B, 1 or channels, S, S): the encoder's, and the optimised maps, equal for all channels."""
+        own = self.encoding.noise
+        return {**own, **{key: own[key] + maps if key in own else maps for key, maps in self.maps.items()}}
 
     def run(self) -> Refined:
         """Runs all steps: those that find the pivot, then the others, through the preview head first."""
@@ -149,6 +156,7 @@ class _Descent:
         first = round(PIVOT_SHARE * steps)
         self.descend(first, 1.0, head, {}, pivot=True)
         pivot, steps = self.w_plus().detach(), steps - first
+        self.start(self.encoding.w_plus)
         whole = steps if head is None else -(-self.refiner.steps // WHOLE_SHARE)
         if self.refiner.whole is not None:
             whole = self.refiner.whole
@@ -156,7 +164,7 @@ class _Descent:
         self.descend(steps - whole, 1.0, head, {})
         alignments = self.predicted() if whole else {}
         self.descend(whole, 1.0 if head is None else 0.5, None, alignments)
-        noise = {key: maps.detach().half().float() for key, maps in self.noise.items()}
+        noise = {key: maps.detach() for key, maps in self.noise().items()}
         return Refined(self.w_plus().detach(), pivot, noise, alignments)
 
     def predicted(self) -> dict[int, Alignment]:
@@ -165,7 +173,7 @@ class _Descent:
             return {}
         source = Predicted(self.refiner.samm, self.encoding.features)
         with torch.no_grad():
-            return synthesize_aligned(self.generator, self.w_plus(), source, PhotoNoise("fixed", self.noise))[1]
+            return synthesize_aligned(self.generator, self.w_plus(), source, PhotoNoise("fixed", self.noise()))[1]
 
     def descend(
         self,
@@ -182,17 +190,17 @@ class _Descent:
         """
         keys = [] if pivot else list(self.generator.taps)
         seen = keys if head is None or pivot else keys[: keys.index(head.key) + 1]
-        noise = PhotoNoise("fixed", {key: maps for key, maps in self.noise.items() if key in seen})
         groups = [
             {"params": [self.base], "lr": BASE_RATE},
             {"params": [self.offsets], "lr": OFFSETS_RATE},
-            {"params": list(noise.offsets.values()), "lr": NOISE_RATE},
+            {"params": [maps for key, maps in self.maps.items() if key in seen], "lr": NOISE_RATE},
         ]
         optimizer = torch.optim.Adam(groups, betas=(0.9, 0.95))
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: rate * min(1, (step + 1) / WARMUP) * (1 - step / max(steps, 1)) ** 0.5
         )
         for _ in range(steps):
+            noise = PhotoNoise("fixed", {key: maps for key, maps in self.noise().items() if key in seen})
             picture, _ = synthesize_aligned(self.generator, self.w_plus(), Reused(alignments), noise, head=head)
             near_w = PIVOT_OFFSETS if pivot else OFFSETS
             loss = self.loss(average_resize(picture, self.wanted.shape[-1]), near_w)

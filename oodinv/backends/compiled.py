@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -77,9 +77,9 @@ class Compiled:
         if networks.encoder is not None:
             self._encoder(networks.encoder)
         if networks.encoder is not None and networks.samm is not None:
-            self._aligned(networks.encoder, networks.samm, noise, networks.encoder.noise_keys)
+            self._aligned(networks.encoder, networks.samm, noise, networks.encoder.noise_channels)
         else:
-            self._plain(noise, () if networks.encoder is None else networks.encoder.noise_keys)
+            self._plain(noise, {} if networks.encoder is None else networks.encoder.noise_channels)
 
     def encode(self, image: Tensor) -> Encoding:
         """As `Encoder.encode`."""
@@ -89,7 +89,7 @@ class Compiled:
         keys = tap_keys(encoder, self._networks.samm)
         features, noise = found[: len(keys)], found[len(keys) :]
         return Encoding(
-            w_plus, dict(zip(keys, features, strict=True)), dict(zip(encoder.noise_keys, noise, strict=True))
+            w_plus, dict(zip(keys, features, strict=True)), dict(zip(encoder.noise_channels, noise, strict=True))
         )
 
     def synthesize(
@@ -100,7 +100,7 @@ class Compiled:
         shared, offsets = noise if isinstance(noise, PhotoNoise) else (noise, dict[int, Tensor]())
         if shared != "fixed" and shared != "zero":
             return synthesize_aligned(generator, w_plus, source, noise)
-        noisy = sorted(offsets)
+        noisy = {key: offsets[key].shape[1] for key in sorted(offsets)}
         maps = [offsets[key] for key in noisy]
         if source is None:
             return _run(self._plain(shared, noisy), [w_plus, *maps])[0], {}
@@ -125,16 +125,16 @@ class Compiled:
         networks = self._networks
         return self._session("encoder", lambda: encoder_graph(encoder, networks.generator, networks.samm))
 
-    def _plain(self, noise: StoredNoise, noisy: Sequence[int]) -> Session:
+    def _plain(self, noise: StoredNoise, noisy: Mapping[int, int]) -> Session:
         generator = self._networks.generator
         return self._session(_named("generator", noise, noisy), lambda: generator_graph(generator, noise, noisy))
 
-    def _aligned(self, encoder: Encoder, samm: Samm, noise: StoredNoise, noisy: Sequence[int]) -> Session:
+    def _aligned(self, encoder: Encoder, samm: Samm, noise: StoredNoise, noisy: Mapping[int, int]) -> Session:
         generator = self._networks.generator
         name = _named("aligned", noise, noisy)
         return self._session(name, lambda: aligned_graph(encoder, generator, samm, noise, noisy))
 
-    def _reusing(self, keys: list[int], noise: StoredNoise, noisy: Sequence[int]) -> Session:
+    def _reusing(self, keys: list[int], noise: StoredNoise, noisy: Mapping[int, int]) -> Session:
         generator = self._networks.generator
         name = _named("-".join(("reusing", *map(str, keys))), noise, noisy)
         return self._session(name, lambda: reusing_graph(generator, keys, noise, noisy))
@@ -168,9 +168,9 @@ class Compiled:
         return session
 
 
-def _named(network: str, noise: StoredNoise, noisy: Sequence[int]) -> str:
-    """Name of a generator's graph with a kind of noise and the keys of its noise maps."""
-    return "-".join((network, noise, *(f"noise{key}" for key in noisy)))
+def _named(network: str, noise: StoredNoise, noisy: Mapping[int, int]) -> str:
+    """Name of a generator's graph with a kind of noise, and the keys and channels of photos' noise."""
+    return "-".join((network, noise, *(f"noise{key}x{channels}" for key, channels in noisy.items())))
 
 
 def check(graph: Graph, session: Session, what: str) -> None:

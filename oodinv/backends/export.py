@@ -25,7 +25,7 @@ MEANINGS = {
     "image": "aligned crops, RGB in [-1, 1]",
     "w_plus": "latent codes",
     "features": "the encoder's feature maps for SAMM",
-    "noise": "offsets of the generator's noise maps",
+    "noise": "the photo's noise",
     "generated": "the generator's pictures, RGB in about [-1, 1], not clipped",
     "composite": "mask * image + (1 - mask) * generated",
     "mask": "in [0, 1], 1 = out of domain; mask_S is the mask at S px",
@@ -43,9 +43,9 @@ def graphs_of(model: Model, noise: StoredNoise, batch: int) -> Iterator[Graph]:
     """Encoder, generator, generator with SAMM where there is one, and all of them in one."""
     encoder, generator, samm = model.encoder, model.generator, model.samm
     yield encoder_graph(encoder, generator, samm, batch)
-    yield generator_graph(generator, noise, encoder.noise_keys, batch)
+    yield generator_graph(generator, noise, encoder.noise_channels, batch)
     if samm is not None:
-        yield aligned_graph(encoder, generator, samm, noise, encoder.noise_keys, batch)
+        yield aligned_graph(encoder, generator, samm, noise, encoder.noise_channels, batch)
     yield pipeline_graph(encoder, generator, samm, noise, batch)
 
 

@@ -1,6 +1,6 @@
 """The graphs that a model is made of, for backends and for `oodinv export`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -25,17 +25,17 @@ class _Encode(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         found = self.encoder.encode(image, self.generator)
         features = (found.features[key] for key in self.keys)
-        return found.w_plus, *features, *(found.noise[key] for key in self.encoder.noise_keys)
+        return found.w_plus, *features, *(found.noise[key] for key in self.encoder.noise_channels)
 
 
 class _Generate(nn.Module):
     """Sources of alignments are SAMM with features, or alignments themselves, one tensor or two for each key.
 
-    noisy: keys of offsets of noise maps, whose tensors come last.
+    noisy: blocks that take noise of photos, whose tensors come last.
     """
 
     def __init__(
-        self, generator: Generator, samm: Samm | None, keys: list[int], noise: StoredNoise, noisy: Sequence[int]
+        self, generator: Generator, samm: Samm | None, keys: list[int], noise: StoredNoise, noisy: Mapping[int, int]
     ) -> None:
         super().__init__()
         self.generator, self.samm, self.keys, self.noise, self.noisy = generator, samm, keys, noise, noisy
@@ -91,11 +91,11 @@ def _codes(generator: Generator, batch: int) -> Tensor:
     return w[:, None].repeat(1, generator.num_ws, 1)
 
 
-def _offsets(generator: Generator, noisy: Sequence[int], batch: int) -> dict[str, Tensor]:
-    """Random offsets of noise maps."""
+def _offsets(generator: Generator, noisy: Mapping[int, int], batch: int) -> dict[str, Tensor]:
+    """Random noise of photos."""
     rng = torch.Generator().manual_seed(1)
     sides = {key: generator.taps[key].resolution for key in noisy}
-    return {f"noise_{key}": torch.randn(batch, 1, side, side, generator=rng) for key, side in sides.items()}
+    return {f"noise_{key}": torch.randn(batch, noisy[key], side, side, generator=rng) for key, side in sides.items()}
 
 
 def tap_keys(encoder: Encoder, samm: Samm | None) -> list[int]:
@@ -104,27 +104,27 @@ def tap_keys(encoder: Encoder, samm: Samm | None) -> list[int]:
 
 
 def encoder_graph(encoder: Encoder, generator: Generator, samm: Samm | None, batch: int = 1) -> Graph:
-    """Maps an image to w_plus, the feature maps that SAMM needs, and offsets of noise maps."""
+    """Maps an image to w_plus, the feature maps that SAMM needs, and noise."""
     keys = tap_keys(encoder, samm)
-    names = ("w_plus", *(f"features_{key}" for key in keys), *(f"noise_{key}" for key in encoder.noise_keys))
+    names = ("w_plus", *(f"features_{key}" for key in keys), *(f"noise_{key}" for key in encoder.noise_channels))
     return Graph("encoder", _Encode(encoder, generator, keys), {"image": _image(generator, batch)}, names)
 
 
-def generator_graph(generator: Generator, noise: StoredNoise, noisy: Sequence[int], batch: int = 1) -> Graph:
-    """Maps w_plus and offsets of noise maps to the generated picture, without alignment.
+def generator_graph(generator: Generator, noise: StoredNoise, noisy: Mapping[int, int], batch: int = 1) -> Graph:
+    """Maps w_plus and noise of photos to the generated picture, without alignment.
 
-    noisy: keys of the blocks that take offsets.
+    noisy: number of channels of photos' noise, by the keys of the blocks that take it.
     """
     inputs = {"w_plus": _codes(generator, batch)} | _offsets(generator, noisy, batch)
     return Graph("generator", _Generate(generator, None, [], noise, noisy), inputs, ("generated",))
 
 
 def aligned_graph(
-    encoder: Encoder, generator: Generator, samm: Samm, noise: StoredNoise, noisy: Sequence[int], batch: int = 1
+    encoder: Encoder, generator: Generator, samm: Samm, noise: StoredNoise, noisy: Mapping[int, int], batch: int = 1
 ) -> Graph:
-    """Maps w_plus, feature maps, and offsets of noise maps to the generated picture, and flow and mask of each size.
+    """Maps w_plus, feature maps, and noise of photos to the generated picture, and flow and mask of each size.
 
-    noisy: keys of the blocks that take offsets.
+    noisy: number of channels of photos' noise, by the keys of the blocks that take it.
     """
     keys = tap_keys(encoder, samm)
     with torch.no_grad():
@@ -136,11 +136,11 @@ def aligned_graph(
 
 
 def reusing_graph(
-    generator: Generator, keys: list[int], noise: StoredNoise, noisy: Sequence[int], batch: int = 1
+    generator: Generator, keys: list[int], noise: StoredNoise, noisy: Mapping[int, int], batch: int = 1
 ) -> Graph:
-    """Maps w_plus, flow and mask of each size, and offsets of noise maps to the generated picture.
+    """Maps w_plus, flow and mask of each size, and noise of photos to the generated picture.
 
-    noisy: keys of the blocks that take offsets.
+    noisy: number of channels of photos' noise, by the keys of the blocks that take it.
     """
     inputs = {"w_plus": _codes(generator, batch)}
     for key in keys:

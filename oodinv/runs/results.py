@@ -2,7 +2,7 @@
 
 import re
 import zipfile
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -249,25 +249,6 @@ def read_latents(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
         has = "no w_plus" if found is None else f"{key} of shape {found.shape}"
         raise ImageError(f"{path}: expected {key} of shape {shape}, found {has}; invert again with this model")
     return found.astype(np.float32)
-
-
-def read_noise(path: Path, sides: Mapping[int, int]) -> Arrays:
-    """Reads the noise maps noise_S (1, S, S) of a face's latents file; empty if it has none.
-
-    sides: side of the maps of each block, by its key S.
-
-    Raises:
-        ImageError: it can't be read, or holds maps of other shapes than this model's.
-    """
-    arrays = read_arrays(path, "oodinv invert")
-    maps = {key: array for key, array in arrays.items() if key.startswith("noise_")}
-    shapes = {f"noise_{key}": (1, side, side) for key, side in sides.items()}
-    for key, array in maps.items():
-        if array.shape != shapes.get(key):
-            raise ImageError(
-                f"{path}: expected {key} of shape {shapes.get(key)}, found {array.shape}; invert again with this model"
-            )
-    return maps
 
 
 def read_person(results: Results, shape: tuple[int, int], person: str) -> NDArray[np.float32]:

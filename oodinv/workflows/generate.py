@@ -1,7 +1,7 @@
 """Draws pictures from seeds or latent codes with a model's generator alone."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -16,11 +16,10 @@ from oodinv.imaging.encode import write_png
 from oodinv.imaging.files import atomic_write, write_npz
 from oodinv.imaging.pixels import to_uint8
 from oodinv.imaging.provenance import Provenance, packet
-from oodinv.inversion import Arrays, in_halves, inference, stacked_noise
-from oodinv.models.generators.base import Generator, Noise, map_latents, photo_noise
+from oodinv.inversion import in_halves, inference
+from oodinv.models.generators.base import Generator, Noise, map_latents
 from oodinv.models.runtime import Runtime
 from oodinv.models.synthesis import synthesize
-from oodinv.runs.results import read_noise
 from oodinv.weights.reading.damage import ARCHIVE_DAMAGE, NUMPY_DAMAGE
 
 Artefact = Literal["images", "latents", "arrays"]
@@ -28,7 +27,7 @@ ARTEFACTS: tuple[Artefact, ...] = get_args(Artefact)
 
 NoiseName = Literal["fixed", "zero", "random"]
 
-CODE_KEYS = ("w_plus", "w", "codes")
+CODE_KEYS = ("pivot", "w_plus", "w", "codes")
 """Names of arrays in an .npz file that are read as codes, in order of preference; otherwise its only array is read."""
 
 
@@ -36,14 +35,12 @@ CODE_KEYS = ("w_plus", "w", "codes")
 class Code:
     """One picture to draw.
 
-    name: of its files. w_plus: float32 (num_ws, w_dim). noise_seed: of its random noise. noise: the offsets noise_S
-    (1, S, S) of a refined photo.
+    name: of its files. w_plus: float32 (num_ws, w_dim). noise_seed: of its random noise.
     """
 
     name: str
     w_plus: Tensor
     noise_seed: int
-    noise: Arrays = field(default_factory=dict)
 
 
 def seeded_z(seed: int, z_dim: int) -> Tensor:
@@ -71,17 +68,16 @@ def codes_of_seeds(generator: Generator, seeds: Sequence[int], truncation_psi: f
 def codes_of_file(generator: Generator, path: Path, truncation_psi: float) -> list[Code]:
     """Reads codes of a .npy or .npz file, truncated to the average.
 
-    Their shapes are those of `directions.codes.read_codes`. In an .npz, `w_plus` (num_ws, w_dim), as `invert` writes
-    it, is one code, with noise maps if it was refined, and `w` (N, w_dim) is N codes, whatever N is.
+    Their shapes are those of `directions.codes.read_codes`. In an .npz, `pivot` and `w_plus` (num_ws, w_dim), as
+    `invert` writes them, are one code, and `w` (N, w_dim) is N codes, whatever N is.
 
     Raises:
         WeightsError: the file is missing, damaged, or contains other arrays.
-        ImageError: its noise maps are not this generator's.
     """
-    values, key, names = _read_codes(path)
+    values, key = _read_codes(path)
     rows, width = generator.num_ws, generator.w_dim
     shape = values.shape
-    if values.ndim == 2 and key in ("w", "w_plus"):
+    if values.ndim == 2 and key in ("w", "w_plus", "pivot"):
         values = values[:, None] if key == "w" else values[None]
     found = stacked(torch.from_numpy(np.array(values, dtype=np.float32)), (rows, rows + generator.spare_rows), width)
     if found is None:
@@ -95,26 +91,23 @@ def codes_of_file(generator: Generator, path: Path, truncation_psi: float) -> li
     codes = found.expand(-1, rows, -1) if found.shape[1] == 1 else found[:, :rows]
     if truncation_psi != 1.0:
         codes = w_avg.lerp(codes, truncation_psi)
-    noise: Arrays = {}
-    if key == "w_plus" and any(name.startswith("noise_") for name in names):
-        noise = read_noise(path, {size: tap.resolution for size, tap in generator.taps.items()})
-    return [Code(f"code{index:04d}", code, index, noise) for index, code in enumerate(codes)]
+    return [Code(f"code{index:04d}", code, index) for index, code in enumerate(codes)]
 
 
-def _read_codes(path: Path) -> tuple[NDArray[np.floating], str, list[str]]:
-    """Reads the array of codes; returns also its name in an .npz, and the names of all arrays there."""
+def _read_codes(path: Path) -> tuple[NDArray[np.floating], str]:
+    """Reads the array of codes; returns also its name in an .npz."""
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such file; pass codes as .npy or .npz")
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
-            return _floating(loaded, path), "", []
+            return _floating(loaded, path), ""
         with loaded as arrays:
             names = arrays.files
             key = next((key for key in CODE_KEYS if key in names), names[0] if len(names) == 1 else None)
             if key is None:
                 raise UnknownLayout(f"{path}: has arrays {', '.join(names)}; name the codes w or w_plus")
-            return _floating(arrays[key], path), key, names
+            return _floating(arrays[key], path), key
     except WeightsError:
         raise
     except (*NUMPY_DAMAGE, *ARCHIVE_DAMAGE, OSError) as error:
@@ -146,8 +139,7 @@ def drawn(
     device = generator.w_avg.device
 
     def some(codes: list[Code]) -> list[NDArray[np.float32]]:
-        shared: Noise = noise if noise != "random" else tuple(_noise_source(code) for code in codes)
-        chosen = photo_noise(shared, stacked_noise([code.noise for code in codes], device))
+        chosen: Noise = noise if noise != "random" else tuple(_noise_source(code) for code in codes)
         with inference(device, dtype):
             w_plus = torch.stack([code.w_plus for code in codes]).to(device)
             if runtime is not None:
@@ -176,7 +168,7 @@ def write_drawn(
         write_png(folder / output, to_uint8(torch.from_numpy(picture[None]))[0], packet(made))
     if "latents" in save:
         yield (output := f"latents/{code.name}.npz")
-        write_npz(folder / output, w_plus=code.w_plus.numpy(), **code.noise)
+        write_npz(folder / output, w_plus=code.w_plus.numpy())
     if "arrays" in save:
         yield (output := f"arrays/{code.name}.npy")
         atomic_write(folder / output, lambda file: np.save(file, picture, allow_pickle=False))

@@ -8,6 +8,7 @@ of its model card and of its training recipe.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 import torch
@@ -69,8 +70,8 @@ class Encoder(nn.Module, ABC):
 
     num_ws, w_dim: shape of w_plus. tap_channels: number of channels of each feature map that it gives to SAMM, by the
     key of the generator's block that the map is for (`Generator.taps`). w_avg (num_ws, w_dim) or (w_dim,): the code
-    that the first pass starts from. passes: how often it looks at a picture. noise_keys: keys of the blocks whose noise
-    maps it predicts.
+    that the first pass starts from. passes: how often it looks at a picture. noise_channels: number of
+    channels of the noise that it predicts, by the block's key.
     """
 
     kind: ClassVar[str]
@@ -92,7 +93,7 @@ class Encoder(nn.Module, ABC):
     tap_channels: dict[int, int]
     w_avg: Tensor
     passes: int = 1
-    noise_keys: tuple[int, ...] = ()
+    noise_channels: Mapping[int, int] = MappingProxyType({})
 
     @abstractmethod
     def refine(self, image: Tensor, w_plus: Tensor, generator: Generator) -> Encoding:

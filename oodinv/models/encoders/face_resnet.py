@@ -2,9 +2,10 @@
 
 It predicts one latent in whitened coordinates of W, and small offsets of each row. From the second pass on it also
 looks at a preview of the codes so far, and corrects them ("ReStyle: A Residual-Based StyleGAN Encoder via Iterative
-Refinement", Alaluf et al., ICCV 2021). An optional head predicts offsets of noise maps.
+Refinement", Alaluf et al., ICCV 2021). An optional head predicts noise.
 """
 
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Any, Self
@@ -87,7 +88,7 @@ class FaceResnetEncoder(Encoder):
         preview: int = 64,
         preview_channels: int = 512,
         preview_row: int = 8,
-        noise: bool = False,
+        noise_channels: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.num_ws, self.w_dim, self.passes = num_ws, w_dim, passes
@@ -108,8 +109,8 @@ class FaceResnetEncoder(Encoder):
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
         self.head = PreviewHead(preview, preview_channels, preview_row, w_dim=w_dim)
-        self.noise_head = NoiseHead() if noise else None
-        self.noise_keys = SIDES if noise else ()
+        self.noise_head = NoiseHead(noise_channels) if noise_channels else None
+        self.noise_channels = dict(zip(SIDES, noise_channels, strict=True)) if noise_channels else {}
         self.register_buffer("w_avg", torch.zeros(w_dim))
         self.register_buffer("axes", torch.eye(w_dim))
         self.register_buffer("first_preview", None, persistent=False)
@@ -153,7 +154,7 @@ class FaceResnetEncoder(Encoder):
     # Noise
 
     def noise(self, image: Tensor, maps: dict[int, Tensor], shown: Tensor) -> dict[int, Tensor]:
-        """Predicts offsets of noise maps (see `PhotoNoise`); empty without a noise head.
+        """Predicts the photos' noise (see `PhotoNoise`); empty without a noise head.
 
         image, shown (B, 3, 256, 256): photos and previews of their final codes. maps: the photos' `trunk.maps`.
         """
@@ -206,14 +207,14 @@ class FaceResnetEncoder(Encoder):
         return self._encoding(generator, small, maps, codes)
 
     def config(self) -> dict[str, Any]:
-        """Shapes, passes, the preview's block, and whether there is a head for noise."""
+        """Shapes, passes, the preview's block, and the channels of the noise."""
         return {
             **super().config(),
             "hidden": self.fc1.out_features,
             "preview": self.head.key,
             "preview_channels": self.head.config()["channels"],
             "preview_row": self.head.row,
-            "noise": self.noise_head is not None,
+            "noise_channels": list(self.noise_channels.values()),
         }
 
     @classmethod
@@ -229,7 +230,7 @@ class FaceResnetEncoder(Encoder):
             preview=head.key,
             preview_channels=head.config()["channels"],
             preview_row=head.row,
-            noise=plan.noise,
+            noise_channels=[generator.taps[side].channels for side in SIDES] if plan.noise else (),
         )
         with torch.no_grad():
             encoder.w_avg.copy_(generator.w_avg)

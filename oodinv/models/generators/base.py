@@ -21,9 +21,9 @@ for each of its samples, which then get the same noise whatever their neighbours
 
 
 class PhotoNoise(NamedTuple):
-    """Noise of single photos, as encoders or refinement find it: the noise of all, and offsets of some of its maps.
+    """Noise of single photos, as encoders or refinement find it, beside the noise of all.
 
-    offsets: added to the noise of a block's first convolution, (B, 1, S, S) by the block's key.
+    offsets: added to the noise of a block's first convolution, (B, 1 or its channels, S, S) by the block's key.
     """
 
     shared: Noise

@@ -1,7 +1,6 @@
 """Arrays of a face, as uncompressed .npz files.
 
-latents/NAME.npz: w_plus float32 (num_ws, w_dim), noise_S float16 (1, S, S) for some sizes, and, if refined, pivot, of
-the shape of w_plus.
+latents/NAME.npz: w_plus float32 (num_ws, w_dim) and, if refined, pivot, of the same shape.
 flows/NAME.npz: flow_S (2, S, S) and mask_S (1, S, S) for each size, and mask (H, W).
 """
 
@@ -33,5 +32,5 @@ class Arrays:
         write_npz(folder / output, **self.select(artefacts))
 
 
-LATENTS = Arrays("latents", lambda a: {"w_plus": a.w_plus} | a.noise | ({} if a.pivot is None else {"pivot": a.pivot}))
+LATENTS = Arrays("latents", lambda a: {"w_plus": a.w_plus} | ({} if a.pivot is None else {"pivot": a.pivot}))
 FLOWS = Arrays("flows", lambda a: dict(a.flows))
