@@ -9,8 +9,8 @@ The first steps leave noise alone and keep codes near W, where a generator's edi
 steps begin anew with the encoder's codes and noise, which belong together, and optimise both.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -101,6 +101,22 @@ class Refiner:
             return _Descent(self, image.clone(), Encoding(encoding.w_plus.float().clone(), features, noise)).run()
 
 
+@dataclass(frozen=True)
+class _Stage:
+    """Some steps of a refinement.
+
+    rate: scales the learning rates. head: the picture is its preview; None for the whole picture. keys: blocks that get
+    noise. near_w: weight of the squares of offsets in W. alignments: of the features.
+    """
+
+    steps: int
+    rate: float
+    head: PreviewHead | None
+    keys: Sequence[int]
+    near_w: float
+    alignments: Mapping[int, Alignment] = field(default_factory=dict)
+
+
 class _Descent:
     """One batch: its codes in whitened coordinates, and the targets of their pictures."""
 
@@ -145,65 +161,53 @@ class _Descent:
         w_plus: Tensor = self.generator.w_avg + (self.base[:, None] + self.offsets) @ self.axes
         return w_plus
 
-    def noise(self) -> dict[int, Tensor]:
-        """Noise (B, 1 or channels, S, S): the encoder's, and the optimised maps, equal for all channels."""
-        own = self.encoding.noise
-        return {**own, **{key: own[key] + maps if key in own else maps for key, maps in self.maps.items()}}
+    def noise(self, keys: Sequence[int]) -> dict[int, Tensor]:
+        """Noise (B, 1 or channels, S, S) by key: the encoder's, and the optimised maps, equal for all channels."""
+        own, maps = ({key: noise[key] for key in keys if key in noise} for noise in (self.encoding.noise, self.maps))
+        return own | {key: own[key] + added if key in own else added for key, added in maps.items()}
 
     def run(self) -> Refined:
         """Runs all steps: those that find the pivot, then the others, through the preview head first."""
-        steps, head = self.refiner.steps, self.refiner.head
+        steps, head, keys = self.refiner.steps, self.refiner.head, list(self.generator.taps)
         first = round(PIVOT_SHARE * steps)
-        self.descend(first, 1.0, head, {}, pivot=True)
+        self.descend(_Stage(first, 1.0, head, [], PIVOT_OFFSETS))
         pivot, steps = self.w_plus().detach(), steps - first
         self.start(self.encoding.w_plus)
         whole = steps if head is None else -(-self.refiner.steps // WHOLE_SHARE)
         if self.refiner.whole is not None:
             whole = self.refiner.whole
         whole = min(whole, steps)
-        self.descend(steps - whole, 1.0, head, {})
-        alignments = self.predicted() if whole else {}
-        self.descend(whole, 1.0 if head is None else 0.5, None, alignments)
-        noise = {key: maps.detach() for key, maps in self.noise().items()}
+        drawn = keys if head is None else keys[: keys.index(head.key) + 1]
+        self.descend(_Stage(steps - whole, 1.0, head, drawn, OFFSETS))
+        alignments = self.predicted(keys) if whole else {}
+        self.descend(_Stage(whole, 1.0 if head is None else 0.5, None, keys, OFFSETS, alignments))
+        noise = {key: maps.detach() for key, maps in self.noise(keys).items()}
         return Refined(self.w_plus().detach(), pivot, noise, alignments)
 
-    def predicted(self) -> dict[int, Alignment]:
+    def predicted(self, keys: Sequence[int]) -> dict[int, Alignment]:
         """Alignments that SAMM predicts for the codes and noise so far."""
         if self.refiner.samm is None:
             return {}
         source = Predicted(self.refiner.samm, self.encoding.features)
         with torch.no_grad():
-            return synthesize_aligned(self.generator, self.w_plus(), source, PhotoNoise("fixed", self.noise()))[1]
+            return synthesize_aligned(self.generator, self.w_plus(), source, PhotoNoise("fixed", self.noise(keys)))[1]
 
-    def descend(
-        self,
-        steps: int,
-        rate: float,
-        head: PreviewHead | None,
-        alignments: dict[int, Alignment],
-        *,
-        pivot: bool = False,
-    ) -> None:
-        """Takes Adam steps with learning rates that fall as √(1 − t), with features aligned as the alignments say.
-
-        pivot: leave out noise, and keep codes near W.
-        """
-        keys = [] if pivot else list(self.generator.taps)
-        seen = keys if head is None or pivot else keys[: keys.index(head.key) + 1]
+    def descend(self, stage: _Stage) -> None:
+        """Takes Adam steps with learning rates that fall as √(1 − t)."""
         groups = [
             {"params": [self.base], "lr": BASE_RATE},
             {"params": [self.offsets], "lr": OFFSETS_RATE},
-            {"params": [maps for key, maps in self.maps.items() if key in seen], "lr": NOISE_RATE},
+            {"params": [maps for key, maps in self.maps.items() if key in stage.keys], "lr": NOISE_RATE},
         ]
         optimizer = torch.optim.Adam(groups, betas=(0.9, 0.95))
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: rate * min(1, (step + 1) / WARMUP) * (1 - step / max(steps, 1)) ** 0.5
+            optimizer, lambda step: stage.rate * min(1, (step + 1) / WARMUP) * (1 - step / max(stage.steps, 1)) ** 0.5
         )
-        for _ in range(steps):
-            noise = PhotoNoise("fixed", {key: maps for key, maps in self.noise().items() if key in seen})
-            picture, _ = synthesize_aligned(self.generator, self.w_plus(), Reused(alignments), noise, head=head)
-            near_w = PIVOT_OFFSETS if pivot else OFFSETS
-            loss = self.loss(average_resize(picture, self.wanted.shape[-1]), near_w)
+        for _ in range(stage.steps):
+            noise = PhotoNoise("fixed", self.noise(stage.keys))
+            source = Reused(stage.alignments)
+            picture, _ = synthesize_aligned(self.generator, self.w_plus(), source, noise, head=stage.head)
+            loss = self.loss(average_resize(picture, self.wanted.shape[-1]), stage.near_w)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

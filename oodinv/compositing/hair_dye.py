@@ -19,7 +19,7 @@ from oodinv.imaging.pixels import Levels, Mask
 
 SPREAD = 0.5
 """Largest standard deviation of the logarithm of luminance of highlights of hair that becomes lighter."""
-SHINE = 0.8
+SHINE = 0.55
 """Standard deviation of the logarithm of luminance of hair that becomes darker: dark hair shines."""
 FLOOR = 0.002
 """Luminance that is added before the logarithm, so that noise in black hair is not enhanced."""

@@ -73,4 +73,4 @@ def test_any_text_is_a_card_or_a_named_error(text: str) -> None:
 
 def test_shipped_files_are_small_enough() -> None:
     sizes = {p.name: p.stat().st_size for p in data_folder("pretrained").iterdir() if p.is_file()}
-    assert 30_000_000 < sum(sizes.values()) <= 40 * 2**20
+    assert 30_000_000 < sum(sizes.values()) <= 40_000_000
