@@ -70,8 +70,8 @@ class Encoder(nn.Module, ABC):
 
     num_ws, w_dim: shape of w_plus. tap_channels: number of channels of each feature map that it gives to SAMM, by the
     key of the generator's block that the map is for (`Generator.taps`). w_avg (num_ws, w_dim) or (w_dim,): the code
-    that the first pass starts from. passes: how often it looks at a picture. noise_channels: number of
-    channels of the noise that it predicts, by the block's key.
+    that the first pass starts from. passes: how often it looks at a picture. noise_channels: number of channels of the
+    noise that it predicts, by the block's key.
     """
 
     kind: ClassVar[str]
