@@ -23,10 +23,13 @@ from oodinv.models.synthesis import synthesize
 from oodinv.recipe.card import read_card
 from oodinv.training import loop
 from oodinv.training.loop import Saved
+from oodinv.training.networks import LossNetworks
 from oodinv.training.previews import load_heads
 from oodinv.training.setup import fixed_generator
 from oodinv.training.tasks.preview_encoder import PreviewEncoderRecipe, PreviewEncoderTask
 from oodinv.training.tasks.preview_heads import PreviewHeadsRecipe, PreviewHeadsTask
+from oodinv.training.tasks.samm import SammTask
+from oodinv.training.tasks.samm_recipe import SammRecipe
 from oodinv.weights import native
 from oodinv.weights.build import load_dlib_face, load_model
 from oodinv.weights.heads import save_heads
@@ -156,6 +159,38 @@ def test_a_resumed_encoder_has_the_losses_of_an_undisturbed_one_and_is_inverted_
     inversion = invert(model, torch.zeros(2, 3, 64, 64))
     assert inversion.w_plus.shape == (2, model.generator.num_ws, 16)
     assert inversion.w_plus.isfinite().all()
+
+
+@pytest.mark.slow
+def test_samm_and_the_head_for_noise_are_trained_together(card: Path, heads: Path, tmp_path: Path) -> None:
+    """Both change, nothing else of the encoder does, and the exported model has both."""
+    start = encoder_task(card, heads, 1, train="noise", inner=0.01).export(tmp_path / "start")
+    recipe = SammRecipe.model_validate(
+        {"kind": "samm", "name": "both", "model": str(start), "heads": str(heads), "noise": "fixed", "channels": 8,
+         "sizes": [32], "start_steps": {32: 0}, "area": {32: 0.3}, "data": {"folder": "unused", "size": 64},
+         "train_noise": {"inner": 0}, "in_domain": 1.0, "schedule": schedule(1).model_dump()}
+    )  # fmt: skip
+    head, model = load_heads(str(heads), "test")[32], load_model(read_card(start), start)
+    task = SammTask(recipe, model, LossNetworks(random_lpips()), CPU, None, head, DlibFace().eval())
+    before = {name: value.clone() for name, value in task.encoder.state_dict().items()}
+    images = torch.from_numpy(random_faces(64, 2).crops[:2]).permute(0, 3, 1, 2) / 127.5 - 1
+    found = [task.step(images, step, 1e-3) for step in range(3)]
+    assert {"in_domain", "generated_lpips", "generated_identity", "noise"} <= found[0].keys()
+    assert found[-1]["noise"] > found[0]["noise"] == 0
+    changed = {name.split(".")[0] for name, value in task.encoder.state_dict().items() if (value != before[name]).any()}
+    assert changed == {"noise_head"}
+    task.average_encoder.load_state_dict(task.encoder.state_dict())
+    saved = task.export(tmp_path / "both")
+    inversion = invert(load_model(read_card(saved), saved), torch.zeros(1, 3, 64, 64))
+    assert inversion.alignments.keys() == {32}
+    assert inversion.noise[32].abs().max() > 0
+    without = recipe.model_copy(update={"encoder_noise": 0.0})
+    task = SammTask(without, model, LossNetworks(random_lpips()), CPU, None, head, DlibFace().eval())
+    assert "noise" not in task.step(images, 0, 1e-3)
+    plain = encoder_task(card, heads, 1).export(tmp_path / "plain")
+    model = load_model(read_card(plain), plain)
+    with pytest.raises(WeightsError, match="predicts no noise"):
+        SammTask(recipe, model, LossNetworks(random_lpips()), CPU, None, head)
 
 
 @pytest.mark.slow

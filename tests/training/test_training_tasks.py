@@ -26,7 +26,8 @@ from oodinv.training.offsets import limit_offsets, stage_at
 from oodinv.training.setup import fixed_generator
 from oodinv.training.tasks.encoder import EncoderRecipe, EncoderTask
 from oodinv.training.tasks.joint import JointRecipe
-from oodinv.training.tasks.samm import Aligned, SammRecipe, SammTask
+from oodinv.training.tasks.samm import SammRecipe, SammTask
+from oodinv.training.tasks.samm_losses import Aligned
 from oodinv.training.tasks.stylegan2 import GeneratorRecipe, GeneratorTask, mix_styles
 from oodinv.weights.build import load_model
 
@@ -289,7 +290,7 @@ def test_the_face_beside_an_occluder_has_a_limit_of_its_own(tiny_card: Path) -> 
 
     def charged(mask: torch.Tensor, where: torch.Tensor) -> float:
         picture = torch.zeros(1, 3, 32, 32)
-        return task.mask_losses(Aligned(picture, {}, mask, picture), where)[1].item()
+        return task.losses.mask_losses(Aligned(picture, {}, mask, picture, {}), where)[1].item()
 
     pasted = torch.zeros_like(face)
     pasted[..., 12:16, 14:20] = 1

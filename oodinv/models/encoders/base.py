@@ -139,6 +139,10 @@ class Encoder(nn.Module, ABC):
         """The part that is an IR-SE-50, so that it may start from a face-recognition network; None without one."""
         return None
 
+    def noise_part(self) -> nn.Module | None:
+        """The part that predicts noise, so that it may be trained by itself; None without one."""
+        return None
+
     @classmethod
     def planned(cls, plan: EncoderPlan, generator: Generator) -> Self:
         """An encoder with random weights for a generator, starting from its average latent."""

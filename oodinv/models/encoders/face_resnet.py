@@ -217,6 +217,10 @@ class FaceResnetEncoder(Encoder):
             "noise_channels": list(self.noise_channels.values()),
         }
 
+    def noise_part(self) -> nn.Module | None:
+        """The noise head, if there is one."""
+        return self.noise_head
+
     @classmethod
     def planned(cls, plan: EncoderPlan, generator: Generator) -> Self:
         """An encoder with random weights; its coordinates are those of the generator's W."""

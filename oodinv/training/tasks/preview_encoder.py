@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from oodinv.errors import RecipeError
-from oodinv.faces.geometry import inner_box
 from oodinv.metrics.pixel import psnr
 from oodinv.models.encoders.face_resnet import INPUT_SIZE, FaceResnetEncoder, FaceResnetPlan, WhitenedCodes
 from oodinv.models.generators.base import map_latents, photo_noise, whiten
@@ -31,6 +30,7 @@ from oodinv.training import ema, losses
 from oodinv.training.checkpoint import Stateful
 from oodinv.training.device import Compute
 from oodinv.training.export import write_encoder
+from oodinv.training.fidelity import Fidelity
 from oodinv.training.loop import Evaluation
 from oodinv.training.previews import load_heads
 from oodinv.training.randomness import torch_generator
@@ -127,6 +127,7 @@ class PreviewEncoderTask:
         self.sample_head = compute.place(heads[recipe.sample_block]).requires_grad_(False)
         self.loss_head = compute.place(heads[recipe.loss_block]).requires_grad_(False)
         self.lpips, self.recognition = compute.place(lpips), compute.place(recognition).requires_grad_(False)
+        self.fidelity = Fidelity(self.lpips, self.recognition, recipe.data.crop.scale)
         encoder = FaceResnetEncoder.planned(recipe.encoder, fixed.generator)
         encoder.trunk.load_state_dict(recognition.trunk.state_dict())
         encoder.head.load_state_dict(heads[recipe.encoder.preview].state_dict())
@@ -236,7 +237,7 @@ class PreviewEncoderTask:
             maps = self.encoder.trunk.maps(inputs)
         _, noise, drawn = self.with_noise(self.encoder, inputs, maps)
         squares = torch.stack([offsets.square().mean() for offsets in noise.values()])
-        return self.fidelity(drawn, images) | {"noise": (self.recipe.noise, squares.sum())}
+        return self.fidelity.terms(drawn, images, self.recipe) | {"noise": (self.recipe.noise, squares.sum())}
 
     def code_terms(self, images: Tensor, step: int) -> dict[str, tuple[float, Tensor]]:
         """Weight and value of each loss of codes. images (B, 3, 256, 256)."""
@@ -251,29 +252,11 @@ class PreviewEncoderTask:
             shown = self.shown(encoder, known)
         codes = encoder.correct(grid, shown, known)
         drawn = self.previewed(self.compared, encoder.w_plus(codes)[:count], {})
-        terms = self.fidelity(drawn, images) | self.regularity(codes, count)
+        terms = self.fidelity.terms(drawn, images, recipe) | self.regularity(codes, count)
         if w is not None:
             target = whiten(w - encoder.w_avg, encoder.axes)
             error = ((codes.base[count:] - target).square() * self.importance).mean()
             terms["samples"] = (recipe.samples, error)
-        return terms
-
-    def fidelity(self, drawn: Tensor, images: Tensor) -> dict[str, tuple[float, Tensor]]:
-        """Weight and value of the losses between previews (B, 3, s, s) and images (B, 3, 256, 256)."""
-        recipe, scale = self.recipe, self.recipe.data.crop.scale
-        wanted = F.adaptive_avg_pool2d(images, drawn.shape[-1])
-        with torch.no_grad():
-            person = self.recognition(face_of(images, scale))
-        distance = (self.recognition(face_of(drawn, scale)) - person).square().sum(dim=1)
-        terms = {
-            "lpips": (recipe.lpips, losses.lpips_each(self.lpips, drawn, wanted).mean()),
-            "l2": (recipe.l2, (drawn - wanted).square().mean()),
-            "identity": (recipe.identity, distance.mean()),
-        }
-        if recipe.inner:
-            left, top, right, bottom = inner_box(drawn.shape[-1], scale)
-            faces = (picture[:, :, top:bottom, left:right] for picture in (drawn, wanted))
-            terms["inner"] = (recipe.inner, losses.lpips_each(self.lpips, *faces).mean())
         return terms
 
     def regularity(self, codes: WhitenedCodes, real: int) -> dict[str, tuple[float, Tensor]]:

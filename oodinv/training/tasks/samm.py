@@ -1,21 +1,22 @@
-"""Trains SAMM for a fixed encoder and generator."""
+"""Trains SAMM for a fixed generator and encoder, of which at most the noise head is trained together with SAMM."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Adam
 
-from oodinv.errors import RecipeError
+from oodinv.errors import RecipeError, WeightsError
 from oodinv.imaging.pixels import levels_of
 from oodinv.metrics.pixel import psnr
-from oodinv.models.encoders.base import Encoding
+from oodinv.models.encoders.base import Encoder, Encoding
+from oodinv.models.generators.base import photo_noise
 from oodinv.models.ops import composite, final_mask
 from oodinv.models.perceptors.dlib_face import DlibFace
 from oodinv.models.preview import PreviewHead
-from oodinv.models.samm import Alignment, Predicted, Samm
+from oodinv.models.samm import Predicted, Samm
 from oodinv.models.synthesis import synthesize, synthesize_aligned
 from oodinv.recipe.card import ModelCard, SammCard
 from oodinv.refinement import Refiner
@@ -24,45 +25,25 @@ from oodinv.training.adversarial import image_critic, weigh
 from oodinv.training.checkpoint import Stateful
 from oodinv.training.device import Compute
 from oodinv.training.export import relative_weights, write_card
+from oodinv.training.fidelity import Fidelity
 from oodinv.training.loop import Evaluation
 from oodinv.training.networks import LossNetworks, networks_of
-from oodinv.training.occluders import OccludedBatch, occlude_batch, skin
+from oodinv.training.occluders import OccludedBatch, occlude_batch
 from oodinv.training.pictures import flow_pictures, mask_grey
 from oodinv.training.previews import load_heads
 from oodinv.training.randomness import numpy_generator
 from oodinv.training.setup import take_over
 from oodinv.training.tasks.base import Definition
+from oodinv.training.tasks.samm_losses import Aligned, SammLosses
 from oodinv.training.tasks.samm_recipe import SammRecipe
 from oodinv.weights import native
 from oodinv.weights.build import Model, load_dlib_face, load_named
-
-FINAL = "final"
 
 
 def active_sizes(start_steps: dict[int, int], step: int) -> list[int]:
     """Sizes that are trained at a step, coarse to fine; the coarsest always is."""
     coarsest = min(start_steps)
     return [size for size in sorted(start_steps) if size == coarsest or step >= start_steps[size]]
-
-
-def free_of_face_area(where: Tensor, crop_scale: float) -> Tensor:
-    """1 where `face_area` sets no limit: outside the face, on occluders, and on photos without occluders.
-
-    where (B, 1, S, S) in [0, 1]: coverage by occluders → the same shape and range.
-    """
-    outside = 1 - torch.tensor(skin(where.shape[-1], crop_scale)).to(where)
-    untouched = (where.amax(dim=(1, 2, 3), keepdim=True) == 0).to(where)
-    return torch.maximum(torch.maximum(where, outside), untouched)
-
-
-@dataclass(frozen=True)
-class Aligned:
-    """SAMM's results: generated (B, 3, S, S), alignments by size, M (B, 1, S, S), composite (B, 3, S, S)."""
-
-    generated: Tensor
-    alignments: dict[int, Alignment]
-    mask: Tensor
-    blended: Tensor
 
 
 class SammTask:
@@ -84,7 +65,8 @@ class SammTask:
 
         Raises:
             RecipeError: the recipe's sizes are not those of the model.
-            WeightsError: the model to start from has no SAMM, or one of other sizes than the recipe.
+            WeightsError: the model to start from has no SAMM, or one of other sizes than the recipe; or the encoder has
+                no noise head to train.
         """
         known = model.generator.taps.keys() & model.encoder.tap_channels.keys()
         size = model.card.size if head is None else 2 * head.key
@@ -119,8 +101,23 @@ class SammTask:
         self.moving_samm = ema.MovingAverage(self.samm)
         self.average_samm = self.moving_samm.module
         self.networks = networks.on(compute)
+        fidelity = None
+        if recognition is not None and self.networks.lpips is not None:
+            fidelity = Fidelity(self.networks.lpips, compute.place(recognition), recipe.data.crop.scale)
+        self.losses = SammLosses(recipe, self.networks, compute.team.mean, fidelity)
         self.notes = networks.missing
-        self.optimizer = Adam(self.samm.parameters(), lr=recipe.schedule.learning_rate, betas=(0.0, 0.99))
+        self.noise_head = None if recipe.train_noise is None else model.encoder.noise_part()
+        if recipe.train_noise is not None and self.noise_head is None:
+            raise WeightsError(f"{model.path}: its encoder predicts no noise; leave out train_noise")
+        rate = recipe.schedule.learning_rate
+        groups = [{"params": list(self.samm.parameters()), "factor": 1.0}]
+        if recipe.train_noise is not None and self.noise_head is not None:
+            self.encoder.requires_grad_(False)
+            self.noise_head.requires_grad_(True)
+            groups.append({"params": list(self.noise_head.parameters()), "factor": recipe.train_noise.rate})
+        self.moving_encoder = None if self.noise_head is None else ema.MovingAverage(self.encoder)
+        self.average_encoder = self.encoder if self.moving_encoder is None else self.moving_encoder.module
+        self.optimizer = Adam(groups, lr=rate, betas=(0.0, 0.99))
         self.critic = None
         if recipe.adversarial is not None:
             self.critic = image_critic(recipe.adversarial, recipe.data.size, compute)
@@ -132,64 +129,27 @@ class SammTask:
             "average_samm": self.average_samm,
             "optimizer": self.optimizer,
         }
+        if self.noise_head is not None:
+            own |= {"noise_head": self.noise_head, "average_encoder": self.average_encoder}
         return own if self.critic is None else own | self.critic.parts()
 
-    def encode(self, images: Tensor, *, refined: bool = False) -> Encoding:
-        """Encodes images (B, 3, S, S) by the fixed encoder."""
-        with torch.no_grad():
-            encoding = self.encoder.encode(images, self.generator)
+    def encode(self, images: Tensor, *, refined: bool = False, average: bool = False) -> Encoding:
+        """Encodes images (B, 3, S, S), with a gradient if the noise head is trained, or by the averaged encoder."""
+        encoder = self.average_encoder if average else self.encoder
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.noise_head is not None):
+            encoding = encoder.encode(images, self.generator)
         if not refined or self.refiner is None:
             return encoding
-        return replace(encoding, w_plus=self.refiner.refine(images, encoding).w_plus)
+        found = self.refiner.refine(images, encoding)
+        return replace(encoding, w_plus=found.w_plus, noise=found.noise)
 
     def align(self, samm: Samm, images: Tensor, encoding: Encoding, sizes: list[int]) -> Aligned:
         """Aligns and composites images (B, 3, S, S) with SAMM acting at `sizes`."""
         source = Predicted(samm, encoding.features, frozenset(sizes))
-        noise = self.recipe.noise
+        noise = photo_noise(self.recipe.noise, encoding.noise)
         generated, alignments = synthesize_aligned(self.generator, encoding.w_plus, source, noise, head=self.head)
         mask = final_mask({size: a.mask for size, a in alignments.items()}, self.recipe.data.size)
-        return Aligned(generated, alignments, mask, composite(images, generated, mask))
-
-    def mask_losses(self, aligned: Aligned, where: Tensor) -> tuple[Tensor, Tensor]:
-        """Binary and area terms over all active masks and the final one; where: occluders' coverage (B, 1, S, S)."""
-        masks: dict[int | str, Tensor] = {size: a.mask for size, a in aligned.alignments.items()}
-        masks[FINAL] = aligned.mask
-        limits: dict[int | str, float] = {FINAL: self.recipe.final_area}
-        limits.update(self.recipe.area.items())
-        mean = self.compute.team.mean
-        free = free_of_face_area(where, self.recipe.data.crop.scale)
-        face = losses.mask_area({FINAL: aligned.mask}, {FINAL: self.recipe.face_area}, free, mean)
-        return losses.mask_binary(masks), losses.mask_area(masks, limits, where, mean) + face
-
-    def fidelity(self, blended: Tensor, images: Tensor) -> dict[str, tuple[float, Tensor]]:
-        """Weight and value of each term that compares composites to images (B, 3, S, S)."""
-        recipe, networks = self.recipe, self.networks
-        terms = {"mse": (recipe.mse, (blended - images).square().mean())}
-        if recipe.lpips > 0 and networks.lpips is not None:
-            terms["lpips"] = (recipe.lpips, losses.lpips_each(networks.lpips, blended, images).mean())
-        if recipe.perceptual is not None and networks.vgg19 is not None:
-            found = networks.vgg19(blended)
-            with torch.no_grad():
-                wanted = networks.vgg19(images)
-            terms["perceptual"] = (recipe.perceptual.weight, losses.perceptual(found, wanted))
-            terms["style"] = (recipe.perceptual.style, losses.style(found, wanted))
-        if recipe.identity is not None and networks.recognition is not None:
-            terms["identity"] = (recipe.identity.weight, networks.identity(blended, images))
-        return terms
-
-    def labelled(self, mask: Tensor, where: Tensor, classes: Tensor) -> dict[str, tuple[float, Tensor]]:
-        """Weight and value of the terms on labelled classes (B, 1, S, S), outside occluders."""
-        settings = self.recipe.labels
-        if settings is None:
-            return {}
-        free = where == 0
-        kept = losses.mean_on(1 - mask, torch.isin(classes, classes.new_tensor(settings.kept)) & free)
-        generated = losses.mean_on(mask, torch.isin(classes, classes.new_tensor(settings.generated)) & free)
-        excess = (generated - settings.generated_area).relu()
-        return {
-            "kept": (settings.kept_weight, kept.mean()),
-            "generated": (settings.generated_weight, excess.mean()),
-        }
+        return Aligned(generated, alignments, mask, composite(images, generated, mask), encoding.noise)
 
     def adversarial(self, blended: Tensor, step: int) -> dict[str, tuple[float, Tensor]]:
         """Weight and value of the adversarial term, from its start on."""
@@ -207,14 +167,17 @@ class SammTask:
         """
         recipe, images = self.recipe, piece.images
         with self.compute.autocast():
-            chosen = numpy_generator(recipe.schedule.seed, step, "refine").random() < recipe.refine
-            encoding = self.encode(images, refined=chosen)
+            rng = numpy_generator(recipe.schedule.seed, step, "refine")
+            encoding = self.encode(images, refined=rng.random() < recipe.refine)
+            if rng.random() >= recipe.encoder_noise:
+                encoding = replace(encoding, noise={})
             aligned = self.align(self.samm, images, encoding, active_sizes(recipe.start_steps, step))
-            terms = self.fidelity(aligned.blended, images) | self.adversarial(aligned.blended, step)
+            terms = self.losses.fidelity(aligned, images) | self.losses.noise_terms(aligned, images)
+            terms |= self.adversarial(aligned.blended, step)
             if recipe.uncovered > 0:
                 terms["uncovered"] = (recipe.uncovered, losses.uncovered(aligned.mask, piece.where))
-            terms |= self.labelled(aligned.mask, piece.where, classes)
-            binary, area = self.mask_losses(aligned, piece.where)
+            terms |= self.losses.labelled(aligned.mask, piece.where, classes)
+            binary, area = self.losses.mask_losses(aligned, piece.where)
             loss = sum((weight * value for weight, value in terms.values()), torch.zeros((), device=images.device))
             loss = loss + recipe.mask * (recipe.binary * binary + area)
         (loss * share).backward()
@@ -229,7 +192,7 @@ class SammTask:
         images, labels = images[:, :3], levels_of(images[:, 3:]).round()
         occluded = occlude_batch(images, self.recipe.occluders, rng)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group["factor"]
         self.optimizer.zero_grad(set_to_none=True)
         reports, pairs = [], []
         parts = (occluded.images, occluded.where, labels)
@@ -239,12 +202,17 @@ class SammTask:
             report, blended = self.backward(piece, classes.to(self.compute.device), step, share)
             reports.append((share, report))
             pairs.append((piece.images, blended))
-        team.average_gradients(self.samm)
+        team.average_gradients(self.samm, *([] if self.noise_head is None else [self.noise_head]))
+        if self.recipe.train_noise is not None and self.noise_head is not None:
+            nn.utils.clip_grad_norm_(self.noise_head.parameters(), self.recipe.train_noise.clip)
         self.optimizer.step()
         found = weigh(reports)
         if self.critic is not None and self.adversarial_began(step):
             found |= self.critic.step(pairs, step)
-        self.moving_samm.update(self.samm, ema.decay_at(schedule, step, len(images) * team.size))
+        decay = ema.decay_at(schedule, step, len(images) * team.size)
+        self.moving_samm.update(self.samm, decay)
+        if self.moving_encoder is not None:
+            self.moving_encoder.update(self.encoder, decay)
         return found
 
     def adversarial_began(self, step: int) -> bool:
@@ -258,9 +226,10 @@ class SammTask:
         pictures: list[Tensor] = []
         for batch in batches:
             images = self.compute.move(batch[:, :3])
-            encoding = self.encode(images)
+            encoding = self.encode(images, average=True)
             aligned = self.align(self.average_samm, images, encoding, self.recipe.sizes)
-            plain = synthesize(self.generator, encoding.w_plus, self.recipe.noise, head=self.head)
+            noise = photo_noise(self.recipe.noise, encoding.noise)
+            plain = synthesize(self.generator, encoding.w_plus, noise, head=self.head)
             for name, values in self.scores(images, aligned, plain).items():
                 found.setdefault(name, []).append(values)
             if not pictures:
@@ -289,18 +258,27 @@ class SammTask:
         return [images, aligned.generated, aligned.blended, mask_grey(aligned.mask), colours]
 
     def export(self, folder: Path) -> Path:
-        """Writes SAMM and a card that joins it to the model."""
-        return write_samm(folder, self.recipe, self.model.card, self.model.path, self.average_samm)
+        """Writes SAMM, the encoder if a part of it was trained, and a card that joins them to the generator."""
+        encoder = None if self.noise_head is None else self.average_encoder
+        return write_samm(folder, self.recipe, self.model.card, self.model.path, self.average_samm, encoder)
 
 
-def write_samm(folder: Path, recipe: SammRecipe, base: ModelCard, base_path: Path, samm: Samm) -> Path:
-    """Writes SAMM and a card that joins it to the model it was trained on; returns the card's path."""
+def write_samm(
+    folder: Path, recipe: SammRecipe, base: ModelCard, base_path: Path, samm: Samm, encoder: Encoder | None = None
+) -> Path:
+    """Writes SAMM and a card that joins it to the model it was trained on; returns the card's path.
+
+    encoder: written beside it, in float16; None if it is that of the model.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     samm_file = f"{recipe.name}-samm.safetensors"
     native.save(folder / samm_file, samm)
     encoder_files = {"weights": relative_weights(base_path, base.encoder.weights, folder)}
     if base.encoder.average is not None:
         encoder_files["average"] = relative_weights(base_path, base.encoder.average, folder)
+    if encoder is not None:
+        encoder_files = {"weights": f"{recipe.name}-encoder.safetensors"}
+        native.save(folder / encoder_files["weights"], encoder, torch.float16)
     card = ModelCard(
         name=recipe.name,
         size=base.size,
@@ -333,7 +311,7 @@ def build(recipe: SammRecipe, init: str | None, compute: Compute) -> SammTask:
     if recipe.heads is not None:
         heads = load_heads(recipe.heads, f"recipe {recipe.name}")
         head = heads[max(heads)]
-    if recipe.refine:
+    if recipe.refine or recipe.train_noise is not None:
         recognition = load_dlib_face()
     start = None if init is None else load_named(init)
     return SammTask(recipe, load_named(recipe.model), networks, compute, start, head, recognition)

@@ -29,11 +29,30 @@ class LabelledMask(Strict):
     generated_area: Fraction = 0.12
 
 
+class NoiseTraining(Strict):
+    """Training of the encoder's noise head together with SAMM.
+
+    rate: factor of the learning rate. lpips, inner, l2, identity: weights of `Fidelity` of the generated picture.
+    squares: weight of the squares of noise. clip: largest norm of the gradient.
+    """
+
+    rate: Annotated[float, Field(gt=0)] = 1.0
+    lpips: Annotated[float, Field(ge=0)] = 3.0
+    inner: Annotated[float, Field(ge=0)] = 1.5
+    l2: Annotated[float, Field(ge=0)] = 1.5
+    identity: Annotated[float, Field(ge=0)] = 1.5
+    squares: Annotated[float, Field(ge=0)] = 0.003
+    clip: Annotated[float, Field(gt=0)] = 1.0
+
+
 class SammRecipe(ReconstructionRecipe):
     """Recipe of SAMM for a fixed encoder and generator (Yang et al. 2023).
 
     heads: file of preview heads; SAMM is then trained through the largest preview, of `data.size`. noise: of the
-    generator. refine: share of the batches whose codes are refined by `refine_steps` first.
+    generator. encoder_noise: share of the batches that are generated with the noise that the encoder predicts, if it
+    does; the others have none, as edits have. train_noise: trains the encoder's noise head, too. refine: share of the
+    batches whose codes and noise are refined by `refine_steps` first. in_domain: weight of the mean squared error of
+    the generated picture where M is 0.
 
     area, final_area: largest mean of the masks by size and of the final mask. occluders: share of the training faces
     with a pasted shape, letters, hat or limb. uncovered: weight of the mean of 1 − M on occluders. face_area: largest
@@ -46,6 +65,8 @@ class SammRecipe(ReconstructionRecipe):
     model: str
     heads: str | None = None
     noise: Literal["fixed", "zero"] = "zero"
+    encoder_noise: Fraction = 1.0
+    train_noise: NoiseTraining | None = None
     refine: Fraction = 0.0
     refine_steps: PositiveInt = 12
     labels: LabelledMask | None = None
@@ -55,6 +76,7 @@ class SammRecipe(ReconstructionRecipe):
     channels: PositiveInt | None = None
     start_steps: dict[int, int]
     mse: Annotated[float, Field(ge=0)] = 1.0
+    in_domain: Annotated[float, Field(ge=0)] = 0.0
     perceptual: Perceptual | None = None
     adversarial: Adversarial | None = None
     occluders: Fraction = 0.0
