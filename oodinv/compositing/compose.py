@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from oodinv.compositing.composition import Composition
 from oodinv.compositing.detail_transfer import optical_flow, redrawn_detail, transferred_residual
+from oodinv.compositing.drawn_mouth import with_drawn_mouth
 from oodinv.compositing.hair_dye import Dye, dyed
 from oodinv.compositing.regions import load_region
 from oodinv.compositing.regions.base import EditedCrop, FlowKind, Place
@@ -48,9 +49,10 @@ def compose(
         if place is not None:
             redrawn = redrawn_detail(crop, before, generated, flow, place.parts, composition.blur)
             drawn = composition.draw_share * place.drawn_weight(len(crop), flow)
-        source = generated + transferred_residual(
-            crop, before, flow, composition.detail, composition.colour, redrawn, drawn, place
-        )
+        residual = transferred_residual(crop, before, flow, composition.detail, composition.colour, redrawn, drawn)
+        if place is not None:
+            residual = with_drawn_mouth(residual, crop, before, generated, flow, place)
+        source = generated + residual
     return load_technique(composition.technique)(crop, source, effective_mask(mask, composition))
 
 

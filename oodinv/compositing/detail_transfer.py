@@ -7,8 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from oodinv.compositing.regions.base import REACH, Place
-from oodinv.faces.parts import FACE_PARTS, PartMap, mouth_is_open, part_weight
+from oodinv.faces.parts import FACE_PARTS, PartMap, part_weight
 from oodinv.imaging.flow import warp
 from oodinv.imaging.pixels import Flow, Levels, Mask, blurred, blurred_within, fading, luma
 
@@ -39,7 +38,6 @@ def transferred_residual(
     colour: float,
     redrawn: Levels | float = 0.0,
     drawn: Mask | float = 0.0,
-    place: Place | None = None,
 ) -> Levels:
     """Computes the residual to add to an edited generated picture. → (H, W, 3).
 
@@ -49,28 +47,14 @@ def transferred_residual(
     (`optical_flow`; None: not warped), so that background uncovered by a turning head gets the colour of the background
     beside it. redrawn (H, W, 3): see `redrawn_detail`; with detail = colour = 1, the sum with the edited picture is the
     warped photo plus the blurred change. drawn (H, W): weight in [0, 1] of parts whose detail is the generator's.
-    place: the parts of the face, see `_around_mouth`; None without an edit.
     """
     residual = crop - before
     coarse = _coarse(residual)
-    if place is not None and (mouth := {"lip", "mouth"} & set(place.drawn)):
-        weight = part_weight(place.parts, mouth, len(crop), REACH)
-        coarse = coarse + weight[..., None] * (_around_mouth(residual, weight, place.parts) - coarse)
     fine = residual - coarse
     if flow is not None:
         coarse, fine = warp(coarse, flow), warp(fine, flow)
     own = detail * (1 - np.atleast_3d(drawn))
     return np.asarray(colour * coarse + own * (fine - redrawn), dtype=np.float32)
-
-
-def _around_mouth(residual: Levels, mouth: Mask, parts: PartMap) -> Levels:
-    """Coarse residual for a mouth (H, W) that is drawn anew: that of the skin around it. → (H, W, 3).
-
-    In a closed mouth teeth may appear, which get its lightness only.
-    """
-    size = len(residual)
-    around = blurred_within(residual, part_weight(parts, ("skin", "nose"), size) * (1 - mouth), 2 * COARSE * size)
-    return around if mouth_is_open(parts) else np.repeat(luma(around)[..., None], 3, axis=2)
 
 
 def redrawn_detail(

@@ -6,7 +6,6 @@ import pytest
 from shapes import disc, smooth
 
 from oodinv.compositing.detail_transfer import TONE_FLOOR, optical_flow, redrawn_detail, transferred_residual
-from oodinv.compositing.regions.base import Place
 from oodinv.faces.parts import PARTS
 from oodinv.imaging.flow import resize_flow, warp
 
@@ -161,19 +160,3 @@ def test_teeth_keep_their_colour() -> None:
     kept = x + 30 - redrawn_detail(x, x, x + 30, flow, parts, blur=4) - warp(x, flow)
     assert np.abs(kept[52:74, 42:82]).max() < 1
     assert np.abs(kept[:40] - (x + 30 - warp(x, flow))[:40]).mean() < 4
-
-
-@pytest.mark.parametrize("is_open", [True, False])
-def test_a_mouth_that_is_drawn_gets_the_light_of_the_skin_around_it(is_open: bool) -> None:
-    """The photo's skin is redder than the generator's, and its lips much darker."""
-    parts = np.full((128, 128), PARTS.index("skin"), np.uint8)
-    parts[56:72, 40:88] = PARTS.index("mouth" if is_open else "lip")
-    lips = cv2.resize((parts != PARTS.index("skin")).astype(np.float32), (512, 512))[..., None]
-    before = np.full((512, 512, 3), 120, np.float32)
-    x = before + (1 - lips) * np.array([30, 0, 0], np.float32) - 60 * lips
-    place = Place(parts, drawn=("lip", "mouth"))
-    drawn = place.drawn_weight(512, None)
-    residual = transferred_residual(x, before, None, 1, 1, 0.0, drawn, place)
-    expected = [30, 0, 0] if is_open else [0.299 * 30] * 3
-    np.testing.assert_allclose(residual[256, 256], expected, atol=3)
-    np.testing.assert_allclose(residual[40, 256], [30, 0, 0], atol=1)
