@@ -27,22 +27,20 @@ from oodinv.models.samm import Alignment, Predicted, Reused, Samm
 from oodinv.models.synthesis import synthesize_aligned
 from oodinv.weights.build import Model, load_dlib_face, load_lpips
 
-SIZE = 256
-"""Side in pixels at which pictures are compared."""
-WHOLE_SHARE = 5
-"""One in so many steps runs the whole generator, the last ones; the others end at the preview head, which takes a third
-of the time.
+PREVIEW_SIZE, WHOLE_SIZE = 256, 512
+"""Sides in pixels at which previews and whole pictures are compared: pictures that are right at 256 px may have crooked
+irises and cracked skin in full size.
 """
 BASE_RATE, OFFSETS_RATE = 0.2, 0.1
-"""Learning rates of the whitened base latent and of the rows' offsets; half of them for the whole generator."""
+"""Learning rates of the whitened base latent and of the rows' offsets; half of them after the pivot."""
 NOISE_SIZES = (32, 64)
 """Smallest and largest side in pixels of the noise maps that are optimised; larger ones draw red spots on skin."""
 NOISE_RATE = 0.1
-"""Learning rate of noise maps, in the units of the generator's features; half of it for the whole generator."""
+"""Learning rate of noise maps, in the units of the generator's features; half of it is used."""
 PIVOT_SHARE = 0.5
 """Share of the steps that find the pivot."""
 WARMUP = 3
-L2, INNER, IDENTITY, OFFSETS, LATENTS = 0.5, 0.5, 0.5, 2e-4, 3e-3
+L2, INNER, IDENTITY, OFFSETS, LATENTS = 0.5, 0.5, 0.5, 2e-3, 3e-3
 """Weights beside that of LPIPS: L2, LPIPS of the inner face, distance of dlib's descriptors, squares of offsets in W
 and of whitened latents.
 """
@@ -55,8 +53,8 @@ class Refined:
     """Result of a refinement.
 
     w_plus, pivot (B, num_ws, w_dim): codes of the picture, and codes for edits, which look right without the noise.
-    noise: `PhotoNoise.offsets`. alignments: those of SAMM that the last steps ran with; empty without SAMM, or if no
-    step ran the whole generator.
+    noise: `PhotoNoise.offsets`. alignments: those of SAMM that the last steps ran with; empty without SAMM, or if only
+    previews were drawn.
     """
 
     w_plus: Tensor
@@ -69,10 +67,10 @@ class Refined:
 class Refiner:
     """Settings of a refinement, and the networks that it needs.
 
-    generator: fixed. steps: number of optimiser steps. head: preview head of the generator; without one every step runs
-    the whole generator. samm: aligns the features in steps that run the whole generator, with what it predicts before
-    the first of them. crop_scale: `crop.scale` of the model's card. whole: number of steps that run the whole
-    generator; by default one in `WHOLE_SHARE`. on_step: called with the number of finished steps after each.
+    generator: fixed. steps: number of optimiser steps. head: preview head of the generator, through which the pivot is
+    found; without one every step runs the whole generator. samm: aligns the features after the pivot, with what it
+    predicts for the encoder's codes. crop_scale: `crop.scale` of the model's card. previews_only: the other steps run
+    the preview head too, without SAMM, for speed. on_step: called with the number of finished steps after each.
     """
 
     generator: Generator
@@ -82,7 +80,7 @@ class Refiner:
     head: PreviewHead | None = None
     samm: Samm | None = None
     crop_scale: float = 1.0
-    whole: int | None = None
+    previews_only: bool = False
     on_step: Callable[[int], None] | None = None
 
     @cached_property
@@ -123,18 +121,23 @@ class _Descent:
     def __init__(self, refiner: Refiner, image: Tensor, encoding: Encoding) -> None:
         self.encoding, w_plus = encoding, encoding.w_plus
         self.refiner, self.generator, self.axes, self.done = refiner, refiner.generator, refiner.axes, 0
-        self.wanted = average_resize(image, min(SIZE, image.shape[-1]))
-        self.box = inner_box(self.wanted.shape[-1], refiner.crop_scale)
-        with torch.no_grad():
-            self.features = self.perceived(self.wanted)
-            self.inner_features = self.perceived(self.inner(self.wanted))
-            self.person = self.describe(self.wanted)
+        self.image = image
+        self.aim(PREVIEW_SIZE)
         self.start(w_plus)
         self.maps = {
             key: w_plus.new_zeros(len(w_plus), 1, tap.resolution, tap.resolution).requires_grad_()
             for key, tap in self.generator.taps.items()
             if NOISE_SIZES[0] <= tap.resolution <= NOISE_SIZES[1]
         }
+
+    def aim(self, size: int) -> None:
+        """Sets the side in pixels at which pictures are compared from now on, and what they should look like."""
+        self.wanted = average_resize(self.image, min(size, self.image.shape[-1]))
+        self.box = inner_box(self.wanted.shape[-1], self.refiner.crop_scale)
+        with torch.no_grad():
+            self.features = self.perceived(self.wanted)
+            self.inner_features = self.perceived(self.inner(self.wanted))
+            self.person = self.describe(self.wanted)
 
     def inner(self, picture: Tensor) -> Tensor:
         """Crops the inner face from pictures (B, 3, S, S)."""
@@ -167,21 +170,20 @@ class _Descent:
         return own | {key: own[key] + added if key in own else added for key, added in maps.items()}
 
     def run(self) -> Refined:
-        """Runs all steps: those that find the pivot, then the others, through the preview head first."""
-        steps, head, keys = self.refiner.steps, self.refiner.head, list(self.generator.taps)
-        first = round(PIVOT_SHARE * steps)
-        self.descend(_Stage(first, 1.0, head, [], PIVOT_OFFSETS))
-        pivot, steps = self.w_plus().detach(), steps - first
+        """Runs all steps: those that find the pivot, then the others."""
+        refiner, keys = self.refiner, list(self.generator.taps)
+        first = round(PIVOT_SHARE * refiner.steps)
+        self.descend(_Stage(first, 1.0, refiner.head, [], PIVOT_OFFSETS))
+        pivot, steps = self.w_plus().detach(), refiner.steps - first
         self.start(self.encoding.w_plus)
-        whole = steps if head is None else -(-self.refiner.steps // WHOLE_SHARE)
-        if self.refiner.whole is not None:
-            whole = self.refiner.whole
-        whole = min(whole, steps)
-        drawn = keys if head is None else keys[: keys.index(head.key) + 1]
-        self.descend(_Stage(steps - whole, 1.0, head, drawn, OFFSETS))
-        alignments = self.predicted(keys) if whole else {}
-        self.descend(_Stage(whole, 1.0 if head is None else 0.5, None, keys, OFFSETS, alignments))
-        noise = {key: maps.detach() for key, maps in self.noise(keys).items()}
+        if refiner.previews_only and refiner.head is not None:
+            keys = keys[: keys.index(refiner.head.key) + 1]
+            self.descend(_Stage(steps, 0.5, refiner.head, keys, OFFSETS))
+            alignments: dict[int, Alignment] = {}
+        else:
+            alignments = self.predicted(keys)
+            self.descend(_Stage(steps, 0.5, None, keys, OFFSETS, alignments))
+        noise = {key: maps.detach() for key, maps in self.noise(list(self.generator.taps)).items()}
         return Refined(self.w_plus().detach(), pivot, noise, alignments)
 
     def predicted(self, keys: Sequence[int]) -> dict[int, Alignment]:
@@ -194,6 +196,7 @@ class _Descent:
 
     def descend(self, stage: _Stage) -> None:
         """Takes Adam steps with learning rates that fall as √(1 − t)."""
+        self.aim(WHOLE_SIZE if stage.head is None else PREVIEW_SIZE)
         groups = [
             {"params": [self.base], "lr": BASE_RATE},
             {"params": [self.offsets], "lr": OFFSETS_RATE},

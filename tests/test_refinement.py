@@ -1,6 +1,7 @@
 """Refinement of codes: nearer pictures, photo by photo, by way of previews or of whole pictures."""
 
 import copy
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from oodinv.models.encoders.base import Encoding
 from oodinv.models.generators.base import PhotoNoise, map_latents
 from oodinv.models.generators.mobilestylegan import MobileStyleGAN
 from oodinv.models.generators.stylegan2 import StyleGAN2
+from oodinv.models.ops import average_resize
 from oodinv.models.perceptors.dlib_face import DlibFace
 from oodinv.models.perceptors.lpips import Lpips, perceptual_size
 from oodinv.models.preview import PreviewHead, head_for
@@ -113,7 +115,7 @@ def test_whole_steps_run_with_the_alignments_that_are_kept(tiny_card: Path, refi
     for size, alignment in refined.alignments.items():
         torch.testing.assert_close(inverted.alignments[size].flow, alignment.flow, rtol=0, atol=1e-5)
     head = head_for(model.generator, 16).requires_grad_(False)
-    assert not replace(whole, head=head, whole=0).refine(image, encoding).alignments
+    assert not replace(whole, head=head, previews_only=True).refine(image, encoding).alignments
     drawn, _ = synthesize_aligned(
         model.generator, refined.w_plus, Reused(refined.alignments), PhotoNoise("fixed", refined.noise)
     )
@@ -138,7 +140,7 @@ def test_offsets_of_noise_are_part_of_the_noise(generator: StyleGAN2) -> None:
         assert (moved - synthesize(of, w_plus)).abs().max() > 1e-3
 
 
-def test_all_but_the_last_fifth_of_the_steps_end_at_the_preview_head(
+def test_the_pivot_is_found_through_the_preview_head_and_the_rest_in_whole_pictures(
     monkeypatch: pytest.MonkeyPatch, generator: StyleGAN2, refiner: Refiner
 ) -> None:
     image, start = pair(generator)
@@ -153,8 +155,30 @@ def test_all_but_the_last_fifth_of_the_steps_end_at_the_preview_head(
 
     monkeypatch.setattr("oodinv.refinement.synthesize_aligned", recorded)
     replace(refiner, steps=11, head=head).refine(image, start)
-    assert used == [head] * 8 + [None] * 3
-    assert kept == [set()] * 6 + [{32}] * 2 + [{32, 64}] * 3
+    assert used == [head] * 6 + [None] * 5
+    assert kept == [set()] * 6 + [{32, 64}] * 5
+    used.clear()
+    kept.clear()
+    replace(refiner, steps=11, head=head, previews_only=True).refine(image, start)
+    assert used == [head] * 11
+    assert kept == [set()] * 6 + [{32}] * 5
+
+
+def test_whole_pictures_are_compared_in_more_pixels_than_previews(
+    monkeypatch: pytest.MonkeyPatch, generator: StyleGAN2, refiner: Refiner
+) -> None:
+    image, start = pair(generator)
+    head, sides = head_for(generator, 32).requires_grad_(False), []
+    monkeypatch.setattr("oodinv.refinement.PREVIEW_SIZE", 16)
+    monkeypatch.setattr("oodinv.refinement.WHOLE_SIZE", 32)
+
+    def recorded(picture: torch.Tensor, size: int) -> torch.Tensor:
+        sides.append(size)
+        return average_resize(picture, size)
+
+    monkeypatch.setattr("oodinv.refinement.average_resize", recorded)
+    replace(refiner, steps=2, head=head).refine(image, start)
+    assert [side for side, _ in itertools.groupby(sides)] == [16, 32]
 
 
 def test_a_photo_is_refined_alike_whatever_else_is_in_the_batch(generator: StyleGAN2, refiner: Refiner) -> None:

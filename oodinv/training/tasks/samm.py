@@ -86,7 +86,7 @@ class SammTask:
         if recipe.refine and networks.lpips is not None and recognition is not None:
             lpips, scale = compute.place(networks.lpips), recipe.data.crop.scale
             self.refiner = Refiner(
-                self.generator, recipe.refine_steps, lpips, compute.place(recognition), self.head, None, scale, whole=0
+                self.generator, recipe.refine_steps, lpips, compute.place(recognition), self.head, None, scale, True
             )
         samm = Samm(
             {s: model.generator.taps[s].channels for s in recipe.sizes},
