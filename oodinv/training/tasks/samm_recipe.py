@@ -33,7 +33,8 @@ class NoiseTraining(Strict):
     """Training of the encoder's noise head together with SAMM.
 
     rate: factor of the learning rate. lpips, inner, l2, identity: weights of `Fidelity` of the generated picture.
-    squares: weight of the squares of noise. clip: largest norm of the gradient.
+    squares: weight of the squares of noise; strong noise makes previews better, but irises and skin in full size worse.
+    clip: largest norm of the gradient.
     """
 
     rate: Annotated[float, Field(gt=0)] = 1.0
@@ -41,7 +42,7 @@ class NoiseTraining(Strict):
     inner: Annotated[float, Field(ge=0)] = 1.5
     l2: Annotated[float, Field(ge=0)] = 1.5
     identity: Annotated[float, Field(ge=0)] = 1.5
-    squares: Annotated[float, Field(ge=0)] = 0.003
+    squares: Annotated[float, Field(ge=0)] = 0.13
     clip: Annotated[float, Field(gt=0)] = 1.0
 
 
