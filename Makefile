@@ -11,7 +11,7 @@ BIN := .venv/bin
 OUT ?= demo-out
 WORKERS ?= 3
 # Half of the default, so that the demo takes less than five minutes on two cores.
-REFINE ?= 20
+REFINE ?= 25
 RECIPES := older younger smile less-smile turn-left turn-right feminine masculine lighter-hair darker-hair
 # One thread per process: the workers share the cores, and sums are rounded the same on every machine. Files keep the
 # order of tests/conftest.py, slow ones first. mypy runs beside them.
@@ -58,7 +58,7 @@ docs: .venv/.installed-docs
 commands: .venv/.installed
 	$(BIN)/python docs/commands.py
 
-pictures: REFINE := 40
+pictures: REFINE := 50
 pictures: demo
 	mkdir -p docs/images
 	$(BIN)/python docs/before_after.py docs/images/before-after.jpg
