@@ -10,8 +10,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= demo-out
 WORKERS ?= 3
-# Half of the default, so that the demo takes less than five minutes on two cores.
-REFINE ?= 25
+# A third of the default, so that the demo takes less than five minutes on two cores.
+REFINE ?= 16
 RECIPES := older younger smile less-smile turn-left turn-right feminine masculine lighter-hair darker-hair
 # One thread per process: the workers share the cores, and sums are rounded the same on every machine. Files keep the
 # order of tests/conftest.py, slow ones first. mypy runs beside them.

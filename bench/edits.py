@@ -156,9 +156,12 @@ def inverted(model: Model, crops: list[Pixels], steps: int | None) -> list[Inver
 
 
 def strengths(name: str, model: str) -> list[float]:
-    """Five rising strengths of a recipe within its safe range; the third is 0, the fourth 1."""
+    """Five rising strengths of a recipe within its safe range, from its lowest to its highest; among them 0 and 1.
+
+    A recipe with a dye has no strengths below 0.
+    """
     low, high = strength_range(read_edit_recipe(find_edit_recipe(name)), model) or (-2.0, 2.0)
-    return [low, low / 2, 0.0, 1.0, high]
+    return [low, low / 2, 0.0, 1.0, high] if low < 0 else [0.0, 0.5, 1.0, (1 + high) / 2, high]
 
 
 def edited(model: Model, name: str, faces: list[InvertedFace], strengths: list[float]) -> list[EditedFace]:
@@ -193,16 +196,17 @@ def fine_detail(crop: Pixels) -> float:
     return float(energy[np.hypot(across, down) > FINE].sum())
 
 
-def rises(values: Array) -> dict[str, float]:
-    """values (N, 5) over `strengths`: the share of rows that rise at each step, and mean rises."""
+def rises(values: Array, factors: list[float]) -> dict[str, float]:
+    """values (N, 5) over the `strengths`: the share of rows that rise at each step, and mean rises."""
     whole = values[np.isfinite(values).all(axis=1)]
+    none, one = factors.index(0), factors.index(1)
     return {
         "measured": float(len(whole)),
         "monotonic": float((np.diff(whole, axis=1) > 0).all(axis=1).mean()),
-        "rising_to_1": float((whole[:, 3] > whole[:, 2]).mean()),
+        "rising_to_1": float((whole[:, one] > whole[:, none]).mean()),
         "rise": float((whole[:, -1] - whole[:, 0]).mean()),
-        "rise_to_1": float((whole[:, 3] - whole[:, 2]).mean()),
-        "rise_to_end": float((whole[:, -1] - whole[:, 2]).mean()),
+        "rise_to_1": float((whole[:, one] - whole[:, none]).mean()),
+        "rise_to_end": float((whole[:, -1] - whole[:, none]).mean()),
     }
 
 
@@ -213,18 +217,19 @@ def judged(
     """All measures of one recipe."""
     factors = strengths(name, model.card.name)
     results = edited(model, name, faces, factors)
+    none, one = factors.index(0), factors.index(1)
     columns = [[face.results[k].composite for face in results] for k in range(len(factors))]
-    found = rises(np.stack([told(judge, detector, RECIPES[name], crops) for crops in columns], axis=1))
+    found = rises(np.stack([told(judge, detector, RECIPES[name], crops) for crops in columns], axis=1), factors)
     if RECIPES[name] in MESHED and face_mesh.is_installed():
         mesh = face_mesh.load()
         seen = [[mesh(crop) for crop in crops] for crops in columns]
         for measured in MESHED[RECIPES[name]]:
             values = np.array([[getattr(one, measured) for one in row] for row in seen]).T
-            found |= {f"{measured}_{key}": value for key, value in rises(values).items()}
-    before, after = (judge.sex.of(judge.features(columns[k])) > 0 for k in (1, 3))
-    photos, plus = (torch.cat([to_tensor(c) for c in some]) for some in ([f.crop for f in faces], columns[3]))
+            found |= {f"{measured}_{key}": value for key, value in rises(values, factors).items()}
+    before, after = (judge.sex.of(judge.features(columns[k])) > 0 for k in (none, one))
+    photos, plus = (torch.cat([to_tensor(c) for c in some]) for some in ([f.crop for f in faces], columns[one]))
     inside = np.stack([part_weight(face.parts, (*FACE_PARTS, "hair"), model.card.size, reach=1 / 32) for face in faces])
-    change = np.abs(np.stack(columns[3]).astype(float) - np.stack([face.crop for face in faces])).mean(axis=3)
+    change = np.abs(np.stack(columns[one]).astype(float) - np.stack([face.crop for face in faces])).mean(axis=3)
     written = np.stack([face.results[0].composite for face in edited(model, name, texts, [1.0])]).astype(float)
     kept = np.abs(written - np.stack([face.crop for face in texts])).mean(axis=3)[wheres > 0.95]
     if sheet is not None:
@@ -235,7 +240,7 @@ def judged(
         "sex_flips": float((before != after).mean()),
         "identity": float(identity(judge.sface.embed(photos), judge.sface.embed(plus)).mean()),
         "detail": float(
-            np.mean([fine_detail(a) / fine_detail(f.crop) for a, f in zip(columns[3], faces, strict=True)])
+            np.mean([fine_detail(a) / fine_detail(f.crop) for a, f in zip(columns[one], faces, strict=True)])
         ),
         "outside_levels": float(change[inside < 0.01].mean()),
         "text_levels": float(kept.mean()),
