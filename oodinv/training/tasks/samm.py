@@ -86,7 +86,13 @@ class SammTask:
         if recipe.refine and networks.lpips is not None and recognition is not None:
             lpips, scale = compute.place(networks.lpips), recipe.data.crop.scale
             self.refiner = Refiner(
-                self.generator, recipe.refine_steps, lpips, compute.place(recognition), self.head, None, scale, True
+                self.generator,
+                recipe.refine_steps,
+                lpips,
+                compute.place(recognition),
+                self.head,
+                crop_scale=scale,
+                previews_only=True,
             )
         samm = Samm(
             {s: model.generator.taps[s].channels for s in recipe.sizes},
