@@ -40,6 +40,8 @@ from oodinv.faces.detectors.yunet import Yunet
 from oodinv.faces.geometry import inner_box
 from oodinv.faces.parts import FACE_PARTS, part_weight
 from oodinv.faces.selection import LARGEST
+from oodinv.fitting.refinement import refiner_for
+from oodinv.fitting.tuning import tuner_for
 from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.encode import write_png
 from oodinv.imaging.pixels import Pixels, luma, resize_pixels, to_tensor
@@ -47,7 +49,6 @@ from oodinv.inversion import invert
 from oodinv.metrics.identity import Sface, identity
 from oodinv.recipe.directions import find_fit_recipe
 from oodinv.recipe.edit import find_edit_recipe, read_edit_recipe
-from oodinv.refinement import refiner_for
 from oodinv.reporting.sheets import strip
 from oodinv.runs.collect import collect
 from oodinv.runs.sources.base import Job
@@ -169,7 +170,8 @@ def edited(model: Model, name: str, faces: list[InvertedFace], strengths: list[f
     path = find_edit_recipe(name)
     recipe = read_edit_recipe(path)
     plan = prepare(recipe, path, model, strengths)
-    return Editor(model, torch.device("cpu"), "float32", "fixed", BATCH, recipe, plan).edit(faces)
+    tuner = tuner_for(model, recipe.tune)
+    return Editor(model, torch.device("cpu"), "float32", "fixed", BATCH, recipe, plan, tuner).edit(faces)
 
 
 def points(detector: Yunet, crop: Pixels, name: str) -> float:

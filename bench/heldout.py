@@ -30,6 +30,7 @@ from oodinv.faces.detectors.yunet import Yunet
 from oodinv.faces.framing.ffhq import ffhq_quad
 from oodinv.faces.quads import Points
 from oodinv.faces.selection import face_size
+from oodinv.fitting.refinement import Refiner, refiner_for
 from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.pixels import Pixels, resize_pixels, to_tensor
 from oodinv.inversion import inference, invert
@@ -38,7 +39,6 @@ from oodinv.metrics.pixel import psnr
 from oodinv.models.encoders.base import Encoding
 from oodinv.models.ops import average_resize
 from oodinv.models.perceptors.lpips import Lpips
-from oodinv.refinement import Refiner, refiner_for
 from oodinv.training.losses import lpips_each
 from oodinv.training.occluders import OUTLINES, Outline, mask_contrast, occlude
 from oodinv.training.photos import is_held_out, list_images

@@ -21,9 +21,9 @@ from oodinv import device as devices
 from oodinv.benchmark.cost import device_name, peak_memory, timed
 from oodinv.errors import OodinvError
 from oodinv.faces.detectors.yunet import Yunet
+from oodinv.fitting.refinement import Refined, refiner_for
 from oodinv.inversion import DTYPES, artefacts, decode, encode, parse
 from oodinv.models.generators.base import photo_noise
-from oodinv.refinement import Refined, refiner_for
 from oodinv.runs.collect import collect
 from oodinv.runs.sinks import output_names
 from oodinv.weights.build import load_named

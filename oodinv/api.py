@@ -31,6 +31,8 @@ from oodinv.faces.detectors import load_detector
 from oodinv.faces.detectors.base import Detector
 from oodinv.faces.selection import ALL, Selection
 from oodinv.faces.upright import settled
+from oodinv.fitting.refinement import Refiner, refiner_for
+from oodinv.fitting.tuning import tuner_for
 from oodinv.imaging.decode import decode_photo, read_photo
 from oodinv.imaging.encode import write_photo
 from oodinv.imaging.photo import Photo
@@ -38,7 +40,6 @@ from oodinv.imaging.pixels import Pixels, rounded
 from oodinv.imaging.provenance import Provenance
 from oodinv.inversion import DTYPES, Artefacts, Dtype, Subject, artefacts, in_halves, invert, parse
 from oodinv.recipe.edit import EditRecipe, find_edit_recipe, read_edit_recipe
-from oodinv.refinement import Refiner, refiner_for
 from oodinv.runs.sinks.photo import pasted
 from oodinv.weights.build import Model, load_named
 from oodinv.weights.pull import pull
@@ -171,7 +172,8 @@ class PhotoEditor:
                 f"the result was edited already ({inverted.made.recipe}); edit what `invert` returned, with a recipe "
                 "that names all directions"
             )
-        editor = Editor(self.model, self.device, self.dtype, "fixed", _BATCH, read, plan)
+        tuner = tuner_for(self.model, read.tune)
+        editor = Editor(self.model, self.device, self.dtype, "fixed", _BATCH, read, plan, tuner)
         edited = editor.edit([InvertedFace.of(face) for face in inverted.faces])
         faces = tuple(
             replace(face.results[0], subject=before.subject)

@@ -18,13 +18,13 @@ from oodinv.device import supports_natively
 from oodinv.errors import OodinvError
 from oodinv.faces.align import AlignedFace
 from oodinv.faces.parts import PartMap, without_islands
+from oodinv.fitting.refinement import Refiner
 from oodinv.imaging.pixels import Pixels, to_tensor, to_uint8
 from oodinv.models.encoders.base import Encoding
 from oodinv.models.generators.base import Noise, PhotoNoise, photo_noise
 from oodinv.models.ops import composite, final_mask
 from oodinv.models.samm import Alignment, AlignmentSource, Predicted, Reused
 from oodinv.models.synthesis import synthesize_aligned
-from oodinv.refinement import Refiner
 from oodinv.weights.build import Model
 from oodinv.weights.parser import load_parser
 

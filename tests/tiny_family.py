@@ -35,6 +35,9 @@ class Tiny(Generator):
     def style_weights(self, row: int) -> Tensor:
         return self.affines[row].weight
 
+    def convolutions(self, key: int) -> list[nn.Parameter]:
+        return list(self.convs[list(self.taps).index(key)].parameters())
+
     @classmethod
     def rows_at(cls, size: int) -> int:  # noqa: ARG003
         return 3

@@ -5,7 +5,7 @@ Each edit recipe is applied as by `oodinv edit`, and again with one setting chan
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ from oodinv.editing.plan import EditPlan, EditVariant, prepare
 from oodinv.errors import RecipeError
 from oodinv.faces.detectors.base import Detector
 from oodinv.faces.parts import FACE_PARTS, PartMap, part_weight
+from oodinv.fitting.tuning import Tuner, tuner_for
 from oodinv.imaging.pixels import Pixels
 from oodinv.inversion import DTYPES, Dtype, Inversion, encode
 from oodinv.metrics import pixel
@@ -80,6 +81,7 @@ class Trials:
     attributes: Attributes
     detector: Detector
     sface: Sface
+    tuner: Tuner | None
 
     def record(self) -> dict[str, Any]:
         """Returns all settings that scores depend on, for the manifest."""
@@ -89,7 +91,8 @@ class Trials:
             for moved in [*edit.deltas, *(target.unit for target in edit.targets)]:
                 digest.update(moved.numpy().tobytes())
         tried = {f"{t.edit} {t.way}": t.recipe.model_dump(mode="json", exclude={"description"}) for t in self.trials}
-        return {"tried": tried, "directions": digest.hexdigest()}
+        steps = 0 if self.tuner is None else self.tuner.steps
+        return {"tried": tried, "directions": digest.hexdigest(), "tune": steps}
 
 
 def ways(recipe: EditRecipe, has_samm: bool) -> dict[str, EditRecipe]:
@@ -133,7 +136,7 @@ def plan_trials(paths: Sequence[Path], model: Model, detector: Detector, sface: 
             found = directions.find(step.direction, model.card, *model.code_shape, path.parent)
             chosen.setdefault(found.name, found)
     units = torch.stack([d.delta(1.0).double().flatten() for d in chosen.values()])
-    return Trials(trials, Attributes(tuple(chosen), units), detector, sface)
+    return Trials(trials, Attributes(tuple(chosen), units), detector, sface, tuner_for(model, None))
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -159,8 +162,11 @@ def carry_out(
     scores: EditScores = {}
     pictures: list[list[Pixels]] = [[] for _ in crops]
     measure = _Measure(trials, model, dtype, seen, full.mask.float(), [face.parts for face in faces])
+    tuned = dict[str, Model]()
     for trial in trials.trials:
-        edited = _edit(trial, model, device, dtype, faces)
+        plan = EditPlan([trial.variant], trial.edit, ())
+        editor = Editor(model, device, dtype, "fixed", len(faces), trial.recipe, plan, trials.tuner)
+        edited = _edit(editor, faces, tuned)
         before, after = [face.before for face in edited], [face.results[0].composite for face in edited]
         codes = torch.from_numpy(np.stack([face.results[0].w_plus for face in edited])).to(device)
         found = scores.setdefault(trial.edit, {})
@@ -173,12 +179,14 @@ def carry_out(
     return Tried(scores, pictures)
 
 
-def _edit(
-    trial: Trial, model: Model, device: torch.device, dtype: Dtype, faces: list[InvertedFace]
-) -> list[EditedFace]:
-    """Applies one trial as `oodinv edit` does."""
-    plan = EditPlan([trial.variant], trial.edit, ())
-    return Editor(model, device, dtype, "fixed", len(faces), trial.recipe, plan).edit(faces)
+def _edit(editor: Editor, faces: list[InvertedFace], tuned: dict[str, Model]) -> list[EditedFace]:
+    """Edits as `oodinv edit` does. tuned: models that are tuned to a face, by its name; missing ones are added."""
+    if not editor.tunes:
+        return editor.edit(faces)
+    for face in faces:
+        if face.name not in tuned:
+            tuned[face.name] = editor.tuned(face).model
+    return [edited for f in faces for edited in replace(editor, model=tuned[f.name], tuner=None).edit([f])]
 
 
 class _Measure:

@@ -21,6 +21,7 @@ class Request:
     compose: dict[str, Any]
     preview: bool
     refine: int | None
+    tune: int | None
     aligned: bool
     select: FaceOptions
     files: FormatOptions

@@ -109,7 +109,8 @@ def _overridden(recipe: EditRecipe, request: Request) -> EditRecipe:
     compose = recipe.compose.model_copy(update=request.compose)
     mask = recipe.mask if request.mask is None else request.mask
     refine = recipe.refine if request.refine is None else request.refine
-    return recipe.model_copy(update={"compose": compose, "mask": mask, "refine": refine})
+    tune = recipe.tune if request.tune is None else request.tune
+    return recipe.model_copy(update={"compose": compose, "mask": mask, "refine": refine, "tune": tune})
 
 
 def _inputs(request: Request, recipe: EditRecipe, path: Path) -> list[Path]:
@@ -239,7 +240,7 @@ def _edit(run: _Run, stages: EditStages, name: str, photos: list[Job]) -> None:
         shard=run.shard,
     )
     failed_before = summary.total
-    follow(events, summary, "editing", request.messages.quiet)
+    follow(events, summary, "editing", request.messages.quiet, stages.editor.tuner)
     summary.total += failed_before
     if manifest.part_names(run.output):
         summary.notes = (*summary.notes, "the last shard to finish makes the contact sheet and the report")

@@ -13,11 +13,12 @@ from oodinv.cli.prepare import choose_backend, choose_device, make_detector, mak
 from oodinv.editing.apply import Editor
 from oodinv.editing.plan import no_person, prepare
 from oodinv.faces.selection import ALL
+from oodinv.fitting.refinement import refiner_for
+from oodinv.fitting.tuning import tuner_for
 from oodinv.imaging.encode import AS_SOURCE, OutputFormat
 from oodinv.inversion import Dtype
 from oodinv.recipe.card import Crop
 from oodinv.recipe.edit import EditRecipe
-from oodinv.refinement import refiner_for
 from oodinv.runs.pipeline import Stages
 from oodinv.runs.ray_engine import Cluster, Workers, start
 from oodinv.runs.results import Results, read_person
@@ -103,7 +104,8 @@ def edit_stages(
     plan = prepare(recipe, path, loaded, factors, person, force=force)
     noise: Literal["zero", "fixed"] = "zero" if inversion.header.settings.get("noise") == "zero" else "fixed"
     loaded = run_by(loaded, choose_backend(backend, place, dtype), noise)
-    return EditStages(Editor(loaded, place, dtype, noise, batch_size, recipe, plan), inversion, output_format)
+    tuner = tuner_for(loaded, recipe.tune)
+    return EditStages(Editor(loaded, place, dtype, noise, batch_size, recipe, plan, tuner), inversion, output_format)
 
 
 def plan_workers(compute: AlignComputeOptions, shard: Shard | None) -> Workers | None:

@@ -53,7 +53,6 @@ class CompositionOptions:
     feather: options.Feather = None
     detail: options.Detail = None
     colour: options.Colour = None
-    blur: options.Blur = None
     area: options.Area = None
 
     def values(self) -> dict[str, str | float]:

@@ -131,15 +131,6 @@ Colour = Annotated[
         rich_help_panel=COMPOSING,
     ),
 ]
-Blur = Annotated[
-    float | None,
-    typer.Option(
-        min=0,
-        max=512,
-        help="Blur, in crop pixels, of the edit's change where the photo's detail is kept.",
-        rich_help_panel=COMPOSING,
-    ),
-]
 Area = Annotated[
     str | None,
     typer.Option(
@@ -252,6 +243,15 @@ Refine = Annotated[
     typer.Option(
         min=0,
         help="Optimisation steps for each face's codes; more are slower and closer to the photo.",
+        show_default="the model's",
+        rich_help_panel=COMPUTING,
+    ),
+]
+Tune = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Optimisation steps of the generator for each face that is edited; 0 edits a face that only looks alike.",
         show_default="the model's",
         rich_help_panel=COMPUTING,
     ),

@@ -27,7 +27,8 @@ from oodinv.runs.manifest import Entry
 from oodinv.runs.runner import Event, Finished, Started
 
 if TYPE_CHECKING:
-    from oodinv.refinement import Refiner
+    from oodinv.fitting.refinement import Refiner
+    from oodinv.fitting.tuning import Tuner
 
 SHOWN = 5
 """Maximum number of photos with remarks, and of unsupported files, in the summary; manifest and --json list all."""
@@ -93,11 +94,11 @@ class Summary:
 
 
 def follow(
-    events: Iterator[Event], summary: Summary, title: str, quiet: bool, refiner: "Refiner | None" = None
+    events: Iterator[Event], summary: Summary, title: str, quiet: bool, fitting: "Refiner | Tuner | None" = None
 ) -> Summary:
     """Shows progress until the events end and fills in the summary; on Ctrl-C, prints how to resume.
 
-    refiner: that of the run, if this process computes; its steps are shown too.
+    fitting: the refiner or tuner of the run, if this process computes; its steps are shown too.
     """
     start = time.perf_counter()
     first = next(events, None)  # a run that can't start raises here, before the bar is shown
@@ -105,9 +106,9 @@ def follow(
         return summary
     with _going_on_told(quiet), Progress(*_columns(), console=stderr, disable=quiet) as progress:
         bar = progress.add_task(title, total=None, speed="")
-        if refiner is not None:
-            steps = refiner.steps
-            refiner.on_step = lambda done: progress.update(bar, description=f"{title}, refining: {done}/{steps}")
+        if fitting is not None:
+            steps, doing = fitting.steps, fitting.verb
+            fitting.on_step = lambda done: progress.update(bar, description=f"{title}, {doing}: {done}/{steps}")
         for event in chain([first], events):
             summary.seconds = time.perf_counter() - start
             _log(event, title)

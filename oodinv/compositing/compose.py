@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oodinv.compositing.composition import Composition
-from oodinv.compositing.detail_transfer import optical_flow, redrawn_detail, transferred_residual
-from oodinv.compositing.drawn_mouth import with_drawn_mouth
+from oodinv.compositing.detail_transfer import optical_flow, transferred_residual
 from oodinv.compositing.hair_dye import Dye, dyed
 from oodinv.compositing.regions import load_region
 from oodinv.compositing.regions.base import EditedCrop, FlowKind, Place
@@ -32,27 +31,17 @@ def compose(
     composition: Composition,
     unedited: Levels | None = None,
     flow: Flow | None = None,
-    place: Place | None = None,
 ) -> Levels:
     """Composites crop and generated picture by the composition's technique. → (H, W, 3).
 
     Before that, the residual between the crop and the unedited generated picture is added to the generated one
     (`transferred_residual`), weighted by composition.detail and composition.colour. unedited: the generated picture
-    without the edit; flow (H, W, 2): the motion from `unedited` to `generated`; place: the parts of the face. All three
-    are None without an edit.
+    without the edit; flow (H, W, 2): the motion from `unedited` to `generated`. Both are None without an edit.
     """
     source = generated
     if composition.restores_residual:
         before = generated if unedited is None else unedited
-        redrawn: Levels | float = 0.0
-        drawn: Mask | float = 0.0
-        if place is not None:
-            redrawn = redrawn_detail(crop, before, generated, flow, place.parts, composition.blur)
-            drawn = composition.draw_share * place.drawn_weight(len(crop), flow)
-        residual = transferred_residual(crop, before, flow, composition.detail, composition.colour, redrawn, drawn)
-        if place is not None:
-            residual = with_drawn_mouth(residual, crop, before, generated, flow, place)
-        source = generated + residual
+        source = generated + transferred_residual(crop, before, generated, flow, composition.detail, composition.colour)
     return load_technique(composition.technique)(crop, source, effective_mask(mask, composition))
 
 
@@ -109,7 +98,7 @@ def compose_edit(
     detail_flow = None if flow is None else region.detail_flow(flow, effective, composition.detail, place)
     after = before
     if region.shows_generated:
-        after = compose(inputs.crop, inputs.generated, mask, composition, inputs.unedited, flow, place)
+        after = compose(inputs.crop, inputs.generated, mask, composition, inputs.unedited, flow)
     return region.limit(EditedCrop(before, after, detail_flow, place)), detail_flow
 
 
@@ -184,8 +173,7 @@ def compose_stored(
     stored = None if saved_flow is None else saved_flow.astype(np.float16)
     flow = None if stored is None else np.ascontiguousarray(stored.transpose(1, 2, 0), dtype=np.float32)
     inputs = CompositionInputs(crop, unedited, generated, mask, flow)
-    drawn = composition.drawn_parts(face.parts)
-    place = Place(face.parts, composition.keep, composition.changed_parts, drawn, crop_scale)
+    place = Place(face.parts, composition.keep, composition.changed_parts, crop_scale)
     after, detail_flow = compose_edit(inputs, before, composition, place)
     dyed_after = with_dye(after, face, detail_flow)
     return Composites(plain, matching_colour(rounded(dyed_after), face.crop), detail_flow, stored)

@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from oodinv.compositing.regions import REGIONS
 from oodinv.compositing.techniques import TECHNIQUES
-from oodinv.faces.parts import PARTS, Part, PartMap, mouth_is_open
+from oodinv.faces.parts import PARTS, Part
 from oodinv.records import Fraction, Strict, choose
 
 Area = Annotated[str, AfterValidator(lambda name: choose(REGIONS, name, "area").name)]
@@ -21,9 +21,7 @@ class Composition(Strict):
     all, even where the mask says that the generator can't draw them. technique: see `techniques.TECHNIQUES`.
     keep_above: mask values up to this become 0; the rest is rescaled linearly to [0, 1]. feather: width of the slope
     around the masked area, in crop pixels. detail, colour: shares in [0, 1] of fine and coarse structure that come from
-    the photo, see `detail_transfer.transferred_residual`. blur: standard deviation, in crop pixels, of the blur of the
-    edit's change where the photo's detail is kept. draw: parts, or all, that take the share draw_share of their detail
-    from the generator; draw_when restricts this to photos with an open, or a closed, mouth.
+    the photo, see `detail_transfer.transferred_residual`.
     """
 
     area: Area = "face"
@@ -34,10 +32,6 @@ class Composition(Strict):
     feather: Annotated[float, Field(ge=0, le=512)] = 0.0
     detail: Fraction = 0.0
     colour: Fraction = 0.0
-    blur: Annotated[float, Field(ge=0, le=512)] = 4.0
-    draw: tuple[Part, ...] | Literal["all"] = ()
-    draw_share: Fraction = 1.0
-    draw_when: Literal["always", "mouth open", "mouth closed"] = "always"
 
     @property
     def restores_residual(self) -> bool:
@@ -48,13 +42,6 @@ class Composition(Strict):
     def changed_parts(self) -> tuple[str, ...]:
         """Names of the parts in `change`."""
         return PARTS if self.change == "all" else self.change
-
-    def drawn_parts(self, parts: PartMap) -> tuple[str, ...]:
-        """Names of the parts in `draw`; none if `draw_when` rules out a face with this label map."""
-        is_open = mouth_is_open(parts)
-        if not {"always": True, "mouth open": is_open, "mouth closed": not is_open}[self.draw_when]:
-            return ()
-        return PARTS if self.draw == "all" else self.draw
 
     @model_validator(mode="after")
     def _either_kept_or_changed(self) -> Self:

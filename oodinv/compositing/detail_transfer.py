@@ -7,98 +7,38 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from oodinv.faces.parts import FACE_PARTS, PartMap, part_weight
 from oodinv.imaging.flow import warp
-from oodinv.imaging.pixels import Flow, Levels, Mask, blurred, blurred_within, fading, luma
+from oodinv.imaging.pixels import Flow, Levels, blurred, luma
 
 COARSE = 1 / 32
 """Standard deviation, as a share of the crop's side, of the blur that separates colour (coarse) from detail (fine)."""
 NEAR = 1 / 128
-"""Standard deviation, as a share of the crop's side, of the blur of differences between photo and generated picture."""
-AROUND = 1 / 64
-"""Standard deviation, as a share of the crop's side, of the blur that gives the change where faces are unlike."""
-UNLIKE = 12.0
-"""Grey levels: difference in structure at which the weight of a generated picture's change falls to 1/e."""
-OUTLINE = 1 / 20
-"""Standard deviation, as a share of the crop's side, of the blur that fades changes out towards the outline."""
-TONE_FLOOR = 16.0
-"""Grey levels that are added to the denominator of the contrast of hair, which limits it for dark hair."""
-BESIDE = 80.0
-"""Grey levels: difference from the tone of hair at which the change of a pixel falls to 1/e."""
+"""Standard deviation, as a share of the crop's side, of the blur of an edit's change."""
+REPLACED = 25.0
+"""Grey levels: change by the edit at which the share of the residual that stays falls to 1/e."""
 VISIBLE = 2.0
 """Grey levels: change by the edit below which optical flow is damped."""
 _FLOW_SIDE = 256
 
 
 def transferred_residual(
-    crop: Levels,
-    before: Levels,
-    flow: Flow | None,
-    detail: float,
-    colour: float,
-    redrawn: Levels | float = 0.0,
-    drawn: Mask | float = 0.0,
+    crop: Levels, before: Levels, after: Levels, flow: Flow | None, detail: float, colour: float
 ) -> Levels:
     """Computes the residual to add to an edited generated picture. → (H, W, 3).
 
-    colour · coarse + detail · (1 − drawn) · (fine − redrawn)
+    exp(−(change / REPLACED)²) · (colour · coarse + detail · fine)
 
     The residual x − `before` is split into coarse and fine by a blur of COARSE. Both are warped by the flow
     (`optical_flow`; None: not warped), so that background uncovered by a turning head gets the colour of the background
-    beside it. redrawn (H, W, 3): see `redrawn_detail`; with detail = colour = 1, the sum with the edited picture is the
-    warped photo plus the blurred change. drawn (H, W): weight in [0, 1] of parts whose detail is the generator's.
+    beside it. With detail = colour = 1 the sum with `after` is the warped photo plus the edit's change, which is
+    `after` − the warped `before`. Where that is large, as where lips become teeth, the residual is of something that
+    isn't there any more, and is left out.
     """
-    residual = crop - before
+    change = np.abs(after - warp(before, flow)).mean(axis=2)
+    stays = np.exp(-np.square(blurred(np.asarray(change, np.float32), NEAR * len(crop)) / REPLACED))
+    residual = warp(crop - before, flow)
     coarse = _coarse(residual)
-    fine = residual - coarse
-    if flow is not None:
-        coarse, fine = warp(coarse, flow), warp(fine, flow)
-    own = detail * (1 - np.atleast_3d(drawn))
-    return np.asarray(colour * coarse + own * (fine - redrawn), dtype=np.float32)
-
-
-def redrawn_detail(
-    crop: Levels, before: Levels, after: Levels, flow: Flow | None, parts: PartMap, blur: float
-) -> Levels:
-    """Finds the detail, such as hairs and pores, that a generator draws anew with every edit. → (H, W, 3).
-
-    Apart from motion, an edit changes `after` − the warped `before`. Returned is this change minus its blurred version,
-    which is what the edit calls for: within hair, which changes only in tone, blurred by COARSE; within the face, by
-    the standard deviation `blur` in pixels. Neither spreads to the other, or to the background, and teeth keep their
-    colour. Where the generated face is unlike the photo, as in beards and at hairlines, the blur is wider (AROUND).
-    Towards the outline of the face, which stays in place, the change fades. Hair that becomes lighter or darker gains
-    or loses contrast in proportion.
-    """
-    size = len(crop)
-    change = after - warp(before, flow)
-    hair, face = (part_weight(parts, names, size) for names in (("hair",), FACE_PARTS))
-    alike = warp(_likeness(crop, before), flow)
-    around = blurred_within(change, face * alike, max(blur, AROUND * size))
-    kept = around + alike[..., None] * (blurred_within(change, face, blur) - around)
-    kept *= fading(face, OUTLINE * size)[..., None]
-    kept += hair[..., None] * (_toned(warp(crop, flow), change, hair) - kept)
-    kept *= 1 - warp(part_weight(parts, ("mouth",), size), flow)[..., None]
-    return np.asarray(change - kept, dtype=np.float32)
-
-
-def _toned(photo: Levels, change: Levels, hair: Mask) -> Levels:
-    """Computes the change of hair (H, W, 3): a blurred change of tone, and strands with the contrast of the new tone.
-
-    Background between strands, which is much lighter or darker than the hair around, changes less (BESIDE).
-    """
-    tone, shift = (blurred_within(picture, hair, COARSE * len(hair)) for picture in (photo, change))
-    before, after = luma(tone), luma(tone + shift).clip(0)
-    strands = luma(photo) - before
-    lighter = shift + ((after - before) / (before + TONE_FLOOR) * strands)[..., None]
-    return np.asarray(lighter * np.exp(-np.square(strands / BESIDE))[..., None], dtype=np.float32)
-
-
-def _likeness(crop: Levels, generated: Levels) -> Mask:
-    """Likeness of a generated picture to the crop, (H, W) in [0, 1], where colour and light are left out."""
-    residual = crop - generated
-    structure = np.abs(residual - _coarse(residual)).mean(axis=2)
-    error = blurred(np.asarray(structure, dtype=np.float32), NEAR * len(crop))
-    return np.asarray(blurred(np.exp(-np.square(error / UNLIKE)), NEAR / 2 * len(crop)), dtype=np.float32)
+    return np.asarray(stays[..., None] * (colour * coarse + detail * (residual - coarse)), dtype=np.float32)
 
 
 def optical_flow(before: Levels, after: Levels) -> Flow:

@@ -17,11 +17,13 @@ from oodinv.compositing.compose import (
     flow_kind,
     unedited_composite,
 )
+from oodinv.compositing.regions import load_region
 from oodinv.editing.latent import LatentEdit, apply_edit
 from oodinv.editing.parts import parts_of
 from oodinv.editing.plan import EditPlan
 from oodinv.faces.align import Placement
 from oodinv.faces.parts import PartMap
+from oodinv.fitting.tuning import Tuner
 from oodinv.imaging.pixels import Flow, Pixels, rounded, to_tensor, to_uint8
 from oodinv.inversion import (
     DTYPES,
@@ -31,6 +33,7 @@ from oodinv.inversion import (
     Inversion,
     Subject,
     artefacts,
+    autocast,
     decode,
     encode,
     in_halves,
@@ -96,7 +99,8 @@ class EditedFace:
 class Editor:
     """Edits faces by a plan in batches, with the flows and masks of their inversion.
 
-    The encoder runs only for `mask: edited`, since features are not saved. batch_size: faces per batch.
+    The encoder runs only for `mask: edited`, since features are not saved. batch_size: faces per batch. tuner: tunes
+    the generator to each face, one after the other; None draws all with the model's.
     """
 
     model: Model
@@ -106,6 +110,7 @@ class Editor:
     batch_size: int
     recipe: EditRecipe
     plan: EditPlan
+    tuner: Tuner | None = None
 
     def edit(self, faces: list[InvertedFace]) -> list[EditedFace]:
         """Edits faces in batches, which are halved if memory is insufficient.
@@ -119,10 +124,32 @@ class Editor:
             done += in_halves(batch, self._edit, self.device, self.model.card.size)
         return done
 
-    def _edit(self, faces: list[InvertedFace]) -> list[EditedFace]:
+    @property
+    def tunes(self) -> bool:
+        """True if the generator is tuned: there is a tuner, and results show what the generator draws."""
+        shown = load_region(self.recipe.compose.area).shows_generated
+        return self.tuner is not None and shown and any(v.edit.changes_codes for v in self.plan.variants)
+
+    def tuned(self, face: InvertedFace) -> "Editor":
+        """The editor for one face, with the generator tuned to it; itself if it doesn't tune."""
+        if self.tuner is None or not self.tunes:
+            return self
+        crops, w_plus, alignments = self._inputs([face])
+        with autocast(self.device, DTYPES[self.dtype]):
+            generator = self.tuner.tune(crops, w_plus, alignments, self.noise)
+        return replace(self, model=replace(self.model, generator=generator, runtime=None), tuner=None)
+
+    def _inputs(self, faces: list[InvertedFace]) -> tuple[Tensor, Tensor, dict[int, Alignment]]:
+        """Crops (B, 3, S, S) in [−1, 1], codes (B, num_ws, w_dim) and alignments of faces."""
         crops = to_tensor(np.stack([face.crop for face in faces])).to(self.device)
         w_plus = torch.from_numpy(np.stack([face.w_plus for face in faces])).to(self.device)
-        base = self._decode(crops, w_plus, self._alignments(faces))
+        return crops, w_plus, self._alignments(faces)
+
+    def _edit(self, faces: list[InvertedFace]) -> list[EditedFace]:
+        if self.tunes:
+            return [edited for face in faces for edited in self.tuned(face)._edit([face])]
+        crops, w_plus, alignments = self._inputs(faces)
+        base = self._decode(crops, w_plus, alignments)
         source: Encoding | dict[int, Alignment] = base.alignments
         if self.recipe.mask == "edited":
             source = encode(self.model, crops, DTYPES[self.dtype])

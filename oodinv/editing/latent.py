@@ -36,6 +36,13 @@ class LatentEdit:
     deltas: Sequence[Tensor] = ()
     targets: Sequence[ScoreTarget] = ()
 
+    @property
+    def changes_codes(self) -> bool:
+        """False if every code stays as it is."""
+        interpolates = self.towards is not None and self.amount != 0
+        moves = bool(self.targets) or any(bool(delta.any()) for delta in self.deltas)
+        return self.truncation != 1.0 or interpolates or self.mixed is not None or moves
+
 
 def apply_edit(edit: LatentEdit, w_plus: Tensor, w_avg: Tensor) -> Tensor:
     """Applies an edit to w_plus (B, num_ws, w_dim); w_avg (num_ws, w_dim) is the average code. → (B, num_ws, w_dim).

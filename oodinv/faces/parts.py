@@ -27,10 +27,6 @@ PartMap = NDArray[np.uint8]
 SOFTNESS = 1 / 128
 """Standard deviation, as a share of the crop's side, of the blur that softens the border of a weight."""
 
-OPEN = 0.1
-"""A mouth is open if its inside covers more than this share of mouth and lips together."""
-
-
 ISLANDS: dict[Part, float] = {"skin": 1 / 500, "hair": 1 / 500, "hat": 1 / 50}
 """Parts that come in large pieces, and the share of a label map below which a piece is taken for a mistake."""
 
@@ -46,12 +42,6 @@ def without_islands(parts: PartMap) -> PartMap:
                 around = cv2.dilate(inside, np.ones((3, 3), np.uint8)) > inside
                 found[inside > 0] = np.bincount(parts[around], minlength=len(PARTS)).argmax()
     return found
-
-
-def mouth_is_open(parts: PartMap) -> bool:
-    """True if the inside of the mouth covers more than `OPEN` of the area of mouth and lips."""
-    mouth, lip = (int((parts == PARTS.index(name)).sum()) for name in ("mouth", "lip"))
-    return mouth > OPEN * (mouth + lip)
 
 
 def part_weight(parts: PartMap, names: Iterable[str], size: int, reach: float = 0.0) -> Mask:

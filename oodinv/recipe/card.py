@@ -79,7 +79,8 @@ class PreviewCard(Strict):
 class GeneratorOnlyCard(Strict):
     """The part of a card that `oodinv train encoder` needs; also the card of a generator without an encoder.
 
-    refine: optimisation steps of each face's codes, unless a command sets them.
+    refine, tune: optimisation steps of each face's codes, and of the generator before an edit of a face, unless a
+    command sets them.
     """
 
     name: Name
@@ -90,6 +91,7 @@ class GeneratorOnlyCard(Strict):
     samm: SammCard | None = None
     preview: PreviewCard | None = None
     refine: NonNegativeInt = 0
+    tune: NonNegativeInt = 0
     licence: str
     description: str = ""
 

@@ -85,7 +85,8 @@ class EditRecipe(Strict):
     """Edit of faces. Paths are relative to the current folder, those of direction files to the recipe's.
 
     mask: the pass that gives flow and mask, the unedited inversion or the edited pass. refine: optimisation steps of
-    photos that are inverted first; by default the card's number.
+    photos that are inverted first; tune: those of the generator for each face, see `fitting.tuning`. By default both
+    are the card's numbers.
     """
 
     description: str = ""
@@ -99,6 +100,7 @@ class EditRecipe(Strict):
     dye: HairDye | None = None
     mask: Literal["unedited", "edited"] = "unedited"
     refine: NonNegativeInt | None = None
+    tune: NonNegativeInt | None = None
     compose: Composition = Composition()
 
     @model_validator(mode="after")

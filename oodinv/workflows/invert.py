@@ -15,6 +15,7 @@ from oodinv.faces.crop import square_crop
 from oodinv.faces.detectors.base import Detector
 from oodinv.faces.parts import FACE_PARTS, part_weight
 from oodinv.faces.selection import ALL, Selection
+from oodinv.fitting.refinement import Refiner
 from oodinv.imaging.colour import matching_colour
 from oodinv.imaging.decode import decode_photo
 from oodinv.imaging.deep import decode_deep
@@ -24,7 +25,6 @@ from oodinv.imaging.pixels import Pixels, rounded
 from oodinv.imaging.provenance import Provenance
 from oodinv.inversion import DTYPES, Artefacts, Dtype, Subject, artefacts, in_halves, invert, parse
 from oodinv.models.generators.base import Noise
-from oodinv.refinement import Refiner
 from oodinv.runs.manifest import Header, header_of
 from oodinv.runs.sinks import PASTED, output_names, write_artefacts
 from oodinv.runs.sinks.aligned import write_aligned

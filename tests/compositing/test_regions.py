@@ -12,7 +12,7 @@ from oodinv.compositing.regions import REGIONS, load_region
 from oodinv.compositing.regions.base import EditedCrop, Place, Region
 from oodinv.faces.parts import PARTS, part_weight
 from oodinv.imaging.flow import warp
-from oodinv.imaging.pixels import Levels, blurred
+from oodinv.imaging.pixels import Levels
 from oodinv.records import Choice
 
 BEFORE = np.full((128, 128, 3), 90, np.float32)
@@ -79,34 +79,6 @@ def test_change_all_reaches_the_whole_crop() -> None:
 def test_a_part_is_either_kept_or_changed() -> None:
     with pytest.raises(ValidationError, match="keep and change both name hat; name each part once"):
         Composition(keep=("hat", "glasses"), change=("hat",))
-
-
-@pytest.mark.parametrize(("teeth", "when", "draws"), [
-    (0, "always", True), (0, "mouth open", False), (0, "mouth closed", True),
-    (1, "always", True), (1, "mouth open", False), (1, "mouth closed", True),
-    (4, "always", True), (4, "mouth open", True), (4, "mouth closed", False),
-])  # fmt: skip
-def test_parts_may_be_drawn_by_the_state_of_the_mouth(teeth: int, when: str, draws: bool) -> None:
-    parts = np.zeros((128, 128), np.uint8)
-    parts[60:76, 40:80] = PARTS.index("lip")
-    parts[66 : 66 + teeth, 40:80] = PARTS.index("mouth")
-    how = Composition.model_validate({"draw": ["lip", "mouth"], "draw_when": when})
-    assert how.drawn_parts(parts) == (("lip", "mouth") if draws else ())
-    assert Composition.model_validate({"draw": "all", "draw_when": when}).drawn_parts(parts) == (PARTS if draws else ())
-
-
-def test_drawn_parts_are_the_generators_and_the_others_the_photos() -> None:
-    parts = np.full((128, 128), PARTS.index("skin"), np.uint8)
-    parts[48:80, 40:88] = PARTS.index("lip")
-    rng = np.random.default_rng(0)
-    crop, unedited, generated = (smooth(128, 0) + rng.normal(0, 20, (128, 128, 3)).astype(np.float32) for _ in range(3))
-    flow = np.full((128, 128, 2), 3, np.float32)
-    how = Composition(detail=1, colour=1, draw=("lip",))
-    inputs = CompositionInputs(crop, unedited, generated, np.zeros((128, 128), np.float32), flow)
-    found, _ = compose_edit(inputs, crop, how, Place(parts, drawn=("lip",)))
-    for place, own in ((np.s_[54:74, 44:80], generated), (np.s_[8:40, 8:120], warp(crop, flow))):
-        fine = [(p - blurred(p, 2.0))[place].ravel() for p in (found, own)]
-        assert np.corrcoef(*fine)[0, 1] > 0.97
 
 
 def test_motion_is_smooth_within_the_face_and_ends_at_hair_and_outline() -> None:

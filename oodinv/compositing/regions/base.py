@@ -6,7 +6,6 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from oodinv.faces.parts import PartMap, part_weight
-from oodinv.imaging.flow import warp
 from oodinv.imaging.pixels import Flow, Levels, Mask, blurred_within, fading
 
 FlowKind = Literal["turn", "motion"]
@@ -25,24 +24,18 @@ class Place:
     """Area of a crop that an edit may change.
 
     parts: its label map. kept: names of parts that stay as they are; None for those of the region. changed: names of
-    parts that change with the region's, even where the mask says that the generator can't draw them. drawn: names of
-    parts whose detail is the generator's. crop_scale: see `framing.ffhq_quad`.
+    parts that change with the region's, even where the mask says that the generator can't draw them. crop_scale: see
+    `framing.ffhq_quad`.
     """
 
     parts: PartMap
     kept: tuple[str, ...] | None = None
     changed: tuple[str, ...] = ()
-    drawn: tuple[str, ...] = ()
     crop_scale: float = 1.0
 
     def changed_weight(self, size: int) -> Mask:
         """Weight of the changed parts, (size, size) in [0, 1]."""
         return part_weight(self.parts, self.changed, size, REACH)
-
-    def drawn_weight(self, size: int, flow: Flow | None) -> Mask:
-        """Weight of the drawn parts, before and after they move by the flow (size, size, 2). → in [0, 1]."""
-        weight = part_weight(self.parts, self.drawn, size, REACH)
-        return np.asarray(np.maximum(weight, warp(weight, flow)).clip(0, 1), dtype=np.float32)
 
 
 @dataclass(frozen=True, eq=False)

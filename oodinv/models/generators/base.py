@@ -109,6 +109,10 @@ class Generator(nn.Module, ABC):
     def style_weights(self, row: int) -> Tensor:
         """Run-time weights (styles, w_dim) of the affine layers that turn a row of w_plus into styles."""
 
+    @abstractmethod
+    def convolutions(self, key: int) -> list[nn.Parameter]:
+        """Weights and biases of the convolutions of a block, which tuning to a photo may change."""
+
     @classmethod
     @abstractmethod
     def rows_at(cls, size: int) -> int:

@@ -272,6 +272,11 @@ class MobileStyleGAN(Generator):
             return block.conv2.affine.weight
         return torch.cat([block.up.weight, block.conv1.affine.weight])
 
+    def convolutions(self, key: int) -> list[nn.Parameter]:
+        """Those of both separable convolutions."""
+        block = self.block(key)
+        return [p for conv in (block.conv1, block.conv2) for p in (conv.depthwise, conv.weight, conv.bias)]
+
     @classmethod
     def rows_at(cls, size: int) -> int:
         """Two for each size from 4 up to half of the picture's."""

@@ -207,6 +207,11 @@ class StyleGAN2(Generator):
             affine = (self._upsampling(size) if row % 2 else self.block(size).conv).affine
         return affine.weight * affine.gain
 
+    def convolutions(self, key: int) -> list[nn.Parameter]:
+        """Those of both convolutions; that of colours is fixed."""
+        convs = (self._upsampling(key), self.block(key).conv)
+        return [weight for conv in convs for weight in (conv.weight, conv.bias)]
+
     @classmethod
     def rows_at(cls, size: int) -> int:
         """Two for each size from 4 up."""

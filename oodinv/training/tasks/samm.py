@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from oodinv.errors import RecipeError, WeightsError
+from oodinv.fitting.photo_loss import Perception
+from oodinv.fitting.refinement import Refiner
 from oodinv.imaging.pixels import levels_of
 from oodinv.metrics.pixel import psnr
 from oodinv.models.encoders.base import Encoder, Encoding
@@ -19,7 +21,6 @@ from oodinv.models.preview import PreviewHead
 from oodinv.models.samm import Predicted, Samm
 from oodinv.models.synthesis import synthesize, synthesize_aligned
 from oodinv.recipe.card import ModelCard, SammCard
-from oodinv.refinement import Refiner
 from oodinv.training import ema, losses
 from oodinv.training.adversarial import image_critic, weigh
 from oodinv.training.checkpoint import Stateful
@@ -85,15 +86,8 @@ class SammTask:
         self.refiner: Refiner | None = None
         if recipe.refine and networks.lpips is not None and recognition is not None:
             lpips, scale = compute.place(networks.lpips), recipe.data.crop.scale
-            self.refiner = Refiner(
-                self.generator,
-                recipe.refine_steps,
-                lpips,
-                compute.place(recognition),
-                self.head,
-                crop_scale=scale,
-                previews_only=True,
-            )
+            perception = Perception(lpips, compute.place(recognition), scale)
+            self.refiner = Refiner(self.generator, recipe.refine_steps, perception, self.head, previews_only=True)
         samm = Samm(
             {s: model.generator.taps[s].channels for s in recipe.sizes},
             {s: model.encoder.tap_channels[s] for s in recipe.sizes},

@@ -17,6 +17,8 @@ from command import call_here
 from oodinv import directions, inversion
 from oodinv.benchmark.ablations import EncodedBatch
 from oodinv.errors import WeightsError
+from oodinv.fitting.photo_loss import Perception
+from oodinv.fitting.refinement import NOISE_SIZES, Refined, Refiner, refiner_for
 from oodinv.models.encoders.base import Encoding
 from oodinv.models.generators.base import PhotoNoise, map_latents
 from oodinv.models.generators.mobilestylegan import MobileStyleGAN
@@ -27,7 +29,6 @@ from oodinv.models.perceptors.lpips import Lpips, perceptual_size
 from oodinv.models.preview import PreviewHead, head_for
 from oodinv.models.samm import Alignment, Reused
 from oodinv.models.synthesis import synthesize, synthesize_aligned
-from oodinv.refinement import NOISE_SIZES, Refined, Refiner, refiner_for
 from oodinv.weights import build
 from oodinv.weights.build import load_named
 from oodinv.weights.heads import save_heads
@@ -47,7 +48,7 @@ def refiner(generator: StyleGAN2) -> Refiner:
     """Of 8 steps, with random networks."""
     torch.manual_seed(1)
     lpips, recognition = Lpips("alexnet").eval(), DlibFace().eval()
-    return Refiner(generator, 8, lpips.requires_grad_(False), recognition.requires_grad_(False))
+    return Refiner(generator, 8, Perception(lpips.requires_grad_(False), recognition.requires_grad_(False)))
 
 
 def pair(generator: StyleGAN2) -> tuple[torch.Tensor, Encoding]:
@@ -83,7 +84,7 @@ def test_the_pivot_looks_like_the_image_without_noise_and_is_near_w(
     def from_w(codes: torch.Tensor) -> torch.Tensor:
         return (codes - codes.mean(dim=1, keepdim=True)).square().mean(dim=(1, 2))
 
-    monkeypatch.setattr("oodinv.refinement.PIVOT_OFFSETS", 0.0)
+    monkeypatch.setattr("oodinv.fitting.refinement.PIVOT_OFFSETS", 0.0)
     assert (from_w(pivot) < from_w(replace(refiner, steps=16).refine(image, start).pivot)).all()
 
 
@@ -98,7 +99,7 @@ def test_noise_is_refined_with_the_codes(generator: StyleGAN2, refiner: Refiner)
 
     def perceived(offsets: dict[int, torch.Tensor]) -> torch.Tensor:
         drawn = synthesize(generator, refined.w_plus, PhotoNoise("fixed", offsets))
-        return refiner.lpips(perceptual_size(drawn), perceptual_size(image))
+        return refiner.perception.lpips(perceptual_size(drawn), perceptual_size(image))
 
     assert (perceived(refined.noise) < perceived({})).all()
 
@@ -153,7 +154,7 @@ def test_the_pivot_is_found_through_the_preview_head_and_the_rest_in_whole_pictu
         kept.append(set(noise.offsets))
         return synthesize_aligned(of, w_plus, source, noise, head=head)
 
-    monkeypatch.setattr("oodinv.refinement.synthesize_aligned", recorded)
+    monkeypatch.setattr("oodinv.fitting.refinement.synthesize_aligned", recorded)
     replace(refiner, steps=11, head=head).refine(image, start)
     assert used == [head] * 6 + [None] * 5
     assert kept == [set()] * 6 + [{32, 64}] * 5
@@ -169,14 +170,14 @@ def test_whole_pictures_are_compared_in_more_pixels_than_previews(
 ) -> None:
     image, start = pair(generator)
     head, sides = head_for(generator, 32).requires_grad_(False), []
-    monkeypatch.setattr("oodinv.refinement.PREVIEW_SIZE", 16)
-    monkeypatch.setattr("oodinv.refinement.WHOLE_SIZE", 32)
+    monkeypatch.setattr("oodinv.fitting.refinement.PREVIEW_SIZE", 16)
+    monkeypatch.setattr("oodinv.fitting.refinement.WHOLE_SIZE", 32)
 
     def recorded(picture: torch.Tensor, size: int) -> torch.Tensor:
         sides.append(size)
         return average_resize(picture, size)
 
-    monkeypatch.setattr("oodinv.refinement.average_resize", recorded)
+    monkeypatch.setattr("oodinv.fitting.photo_loss.average_resize", recorded)
     replace(refiner, steps=2, head=head).refine(image, start)
     assert [side for side, _ in itertools.groupby(sides)] == [16, 32]
 
@@ -216,8 +217,8 @@ def test_flat_images_give_finite_codes(generator: StyleGAN2, refiner: Refiner) -
 @pytest.fixture
 def random_networks(monkeypatch: pytest.MonkeyPatch, refiner: Refiner) -> None:
     """Random networks in place of those of the catalog."""
-    monkeypatch.setattr("oodinv.refinement.load_lpips", lambda _: refiner.lpips)
-    monkeypatch.setattr("oodinv.refinement.load_dlib_face", lambda: refiner.recognition)
+    monkeypatch.setattr("oodinv.fitting.photo_loss.load_lpips", lambda _: refiner.perception.lpips)
+    monkeypatch.setattr("oodinv.fitting.photo_loss.load_dlib_face", lambda: refiner.perception.recognition)
 
 
 @pytest.mark.usefixtures("random_networks")
@@ -328,7 +329,7 @@ def test_a_network_that_cannot_be_had_is_named(
     def missing(name: str) -> Path:
         raise WeightsError(f"{name} can't be fetched")
 
-    monkeypatch.setattr("oodinv.refinement.load_lpips", lambda _: refiner.lpips)
+    monkeypatch.setattr("oodinv.fitting.photo_loss.load_lpips", lambda _: refiner.perception.lpips)
     monkeypatch.setattr(build, "pull", missing)
     with pytest.raises(WeightsError, match="dlib-face can't be fetched"):
         refiner_for(load_named(str(tiny_card)), 3)

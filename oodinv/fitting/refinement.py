@@ -12,25 +12,19 @@ steps begin anew with the encoder's codes and noise, which belong together, and 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from oodinv.faces.geometry import inner_box
+from oodinv.fitting.photo_loss import PREVIEW_SIZE, WHOLE_SIZE, Perception, PhotoLoss, perception_for
 from oodinv.models.encoders.base import Encoding
 from oodinv.models.generators.base import Generator, PhotoNoise, whiten, whitening
-from oodinv.models.ops import average_resize
-from oodinv.models.perceptors.dlib_face import DlibFace, face_of
-from oodinv.models.perceptors.lpips import Lpips, perceptual_size
 from oodinv.models.preview import PreviewHead
 from oodinv.models.samm import Alignment, Predicted, Reused, Samm
 from oodinv.models.synthesis import synthesize_aligned
-from oodinv.weights.build import Model, load_dlib_face, load_lpips
+from oodinv.weights.build import Model
 
-PREVIEW_SIZE, WHOLE_SIZE = 256, 512
-"""Sides in pixels at which previews and whole pictures are compared: pictures that are right at 256 px may have crooked
-irises and cracked skin in full size.
-"""
 BASE_RATE, OFFSETS_RATE = 0.2, 0.1
 """Learning rates of the whitened base latent and of the rows' offsets; half of them after the pivot."""
 NOISE_SIZES = (32, 64)
@@ -40,10 +34,8 @@ NOISE_RATE = 0.1
 PIVOT_SHARE = 0.5
 """Share of the steps that find the pivot."""
 WARMUP = 3
-L2, INNER, IDENTITY, OFFSETS, LATENTS = 0.5, 0.5, 0.5, 2e-3, 3e-3
-"""Weights beside that of LPIPS: L2, LPIPS of the inner face, distance of dlib's descriptors, squares of offsets in W
-and of whitened latents.
-"""
+L2, OFFSETS, LATENTS = 0.5, 2e-3, 3e-3
+"""Weights of L2 in `PhotoLoss`, and of squares of offsets in W and of whitened latents beside it."""
 PIVOT_OFFSETS = 0.1
 """Weight of squares of offsets in W while the pivot is found."""
 
@@ -69,17 +61,18 @@ class Refiner:
 
     generator: fixed. steps: number of optimiser steps. head: preview head of the generator, through which the pivot is
     found; without one every step runs the whole generator. samm: aligns the features after the pivot, with what it
-    predicts for the encoder's codes. crop_scale: `crop.scale` of the model's card. previews_only: the other steps run
-    the preview head too, without SAMM, for speed. on_step: called with the number of finished steps after each.
+    predicts for the encoder's codes. previews_only: the other steps run the preview head too, without SAMM, for speed.
+    on_step: called with the number of finished steps after each.
     """
+
+    verb: ClassVar[str] = "refining"
+    """Word for it in progress."""
 
     generator: Generator
     steps: int
-    lpips: Lpips
-    recognition: DlibFace
+    perception: Perception
     head: PreviewHead | None = None
     samm: Samm | None = None
-    crop_scale: float = 1.0
     previews_only: bool = False
     on_step: Callable[[int], None] | None = None
 
@@ -116,42 +109,18 @@ class _Stage:
 
 
 class _Descent:
-    """One batch: its codes in whitened coordinates, and the targets of their pictures."""
+    """One batch, with its codes in whitened coordinates."""
 
     def __init__(self, refiner: Refiner, image: Tensor, encoding: Encoding) -> None:
         self.encoding, w_plus = encoding, encoding.w_plus
         self.refiner, self.generator, self.axes, self.done = refiner, refiner.generator, refiner.axes, 0
         self.image = image
-        self.aim(PREVIEW_SIZE)
         self.start(w_plus)
         self.maps = {
             key: w_plus.new_zeros(len(w_plus), 1, tap.resolution, tap.resolution).requires_grad_()
             for key, tap in self.generator.taps.items()
             if NOISE_SIZES[0] <= tap.resolution <= NOISE_SIZES[1]
         }
-
-    def aim(self, size: int) -> None:
-        """Sets the side in pixels at which pictures are compared from now on, and what they should look like."""
-        self.wanted = average_resize(self.image, min(size, self.image.shape[-1]))
-        self.box = inner_box(self.wanted.shape[-1], self.refiner.crop_scale)
-        with torch.no_grad():
-            self.features = self.perceived(self.wanted)
-            self.inner_features = self.perceived(self.inner(self.wanted))
-            self.person = self.describe(self.wanted)
-
-    def inner(self, picture: Tensor) -> Tensor:
-        """Crops the inner face from pictures (B, 3, S, S)."""
-        left, top, right, bottom = self.box
-        return picture[:, :, top:bottom, left:right]
-
-    def perceived(self, picture: Tensor) -> list[Tensor]:
-        """Computes LPIPS's features of pictures (B, 3, S, S)."""
-        return self.refiner.lpips.features(perceptual_size(picture))
-
-    def describe(self, picture: Tensor) -> Tensor:
-        """Computes face descriptors of pictures (B, 3, S, S) → (B, 128)."""
-        descriptors: Tensor = self.refiner.recognition(face_of(picture, self.refiner.crop_scale))
-        return descriptors
 
     def start(self, w_plus: Tensor) -> None:
         """Sets the codes (B, num_ws, w_dim) that the next steps start from."""
@@ -196,7 +165,7 @@ class _Descent:
 
     def descend(self, stage: _Stage) -> None:
         """Takes Adam steps with learning rates that fall as √(1 − t)."""
-        self.aim(WHOLE_SIZE if stage.head is None else PREVIEW_SIZE)
+        apart = PhotoLoss(self.refiner.perception, self.image, WHOLE_SIZE if stage.head is None else PREVIEW_SIZE, L2)
         groups = [
             {"params": [self.base], "lr": BASE_RATE},
             {"params": [self.offsets], "lr": OFFSETS_RATE},
@@ -210,7 +179,7 @@ class _Descent:
             noise = PhotoNoise("fixed", self.noise(stage.keys))
             source = Reused(stage.alignments)
             picture, _ = synthesize_aligned(self.generator, self.w_plus(), source, noise, head=stage.head)
-            loss = self.loss(average_resize(picture, self.wanted.shape[-1]), stage.near_w)
+            loss = (apart(picture) + self.penalty(stage.near_w)).sum()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -219,22 +188,10 @@ class _Descent:
             if self.refiner.on_step is not None:
                 self.refiner.on_step(self.done)
 
-    def loss(self, picture: Tensor, near_w: float) -> Tensor:
-        """Sum over the batch of the distances of pictures (B, 3, S, S) and of the penalties of codes.
-
-        near_w: weight of the squares of offsets.
-        """
-        lpips = self.refiner.lpips
+    def penalty(self, near_w: float) -> Tensor:
+        """Penalty of the codes → (B,). near_w: weight of the squares of offsets."""
         offsets = (self.offsets @ self.axes).square().sum(dim=2).mean(dim=1)
-        each: Tensor = (
-            lpips.distance(self.perceived(picture), self.features)
-            + INNER * lpips.distance(self.perceived(self.inner(picture)), self.inner_features)
-            + IDENTITY * (self.describe(picture) - self.person).square().sum(dim=1)
-            + L2 * (picture - self.wanted).square().mean(dim=(1, 2, 3))
-            + near_w * offsets
-            + LATENTS * self.base.square().mean(dim=1)
-        )
-        return each.sum()
+        return near_w * offsets + LATENTS * self.base.square().mean(dim=1)
 
 
 def refiner_for(model: Model, steps: int | None) -> Refiner | None:
@@ -246,6 +203,4 @@ def refiner_for(model: Model, steps: int | None) -> Refiner | None:
     steps = model.card.refine if steps is None else steps
     if not steps:
         return None
-    device = model.generator.w_avg.device
-    lpips, recognition = load_lpips("alexnet").to(device), load_dlib_face().to(device)
-    return Refiner(model.generator, steps, lpips, recognition, model.preview, model.samm, model.card.crop.scale)
+    return Refiner(model.generator, steps, perception_for(model), model.preview, model.samm)

@@ -1,0 +1,1 @@
+"""Optimisation for single photos: of latent codes and noise, and of the generator's weights."""

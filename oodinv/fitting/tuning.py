@@ -1,0 +1,117 @@
+"""Tunes a generator to a single photo, so that edits change the person of the photo instead of one who looks alike.
+
+Source: "Pivotal Tuning for Latent-based Editing of Real Images" (Roich et al., TOG 2022). With the codes fixed at the
+pivot, weights of the generator learn to draw the photo from them; codes nearby then draw edits of it.
+"""
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from oodinv.fitting.photo_loss import PREVIEW_SIZE, WHOLE_SIZE, Perception, PhotoLoss, perception_for
+from oodinv.models.generators.base import Generator, Noise
+from oodinv.models.preview import PreviewHead
+from oodinv.models.samm import Alignment, Reused
+from oodinv.models.synthesis import synthesize_aligned
+from oodinv.weights.build import Model
+
+LARGEST = 64
+"""Side in pixels of the largest block whose convolutions are tuned; larger ones learn to draw a grid on skin."""
+PREVIEW_SHARE = 0.6
+"""Share of the steps that draw previews."""
+PREVIEW_RATE, WHOLE_RATE = 7e-4, 5e-4
+"""Learning rates of the steps with previews, and with whole pictures. Higher ones leave less of an edit."""
+WARMUP = 3
+L2 = 2.0
+"""Weight of L2 in `PhotoLoss`."""
+
+
+@dataclass(eq=False)
+class Tuner:
+    """Settings of the tuning of a generator, and the networks that it needs.
+
+    generator: stays as it is. steps: number of optimiser steps. head: preview head of the generator, which the first
+    steps draw with; without one every step draws the whole picture. on_step: called with the number of finished steps
+    after each.
+    """
+
+    verb: ClassVar[str] = "tuning"
+    """Word for it in progress."""
+
+    generator: Generator
+    steps: int
+    perception: Perception
+    head: PreviewHead | None = None
+    on_step: Callable[[int], None] | None = None
+
+    def tune(
+        self, image: Tensor, w_plus: Tensor, alignments: Mapping[int, Alignment], noise: Noise = "fixed"
+    ) -> Generator:
+        """Copies the generator and tunes the copy to one photo.
+
+        image (1, 3, H, W) in [−1, 1]; w_plus (1, num_ws, w_dim): the codes that are to draw it, with the alignments and
+        the noise. What isn't tuned is shared with the generator.
+        """
+        with torch.inference_mode(False), torch.enable_grad():
+            tuned, weights = self._copy()
+            still = {key: Alignment(a.flow.clone(), a.mask.clone()) for key, a in alignments.items()}
+            self._descend(tuned, weights, image.clone(), w_plus.float().clone(), still, noise)
+            for weight in weights:
+                weight.requires_grad_(False)
+            return tuned
+
+    def _copy(self) -> tuple[Generator, list[nn.Parameter]]:
+        keys = [key for key, tap in self.generator.taps.items() if tap.resolution <= LARGEST]
+        chosen = {id(weight) for key in keys for weight in self.generator.convolutions(key)}
+        everything = (*self.generator.parameters(), *self.generator.buffers())
+        tuned = copy.deepcopy(self.generator, {id(one): one for one in everything if id(one) not in chosen})
+        weights = [weight for key in keys for weight in tuned.convolutions(key)]
+        for weight in weights:
+            weight.requires_grad_()
+        return tuned, weights
+
+    def _descend(
+        self,
+        tuned: Generator,
+        weights: list[nn.Parameter],
+        image: Tensor,
+        w_plus: Tensor,
+        alignments: Mapping[int, Alignment],
+        noise: Noise,
+    ) -> None:
+        """Takes Adam steps with learning rates that fall as √(1 − t), first with previews."""
+        previews = 0 if self.head is None else round(PREVIEW_SHARE * self.steps)
+        stages = [
+            (previews, self.head, PREVIEW_RATE, PREVIEW_SIZE),
+            (self.steps - previews, None, WHOLE_RATE, WHOLE_SIZE),
+        ]
+        done = 0
+        for steps, head, rate, size in stages:
+            apart = PhotoLoss(self.perception, image, size, L2)
+            optimizer = torch.optim.Adam(weights, betas=(0.9, 0.99))
+            for step in range(steps):
+                optimizer.param_groups[0]["lr"] = rate * min(1, (step + 1) / WARMUP) * (1 - step / steps) ** 0.5
+                picture, _ = synthesize_aligned(tuned, w_plus, Reused(alignments), noise, head=head)
+                loss = apart(picture).sum()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                done += 1
+                if self.on_step is not None:
+                    self.on_step(done)
+
+
+def tuner_for(model: Model, steps: int | None) -> Tuner | None:
+    """Builds the tuner of a model. steps: None for the card's number; 0 for no tuning.
+
+    Raises:
+        WeightsError: LPIPS or dlib's network can't be downloaded.
+    """
+    steps = model.card.tune if steps is None else steps
+    if not steps:
+        return None
+    return Tuner(model.generator, steps, perception_for(model), model.preview)
