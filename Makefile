@@ -12,6 +12,7 @@ OUT ?= demo-out
 WORKERS ?= 3
 # A third of the default, so that the demo takes less than five minutes on two cores.
 REFINE ?= 16
+TUNE ?= 16
 RECIPES := older younger smile less-smile turn-left turn-right feminine masculine lighter-hair darker-hair
 # One thread per process: the workers share the cores, and sums are rounded the same on every machine. Files keep the
 # order of tests/conftest.py, slow ones first. mypy runs beside them.
@@ -37,7 +38,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadscope --no-lo
 demo: .venv/.installed
 	$(BIN)/oodinv invert samples -o $(OUT) --refine $(REFINE)
 	$(BIN)/oodinv report $(OUT) --quiet
-	$(BIN)/oodinv edit $(OUT) --recipe older --strength 1.3 -o $(OUT)-older
+	$(BIN)/oodinv edit $(OUT) --recipe older --tune $(TUNE) -o $(OUT)-older
 	@echo
 	@echo "Look at $(OUT)/contact-sheet.png and report.html, then at $(OUT)/composites and $(OUT)/pasted;"
 	@echo "$(OUT)/masks is white where the photo was kept. $(OUT)-older/contact-sheet.png shows the edit."
@@ -59,6 +60,7 @@ commands: .venv/.installed
 	$(BIN)/python docs/commands.py
 
 pictures: REFINE := 50
+pictures: TUNE := 40
 pictures: demo
 	mkdir -p docs/images
 	$(BIN)/python docs/before_after.py docs/images/before-after.jpg

@@ -1,7 +1,10 @@
 """Edits of inverted faces in memory: arrays in, arrays out."""
 
+import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,9 +24,10 @@ from oodinv.compositing.regions import load_region
 from oodinv.editing.latent import LatentEdit, apply_edit
 from oodinv.editing.parts import parts_of
 from oodinv.editing.plan import EditPlan
+from oodinv.errors import OutputError
 from oodinv.faces.align import Placement
 from oodinv.faces.parts import PartMap
-from oodinv.fitting.tuning import Tuner
+from oodinv.fitting.tuning import Tuner, with_weights
 from oodinv.imaging.pixels import Flow, Pixels, rounded, to_tensor, to_uint8
 from oodinv.inversion import (
     DTYPES,
@@ -44,6 +48,7 @@ from oodinv.models.generators.base import Noise
 from oodinv.models.samm import Alignment
 from oodinv.recipe.edit import EditRecipe
 from oodinv.weights.build import Model
+from oodinv.weights.tuned import read_tuned, write_tuned
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +57,8 @@ class InvertedFace:
 
     crop uint8 (S, S, 3). w_plus (num_ws, w_dim): codes that edits start from (`Artefacts.edited_from`). flows: the
     arrays of flows/NAME.npz, which are flows, masks and the label map, by their keys in that file.
-    placement: position in the photo; None if it is not to be pasted.
+    placement: position in the photo; None if it is not to be pasted. tuned: file that keeps the weights of the
+    generator which are tuned to it; None to keep none.
     """
 
     name: str
@@ -60,6 +66,7 @@ class InvertedFace:
     w_plus: NDArray[np.float32]
     flows: Arrays
     placement: Placement | None
+    tuned: Path | None = None
 
     @classmethod
     def of(cls, inverted: Artefacts) -> "InvertedFace":
@@ -134,10 +141,29 @@ class Editor:
         """The editor for one face, with the generator tuned to it; itself if it doesn't tune."""
         if self.tuner is None or not self.tunes:
             return self
+        generator = with_weights(self.model.generator, self._tuned_weights(face, self.tuner))
+        return replace(self, model=replace(self.model, generator=generator, runtime=None), tuner=None)
+
+    def _tuned_weights(self, face: InvertedFace, tuner: Tuner) -> dict[str, Tensor]:
+        """Weights of the generator that are tuned to a face, from its file if they were tuned alike before."""
+        fingerprint = self._fingerprint(face, tuner)
+        kept = None if face.tuned is None else read_tuned(face.tuned, fingerprint)
+        if kept is not None:
+            return kept
         crops, w_plus, alignments = self._inputs([face])
         with autocast(self.device, DTYPES[self.dtype]):
-            generator = self.tuner.tune(crops, w_plus, alignments, self.noise)
-        return replace(self, model=replace(self.model, generator=generator, runtime=None), tuner=None)
+            weights = tuner.tune(crops, w_plus, alignments, self.noise)
+        if face.tuned is not None:
+            with suppress(OutputError):  # an inversion that can't be written to can be edited all the same
+                write_tuned(face.tuned, weights, fingerprint)
+        return weights
+
+    def _fingerprint(self, face: InvertedFace, tuner: Tuner) -> str:
+        """The sha256 of what tuned weights depend on."""
+        digest = hashlib.sha256(f"{self.model.sha256['generator']} {tuner.steps} {self.noise} {self.dtype}".encode())
+        for array in (face.crop, face.w_plus, *(face.flows[key] for key in sorted(face.flows))):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
 
     def _inputs(self, faces: list[InvertedFace]) -> tuple[Tensor, Tensor, dict[int, Alignment]]:
         """Crops (B, 3, S, S) in [−1, 1], codes (B, num_ws, w_dim) and alignments of faces."""

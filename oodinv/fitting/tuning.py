@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from oodinv.fitting.photo_loss import PREVIEW_SIZE, WHOLE_SIZE, Perception, PhotoLoss, perception_for
 from oodinv.models.generators.base import Generator, Noise
@@ -50,34 +50,24 @@ class Tuner:
 
     def tune(
         self, image: Tensor, w_plus: Tensor, alignments: Mapping[int, Alignment], noise: Noise = "fixed"
-    ) -> Generator:
-        """Copies the generator and tunes the copy to one photo.
+    ) -> dict[str, Tensor]:
+        """Tunes a copy of the generator to one photo. → its tuned weights by name, float16, on the CPU.
 
         image (1, 3, H, W) in [−1, 1]; w_plus (1, num_ws, w_dim): the codes that are to draw it, with the alignments and
-        the noise. What isn't tuned is shared with the generator.
+        the noise.
         """
         with torch.inference_mode(False), torch.enable_grad():
-            tuned, weights = self._copy()
+            names = tuned_names(self.generator)
+            tuned = with_weights(self.generator, dict.fromkeys(names))
+            weights = [tuned.get_parameter(name).requires_grad_() for name in names]
             still = {key: Alignment(a.flow.clone(), a.mask.clone()) for key, a in alignments.items()}
             self._descend(tuned, weights, image.clone(), w_plus.float().clone(), still, noise)
-            for weight in weights:
-                weight.requires_grad_(False)
-            return tuned
-
-    def _copy(self) -> tuple[Generator, list[nn.Parameter]]:
-        keys = [key for key, tap in self.generator.taps.items() if tap.resolution <= LARGEST]
-        chosen = {id(weight) for key in keys for weight in self.generator.convolutions(key)}
-        everything = (*self.generator.parameters(), *self.generator.buffers())
-        tuned = copy.deepcopy(self.generator, {id(one): one for one in everything if id(one) not in chosen})
-        weights = [weight for key in keys for weight in tuned.convolutions(key)]
-        for weight in weights:
-            weight.requires_grad_()
-        return tuned, weights
+            return {name: w.detach().to("cpu", torch.float16) for name, w in zip(names, weights, strict=True)}
 
     def _descend(
         self,
         tuned: Generator,
-        weights: list[nn.Parameter],
+        weights: list[Tensor],
         image: Tensor,
         w_plus: Tensor,
         alignments: Mapping[int, Alignment],
@@ -103,6 +93,32 @@ class Tuner:
                 done += 1
                 if self.on_step is not None:
                     self.on_step(done)
+
+
+def tuned_names(generator: Generator) -> list[str]:
+    """Names of the parameters that are tuned."""
+    keys = [key for key, tap in generator.taps.items() if tap.resolution <= LARGEST]
+    chosen = {id(weight) for key in keys for weight in generator.convolutions(key)}
+    return [name for name, weight in generator.named_parameters() if id(weight) in chosen]
+
+
+def with_weights(generator: Generator, weights: Mapping[str, Tensor | None]) -> Generator:
+    """A copy of the generator with other values of some parameters, by name; None for the generator's.
+
+    Everything else is shared with the generator.
+
+    Raises:
+        ValueError: the values don't fit.
+    """
+    shared = {id(one): one for name, one in generator.named_parameters() if name not in weights}
+    copied = copy.deepcopy(generator, shared | {id(one): one for one in generator.buffers()})
+    for name, value in weights.items():
+        if value is not None:
+            own = copied.get_parameter(name)
+            if own.shape != value.shape:
+                raise ValueError(f"{name} has the shape {tuple(value.shape)}, expected {tuple(own.shape)}")
+            own.data = value.to(own)
+    return copied
 
 
 def tuner_for(model: Model, steps: int | None) -> Tuner | None:

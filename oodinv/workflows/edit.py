@@ -98,6 +98,7 @@ class EditStages:
             w_plus=read_latents(folder / f"latents/{name}.npz", model.code_shape),
             flows=read_flows(folder / f"flows/{name}.npz", "oodinv invert", needed),
             placement=None if aligned else read_placement(folder / f"aligned/{name}.json"),
+            tuned=folder / f"tuned/{name}.safetensors",
         )
 
     def compute(self, photos: list[InvertedPhoto]) -> list[EditedPhoto]:

@@ -117,7 +117,7 @@ def test_blend_composes_as_the_run_did_but_for_its_options(here: Path, tiny_card
 
 def test_blend_takes_the_motion_that_was_saved(here: Path, tiny_card: Path, tmp_path: Path) -> None:
     (here / "moving.yaml").write_text(
-        "edits: [{direction: first, strength: 1}]\ncompose: {detail: 1, colour: 1, area: crop}"
+        "edits: [{direction: first, strength: 0.2}]\ncompose: {detail: 1, colour: 1, area: crop}"
     )
     edited(here, tiny_card, "moving", tmp_path)
     path, composite = tmp_path / f"flows/{NAMES[0]}.npz", tmp_path / f"composites/{NAMES[0]}.png"

@@ -13,7 +13,7 @@ from oodinv.editing.apply import Editor, inverted_faces
 from oodinv.editing.plan import prepare
 from oodinv.fitting import tuning
 from oodinv.fitting.photo_loss import Perception
-from oodinv.fitting.tuning import Tuner, tuner_for
+from oodinv.fitting.tuning import Tuner, tuner_for, with_weights
 from oodinv.imaging.pixels import to_tensor
 from oodinv.inversion import Inversion, invert
 from oodinv.models.generators.base import Generator, map_latents
@@ -63,7 +63,8 @@ def test_the_tuned_copy_draws_the_photo_better_and_the_generator_is_unchanged(
     image, w_plus = pair(generator)
     before = synthesize(generator, w_plus)
     with torch.inference_mode():
-        tuned = Tuner(generator, 12, perception).tune(image, w_plus, {})
+        weights = Tuner(generator, 12, perception).tune(image, w_plus, {})
+    tuned = with_weights(generator, weights)
     torch.testing.assert_close(synthesize(generator, w_plus), before, rtol=0, atol=0)
     drawn = synthesize(tuned, w_plus)
     assert (drawn - image).square().mean() < 0.7 * (before - image).square().mean()
@@ -74,7 +75,7 @@ def test_the_tuned_copy_draws_the_photo_better_and_the_generator_is_unchanged(
 def test_only_convolutions_up_to_a_size_are_tuned_and_the_rest_is_shared(
     generator: StyleGAN2, perception: Perception
 ) -> None:
-    tuned = Tuner(generator, 2, perception).tune(*pair(generator), {})
+    tuned = with_weights(generator, Tuner(generator, 2, perception).tune(*pair(generator), {}))
     changed = {
         name
         for (name, one), (_, other) in zip(generator.named_parameters(), tuned.named_parameters(), strict=True)
@@ -137,6 +138,39 @@ def test_each_face_is_edited_with_a_generator_of_its_own(
         assert not np.array_equal(one.unedited, without.unedited)
         crop = one.face.crop.astype(float)
         assert np.abs(one.unedited - crop).mean() < np.abs(without.unedited - crop).mean()
+
+
+@pytest.mark.usefixtures("faster")
+def test_tuned_weights_are_kept_in_a_file_until_something_changes(
+    edited: tuple[Model, Editor, list[apply.InvertedFace]], tmp_path: Path
+) -> None:
+    _, editor, faces = edited
+    done = list[int]()
+    assert editor.tuner is not None
+    editor.tuner.on_step = done.append
+    file = tmp_path / "tuned/a.safetensors"
+    face = replace(faces[0], tuned=file)
+    (first,) = editor.edit([face])
+    assert len(done) == 3
+    (again,) = editor.edit([face])
+    assert len(done) == 3
+    np.testing.assert_array_equal(first.results[0].composite, again.results[0].composite)
+    editor.edit([replace(face, w_plus=face.w_plus + 1)])
+    assert len(done) == 6
+    file.write_bytes(file.read_bytes()[:50])
+    (last,) = editor.edit([face])
+    assert len(done) == 9
+    np.testing.assert_array_equal(first.results[0].composite, last.results[0].composite)
+    file.unlink()
+    file.parent.rmdir()
+    file.parent.write_bytes(b"")
+    (unkept,) = editor.edit([face])
+    np.testing.assert_array_equal(first.results[0].composite, unkept.results[0].composite)
+
+
+def test_weights_of_another_generator_do_not_fit(generator: StyleGAN2) -> None:
+    with pytest.raises(ValueError, match=r"has the shape \(1,\), expected"):
+        with_weights(generator, {"blocks.8.up.bias": torch.zeros(1)})
 
 
 def test_what_shows_nothing_of_the_generator_is_not_tuned(
