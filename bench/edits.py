@@ -16,6 +16,7 @@ does, those with text are not.
 import argparse
 import json
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -147,13 +148,14 @@ def calibrated(score: Score, slope: float) -> Score:
     return replace(score, weights=score.weights / slope)
 
 
-def inverted(model: Model, crops: list[Pixels], steps: int | None) -> list[InvertedFace]:
-    """Faces as `oodinv invert --refine STEPS` saves and `oodinv edit` reads them."""
+def inverted(model: Model, crops: list[Pixels], steps: int | None, tuned: Path) -> list[InvertedFace]:
+    """Faces as `oodinv invert --refine STEPS` saves and `oodinv edit` reads them. tuned: folder for tuned weights."""
     refiner = refiner_for(model, steps)
     parts = [crops[start : start + BATCH] for start in range(0, len(crops), BATCH)]
     batches = [torch.cat([to_tensor(crop) for crop in part]) for part in parts]
     found = [inverted_faces(p, invert(model, b, refiner=refiner)) for p, b in zip(parts, batches, strict=True)]
-    return [face for part in found for face in part]
+    faces = [face for part in found for face in part]
+    return [replace(face, tuned=tuned / f"{number}.safetensors") for number, face in enumerate(faces)]
 
 
 def strengths(name: str, model: str) -> list[float]:
@@ -264,12 +266,14 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, float]]:
     crops = [face.crop for face in islice(labelled(unseen, detector, model, True), options.faces)]
     rng = np.random.default_rng(0)
     pasted = [occlude(crop, rng, "text", "plain") for crop in crops]
-    faces, texts = inverted(model, crops, options.refine), inverted(model, [some.pixels for some in pasted], 0)
     wheres = np.stack([some.where for some in pasted])
     found = {"judge": quality | {"faces": float(len(crops)), "trained_on": float(len(trained))}}
-    for name in RECIPES:
-        found[name] = judged(model, judge, exact, name, faces, texts, wheres, options.sheet)
-        print(f"{name}: {found[name]}", file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        faces = inverted(model, crops, options.refine, Path(folder, "faces"))
+        texts = inverted(model, [some.pixels for some in pasted], 0, Path(folder, "texts"))
+        for name in RECIPES:
+            found[name] = judged(model, judge, exact, name, faces, texts, wheres, options.sheet)
+            print(f"{name}: {found[name]}", file=sys.stderr, flush=True)
     return found
 
 
