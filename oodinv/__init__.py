@@ -23,20 +23,23 @@ def load(
     dtype: "Dtype" = "float32",
     detector: str = "yunet",
     refine: int | None = None,
+    tune: int | None = None,
 ) -> "PhotoEditor":
     """Loads a model and a face detector, to invert and edit photos with.
 
     model: name of a model, or a card as FILE.yaml. device: auto, cpu, cuda or cuda:N. dtype: number format of
-    convolutions and matrix products. detector: name of a face detector. refine: optimisation steps for each face's
-    codes; by default the card's number. Weights that are missing are fetched.
+    convolutions and matrix products. detector: name of a face detector. refine, tune: optimisation steps for codes and
+    noise of each face, and for the generator before a face is edited; by default the card's numbers. Weights that are
+    missing are fetched.
 
     Raises:
         RecipeError: there is no such model. WeightsError: a weight file is missing, damaged or of another kind.
-        ValueError: there is no such device, detector or number format, or `refine` is no number of steps.
+        ValueError: there is no such device, detector or number format, or `refine` or `tune` is no
+        number of steps.
     """
     from oodinv.api import load_editor  # imports torch, which takes a second
 
-    return load_editor(model, device, dtype, detector, refine)
+    return load_editor(model, device, dtype, detector, refine, tune)
 
 
 def __getattr__(name: str) -> Any:

@@ -32,7 +32,7 @@ from oodinv.faces.detectors.base import Detector
 from oodinv.faces.selection import ALL, Selection
 from oodinv.faces.upright import settled
 from oodinv.fitting.refinement import Refiner, refiner_for
-from oodinv.fitting.tuning import tuner_for
+from oodinv.fitting.tuning import Tuner, tuner_for
 from oodinv.imaging.decode import decode_photo, read_photo
 from oodinv.imaging.encode import write_photo
 from oodinv.imaging.photo import Photo
@@ -98,6 +98,7 @@ class PhotoEditor:
     device: torch.device
     dtype: Dtype
     refiner: Refiner | None = None
+    tuner: Tuner | None = None
 
     def invert(
         self,
@@ -172,7 +173,7 @@ class PhotoEditor:
                 f"the result was edited already ({inverted.made.recipe}); edit what `invert` returned, with a recipe "
                 "that names all directions"
             )
-        tuner = tuner_for(self.model, read.tune)
+        tuner = self.tuner if read.tune is None else tuner_for(self.model, read.tune)
         editor = Editor(self.model, self.device, self.dtype, "fixed", _BATCH, read, plan, tuner)
         edited = editor.edit([InvertedFace.of(face) for face in inverted.faces])
         faces = tuple(
@@ -210,16 +211,22 @@ class PhotoEditor:
 
 
 def load_editor(
-    name: str | os.PathLike[str], device: str, dtype: Dtype, detector: str, refine: int | None = None
+    name: str | os.PathLike[str],
+    device: str,
+    dtype: Dtype,
+    detector: str,
+    refine: int | None = None,
+    tune: int | None = None,
 ) -> PhotoEditor:
     """Loads a model and a face detector; see `oodinv.load`."""
     if dtype not in DTYPES:
         raise ValueError(f"no number format is named {dtype!r}; there are {', '.join(DTYPES)}")
-    if refine is not None and (type(refine) is not int or refine < 0):
-        raise ValueError(f"refine is a number of steps from 0, and not {refine!r}")
+    for option, steps in (("refine", refine), ("tune", tune)):
+        if steps is not None and (type(steps) is not int or steps < 0):
+            raise ValueError(f"{option} is a number of steps from 0, and not {steps!r}")
     chosen = devices.choose(device)
     model, found = load_named(os.fspath(name)).to(chosen), load_detector(detector, pull, str(chosen))
-    return PhotoEditor(model, found, chosen, dtype, refiner_for(model, refine))
+    return PhotoEditor(model, found, chosen, dtype, refiner_for(model, refine), tuner_for(model, tune))
 
 
 def _check_number(name: str, value: float, low: float = -math.inf, high: float = math.inf) -> None:

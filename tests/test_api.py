@@ -27,7 +27,7 @@ AVERAGE = EditRecipe.model_validate({"truncation": 0.5})
 @pytest.fixture(scope="module")
 def shipped() -> PhotoEditor:
     """Of the default model, with its 1024 px."""
-    return oodinv.load(device="cpu", refine=0)
+    return oodinv.load(device="cpu", refine=0, tune=2)
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +161,7 @@ def test_what_is_no_photo_is_refused_by_name(editor: PhotoEditor, photo: object,
         ({"dtype": "float64"}, ValueError, "no number format is named 'float64'; there are float32, bfloat16, float16"),
         ({"refine": -1}, ValueError, "refine is a number of steps from 0, and not -1"),
         ({"refine": "5"}, ValueError, "and not '5'"),
+        ({"tune": 1.5}, ValueError, "tune is a number of steps from 0, and not 1.5"),
         ({"device": "gpu"}, ValueError, "unknown device gpu"),
         ({"detector": "yolo"}, ValueError, "no detector is named 'yolo'"),
     ],

@@ -189,6 +189,7 @@ def edit_header(stages: EditStages) -> Header:
         "recipe": recipe.model_dump(mode="json", exclude_none=True, exclude={"inputs", "output", "description"}),
         "suffixes": [variant.suffix for variant in stages.editor.plan.variants],
         "directions": digest.hexdigest(),
+        "tune": 0 if stages.editor.tuner is None else stages.editor.tuner.steps,
         "dtype": stages.editor.dtype,
         "backend": stages.editor.model.backend,
         "format": asdict(stages.output_format),

@@ -1,5 +1,6 @@
 """Tuning of a generator to one photo."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from command import call_here
 
 from oodinv.editing import apply
 from oodinv.editing.apply import Editor, inverted_faces
@@ -200,3 +202,26 @@ def test_steps_come_from_the_card_unless_they_are_given(
     assert found is not None
     assert found.steps == 7
     assert tuner_for(with_card, 0) is None
+
+
+@pytest.mark.usefixtures("faster")
+def test_edit_tunes_and_its_manifest_says_so(
+    monkeypatch: pytest.MonkeyPatch, perception: Perception, tiny_card: Path, samples: Path, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tuning, "perception_for", lambda _: perception)
+    photo, inverted = min(p for p in samples.iterdir() if p.suffix == ".jpg"), tmp_path / "inverted"
+    (tmp_path / "r.yaml").write_text("truncation: 0.5\ncompose: {detail: 1, colour: 1}\ntune: 1")
+
+    def run(*words: object) -> None:
+        done = call_here(*words, "--model", tiny_card)
+        assert done.returncode == 0, done.stderr
+
+    run("invert", photo, "-o", inverted)
+    pictures, steps = list[bytes](), list[int]()
+    for name, options in (("recipe", ()), ("more", ("--tune", "3")), ("none", ("--tune", "0"))):
+        run("edit", inverted, "-r", tmp_path / "r.yaml", "-o", tmp_path / name, *options)
+        pictures.append((tmp_path / f"{name}/composites/{photo.stem}.png").read_bytes())
+        steps.append(json.loads((tmp_path / name / "manifest.jsonl").read_text().splitlines()[0])["settings"]["tune"])
+    assert steps == [1, 3, 0]
+    assert len(set(pictures)) == 3
+    assert [file.name for file in (inverted / "tuned").iterdir()] == [f"{photo.stem}.safetensors"]
