@@ -146,7 +146,13 @@ class Composites:
 
 
 def unedited_composite(face: StoredFace, composition: Composition) -> Levels:
-    """Composites a face without its edit. → float32 (S, S, 3) in grey levels."""
+    """Composites a face without its edit. → float32 (S, S, 3) in grey levels.
+
+    If the composition restores a share of the residual, the whole residual is restored: the result is the photo, and
+    what the edited picture lacks of it is part of the edit.
+    """
+    if composition.restores_residual:
+        composition = composition.model_copy(update={"detail": 1.0, "colour": 1.0})
     mask = face.mask if face.unedited_mask is None else face.unedited_mask
     return compose(_levels(face.crop), _levels(face.unedited), mask.astype(np.float32), composition)
 
