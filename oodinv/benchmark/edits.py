@@ -5,7 +5,7 @@ Each edit recipe is applied as by `oodinv edit`, and again with one setting chan
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from oodinv import directions
 from oodinv.benchmark.score import to_batch
 from oodinv.compositing.techniques import TECHNIQUES
 from oodinv.directions import measures
-from oodinv.editing.apply import EditedFace, Editor, InvertedFace, inverted_faces
+from oodinv.editing.apply import Editor, inverted_faces
 from oodinv.editing.plan import EditPlan, EditVariant, prepare
 from oodinv.errors import RecipeError
 from oodinv.faces.detectors.base import Detector
@@ -162,11 +162,10 @@ def carry_out(
     scores: EditScores = {}
     pictures: list[list[Pixels]] = [[] for _ in crops]
     measure = _Measure(trials, model, dtype, seen, full.mask.float(), [face.parts for face in faces])
-    tuned = dict[str, Model]()
     for trial in trials.trials:
         plan = EditPlan([trial.variant], trial.edit, ())
         editor = Editor(model, device, dtype, "fixed", len(faces), trial.recipe, plan, trials.tuner)
-        edited = _edit(editor, faces, tuned)
+        edited = editor.edit(faces)
         before, after = [face.before for face in edited], [face.results[0].composite for face in edited]
         codes = torch.from_numpy(np.stack([face.results[0].w_plus for face in edited])).to(device)
         found = scores.setdefault(trial.edit, {})
@@ -177,16 +176,6 @@ def carry_out(
         values = measure.picture(after) | measure.change(before, after, codes - start)
         found |= {f"{trial.way}/{key}": v for key, v in values.items()}
     return Tried(scores, pictures)
-
-
-def _edit(editor: Editor, faces: list[InvertedFace], tuned: dict[str, Model]) -> list[EditedFace]:
-    """Edits as `oodinv edit` does. tuned: models that are tuned to a face, by its name; missing ones are added."""
-    if not editor.tunes:
-        return editor.edit(faces)
-    for face in faces:
-        if face.name not in tuned:
-            tuned[face.name] = editor.tuned(face).model
-    return [edited for f in faces for edited in replace(editor, model=tuned[f.name], tuner=None).edit([f])]
 
 
 class _Measure:

@@ -145,14 +145,17 @@ class Editor:
         return replace(self, model=replace(self.model, generator=generator, runtime=None), tuner=None)
 
     def _tuned_weights(self, face: InvertedFace, tuner: Tuner) -> dict[str, Tensor]:
-        """Weights of the generator that are tuned to a face, from its file if they were tuned alike before."""
+        """Weights of the generator that are tuned to a face; kept ones, if nothing that they depend on changed."""
         fingerprint = self._fingerprint(face, tuner)
-        kept = None if face.tuned is None else read_tuned(face.tuned, fingerprint)
+        kept = tuner.recent.get(fingerprint)
+        if kept is None and face.tuned is not None:
+            kept = read_tuned(face.tuned, fingerprint)
         if kept is not None:
             return kept
         crops, w_plus, alignments = self._inputs([face])
         with autocast(self.device, DTYPES[self.dtype]):
             weights = tuner.tune(crops, w_plus, alignments, self.noise)
+        tuner.remember(fingerprint, weights)
         if face.tuned is not None:
             with suppress(OutputError):  # an inversion that can't be written to can be edited all the same
                 write_tuned(face.tuned, weights, fingerprint)

@@ -6,7 +6,7 @@ pivot, weights of the generator learn to draw the photo from them; codes nearby 
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -26,6 +26,8 @@ PREVIEW_SHARE = 0.6
 PREVIEW_RATE, WHOLE_RATE = 7e-4, 5e-4
 """Learning rates of the steps with previews, and with whole pictures. Higher ones leave less of an edit."""
 WARMUP = 3
+RECENT = 16
+"""Number of faces whose tuned weights are kept in memory, 3 MB each for the default model."""
 L2 = 2.0
 """Weight of L2 in `PhotoLoss`."""
 
@@ -36,7 +38,7 @@ class Tuner:
 
     generator: stays as it is. steps: number of optimiser steps. head: preview head of the generator, which the first
     steps draw with; without one every step draws the whole picture. on_step: called with the number of finished steps
-    after each.
+    after each. recent: weights that were tuned last, by a key for what they depend on.
     """
 
     verb: ClassVar[str] = "tuning"
@@ -47,6 +49,13 @@ class Tuner:
     perception: Perception
     head: PreviewHead | None = None
     on_step: Callable[[int], None] | None = None
+    recent: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+
+    def remember(self, key: str, weights: dict[str, Tensor]) -> None:
+        """Keeps tuned weights among the `recent` ones, of which the oldest goes if there are more than RECENT."""
+        self.recent[key] = weights
+        if len(self.recent) > RECENT:
+            del self.recent[next(iter(self.recent))]
 
     def tune(
         self, image: Tensor, w_plus: Tensor, alignments: Mapping[int, Alignment], noise: Noise = "fixed"

@@ -154,12 +154,16 @@ def test_tuned_weights_are_kept_in_a_file_until_something_changes(
     face = replace(faces[0], tuned=file)
     (first,) = editor.edit([face])
     assert len(done) == 3
+    editor.edit([faces[0]])
+    assert len(done) == 3, "they are still in memory"
+    editor.tuner.recent.clear()
     (again,) = editor.edit([face])
     assert len(done) == 3
     np.testing.assert_array_equal(first.results[0].composite, again.results[0].composite)
     editor.edit([replace(face, w_plus=face.w_plus + 1)])
     assert len(done) == 6
     file.write_bytes(file.read_bytes()[:50])
+    editor.tuner.recent.clear()
     (last,) = editor.edit([face])
     assert len(done) == 9
     np.testing.assert_array_equal(first.results[0].composite, last.results[0].composite)
@@ -168,6 +172,13 @@ def test_tuned_weights_are_kept_in_a_file_until_something_changes(
     file.parent.write_bytes(b"")
     (unkept,) = editor.edit([face])
     np.testing.assert_array_equal(first.results[0].composite, unkept.results[0].composite)
+
+
+def test_the_weights_of_some_faces_are_kept_in_memory(generator: StyleGAN2, perception: Perception) -> None:
+    tuner = Tuner(generator, 1, perception)
+    for number in range(tuning.RECENT + 2):
+        tuner.remember(str(number), {})
+    assert list(tuner.recent) == [str(number) for number in range(2, tuning.RECENT + 2)]
 
 
 def test_weights_of_another_generator_do_not_fit(generator: StyleGAN2) -> None:
