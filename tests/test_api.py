@@ -60,7 +60,10 @@ def test_results_are_those_of_the_command_line(shipped: PhotoEditor, samples: Pa
         == 0
     )
     assert (
-        call_here("edit", tmp_path / "out", "--recipe", "smile", "-o", tmp_path / "smiling", "--quiet").returncode == 0
+        call_here(
+            "edit", tmp_path / "out", "-r", "smile", "-o", tmp_path / "smiling", "--tune", "2", "--quiet"
+        ).returncode
+        == 0
     )
     inverted = shipped.invert(photo)
     edited = shipped.edit(inverted, "smile")

@@ -12,6 +12,8 @@ from oodinv.imaging.pixels import Flow, Levels, blurred, luma
 
 COARSE = 1 / 32
 """Standard deviation, as a share of the crop's side, of the blur that separates colour (coarse) from detail (fine)."""
+FINEST = 1 / 680
+"""Standard deviation, as a share of the crop's side, of the blur that takes away the grid that generators draw."""
 NEAR = 1 / 128
 """Standard deviation, as a share of the crop's side, of the blur of an edit's change."""
 REPLACED = 25.0
@@ -26,19 +28,22 @@ def transferred_residual(
 ) -> Levels:
     """Computes the residual to add to an edited generated picture. → (H, W, 3).
 
-    exp(−(change / REPLACED)²) · (colour · coarse + detail · fine)
+    exp(−(change / REPLACED)²) · (colour · coarse + detail · (fine − grid))
 
     The residual x − `before` is split into coarse and fine by a blur of COARSE. Both are warped by the flow
     (`optical_flow`; None: not warped), so that background uncovered by a turning head gets the colour of the background
-    beside it. With detail = colour = 1 the sum with `after` is the warped photo plus the edit's change, which is
-    `after` − the warped `before`. Where that is large, as where lips become teeth, the residual is of something that
+    beside it. The structure of `after` that is finer than FINEST is the grid: photos have none, and the photo's own
+    detail replaces it. With detail = colour = 1 the sum with `after` is the warped photo plus the edit's change, which
+    is `after` − the warped `before`. Where that is large, as where lips become teeth, the residual is of something that
     isn't there any more, and is left out.
     """
+    size = len(crop)
     change = np.abs(after - warp(before, flow)).mean(axis=2)
-    stays = np.exp(-np.square(blurred(np.asarray(change, np.float32), NEAR * len(crop)) / REPLACED))
-    residual = warp(crop - before, flow)
+    stays = np.exp(-np.square(blurred(np.asarray(change, np.float32), NEAR * size) / REPLACED))
+    residual = warp(crop - blurred(before, FINEST * size), flow)
     coarse = _coarse(residual)
-    return np.asarray(stays[..., None] * (colour * coarse + detail * (residual - coarse)), dtype=np.float32)
+    fine = residual - coarse - (after - blurred(after, FINEST * size))
+    return np.asarray(stays[..., None] * (colour * coarse + detail * fine), dtype=np.float32)
 
 
 def optical_flow(before: Levels, after: Levels) -> Flow:

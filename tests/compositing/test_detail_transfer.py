@@ -6,7 +6,7 @@ import pytest
 from shapes import disc, smooth
 
 from oodinv.compositing.detail_transfer import REPLACED, optical_flow, transferred_residual
-from oodinv.imaging.flow import resize_flow
+from oodinv.imaging.flow import resize_flow, warp
 
 
 def test_without_an_edit_the_whole_residual_is_restored() -> None:
@@ -94,3 +94,15 @@ def test_nothing_of_what_is_replaced_is_left() -> None:
     found = after + transferred_residual(x, before, after, None, 1, 1)
     assert np.abs(found - after)[130:150, 70:190].max() < 1
     np.testing.assert_allclose(found[:60], x[:60], atol=1e-2)
+
+
+def test_the_generators_grid_gives_way_to_the_photos_detail() -> None:
+    """The generator draws a grid of 4 pixels, which the edit moves by one; the photo has none."""
+    row = np.arange(1024)[:, None].repeat(1024, axis=1)
+    grid = 4 * np.sin(row * np.pi / 2)[..., None].astype(np.float32)
+    x, flow = smooth(1024, 0), np.zeros((1024, 1024, 2), np.float32)
+    flow[..., 1] = 1
+    before = x + grid
+    after = warp(x, flow) + grid
+    found = after + transferred_residual(x, before, after, flow, 1, 1)
+    assert np.abs(found - warp(x, flow))[16:1000, 16:1000].mean() < 0.3 * np.abs(grid).mean()
