@@ -15,10 +15,10 @@ from oodinv.compositing.composition import Composition
 from oodinv.compositing.detail_transfer import optical_flow, transferred_residual
 from oodinv.compositing.hair_dye import Dye, dyed
 from oodinv.compositing.regions import load_region
-from oodinv.compositing.regions.base import EditedCrop, FlowKind, Place
+from oodinv.compositing.regions.base import REACH, EditedCrop, FlowKind, Place
 from oodinv.compositing.regions.pose import head_turn_flow
 from oodinv.compositing.techniques import load_technique
-from oodinv.faces.parts import PartMap
+from oodinv.faces.parts import PartMap, part_weight
 from oodinv.imaging.colour import matching_colour
 from oodinv.imaging.flow import resize_flow, warp
 from oodinv.imaging.pixels import Flow, Levels, Mask, Pixels, rounded
@@ -31,17 +31,21 @@ def compose(
     composition: Composition,
     unedited: Levels | None = None,
     flow: Flow | None = None,
+    mouth: Mask | float = 0.0,
 ) -> Levels:
     """Composites crop and generated picture by the composition's technique. → (H, W, 3).
 
     Before that, the residual between the crop and the unedited generated picture is added to the generated one
     (`transferred_residual`), weighted by composition.detail and composition.colour. unedited: the generated picture
-    without the edit; flow (H, W, 2): the motion from `unedited` to `generated`. Both are None without an edit.
+    without the edit; flow (H, W, 2): the motion from `unedited` to `generated`. Both are None without an
+    edit. mouth: see `transferred_residual`.
     """
     source = generated
     if composition.restores_residual:
         before = generated if unedited is None else unedited
-        source = generated + transferred_residual(crop, before, generated, flow, composition.detail, composition.colour)
+        source = generated + transferred_residual(
+            crop, before, generated, flow, composition.detail, composition.colour, mouth
+        )
     return load_technique(composition.technique)(crop, source, effective_mask(mask, composition))
 
 
@@ -98,7 +102,9 @@ def compose_edit(
     detail_flow = None if flow is None else region.detail_flow(flow, effective, composition.detail, place)
     after = before
     if region.shows_generated:
-        after = compose(inputs.crop, inputs.generated, mask, composition, inputs.unedited, flow)
+        mouth = part_weight(place.parts, ("lip", "mouth"), size, REACH)
+        mouth = np.maximum(mouth, warp(mouth, flow)).clip(0, 1)
+        after = compose(inputs.crop, inputs.generated, mask, composition, inputs.unedited, flow, mouth)
     return region.limit(EditedCrop(before, after, detail_flow, place)), detail_flow
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oodinv.imaging.flow import warp
-from oodinv.imaging.pixels import Flow, Levels, blurred, luma
+from oodinv.imaging.pixels import Flow, Levels, Mask, blurred, luma
 
 COARSE = 1 / 32
 """Standard deviation, as a share of the crop's side, of the blur that separates colour (coarse) from detail (fine)."""
@@ -16,30 +16,38 @@ FINEST = 1 / 680
 """Standard deviation, as a share of the crop's side, of the blur that takes away the grid that generators draw."""
 NEAR = 1 / 128
 """Standard deviation, as a share of the crop's side, of the blur of an edit's change."""
-REPLACED = 25.0
-"""Grey levels: change by the edit at which the share of the residual that stays falls to 1/e."""
+REPLACED, REPLACED_MOUTH = 25.0, 8.0
+"""Grey levels: change by the edit at which the share of the residual that stays falls to 1/e, and that of the mouth."""
 VISIBLE = 2.0
 """Grey levels: change by the edit below which optical flow is damped."""
 _FLOW_SIDE = 256
 
 
 def transferred_residual(
-    crop: Levels, before: Levels, after: Levels, flow: Flow | None, detail: float, colour: float
+    crop: Levels,
+    before: Levels,
+    after: Levels,
+    flow: Flow | None,
+    detail: float,
+    colour: float,
+    mouth: Mask | float = 0.0,
 ) -> Levels:
     """Computes the residual to add to an edited generated picture. → (H, W, 3).
 
-    exp(−(change / REPLACED)²) · (colour · coarse + detail · (fine − grid))
+    exp(−(change / replaced)²) · (colour · coarse + detail · (fine − grid))
 
     The residual x − `before` is split into coarse and fine by a blur of COARSE. Both are warped by the flow
     (`optical_flow`; None: not warped), so that background uncovered by a turning head gets the colour of the background
     beside it. The structure of `after` that is finer than FINEST is the grid: photos have none, and the photo's own
     detail replaces it. With detail = colour = 1 the sum with `after` is the warped photo plus the edit's change, which
     is `after` − the warped `before`. Where that is large, as where lips become teeth, the residual is of something that
-    isn't there any more, and is left out.
+    isn't there any more, and is left out: beyond about REPLACED, and REPLACED_MOUTH within the mouth, where rows of
+    teeth that don't match show through each other. mouth (H, W): weight of lips and teeth in [0, 1].
     """
     size = len(crop)
     change = np.abs(after - warp(before, flow)).mean(axis=2)
-    stays = np.exp(-np.square(blurred(np.asarray(change, np.float32), NEAR * size) / REPLACED))
+    replaced = REPLACED + (REPLACED_MOUTH - REPLACED) * mouth
+    stays = np.exp(-np.square(blurred(np.asarray(change, np.float32), NEAR * size) / replaced))
     residual = warp(crop - blurred(before, FINEST * size), flow)
     coarse = _coarse(residual)
     fine = residual - coarse - (after - blurred(after, FINEST * size))

@@ -106,3 +106,16 @@ def test_the_generators_grid_gives_way_to_the_photos_detail() -> None:
     after = warp(x, flow) + grid
     found = after + transferred_residual(x, before, after, flow, 1, 1)
     assert np.abs(found - warp(x, flow))[16:1000, 16:1000].mean() < 0.3 * np.abs(grid).mean()
+
+
+def test_a_mouth_that_changes_is_the_generators() -> None:
+    """Teeth move, and the edit changes the mouth by 16 levels, where skin would keep most of the residual."""
+    x, before = smooth(128, 0), smooth(128, 1)
+    after = before + 16
+    mouth = np.zeros((128, 128), np.float32)
+    mouth[:, 64:] = 1
+    found = transferred_residual(x, before, after, None, 1, 1, mouth)
+    left, right = (np.abs(found[:, part]).mean() for part in (np.s_[:64], np.s_[64:]))
+    assert left > 0.5 * np.abs(x - before)[:, :64].mean()
+    assert right < 0.05 * np.abs(x - before)[:, 64:].mean()
+    np.testing.assert_allclose(transferred_residual(x, before, before, None, 1, 1, mouth), x - before, atol=1e-3)
